@@ -1,0 +1,35 @@
+r"""The library's own errors: each message says what was expected, what came,
+and where.
+"""
+
+
+class MMKGCError(Exception):
+    r"""Base class of every error that this library raises on purpose."""
+
+
+class DataError(MMKGCError, ValueError):
+    r"""A graph, a split or a feature table breaks its contract."""
+
+
+class FormatError(DataError):
+    r"""A file is not what it should be (truncated, foreign, corrupt)."""
+
+
+class DownloadError(MMKGCError, OSError):
+    r"""A file could not be fetched, or what came is not what was asked."""
+
+
+class ConfigError(MMKGCError, ValueError):
+    r"""A configuration has an unknown key, a wrong type or a bad value."""
+
+
+class ModelError(MMKGCError, ValueError):
+    r"""A model, sampler or adversary cannot be built or used as asked."""
+
+
+class NonFiniteError(MMKGCError, ArithmeticError):
+    r"""A score, loss or gradient is NaN or infinite."""
+
+
+class CheckpointError(MMKGCError, ValueError):
+    r"""A checkpoint or saved model does not fit what it is loaded into."""
