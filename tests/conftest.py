@@ -1,0 +1,34 @@
+"""Fixtures of the whole suite."""
+
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_configure() -> None:
+    # Workers of pytest-xdist share the cores: one thread each.
+    if 'PYTEST_XDIST_WORKER' in os.environ:
+        torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def seed() -> None:
+    """The same random numbers for a test, alone or among others."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002 (code under test may use it)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope='session')
+def shared_data() -> Path:
+    """The folder of the real benchmarks, beside the repository."""
+    path = ROOT.parent / 'shared' / 'data'
+    if not path.is_dir():
+        pytest.skip('no real benchmarks beside the repository')
+    return path
