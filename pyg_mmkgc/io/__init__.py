@@ -1,0 +1,17 @@
+r"""Files: atomic, verified, and never a way to run code."""
+from pyg_mmkgc.io.atomic import (
+    atomic_path,
+    read_json,
+    write_atomic,
+    write_json,
+)
+from pyg_mmkgc.io.tensors import load_tensors, save_tensors
+
+__all__ = [
+    'atomic_path',
+    'write_atomic',
+    'write_json',
+    'read_json',
+    'save_tensors',
+    'load_tensors',
+]

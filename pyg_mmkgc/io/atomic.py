@@ -1,0 +1,147 @@
+r"""Files that are either the old complete one or the new complete one."""
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import secrets
+from collections.abc import Iterator
+from typing import Any, Union
+
+from pyg_mmkgc.errors import DataError, FormatError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no advisory locks: nothing is swept there.
+    fcntl = None  # type: ignore[assignment]
+
+PathLike = Union[str, 'os.PathLike[str]']
+
+
+@contextlib.contextmanager
+def atomic_path(path: PathLike) -> Iterator[pathlib.Path]:
+    r"""Context manager that yields an empty temporary file beside
+    :obj:`path`, to be written into, and gives it the name :obj:`path` when
+    the block ends without an exception.
+
+    A reader sees the old file or the new one, whole, also when the process
+    is killed at any moment or the disk is full. The new file has the
+    permissions that the umask grants. Folders are made as needed, and
+    temporary files that a killed process left behind are removed.
+
+    Args:
+        path (str or os.PathLike): The final name.
+    """
+    path = pathlib.Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _remove_stale(path)
+    temp, handle = _create_temp(path)
+    try:
+        yield temp
+        os.fsync(handle)
+        os.replace(temp, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temp)
+        raise
+    finally:
+        os.close(handle)
+    sync_folder(path.parent)
+
+
+def write_atomic(path: PathLike, content: bytes | str) -> None:
+    r"""Writes :obj:`content` (text as UTF-8) to :obj:`path` atomically, see
+    :func:`atomic_path`.
+
+    Args:
+        path (str or os.PathLike): The file to write.
+        content (bytes or str): Its whole content.
+    """
+    if isinstance(content, str):
+        content = content.encode('utf-8')
+    with atomic_path(path) as temp:
+        temp.write_bytes(content)
+
+
+def write_json(path: PathLike, obj: Any) -> None:
+    r"""Writes :obj:`obj` as JSON atomically.
+
+    Args:
+        path (str or os.PathLike): The file to write.
+        obj (Any): What the :mod:`json` module can write. NaN and infinities
+            are refused, since JSON has no such numbers.
+    """
+    try:
+        text = json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"'{path}': not writable as JSON: {error}") from error
+    write_atomic(path, text + '\n')
+
+
+def read_json(path: PathLike) -> Any:
+    r"""Reads a JSON file.
+
+    Args:
+        path (str or os.PathLike): The file to read.
+
+    Raises:
+        FormatError: If the content is not JSON in UTF-8.
+    """
+    content = pathlib.Path(path).read_bytes()
+    try:
+        return json.loads(content.decode('utf-8'), parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"'{path}': expected JSON in UTF-8, but reading it "
+                          f"failed: {error}") from error
+
+
+def sync_folder(folder: PathLike) -> None:
+    r"""Makes a rename inside :obj:`folder` survive a power failure."""
+    # Some network file systems refuse to sync a folder, and Windows to open
+    # one. The files in it are complete all the same.
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _refuse(constant: str) -> Any:
+    raise ValueError(f'{constant} is no JSON number')
+
+
+def _create_temp(path: pathlib.Path) -> tuple[pathlib.Path, int]:
+    flags = os.O_CREAT | os.O_EXCL | os.O_RDWR
+    while True:
+        temp = path.with_name(f'.{path.name}.{secrets.token_hex(4)}.tmp')
+        handle = os.open(temp, flags, 0o666)
+        if fcntl is None:
+            return temp, handle
+        # The lock says that the writer is alive; the kernel drops it when
+        # the process dies. Another process may sweep between the two calls,
+        # and then the file has no name left.
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(handle).st_nlink > 0:
+            return temp, handle
+        os.close(handle)
+
+
+def _remove_stale(path: pathlib.Path) -> None:
+    if fcntl is None:
+        return
+    prefix = f'.{path.name}.'
+    for name in os.listdir(path.parent):
+        middle = name[len(prefix):-len('.tmp')]
+        if name != f'{prefix}{middle}.tmp' or len(middle) != 8:
+            continue
+        # An error means that the writer lives or the file is gone already.
+        with contextlib.suppress(OSError):
+            handle = os.open(path.parent / name, os.O_RDONLY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(path.parent / name)
+            finally:
+                os.close(handle)

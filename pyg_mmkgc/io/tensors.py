@@ -1,0 +1,148 @@
+r"""Tensors and their metadata in one verified :obj:`safetensors` file."""
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import safetensors
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from pyg_mmkgc.errors import DataError, FormatError
+from pyg_mmkgc.io.atomic import PathLike, write_atomic
+
+# The header of a safetensors file may hold 100 MB; names and shapes need room.
+MAX_METADATA = 90_000_000
+KEYS = {'format', 'metadata', 'sha256'}
+
+
+def save_tensors(
+    path: PathLike,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    r"""Writes tensors and metadata to one :obj:`safetensors` file.
+
+    The file appears under its name only when complete. Its header holds the
+    metadata as JSON and a SHA-256 over names, dtypes, shapes, bytes and
+    metadata, which :func:`load_tensors` verifies.
+
+    Args:
+        path (str or os.PathLike): The file to write.
+        tensors (dict[str, torch.Tensor]): Dense tensors of any shape, dtype
+            and device.
+        metadata (dict, optional): What JSON can hold.
+            (default: :obj:`None`)
+    """
+    try:
+        text = json.dumps(dict(metadata or {}), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"'{path}': metadata is not writable as JSON: "
+                        f'{error}') from error
+    if len(text) > MAX_METADATA:
+        raise DataError(f"'{path}': metadata of {len(text):,} bytes exceeds "
+                        f'the {MAX_METADATA:,} that a header can hold; store '
+                        f'it as tensors')
+    plain = _plain(path, tensors)
+    header = {'format': 'pt', 'metadata': text, 'sha256': _digest(plain, text)}
+    # Not `save_file`: it brings a temporary file of its own, readable by the
+    # owner only and left behind when the process is killed.
+    write_atomic(path, save(plain, metadata=header))
+
+
+def load_tensors(path: PathLike) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    r"""Reads what :func:`save_tensors` wrote, verified, on the CPU.
+
+    Args:
+        path (str or os.PathLike): The file to read.
+
+    Returns:
+        The tensors by name, and the metadata.
+
+    Raises:
+        FormatError: If the file is truncated, corrupt or of another kind.
+    """
+    header, tensors = read_safetensors(path)
+    if set(header) != KEYS or header['format'] != 'pt':
+        raise FormatError(f"'{path}': a safetensors file, but not written by "
+                          f'this library (header keys {sorted(header)}, '
+                          f'expected {sorted(KEYS)})')
+    text = header['metadata']
+    if _digest(tensors, text) != header['sha256']:
+        raise FormatError(f"'{path}': the content does not match its "
+                          f'SHA-256: the file is corrupt, restore it or '
+                          f'write it again')
+    return tensors, json.loads(text)
+
+
+def read_safetensors(
+    path: PathLike, ) -> tuple[dict[str, str], dict[str, Tensor]]:
+    r"""Reads any :obj:`safetensors` file, unverified.
+
+    Args:
+        path (str or os.PathLike): The file to read.
+
+    Returns:
+        The header's metadata, and the tensors by name on the CPU.
+
+    Raises:
+        FormatError: If the file is no complete :obj:`safetensors` file.
+    """
+    path = pathlib.Path(path)
+    os.stat(path)  # A missing file stays a plain `FileNotFoundError`.
+    try:
+        with safetensors.safe_open(path, framework='pt') as file:
+            header = file.metadata() or {}
+            tensors = {key: _copy(file.get_tensor(key))
+                       for key in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError, ValueError, TypeError,
+            KeyError, AttributeError, RuntimeError) as error:
+        raise FormatError(f"'{path}': expected a complete safetensors file, "
+                          f'but reading it failed: {error}') from error
+    return header, tensors
+
+
+def _plain(path: PathLike, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    out: dict[str, Tensor] = {}
+    storages: set[int] = set()
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
+            got = getattr(tensor, 'layout', type(tensor).__name__)
+            raise DataError(f"'{path}': expected a dense tensor as '{name}' "
+                            f'(got {got})')
+        tensor = tensor.detach().cpu().contiguous()
+        # The format knows no sharing: each name gets bytes of its own.
+        if tensor.untyped_storage().data_ptr() in storages:
+            tensor = tensor.clone()
+        storages.add(tensor.untyped_storage().data_ptr())
+        out[name] = tensor
+    return out
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    # A view on the mapped file would change with the file. Bytes are copied,
+    # since copying booleans as such would hide a flipped bit.
+    copy = _bytes(tensor).clone()
+    return copy.view(tensor.dtype).reshape(tensor.shape)
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    return tensor.reshape(-1).view(torch.uint8)
+
+
+def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].contiguous()
+        # Lengths are part of the hashed text, so no two files read alike.
+        key = json.dumps([name, str(tensor.dtype), list(tensor.shape)])
+        digest.update(f'{len(key)}:{key}'.encode())
+        if tensor.numel() > 0:
+            digest.update(_bytes(tensor).numpy().data)
+    digest.update(f'{len(text)}:{text}'.encode())
+    return digest.hexdigest()
