@@ -1,0 +1,388 @@
+from __future__ import annotations
+
+import copy
+import os
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+from torch_geometric.data.storage import GlobalStorage
+from torch_geometric.utils import subgraph
+
+from pyg_mmkgc.data.validation import find_problems
+from pyg_mmkgc.errors import DataError, FormatError
+
+if TYPE_CHECKING:
+    from pyg_mmkgc.data.audit import AuditReport
+
+SPLITS = ('train', 'val', 'test')
+
+_FORMAT = 'pyg_mmkgc.KnowledgeGraph'
+_EDGE_KEYS = {'edge_index', 'edge_type'} | {f'{s}_mask' for s in SPLITS}
+_OTHER_KEYS = {
+    'filter_edge_index', 'filter_edge_type', 'node_names', 'relation_names',
+    'num_relations'
+}
+
+
+class KnowledgeGraphStorage(GlobalStorage):
+    r"""Knows node- and edge-level attributes of a :class:`KnowledgeGraph` by
+    name.
+
+    :pyg:`PyG` tells them apart by their size, which takes an edge mask for a
+    node attribute as soon as a graph has as many nodes as triples, and trips
+    :class:`~torch_geometric.loader.NeighborLoader` over lists of names.
+    """
+    def is_node_attr(self, key: str) -> bool:
+        if key in _EDGE_KEYS or key in _OTHER_KEYS:
+            return False
+        return _is_node_key(key) or super().is_node_attr(key)
+
+    def is_edge_attr(self, key: str) -> bool:
+        if key in _OTHER_KEYS or _is_node_key(key):
+            return False
+        return key in _EDGE_KEYS or super().is_edge_attr(key)
+
+
+class KnowledgeGraph(Data):
+    r"""A multi-modal knowledge graph: triples, their split, and one feature
+    table per modality.
+
+    A modality :obj:`m` is the node-level pair :obj:`x_m` (features) and
+    :obj:`mask_m` (which rows are really there; all of them if left out).
+
+    .. code-block:: python
+
+        kg = KnowledgeGraph(edge_index, edge_type, num_nodes=4,
+                            num_relations=2, x_visual=torch.randn(4, 8))
+        kg.modalities
+        >>> ['visual']
+
+    Args:
+        edge_index (torch.Tensor, optional): The heads and tails of all
+            triples with shape :obj:`[2, num_edges]`.
+            (default: :obj:`None`)
+        edge_type (torch.Tensor, optional): The relations of all triples with
+            shape :obj:`[num_edges]`. (default: :obj:`None`)
+        num_nodes (int, optional): The number of nodes. If not given, it is
+            the number of feature rows, of names, or the largest id plus one,
+            in this order. Give it whenever a node may be in no triple.
+            (default: :obj:`None`)
+        num_relations (int, optional): The number of relations. If not given,
+            it is the number of names or the largest id plus one.
+            (default: :obj:`None`)
+        train_mask (torch.Tensor, optional): The training triples with shape
+            :obj:`[num_edges]`. (default: :obj:`None`)
+        val_mask (torch.Tensor, optional): The validation triples.
+            (default: :obj:`None`)
+        test_mask (torch.Tensor, optional): The test triples.
+            (default: :obj:`None`)
+        node_names (list of str, optional): A label per node.
+            (default: :obj:`None`)
+        relation_names (list of str, optional): A label per relation.
+            (default: :obj:`None`)
+        filter_edge_index (torch.Tensor, optional): Triples that are known to
+            be true and belong to no split, but to the evaluation filter, with
+            shape :obj:`[2, num_filter_edges]`. (default: :obj:`None`)
+        filter_edge_type (torch.Tensor, optional): Their relations with shape
+            :obj:`[num_filter_edges]`. (default: :obj:`None`)
+        **kwargs (optional): :obj:`x_<modality>` with shape
+            :obj:`[num_nodes, num_channels]`, :obj:`mask_<modality>` with
+            shape :obj:`[num_nodes]`, and any other attribute. Features of
+            double precision are cast to single precision.
+
+    .. note::
+
+        In a batch of :class:`~torch_geometric.loader.NeighborLoader`,
+        :obj:`node_names` and the filter are still those of the whole graph:
+        :obj:`batch.node_names[batch.n_id[i]]` is the label of node :obj:`i`.
+    """
+    def __init__(
+        self,
+        edge_index: Tensor | None = None,
+        edge_type: Tensor | None = None,
+        num_nodes: int | None = None,
+        num_relations: int | None = None,
+        train_mask: Tensor | None = None,
+        val_mask: Tensor | None = None,
+        test_mask: Tensor | None = None,
+        node_names: list[str] | None = None,
+        relation_names: list[str] | None = None,
+        filter_edge_index: Tensor | None = None,
+        filter_edge_type: Tensor | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__()
+        self.__dict__['_store'] = KnowledgeGraphStorage(_parent=self)
+
+        attributes = {
+            'edge_index': edge_index,
+            'edge_type': edge_type,
+            'num_nodes': num_nodes,
+            'num_relations': num_relations,
+            'train_mask': train_mask,
+            'val_mask': val_mask,
+            'test_mask': test_mask,
+            'node_names': node_names,
+            'relation_names': relation_names,
+            'filter_edge_index': filter_edge_index,
+            'filter_edge_type': filter_edge_type,
+        }
+        for key, value in (attributes | kwargs).items():
+            if key.startswith('x_') and isinstance(value, Tensor):
+                value = value.float() if value.dtype == torch.double else value
+            if value is not None:
+                setattr(self, key, value)
+
+        if edge_index is not None and num_nodes is None:
+            self.num_nodes = self._infer_num_nodes()
+        if edge_type is not None and num_relations is None:
+            self.num_relations = self._infer_num_relations()
+
+    def _infer_num_nodes(self) -> int:
+        for x in self.features().values():
+            return x.size(0)
+        if 'node_names' in self:
+            return len(self.node_names)
+        keys = ['edge_index', 'filter_edge_index']
+        return _max_id(*map(self._store.get, keys)) + 1
+
+    def _infer_num_relations(self) -> int:
+        if 'relation_names' in self:
+            return len(self.relation_names)
+        keys = ['edge_type', 'filter_edge_type']
+        return _max_id(*map(self._store.get, keys)) + 1
+
+    @property
+    def num_relations(self) -> int:
+        r"""Returns the number of relations, used or not."""
+        value = self._store.get('num_relations')
+        if isinstance(value, Tensor):  # Several graphs in one batch.
+            return int(value.max())
+        return self._infer_num_relations() if value is None else value
+
+    @num_relations.setter
+    def num_relations(self, value: int | None) -> None:
+        self._store['num_relations'] = value
+
+    # Modalities ##############################################################
+
+    @property
+    def modalities(self) -> list[str]:
+        r"""Returns the names of the modalities."""
+        return [key[2:] for key in self._store.keys() if key[:2] == 'x_']
+
+    def features(self) -> dict[str, Tensor]:
+        r"""Returns the features of each modality, with shape
+        :obj:`[num_nodes, num_channels]`.
+        """
+        return {name: self._store[f'x_{name}'] for name in self.modalities}
+
+    def masks(self) -> dict[str, Tensor]:
+        r"""Returns which rows of each modality are there, with shape
+        :obj:`[num_nodes]`.
+        """
+        return {
+            name:
+            self._store[f'mask_{name}'] if f'mask_{name}' in self else
+            torch.ones(x.size(0), dtype=torch.bool, device=x.device)
+            for name, x in self.features().items()
+        }
+
+    @property
+    def num_node_features(self) -> int:
+        r"""Returns the number of channels of all modalities together."""
+        return super().num_node_features + sum(
+            x.size(-1) for x in self.features().values())
+
+    # Splits ##################################################################
+
+    def split(self, name: str) -> KnowledgeGraph:
+        r"""Returns the graph of one split: its triples, and the nodes and
+        features of the whole graph, which are shared and not copied.
+
+        A graph without any split mask is one split called :obj:`"train"`.
+
+        Args:
+            name (str): :obj:`"train"`, :obj:`"val"` or :obj:`"test"`.
+        """
+        if name not in SPLITS:
+            raise DataError(f"unknown split '{name}': expected one of "
+                            f"{', '.join(SPLITS)}")
+        present = [s for s in SPLITS if f'{s}_mask' in self]
+        if name not in (present or ['train']):
+            raise DataError(f"the graph has no split '{name}': it has "
+                            f"{', '.join(present or ['train'])}")
+        out = copy.copy(self)
+        if present:
+            out = out.edge_subgraph(self[f'{name}_mask'])
+        for key in [f'{s}_mask' for s in SPLITS]:
+            del out[key]
+        # The filter is for evaluation on the whole graph, never for training:
+        del out['filter_edge_index'], out['filter_edge_type']
+        if out.num_edges == 0:
+            raise DataError(f"the split '{name}' is empty")
+        return out
+
+    def splits(self) -> dict[str, KnowledgeGraph]:
+        r"""Returns the graphs of all splits that are not empty."""
+        present = [s for s in SPLITS if f'{s}_mask' in self]
+        names = [s for s in present if bool(self[f'{s}_mask'].any())]
+        if not present and self.num_edges > 0:
+            names = ['train']
+        return {name: self.split(name) for name in names}
+
+    def known_triples(self) -> tuple[Tensor, Tensor]:
+        r"""Returns all triples known to be true: those of every split and
+        those of the filter, as :obj:`(edge_index, edge_type)`.
+        """
+        if 'filter_edge_index' not in self:
+            return self.edge_index, self.edge_type
+        if 'n_id' in self:
+            raise DataError('a sampled batch still holds the filter of the '
+                            'whole graph: ask the whole graph for its known '
+                            'triples')
+        return (
+            torch.cat([self.edge_index, self.filter_edge_index], dim=1),
+            torch.cat([self.edge_type, self.filter_edge_type]),
+        )
+
+    def subgraph(self, subset: Tensor) -> KnowledgeGraph:
+        r"""Returns the induced subgraph given by the node indices
+        :obj:`subset`; names and filter are those of the subgraph, too.
+
+        Args:
+            subset (torch.Tensor): The nodes to keep, as indices or as a mask.
+        """
+        out = super().subgraph(subset)
+        if 'filter_edge_index' in self:
+            out.filter_edge_index, out.filter_edge_type = subgraph(
+                subset,
+                self.filter_edge_index,
+                self.filter_edge_type,
+                relabel_nodes=True,
+                num_nodes=self.num_nodes,
+            )
+        if 'node_names' in self:
+            index = subset.nonzero().view(-1) \
+                if subset.dtype == torch.bool else subset
+            out.node_names = [self.node_names[i] for i in index.tolist()]
+        return out
+
+    # Checks ##################################################################
+
+    def validate(self, raise_on_error: bool = True) -> bool:
+        r"""Checks ids, splits, names and features.
+
+        Args:
+            raise_on_error (bool, optional): If set to :obj:`False`, will warn
+                about each problem instead of raising
+                :class:`~pyg_mmkgc.errors.DataError` on the first one.
+                (default: :obj:`True`)
+        """
+        valid = True
+        for problem in find_problems(self):
+            if raise_on_error:
+                raise DataError(problem)
+            warnings.warn(problem, stacklevel=2)
+            valid = False
+        return valid
+
+    def audit(self) -> AuditReport:
+        r"""Counts what makes a benchmark misleading: duplicates, overlaps
+        between splits, inverse leakage, unseen nodes, bad features.
+        """
+        from pyg_mmkgc.data.audit import audit
+        return audit(self)
+
+    # Reading and writing #####################################################
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        r"""Writes the graph into one :obj:`safetensors` file."""
+        from pyg_mmkgc.io.tensors import save_tensors
+
+        tensors: dict[str, Tensor] = {}
+        attributes: dict[str, Any] = {}
+        for key, value in self._store.items():
+            if isinstance(value, Tensor):
+                tensors[key] = value
+            elif _is_plain(value):
+                attributes[key] = value
+            else:
+                raise DataError(f"cannot save the attribute '{key}': expected "
+                                f"a tensor, number, string, list or dict, got "
+                                f"{type(value).__name__}")
+        # The order of the keys is the order of the modalities:
+        metadata = dict(format=_FORMAT, version=1, attributes=attributes,
+                        keys=list(self._store.keys()))
+        save_tensors(path, tensors, metadata)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> KnowledgeGraph:
+        r"""Reads a graph that :meth:`save` wrote."""
+        from pyg_mmkgc.io.tensors import load_tensors
+
+        tensors, metadata = load_tensors(path)
+        if metadata.get('format') != _FORMAT or metadata.get('version') != 1:
+            raise FormatError(
+                f"{os.fspath(path)}: expected a file written by "
+                f"KnowledgeGraph.save, version 1, got format "
+                f"{metadata.get('format')!r}, version "
+                f"{metadata.get('version')!r}")
+        values = tensors | metadata['attributes']
+        return cls(**{key: values[key] for key in metadata['keys']})
+
+    @classmethod
+    def from_pyg(cls, data: Any, val: Any = None, test: Any = None,
+                 **kwargs: Any) -> KnowledgeGraph:
+        r"""Reads a knowledge graph of :pyg:`PyG`, see
+        :func:`~pyg_mmkgc.data.adapters.from_pyg`.
+        """
+        from pyg_mmkgc.data.adapters import from_pyg
+        return from_pyg(data, val, test, **kwargs)
+
+    @classmethod
+    def from_tsv(cls, train: str | os.PathLike[str],
+                 **kwargs: Any) -> KnowledgeGraph:
+        r"""Reads labelled triples from text files, see
+        :func:`~pyg_mmkgc.data.tsv.from_tsv`.
+        """
+        from pyg_mmkgc.data.tsv import from_tsv
+        return from_tsv(train, **kwargs)
+
+    # The names of modalities are free: none may be taken for an index.
+
+    def __cat_dim__(self, key: str, value: Any, *args: Any,
+                    **kwargs: Any) -> Any:
+        if _is_node_key(key):
+            return 0
+        return super().__cat_dim__(key, value, *args, **kwargs)
+
+    def __inc__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> Any:
+        if _is_node_key(key):
+            return 0
+        return super().__inc__(key, value, *args, **kwargs)
+
+
+def _is_node_key(key: str) -> bool:
+    return key.startswith(('x_', 'mask_'))
+
+
+def _max_id(*ids: Tensor | None) -> int:
+    return max((int(i.max()) for i in ids if i is not None and i.numel() > 0),
+               default=-1)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(_is_plain(v) for v in value)
+    if isinstance(value, Mapping):
+        return all(isinstance(k, str) and _is_plain(v)
+                   for k, v in value.items())
+    return value is None or isinstance(value, (str, int, float, bool))
+
+
+torch.serialization.add_safe_globals([KnowledgeGraph, KnowledgeGraphStorage])
