@@ -1,0 +1,127 @@
+r"""The configuration of a run as dataclasses."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
+
+from pyg_mmkgc.config.coerce import Range, check_keys, coerce
+from pyg_mmkgc.config.components import (
+    Component,
+    named,
+    read_component,
+)
+from pyg_mmkgc.errors import ConfigError
+
+T = TypeVar('T')
+
+_AT_LEAST_ONE = Range(ge=1)
+_POSITIVE = Range(gt=0)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    r"""How a model is trained.
+
+    Args:
+        lr (float): Adam's learning rate.
+        batch_size (int): Positive triples per step.
+        epochs (int): Passes over the training triples.
+        valid_every (int): Epochs between two validations.
+        patience (int, optional): Validations without a better MRR after
+            which training stops.
+        grad_clip (float, optional): Largest norm of the gradient.
+        lr_schedule (str, optional): How the learning rate changes.
+        seed (int): Seed of weights, batches and negatives.
+        device (str, optional): As for :class:`torch.device`; by default
+            a GPU where there is one.
+    """
+
+    lr: Annotated[float, _POSITIVE] = 1e-3
+    batch_size: Annotated[int, _AT_LEAST_ONE] = 1024
+    epochs: Annotated[int, _AT_LEAST_ONE] = 100
+    valid_every: Annotated[int, _AT_LEAST_ONE] = 10
+    patience: Annotated[int | None, _AT_LEAST_ONE] = None
+    grad_clip: Annotated[float | None, _POSITIVE] = None
+    lr_schedule: str | None = None
+    seed: Annotated[int, Range(ge=0, lt=2**63)] = 0
+    device: str | None = None
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    r"""How a model is evaluated.
+
+    Args:
+        ties (str): The rank of a target among rivals of the same score.
+        batch_size (int, optional): Queries per block; by default what fits.
+    """
+
+    ties: Literal['realistic', 'optimistic', 'pessimistic'] = 'realistic'
+    batch_size: Annotated[int | None, _AT_LEAST_ONE] = None
+
+
+@dataclass(frozen=True)
+class Config:
+    r"""The whole configuration of a run: one section per field."""
+
+    dataset: Component
+    model: Component
+    sampler: Component
+    loss: Component | None = None
+    adversary: Component | None = None
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Config:
+        r"""Checks plain values, as read from a YAML file.
+
+        Raises:
+            ConfigError: On an unknown key, a wrong type, a value out of
+                range or an unknown name, with the key's path.
+        """
+        if not isinstance(values, Mapping):
+            raise ConfigError('expected a mapping of the sections '
+                              f'{", ".join(cls.sections())}, got {values!r}')
+        check_keys(values, cls.sections(), '')
+        for key in ('dataset', 'model', 'sampler'):
+            if values.get(key) is None:
+                raise ConfigError(f"the section '{key}' is missing")
+        out: dict[str, Any] = {}
+        for key in ('dataset', 'model', 'sampler', 'loss', 'adversary'):
+            if values.get(key) is not None:
+                out[key] = read_component(key, values[key], **named(key))
+        out['training'] = _read_fields(TrainingConfig, values, 'training')
+        out['evaluation'] = _read_fields(EvaluationConfig, values,
+                                         'evaluation')
+        return cls(**out)
+
+    @classmethod
+    def sections(cls) -> list[str]:
+        r"""The names of the sections, in order."""
+        return [field.name for field in dataclasses.fields(cls)]
+
+    def to_dict(self) -> dict[str, Any]:
+        r"""Returns plain values, every default written out."""
+        out: dict[str, Any] = {}
+        for key in self.sections():
+            value = getattr(self, key)
+            if isinstance(value, Component):
+                out[key] = value.to_dict()
+            elif value is not None:
+                out[key] = dataclasses.asdict(value)
+        return out
+
+
+def _read_fields(cls: type[T], values: Mapping[str, Any], section: str) -> T:
+    given = values.get(section)
+    given = {} if given is None else given
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"'{section}': expected a mapping, got {given!r}")
+    hints = get_type_hints(cls, include_extras=True)
+    check_keys(given, hints, section)
+    return cls(**{key: coerce(value, hints[key], f'{section}.{key}')
+                  for key, value in given.items()})

@@ -1,0 +1,5 @@
+r"""Plots of results (extra ``plot``)."""
+
+from .plots import plot_history
+
+__all__ = ['plot_history']

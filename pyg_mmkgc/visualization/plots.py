@@ -1,0 +1,89 @@
+r"""Plots of results. They need the extra ``plot`` (matplotlib)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pyg_mmkgc.errors import MMKGCError
+from pyg_mmkgc.io.atomic import atomic_path
+
+# Okabe and Ito's palette: told apart with any kind of colour vision.
+_COLORS = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9']
+_STYLES = ['-', '--', '-.', ':']
+
+
+def _curve(epochs: Sequence[Mapping[str, Any]],
+           key: str) -> tuple[list[int], list[float]]:
+    points = [(e['epoch'], e[key]) for e in epochs if e.get(key) is not None]
+    return [x for x, _ in points], [y for _, y in points]
+
+
+def _label(key: str) -> str:
+    words = key.replace('_', ' ').strip()
+    return words[:1].upper() + words[1:]
+
+
+def plot_history(history: Any, path: Any) -> None:
+    r"""Draws the losses and the validation MRR over the epochs.
+
+    Args:
+        history (History or dict): What
+            :meth:`~pyg_mmkgc.training.Trainer.fit` returns, or its plain
+            values as stored in ``history.json``.
+        path (str or os.PathLike): The image file; its ending says which
+            format.
+    """
+    try:
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
+    except ImportError as error:
+        raise MMKGCError('plots need matplotlib: pip install '
+                         '"pyg_mmkgc[plot]"') from error
+
+    if isinstance(history, Mapping):
+        epochs, best = history['epochs'], history.get('best_epoch')
+    else:
+        epochs, best = history.epochs, history.best_epoch
+
+    keys = [key for key in dict.fromkeys(k for e in epochs for k in e)
+            if key.endswith('loss')]
+    x_val, y_val = _curve(epochs, 'val_mrr')
+
+    # A figure of its own, without pyplot: no window, no global state.
+    figure = Figure(figsize=(7, 5.5), layout='constrained')
+    top, bottom = figure.subplots(2, 1, sharex=True)
+    for i, key in enumerate(keys):
+        x, y = _curve(epochs, key)
+        top.plot(x, y, _STYLES[i % 4], color=_COLORS[i % 6],
+                 marker='o' if len(x) == 1 else None, label=_label(key))
+    top.set_ylabel('Loss (mean over the epoch)')
+    if keys:
+        top.legend(frameon=False)
+
+    if y_val:
+        bottom.plot(x_val, [100 * y for y in y_val], 'o-',
+                    color=_COLORS[2], markersize=4,
+                    label='Validation MRR, filtered, both sides')
+        if best in x_val:
+            at = x_val.index(best)
+            bottom.plot([best], [100 * y_val[at]], '*', color=_COLORS[1],
+                        markersize=13, linestyle='none',
+                        label=f'Best: {100 * y_val[at]:.2f} % at epoch '
+                        f'{best}')
+        bottom.legend(frameon=False, loc='lower right')
+    else:
+        bottom.set_yticks([])
+        bottom.text(0.5, 0.5, 'no validation', ha='center', va='center',
+                    transform=bottom.transAxes)
+    bottom.set_ylabel('MRR (%)')
+    bottom.set_xlabel('Epoch')
+    bottom.set_xlim(left=0)
+    bottom.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    for axes in (top, bottom):
+        axes.grid(alpha=0.3)
+        axes.spines[['top', 'right']].set_visible(False)
+
+    with atomic_path(path) as temp:
+        suffix = str(path).rpartition('.')[2]
+        figure.savefig(temp, dpi=150, format=suffix)

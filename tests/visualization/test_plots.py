@@ -1,0 +1,49 @@
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from pyg_mmkgc.errors import MMKGCError
+from pyg_mmkgc.visualization import plot_history
+
+EPOCHS = [{'epoch': i, 'loss': 1 / i, 'generator_loss': 2.0, 'seconds': 0.1,
+           'val_mrr': i / 10 if i % 2 == 0 else None} for i in range(1, 6)]
+
+
+@pytest.mark.parametrize('epochs', [EPOCHS, EPOCHS[:1], []])
+def test_a_picture_is_written(tmp_path, epochs):
+    pytest.importorskip('matplotlib')
+    history = SimpleNamespace(epochs=epochs, best_epoch=4)
+    plot_history(history, tmp_path / 'history.png')
+    first = (tmp_path / 'history.png').read_bytes()
+    assert first.startswith(b'\x89PNG') and len(first) > 10_000
+
+    # The stored values give the same picture.
+    plot_history({'epochs': epochs, 'best_epoch': 4}, tmp_path / 'b.png')
+    assert (tmp_path / 'b.png').read_bytes() == first
+
+
+def test_curves(tmp_path, monkeypatch):
+    figure = pytest.importorskip('matplotlib.figure')
+    kept = []
+    save = figure.Figure.savefig
+    monkeypatch.setattr(figure.Figure, 'savefig',
+                        lambda self, *a, **k: (kept.append(self),
+                                               save(self, *a, **k)))
+    plot_history({'epochs': EPOCHS, 'best_epoch': 4}, tmp_path / 'a.png')
+    top, bottom = kept[0].axes
+    assert [line.get_label() for line in top.lines] == [
+        'Loss', 'Generator loss']
+    assert list(top.lines[0].get_ydata()) == [1 / i for i in range(1, 6)]
+    mrr, best = bottom.lines
+    assert list(mrr.get_xdata()) == [2, 4]
+    assert list(mrr.get_ydata()) == pytest.approx([20.0, 40.0])
+    assert list(best.get_xdata()) == [4]
+    assert '40.00 % at epoch 4' in best.get_label()
+    assert bottom.get_xlabel() == 'Epoch' and '%' in bottom.get_ylabel()
+
+
+def test_without_matplotlib(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'matplotlib.figure', None)
+    with pytest.raises(MMKGCError, match='pip install'):
+        plot_history({'epochs': [], 'best_epoch': None}, tmp_path / 'a.png')
