@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch_geometric.typing
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -32,3 +33,22 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip('no real benchmarks beside the repository')
     return path
+
+
+EXTENSIONS = ('WITH_PYG_LIB', 'WITH_TORCH_SCATTER', 'WITH_TORCH_SPARSE')
+
+
+@pytest.fixture
+def disable_extensions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What PyG's ``disableExtensions`` asks for: PyG without extensions."""
+    for name in EXTENSIONS:
+        monkeypatch.setattr(torch_geometric.typing, name, False)
+
+
+@pytest.fixture
+def without_extensions(request: pytest.FixtureRequest) -> bool:
+    """What PyG's ``withoutExtensions`` asks for: once with, once without."""
+    without = request.param == 'disable_extensions'
+    if without:
+        request.getfixturevalue('disable_extensions')
+    return without

@@ -1,0 +1,267 @@
+"""Rules of the code base that no single test of a module can see."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = 'pyg_mmkgc'
+
+# Who may import whom inside the package (`errors`: everybody). The arrows
+# point one way: from the command line down to files and tensors.
+PARTS = ('io', 'data', 'datasets', 'transforms', 'sampler', 'metrics', 'nn',
+         'evaluation', 'training', 'features', 'visualization')
+ARROWS = {
+    'errors': set(),
+    'io': set(),
+    'data': {'io'},
+    'datasets': {'io', 'data'},
+    'transforms': {'io', 'data'},
+    'sampler': {'io', 'data'},
+    'metrics': set(),
+    # Saving a model writes files; the rest of `nn` knows tensors only.
+    'nn': {'metrics', 'io'},
+    'evaluation': {'data', 'metrics'},
+    'training': {'nn', 'sampler', 'evaluation', 'data', 'io'},
+    'features': {'io'},
+    'visualization': {'io'},
+    'config': set(PARTS),
+    'cli': {'config'},
+    'testing': set(PARTS) - {'features', 'visualization'},
+    # The package's own __init__.py.
+    '': set(PARTS),
+}
+UNSAFE_MODULES = {'pickle', 'cPickle', 'dill', 'joblib', 'shelve', 'marshal',
+                  'torch_scatter'}
+UNSAFE_CALLS = {'eval', 'exec', '__import__', 'os.system', 'yaml.load',
+                'yaml.load_all', 'yaml.unsafe_load', 'yaml.full_load'}
+# Nothing of this may happen when a module is imported.
+IMPORT_TIME = {'torch.manual_seed', 'torch.set_num_threads', 'torch.device',
+               'torch.set_default_device', 'torch.set_default_dtype',
+               'torch.cuda.is_available', 'random.seed', 'np.random.seed',
+               'time.time', 'time.perf_counter', 'time.monotonic',
+               'datetime.now', 'datetime.datetime.now', 'os.getenv'}
+FILE_LINES, MODEL_LINES = 400, 150
+MACHINE_PATH = re.compile(
+    r'(^|[^A-Za-z0-9_.])/(' + '|'.join(['work', 'tmp', 'root', 'home']) +
+    r')/')
+
+
+def dotted(node: ast.expr) -> str:
+    """The name of what is called, as it is written: ``torch.load``."""
+    if isinstance(node, ast.Attribute):
+        return f'{dotted(node.value)}.{node.attr}'
+    return node.id if isinstance(node, ast.Name) else ''
+
+
+def imports(tree: ast.Module, path: Path) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of all that the file at ``path`` imports."""
+    package = path.with_suffix('').parts[:-1]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield node.lineno, alias.name
+        elif isinstance(node, ast.ImportFrom):
+            base = [node.module] if node.module else []
+            if node.level:
+                base = [*package[:len(package) - node.level + 1], *base]
+            for alias in node.names:
+                yield node.lineno, '.'.join([*base, alias.name])
+
+
+def part_of(path: Path) -> str:
+    """The part of the package that a file belongs to ('' is the top)."""
+    name = path.parts[1]
+    return '' if name == '__init__.py' else name.removesuffix('.py')
+
+
+def import_faults(tree: ast.Module, path: Path) -> Iterator[str]:
+    """Arrows that point the wrong way, and modules that nobody may use."""
+    part = part_of(path)
+    for line, name in imports(tree, path):
+        top, *rest = name.split('.')
+        if top in UNSAFE_MODULES:
+            yield f'{path}:{line}: imports {top}'
+        if top != PACKAGE:
+            continue
+        other = rest[0] if rest else ''
+        if other in {part, 'errors', '__version__'}:
+            continue
+        if other not in ARROWS[part]:
+            yield (f'{path}:{line}: {part or "the top"} imports '
+                   f'{other or "the top"}')
+
+
+def import_time_nodes(tree: ast.Module) -> Iterator[ast.AST]:
+    """Nodes that run when the module is imported."""
+    stack: list[ast.AST] = list(tree.body)
+    while stack:
+        node = stack.pop()
+        yield node
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            stack += [*node.decorator_list, *node.args.defaults,
+                      *filter(None, node.args.kw_defaults)]
+        elif not isinstance(node, ast.Lambda):
+            stack += ast.iter_child_nodes(node)
+
+
+def call_faults(tree: ast.Module, path: Path) -> Iterator[str]:
+    """Calls that are unsafe, bound to one device, or made too early."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and dotted(node) == 'os.environ':
+            yield f'{path}:{node.lineno}: reads the environment'
+        if not isinstance(node, ast.Call):
+            continue
+        name = dotted(node.func)
+        keywords = {k.arg: ast.unparse(k.value) for k in node.keywords}
+        unsafe = (
+            name in UNSAFE_CALLS
+            or keywords.get('allow_pickle') == 'True'
+            or keywords.get('shell') == 'True'
+            or keywords.get('weights_only', 'True') != 'True'
+            or name == 'torch.load' and 'weights_only' not in keywords)
+        if unsafe:
+            yield f'{path}:{node.lineno}: unsafe {name}(...)'
+        if isinstance(node.func, ast.Attribute) and node.func.attr == 'cuda':
+            yield f'{path}:{node.lineno}: .cuda() is bound to one device'
+    for node in import_time_nodes(tree):
+        if isinstance(node, ast.Call) and dotted(node.func) in IMPORT_TIME:
+            yield f'{path}:{node.lineno}: {dotted(node.func)} at import'
+
+
+def text_faults(text: str, path: Path) -> Iterator[str]:
+    """Files that are too long or know the machine they were written on."""
+    model = path.parts[:3] == (PACKAGE, 'nn', 'kge')
+    limit = MODEL_LINES - 1 if model else FILE_LINES
+    lines = text.splitlines()
+    if path.suffix == '.py' and len(lines) > limit:
+        yield f'{path}: {len(lines)} lines, more than {limit}'
+    for number, line in enumerate(lines, 1):
+        if MACHINE_PATH.search(line):
+            yield f'{path}:{number}: a path of one machine'
+
+
+def check(text: str, path: Path) -> list[str]:
+    """All that is wrong with a file, ``path`` counted from the root."""
+    faults = list(text_faults(text, path))
+    if path.suffix == '.py' and path.parts[0] == PACKAGE:
+        tree = ast.parse(text)
+        faults += [*import_faults(tree, path), *call_faults(tree, path)]
+    return faults
+
+
+def files(*folders: str) -> list[Path]:
+    """Text files of some folders, counted from the root."""
+    kinds = {'.py', '.md', '.yaml', '.cfg', '.toml', '.sh'}
+    found = {path for folder in folders for path in (ROOT / folder).rglob('*')
+             if path.suffix in kinds and '__pycache__' not in path.parts}
+    return sorted(path.relative_to(ROOT) for path in found)
+
+
+def test_every_part_has_its_arrows() -> None:
+    parts = {part_of(path) for path in files(PACKAGE) if path.suffix == '.py'}
+    assert parts <= set(ARROWS), 'state in ARROWS what a new part may import'
+    assert {'io', 'data', 'nn', 'training'} <= parts
+
+
+@pytest.mark.parametrize('folder', [PACKAGE, 'tests', 'examples',
+                                    'benchmarks'])
+def test_rules_hold(folder: str) -> None:
+    faults = [fault for path in files(folder)
+              for fault in check((ROOT / path).read_text('utf-8'), path)]
+    assert not faults, '\n'.join(faults)
+
+
+def test_top_level_files_know_no_machine() -> None:
+    paths = [*ROOT.glob('*.md'), *ROOT.glob('*.cfg'), *ROOT.glob('*.toml'),
+             ROOT / '.ci' / 'run']
+    faults = [fault for path in paths for fault in check(
+        path.read_text('utf-8'), path.relative_to(ROOT))]
+    assert not faults, '\n'.join(faults)
+
+
+@pytest.mark.parametrize('path, text, fault', [
+    ('data/a.py', 'from pyg_mmkgc.nn import AdaMF', 'data imports nn'),
+    ('data/a.py', 'from ..nn.loss import f', 'data imports nn'),
+    ('data/a.py', 'from .. import training', 'data imports training'),
+    ('data/a.py', 'from .. import KnowledgeGraph', 'imports KnowledgeGraph'),
+    ('data/a.py', 'import pyg_mmkgc', 'imports the top'),
+    ('nn/kge/a.py', 'def f():\n    import pyg_mmkgc.data', 'nn imports data'),
+    ('nn/kge/a.py', 'from ...sampler import x', 'nn imports sampler'),
+    ('__init__.py', 'from .cli import main', 'the top imports cli'),
+    ('config/a.py', 'from ..testing import x', 'config imports testing'),
+    ('io/a.py', 'import pickle', 'imports pickle'),
+    ('io/a.py', 'import torch_scatter', 'imports torch_scatter'),
+    ('io/a.py', 'torch.load(f)', 'unsafe torch.load'),
+    ('io/a.py', 'torch.load(f, weights_only=False)', 'unsafe torch.load'),
+    ('io/a.py', 'def f(x):\n    return eval(x)', 'unsafe eval'),
+    ('io/a.py', 'yaml.load(f, yaml.SafeLoader)', 'unsafe yaml.load'),
+    ('io/a.py', 'np.load(f, allow_pickle=True)', 'unsafe np.load'),
+    ('io/a.py', 'run(x, shell=True)', 'unsafe run'),
+    ('nn/a.py', 'def f(x):\n    return x.cuda()', 'one device'),
+    ('nn/a.py', 'torch.manual_seed(0)', 'manual_seed at import'),
+    ('nn/a.py', 'class A:\n    t = time.time()', 'time.time at import'),
+    ('nn/a.py', 'def f(t=time.time()): ...', 'time.time at import'),
+    ('nn/a.py', 'def f():\n    os.environ["A"]', 'environment'),
+    ('nn/a.py', 'a = 1\n' * 401, 'more than 400'),
+    ('nn/kge/a.py', 'a = 1\n' * 150, 'more than 149'),
+    ('nn/a.py', 'a = "/' + 'tmp/x"', 'a path of one machine'),
+])
+def test_planted_fault_is_found(path: str, text: str, fault: str) -> None:
+    found = check(text, Path(PACKAGE, path))
+    assert len(found) == 1
+    assert fault in found[0]
+
+
+@pytest.mark.parametrize('path, text', [
+    ('data/a.py', 'from ..errors import DataError\nfrom . import index'),
+    ('data/a.py', 'from pyg_mmkgc.io import tensors'),
+    ('nn/kge/a.py', 'from ..loss import f\nfrom .base import B'),
+    ('nn/a.py', 'def f(m):\n    m.eval()\n    torch.manual_seed(0)'),
+    ('nn/a.py', 'f = lambda: time.time()'),
+    ('io/a.py', 'torch.load(f, weights_only=True)\nyaml.safe_load(f)'),
+    ('io/a.py', 'a = "https://example.org/home/x"\n' * 400),
+])
+def test_good_code_passes(path: str, text: str) -> None:
+    assert check(text, Path(PACKAGE, path)) == []
+
+
+IMPORT_ALL = f"""
+import sys
+optional = ('torch_scatter', 'numba', 'matplotlib', 'timm', 'transformers',
+            'sentence_transformers', 'PIL', 'gdown', 'tensorboard')
+for name in optional:
+    sys.modules[name] = None  # as if it were not installed
+
+def hook(event, args):
+    if event.startswith('socket.') and event != 'socket.__new__':
+        raise RuntimeError(f'network at import: {{event}} {{args}}')
+
+sys.addaudithook(hook)
+import importlib, pkgutil
+import torch
+state = torch.random.get_rng_state()
+import {PACKAGE}
+for module in pkgutil.walk_packages({PACKAGE}.__path__, '{PACKAGE}.'):
+    importlib.import_module(module.name)
+assert torch.equal(state, torch.random.get_rng_state()), 'seed touched'
+assert not torch.cuda.is_initialized(), 'device touched'
+print('imported', len([m for m in sys.modules if m.startswith('{PACKAGE}')]))
+"""
+
+
+def test_import_without_network_extras_or_traces(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, '-W', 'error:::pyg_mmkgc', '-c', IMPORT_ALL],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300,
+        env={**os.environ, 'PYTHONPATH': os.pathsep.join(
+            path for path in sys.path if path)})
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith('imported')
+    assert list(tmp_path.iterdir()) == [], 'importing wrote a file'

@@ -1,0 +1,132 @@
+"""What is installed: metadata, files, the top of the package."""
+
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from configparser import ConfigParser
+from pathlib import Path
+
+import pytest
+
+import pyg_mmkgc
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / 'pyg_mmkgc'
+DATA_FOLDERS = ('configs', 'datasets/countries_data')
+
+
+@pytest.fixture(scope='module')
+def setup_cfg() -> ConfigParser:
+    config = ConfigParser()
+    config.read(ROOT / 'setup.cfg', encoding='utf-8')
+    return config
+
+
+@pytest.fixture(scope='module')
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel, built from a copy so that nothing is left in the tree."""
+    folder = tmp_path_factory.mktemp('wheel')
+    source = folder / 'source'
+    shutil.copytree(PACKAGE, source / 'pyg_mmkgc',
+                    ignore=shutil.ignore_patterns('__pycache__'))
+    for name in ('setup.cfg', 'pyproject.toml', 'README.md', 'LICENSE'):
+        shutil.copy(ROOT / name, source)
+    done = subprocess.run(
+        [sys.executable, '-m', 'pip', 'wheel', '--no-deps', '--no-index',
+         '--no-build-isolation', '--wheel-dir', str(folder), str(source)],
+        capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return next(folder.glob('*.whl'))
+
+
+def test_wheel_holds_every_file(wheel: Path) -> None:
+    expected = {path for path in PACKAGE.rglob('*.py')}
+    expected |= {PACKAGE / 'py.typed'}
+    expected |= {path for folder in DATA_FOLDERS
+                 for path in (PACKAGE / folder).rglob('*') if path.is_file()}
+    expected = {path.relative_to(ROOT).as_posix() for path in expected
+                if '__pycache__' not in path.parts}
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    missing = sorted(expected - names)
+    assert not missing, f'not in the wheel: {missing}'
+    others = {name.split('/')[0] for name in names - expected}
+    assert others == {'pyg_mmkgc-0.1.0.dist-info'}
+
+
+def test_wheel_works_alone(wheel: Path, tmp_path: Path) -> None:
+    """The bundled graph loads from an installation that cannot be written."""
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / 'site')
+    code = ('import sys; sys.path.insert(0, "site"); '
+            'from pyg_mmkgc.datasets import Countries; '
+            'from pyg_mmkgc import __file__ as f; '
+            'print(f); print(len(Countries()[0].node_names))')
+    done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path,
+                          capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    file, nodes = done.stdout.splitlines()
+    assert Path(file).is_relative_to(tmp_path)
+    assert int(nodes) >= 2000
+    written = {path.suffix for path in tmp_path.rglob('*') if path.is_file()}
+    with zipfile.ZipFile(wheel) as archive:
+        shipped = {Path(name).suffix for name in archive.namelist()}
+    assert written <= shipped | {'.pyc'}
+
+
+def test_version_is_that_of_the_metadata(setup_cfg: ConfigParser) -> None:
+    version = setup_cfg['metadata']['version']
+    assert pyg_mmkgc.__version__ == version
+    changes = (ROOT / 'CHANGELOG.md').read_text('utf-8')
+    assert re.search(rf'^## {re.escape(version)}\b', changes, re.MULTILINE)
+
+
+def test_dependencies(setup_cfg: ConfigParser) -> None:
+    required = setup_cfg['options']['install_requires'].split()
+    assert required == ['torch>=2.9', 'torch-geometric>=2.7', 'numpy',
+                        'pyyaml', 'safetensors']
+    extras = setup_cfg['options.extras_require']
+    assert set(extras) == {'scatter', 'fast', 'plot', 'features', 'download',
+                           'tracking', 'test', 'all'}
+    # It has no wheel: who asks for everything must not have to compile it.
+    assert 'scatter' not in extras['all']
+
+
+def test_public_names() -> None:
+    names = pyg_mmkgc.__all__
+    assert len(names) == len(set(names)) <= 20
+    for name in names:
+        assert getattr(pyg_mmkgc, name) is not None
+
+
+def test_tests_mirror_the_package() -> None:
+    """A folder of tests belongs to a folder of the package."""
+    folders = {path.parent.relative_to(ROOT / 'tests')
+               for path in (ROOT / 'tests').rglob('test_*.py')}
+    unknown = [str(folder) for folder in folders
+               if not (PACKAGE / folder).is_dir()]
+    assert not unknown
+
+
+def readme() -> str:
+    return (ROOT / 'README.md').read_text('utf-8')
+
+
+def test_readme_begins_with_the_two_commands() -> None:
+    """Both are one line each and make their own virtual environment."""
+    blocks = re.findall(r'^```bash\n(.*?)^```$', readme(),
+                        re.MULTILINE | re.DOTALL)
+    for block, end in zip(blocks[:2], ['mmkgc train countries', 'pytest'],
+                          strict=True):
+        assert block.count('\n') == 1
+        assert block.startswith('python3 -m venv .venv && ')
+        assert end in block
+    assert readme().index(blocks[1]) < 1500
+
+
+def test_readme_names_files_that_exist() -> None:
+    links = re.findall(r'\]\((?!https?:|#|mailto:)([^)#]+)', readme())
+    missing = [link for link in links if not (ROOT / link).exists()]
+    assert not missing
