@@ -1,0 +1,19 @@
+r"""Ranks and ranking metrics: pure tensor code."""
+
+from .ranking import (
+    Ranks,
+    adjusted_mean_rank_index,
+    hits_at_k,
+    mean_rank,
+    mean_reciprocal_rank,
+    rank_targets,
+)
+
+__all__ = [
+    'Ranks',
+    'rank_targets',
+    'mean_reciprocal_rank',
+    'mean_rank',
+    'adjusted_mean_rank_index',
+    'hits_at_k',
+]

@@ -1,0 +1,194 @@
+r"""Filtered ranks of targets among candidates, and means over ranks."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pyg_mmkgc.errors import NonFiniteError
+
+
+class Ranks(NamedTuple):
+    r"""The ranks of :math:`Q` targets, the best being :obj:`1`.
+
+    With :math:`n` candidates left after filtering (the target among them),
+    every rank lies in :math:`[1, n]`.
+
+    Args:
+        optimistic (torch.Tensor): The rank if the target came first among
+            all candidates of the same score, :obj:`int64` of shape
+            :math:`[Q]`.
+        pessimistic (torch.Tensor): The rank if it came last, of the same
+            type and shape.
+        num_candidates (torch.Tensor): The :math:`n` of each query, of the
+            same type and shape.
+    """
+    optimistic: Tensor
+    pessimistic: Tensor
+    num_candidates: Tensor
+
+    @property
+    def realistic(self) -> Tensor:
+        r"""The mean of the optimistic and the pessimistic rank.
+
+        It is the expected rank under a random order of ties
+        (:obj:`float64`).
+        """
+        return (self.optimistic + self.pessimistic).to(torch.float64) / 2
+
+    def by_ties(self, ties: str) -> Tensor:
+        r"""The ranks under one treatment of ties, as :obj:`float64`.
+
+        Args:
+            ties (str): :obj:`"realistic"`, :obj:`"optimistic"` or
+                :obj:`"pessimistic"`.
+        """
+        if ties == 'realistic':
+            return self.realistic
+        if ties == 'optimistic':
+            return self.optimistic.to(torch.float64)
+        if ties == 'pessimistic':
+            return self.pessimistic.to(torch.float64)
+        raise ValueError(f"Expected 'ties' to be 'realistic', 'optimistic' "
+                         f"or 'pessimistic' (got '{ties}')")
+
+    def select(self, index: Tensor) -> Ranks:
+        r"""The ranks of some of the queries (a mask or positions)."""
+        return Ranks(*(value[index] for value in self))
+
+
+def rank_targets(
+    scores: Tensor,
+    target: Tensor,
+    filter_index: tuple[Tensor, Tensor] | None = None,
+) -> Ranks:
+    r"""Ranks one target per query among all candidates that are not filtered.
+
+    Nothing is masked or copied for the filter: better candidates are counted
+    over the whole row first, then the filtered ones among them are taken off.
+    The target itself always stays, even where the filter names it.
+
+    Args:
+        scores (torch.Tensor): The candidate scores, higher is better, of
+            shape :math:`[Q, N]`. Scores of less than single precision are
+            compared as they are.
+        target (torch.Tensor): The target candidate of each query, of shape
+            :math:`[Q]`.
+        filter_index (tuple, optional): The candidates that do not count, as
+            the pair :obj:`(row, node)` of query positions and candidates,
+            both of shape :math:`[M]`, in any order. (default: :obj:`None`)
+
+    Raises:
+        NonFiniteError: If any score is NaN or infinite, filtered or not.
+    """
+    assert_finite(scores)
+    num_candidates = scores.size(1)
+    truth = scores.gather(1, target.view(-1, 1))
+
+    better = (scores > truth).sum(dim=1)
+    not_worse = (scores >= truth).sum(dim=1)
+    counts = torch.full_like(better, num_candidates)
+
+    if filter_index is not None and filter_index[0].numel() > 0:
+        row, node = _distinct(*filter_index, num_candidates)
+        keep = node != target[row]
+        row, node = row[keep], node[keep]
+        rival, own = scores[row, node], truth[row, 0]
+        better -= _count(row, rival > own, better)
+        not_worse -= _count(row, rival >= own, better)
+        counts -= _count(row, torch.ones_like(row, dtype=torch.bool), better)
+
+    # `not_worse` counts the target itself, `better` does not:
+    return Ranks(better + 1, not_worse, counts)
+
+
+def assert_finite(scores: Tensor) -> None:
+    r"""Raises if a score is NaN or infinite, naming the first one.
+
+    A sum that is finite proves that every term is. Only where it is not (a
+    sum of finite scores may overflow) is each score looked at.
+    """
+    if bool(torch.isfinite(scores.sum())):
+        return
+    bad = ~torch.isfinite(scores)
+    if not bool(bad.any()):
+        return
+    row, node = bad.nonzero()[0].tolist()
+    raise NonFiniteError(
+        f'Expected finite scores to rank (got {int(bad.sum())} non-finite '
+        f'out of {scores.numel()}, the first is {float(scores[row, node])} '
+        f'for candidate {node} of query {row})')
+
+
+def _distinct(row: Tensor, node: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    # A pair given twice would be taken off twice. An index of known triples
+    # is sorted and free of duplicates already, which is cheap to see.
+    key = row * size + node
+    if bool((key[1:] > key[:-1]).all()):
+        return row, node
+    key = key.unique()
+    return torch.div(key, size, rounding_mode='floor'), key % size
+
+
+def _count(row: Tensor, hit: Tensor, like: Tensor) -> Tensor:
+    return torch.zeros_like(like).index_add_(0, row, hit.to(like.dtype))
+
+
+def mean_reciprocal_rank(ranks: Tensor) -> float:
+    r"""The mean reciprocal rank.
+
+    .. math::
+        \mathrm{MRR} = \frac{1}{Q} \sum_i \frac{1}{\mathrm{rank}_i}
+
+    Args:
+        ranks (torch.Tensor): The ranks, from :obj:`1`, of shape :math:`[Q]`.
+    """
+    return float(ranks.to(torch.float64).reciprocal().mean())
+
+
+def mean_rank(ranks: Tensor) -> float:
+    r"""The mean rank :math:`\frac{1}{Q} \sum_i \mathrm{rank}_i`.
+
+    Args:
+        ranks (torch.Tensor): The ranks, from :obj:`1`, of shape :math:`[Q]`.
+    """
+    return float(ranks.to(torch.float64).mean())
+
+
+def adjusted_mean_rank_index(ranks: Tensor, num_candidates: Tensor) -> float:
+    r"""The adjusted mean rank index.
+
+    It comes from the `"On the Ambiguity of Rank-Based
+    Evaluation of Entity Alignment or Link Prediction Methods"
+    <https://arxiv.org/abs/2002.06914>`_ paper:
+
+    .. math::
+        \mathrm{AMRI} = 1 - \frac{\mathrm{MR} - 1}{\mathbb{E}[\mathrm{MR}] -
+        1} = 1 - \frac{\sum_i (\mathrm{rank}_i - 1)}{\frac{1}{2} \sum_i (n_i
+        - 1)},
+
+    with :math:`n_i` candidates for query :math:`i`: :obj:`1` is perfect,
+    :obj:`0` is what random scores reach, negative is worse than random. It is
+    :obj:`0` where no query leaves a choice (:math:`n_i = 1` everywhere).
+
+    Args:
+        ranks (torch.Tensor): The ranks, from :obj:`1`, of shape :math:`[Q]`.
+        num_candidates (torch.Tensor): The number of candidates of each
+            query, of shape :math:`[Q]`.
+    """
+    expected = float((num_candidates.to(torch.float64) - 1).sum()) / 2
+    if expected == 0.0:
+        return 0.0
+    return 1.0 - float((ranks.to(torch.float64) - 1).sum()) / expected
+
+
+def hits_at_k(ranks: Tensor, k: int) -> float:
+    r"""The share of ranks that are at most :math:`k`.
+
+    Args:
+        ranks (torch.Tensor): The ranks, from :obj:`1`, of shape :math:`[Q]`.
+        k (int): The last rank that counts as a hit.
+    """
+    return float((ranks <= k).to(torch.float64).mean())
