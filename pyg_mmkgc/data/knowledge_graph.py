@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
+from torch_geometric.data.data import DataEdgeAttr, DataTensorAttr
 from torch_geometric.data.storage import GlobalStorage
 from torch_geometric.utils import subgraph
 
@@ -385,4 +386,10 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (str, int, float, bool))
 
 
-torch.serialization.add_safe_globals([KnowledgeGraph, KnowledgeGraphStorage])
+# The last two are part of any `Data` object that `torch.save` writes.
+torch.serialization.add_safe_globals([
+    KnowledgeGraph,
+    KnowledgeGraphStorage,
+    DataEdgeAttr,
+    DataTensorAttr,
+])

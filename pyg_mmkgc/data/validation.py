@@ -28,7 +28,8 @@ def find_problems(kg: KnowledgeGraph) -> Iterator[str]:
     yield from _triples(kg, 'edge_index', 'edge_type')
     if kg.num_edges == 0:
         yield 'the graph has no triples'
-    if 'filter_edge_index' in kg or 'filter_edge_type' in kg:
+    if not _is_sampled(kg) and ('filter_edge_index' in kg
+                                or 'filter_edge_type' in kg):
         yield from _triples(kg, 'filter_edge_index', 'filter_edge_type')
     yield from _splits(kg)
     for key, size in [('node_names', kg.num_nodes),
@@ -81,7 +82,7 @@ def _splits(kg: KnowledgeGraph) -> Iterator[str]:
             yield (f"'{key}' must be a bool tensor with one entry for each "
                    f"of the {kg.num_edges} triples ({problem})")
             continue
-        if not bool(mask.any()):
+        if not bool(mask.any()) and not _is_sampled(kg):
             yield f"the split of '{key}' is empty"
         if taken is not None and bool((taken & mask).any()):
             row = int((taken & mask).nonzero()[0])
@@ -95,7 +96,7 @@ def _names(kg: KnowledgeGraph, key: str, size: int) -> Iterator[str]:
             isinstance(name, str) for name in names):
         yield f"'{key}' must be a list of str (got {type(names).__name__})"
         return
-    if len(names) != size and not (key == 'node_names' and 'n_id' in kg):
+    if len(names) != size and not (key == 'node_names' and _is_sampled(kg)):
         yield f"'{key}' must hold {size} names (got {len(names)})"
     if len(set(names)) != len(names):
         first: dict[str, int] = {}
@@ -139,7 +140,7 @@ def _features(kg: KnowledgeGraph, name: str, x: Any) -> Iterator[str]:
     if rows.numel() > 0:
         row = int(rows[0])
         label = f' ({kg.node_names[row]!r})' \
-            if 'node_names' in kg and 'n_id' not in kg else ''
+            if 'node_names' in kg and not _is_sampled(kg) else ''
         kind = 'NaN' if bool(x[row].isnan().any()) else 'infinite'
         yield (f'{what} must be finite: row {row}{label} is {kind}, '
                f'{rows.numel()} such rows in all')
@@ -151,11 +152,18 @@ def _features(kg: KnowledgeGraph, name: str, x: Any) -> Iterator[str]:
             yield (f"'mask_{name}' must be a bool tensor with one entry for "
                    f"each of the {kg.num_nodes} nodes ({problem})")
             return
-        if not bool(mask.any()):
+        if not bool(mask.any()) and not _is_sampled(kg):
             yield f"'mask_{name}' leaves no row of modality '{name}'"
             return
-    if not bool(x[mask].any() if mask is not None else x.any()):
+    present = x if mask is None else x[mask]
+    if not bool(present.any()) and not _is_sampled(kg):
         yield f'{what} are all zero'
+
+
+def _is_sampled(kg: KnowledgeGraph) -> bool:
+    # A batch of a neighbor sampler: a split or a modality may be missing in
+    # it, and its names and filter are those of the whole graph.
+    return 'n_id' in kg
 
 
 def _not_a(value: Any, dtype: torch.dtype, dims: int,

@@ -78,7 +78,7 @@ def test_triple_index_is_immutable() -> None:
 
 def test_triple_index_large_ids() -> None:
     # As large as 64 bits allow: the last triple is the last integer.
-    num_nodes, num_relations = 2**31, 2
+    num_nodes, num_relations = 2**31 - 1, 2
     last = torch.tensor([[num_nodes - 1, 0], [num_nodes - 1, 5]])
     index = TripleIndex(last, torch.tensor([1, 0]), num_nodes, num_relations)
     assert index.contains(last[0], torch.tensor([1, 0]), last[1]).all()

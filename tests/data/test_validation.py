@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from pyg_mmkgc.data import KnowledgeGraph
+from pyg_mmkgc.errors import DataError
+
+NONE, ALL = torch.zeros(4).bool(), torch.ones(4).bool()
+
+
+def x(row: int | None = None, value: float = 0.0) -> torch.Tensor:
+    out = torch.arange(1., 11.).view(5, 2)
+    if row is not None:
+        out[row, 1] = value
+    return out
+
+
+def make_kg(**kwargs: Any) -> KnowledgeGraph:
+    """Sets the attributes behind the constructor's back."""
+    kg = KnowledgeGraph(
+        edge_index=torch.tensor([[0, 1, 2, 3], [1, 2, 3, 0]]),
+        edge_type=torch.tensor([0, 1, 0, 1]),
+        num_nodes=5,
+        num_relations=2,
+        train_mask=torch.tensor([1, 1, 0, 0]).bool(),
+        test_mask=torch.tensor([0, 0, 1, 1]).bool(),
+        node_names=list('abcde'),
+        relation_names=['p', 'q'],
+    )
+    for key, value in kwargs.items():
+        kg[key] = value
+    return kg
+
+
+BROKEN: dict[str, tuple[dict[str, Any], str]] = {
+    'no edges attribute': (dict(edge_index=None), "needs 'edge_index' and"),
+    'no types attribute': (dict(edge_type=None), "needs 'edge_index' and"),
+    'num_nodes': (dict(num_nodes=0), "'num_nodes' must be a positive int"),
+    'num_nodes float': (dict(num_nodes=5.0), 'positive int .got 5.0'),
+    'num_relations': (dict(num_relations=-1), "'num_relations' must be a"),
+    'negative id': (dict(edge_index=torch.tensor([[0, 1, 2, -1],
+                                                  [1, 2, 3, 0]])),
+                    "'edge_index' must hold ids from 0 to 4 .num_nodes=5., "
+                    'but holds -1 at triple 3'),
+    'id = N': (dict(edge_index=torch.tensor([[0, 1, 2, 3], [1, 5, 3, 0]])),
+               'holds 5 at triple 1 and 1 bad ids'),
+    'id > int32': (dict(edge_index=torch.tensor([[0, 1, 2, 3],
+                                                 [1, 2**31 + 3, 3, 0]])),
+                   'holds 2147483651 at triple 1'),
+    'float id': (dict(edge_index=torch.zeros(2, 4)),
+                 'int64 with shape .2, num_edges. .got dtype torch.float32'),
+    'int32 id': (dict(edge_type=torch.zeros(4, dtype=torch.int)), 'int64'),
+    'relation = R': (dict(edge_type=torch.tensor([0, 2, 0, 1])),
+                     "'edge_type' must hold ids from 0 to 1 .num_relations"),
+    'transposed': (dict(edge_index=torch.zeros(4, 2, dtype=torch.long)),
+                   r'got shape \[4, 2\]'),
+    '1-D edge_index': (dict(edge_index=torch.zeros(4, dtype=torch.long)),
+                       r'got shape \[4\]'),
+    'edge_index as list': (dict(edge_index=[[0], [1]]), 'got list'),
+    'lengths differ': (dict(edge_type=torch.tensor([0, 1, 0])),
+                       "has 4 triples, but 'edge_type' has 3"),
+    'no triples': (dict(edge_index=torch.empty(2, 0, dtype=torch.long),
+                        edge_type=torch.empty(0, dtype=torch.long),
+                        train_mask=None, test_mask=None), 'no triples'),
+    'filter id': (dict(filter_edge_index=torch.tensor([[0], [9]]),
+                       filter_edge_type=torch.tensor([0])),
+                  "'filter_edge_index' must hold ids from 0 to 4"),
+    'half a filter': (dict(filter_edge_index=torch.tensor([[0], [1]])),
+                      "'filter_edge_type' must be a tensor .* .got NoneType"),
+    'edge mask length': (dict(train_mask=torch.ones(3).bool()),
+                         'each of the 4 triples .got shape .3.'),
+    'edge mask dtype': (dict(val_mask=torch.ones(4)), "'val_mask' must be a "
+                        'bool'),
+    'empty split': (dict(val_mask=NONE), "split of 'val_mask' is empty"),
+    'split overlap': (dict(test_mask=ALL), 'triple 0 is in more than one'),
+    'few node names': (dict(node_names=list('abcd')), '5 names .got 4'),
+    'duplicate node name': (dict(node_names=list('abcda')),
+                            "'a' twice, at rows 0 and 4"),
+    'names of int': (dict(node_names=list(range(5))), 'a list of str'),
+    'relation names': (dict(relation_names=['p']), '2 names .got 1'),
+    'N-1 rows': (dict(x_v=torch.ones(4, 2)), "'v' must have 5 rows .got 4"),
+    'N+1 rows': (dict(x_v=torch.ones(6, 2)), "'v' must have 5 rows .got 6"),
+    '1-D features': (dict(x_v=torch.ones(5)), r'float32 \[5\]'),
+    'no channels': (dict(x_v=torch.ones(5, 0)), r'float32 \[5, 0\]'),
+    'int features': (dict(x_v=torch.ones(5, 2).long()), r'int64 \[5, 2\]'),
+    'sparse features': (dict(x_v=torch.ones(5, 2).to_sparse()), 'sparse_coo'),
+    'list features': (dict(x_v=[[1.0]]), 'got list'),
+    'NaN row': (dict(x_v=x(3, float('nan'))),
+                "'v' must be finite: row 3 .'d'. is NaN, 1 such rows"),
+    'Inf value': (dict(x_v=x(0, -float('inf'))), "row 0 .'a'. is infinite"),
+    'constant zero': (dict(x_v=torch.zeros(5, 2)), "'v' are all zero"),
+    'zero where present': (dict(
+        x_v=torch.tensor([[0.], [1], [1], [1], [1]]),
+        mask_v=torch.tensor([1, 0, 0, 0, 0]).bool()), "'v' are all zero"),
+    'mask length': (dict(x_v=x(), mask_v=torch.ones(4).bool()),
+                    "'mask_v' must be a bool tensor with one entry for each "
+                    'of the 5 nodes .got shape .4.'),
+    'mask dtype': (dict(x_v=x(), mask_v=torch.ones(5)), 'dtype torch.float32'),
+    'mask all false': (dict(x_v=x(), mask_v=torch.zeros(5).bool()),
+                       "'mask_v' leaves no row of modality 'v'"),
+    'mask alone': (dict(mask_v=torch.ones(5).bool()), 'belongs to no modal'),
+    'name with a dot': ({'x_v.2': x()}, "without a dot .got 'v.2'"),
+    'empty name': ({'x_': x()}, "needs a name .* .got ''"),
+    'reserved name': (dict(x_structure=x()), 'that a model learns itself'),
+}  # yapf: disable
+
+
+@pytest.mark.filterwarnings('ignore')
+@pytest.mark.parametrize('name', BROKEN)
+def test_validate_rejects(name: str) -> None:
+    attributes, message = BROKEN[name]
+    with pytest.raises(DataError, match=message):
+        make_kg(**attributes).validate()
+    with pytest.warns(UserWarning, match=message):
+        assert not make_kg(**attributes).validate(raise_on_error=False)
+
+
+@pytest.mark.parametrize('attributes', [
+    {},
+    dict(x_v=torch.ones(5, 2, dtype=torch.double)),
+    dict(x_v=torch.ones(5, 2, dtype=torch.half)),
+    # Finite, although the sum of a row is not:
+    dict(x_v=torch.full((5, 2), 3e38)),
+    dict(x_v=x(), mask_v=torch.tensor([0, 0, 1, 0, 0]).bool()),
+    dict(train_mask=None, test_mask=None),
+    dict(node_names=None, relation_names=None),
+    {'x_with space': x()},
+], ids=str)
+def test_validate_accepts(attributes: dict[str, Any]) -> None:
+    assert make_kg(**attributes).validate()
