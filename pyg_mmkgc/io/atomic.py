@@ -13,17 +13,20 @@ from pyg_mmkgc.errors import DataError, FormatError
 
 try:
     import fcntl
-except ImportError:  # Windows has no advisory locks: nothing is swept there.
-    fcntl = None  # type: ignore[assignment]
+    HAS_LOCKS = True
+except ImportError:  # Windows has no such locks: nothing is swept there.
+    HAS_LOCKS = False
 
 PathLike = Union[str, 'os.PathLike[str]']
 
 
 @contextlib.contextmanager
 def atomic_path(path: PathLike) -> Iterator[pathlib.Path]:
-    r"""Context manager that yields an empty temporary file beside
-    :obj:`path`, to be written into, and gives it the name :obj:`path` when
-    the block ends without an exception.
+    r"""Context manager that writes a file as a whole or not at all.
+
+    It yields an empty temporary file beside :obj:`path`, to be written into,
+    and gives it the name :obj:`path` when the block ends without an
+    exception.
 
     A reader sees the old file or the new one, whole, also when the process
     is killed at any moment or the disk is full. The new file has the
@@ -51,12 +54,11 @@ def atomic_path(path: PathLike) -> Iterator[pathlib.Path]:
 
 
 def write_atomic(path: PathLike, content: bytes | str) -> None:
-    r"""Writes :obj:`content` (text as UTF-8) to :obj:`path` atomically, see
-    :func:`atomic_path`.
+    r"""Writes a file atomically, see :func:`atomic_path`.
 
     Args:
         path (str or os.PathLike): The file to write.
-        content (bytes or str): Its whole content.
+        content (bytes or str): Its whole content. Text becomes UTF-8.
     """
     if isinstance(content, str):
         content = content.encode('utf-8')
@@ -117,7 +119,7 @@ def _create_temp(path: pathlib.Path) -> tuple[pathlib.Path, int]:
     while True:
         temp = path.with_name(f'.{path.name}.{secrets.token_hex(4)}.tmp')
         handle = os.open(temp, flags, 0o666)
-        if fcntl is None:
+        if not HAS_LOCKS:
             return temp, handle
         # The lock says that the writer is alive; the kernel drops it when
         # the process dies. Another process may sweep between the two calls,
@@ -130,7 +132,7 @@ def _create_temp(path: pathlib.Path) -> tuple[pathlib.Path, int]:
 
 
 def _remove_stale(path: pathlib.Path) -> None:
-    if fcntl is None:
+    if not HAS_LOCKS:
         return
     prefix = f'.{path.name}.'
     for name in os.listdir(path.parent):

@@ -1,0 +1,220 @@
+r"""Downloads that appear under their name only when they are right."""
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import os
+import pathlib
+import ssl
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+from pyg_mmkgc.errors import DownloadError, FormatError
+from pyg_mmkgc.io.atomic import PathLike, atomic_path
+
+CHUNK = 1 << 20
+TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
+
+
+def download(
+    url: str,
+    path: PathLike,
+    sha256: str,
+    *,
+    timeout: float = 30.0,
+    retries: int = 3,
+    wait: float = 1.0,
+) -> pathlib.Path:
+    r"""Downloads one file and verifies its size and SHA-256.
+
+    The file appears as :obj:`path` only when it is right. Certificates are
+    verified, and only :obj:`http` and :obj:`https` are spoken. What may pass
+    (no answer, server errors, a connection cut off) is tried again.
+
+    Args:
+        url (str): The address.
+        path (str or os.PathLike): The file to write.
+        sha256 (str): The SHA-256 that the content must have, in hexadecimal
+            digits.
+        timeout (float, optional): How many seconds the server may be silent.
+            (default: :obj:`30.0`)
+        retries (int, optional): How often to try again. (default: :obj:`3`)
+        wait (float, optional): The seconds before the first new try; they
+            double each time. (default: :obj:`1.0`)
+
+    Raises:
+        DownloadError: If no right file came. Nothing is written then.
+    """
+    path = pathlib.Path(path)
+    for attempt in range(retries + 1):
+        try:
+            _fetch(url, path, sha256, timeout)
+            return path
+        except _Failure as failure:
+            if attempt < retries and failure.transient:
+                time.sleep(wait * 2**attempt)
+                continue
+            raise DownloadError(
+                f'{url}: could not be downloaded: {failure} Fetch it by hand '
+                f"(SHA-256 {sha256}), save it as '{path}' and try "
+                f'again.') from failure
+    raise AssertionError('unreachable')
+
+
+def verify_sha256(path: PathLike, sha256: str) -> None:
+    r"""Checks the content of a file.
+
+    Args:
+        path (str or os.PathLike): The file to check.
+        sha256 (str): The SHA-256 that it must have.
+
+    Raises:
+        FormatError: If it has another.
+    """
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while chunk := file.read(CHUNK):
+            digest.update(chunk)
+    if digest.hexdigest() != sha256:
+        raise FormatError(
+            f"'{path}': expected a file with SHA-256 {sha256}, got "
+            f'{digest.hexdigest()} ({os.path.getsize(path)} bytes). It is '
+            f'another version or damaged: replace it, or remove it to '
+            f'download it again')
+
+
+def download_drive(
+    file_id: str,
+    path: PathLike,
+    *,
+    folder: bool = False,
+) -> pathlib.Path:
+    r"""Downloads a file or a folder from Google Drive with :obj:`gdown`.
+
+    There is no hash to check against: whoever reads the result has to treat
+    it as any file from a stranger.
+
+    Args:
+        file_id (str): The id in its address.
+        path (str or os.PathLike): The file to write, or the folder to fill.
+        folder (bool, optional): If set to :obj:`True`, the id is the one of
+            a folder. (default: :obj:`False`)
+    """
+    try:
+        import gdown
+    except ImportError as error:
+        raise DownloadError(
+            f'downloading {file_id} from Google Drive needs gdown: '
+            f"pip install 'pyg_mmkgc[download]'") from error
+
+    path = pathlib.Path(path)
+    url = 'https://drive.google.com/'
+    url += f'drive/folders/{file_id}' if folder else f'file/d/{file_id}'
+    advice = (f"Open the address in a browser, save it as '{path}' and try "
+              f'again.')
+    try:
+        if folder:
+            out: Any = gdown.download_folder(
+                id=file_id, output=str(path), quiet=True, use_cookies=False)
+        else:
+            with atomic_path(path) as temp:
+                out = gdown.download(id=file_id, output=str(temp), quiet=True,
+                                     use_cookies=False)
+                with open(temp, 'rb') as file:
+                    start = file.read(512)
+                if out is None or len(start) == 0 or _is_html(start):
+                    raise DownloadError('got no file but '
+                                        f'{start[:60]!r} (quota or login?)')
+    except Exception as error:  # The errors of gdown and of what it uses.
+        raise DownloadError(f'{url}: could not be downloaded: {error}. '
+                            f'{advice}') from error
+    if not out:
+        raise DownloadError(f'{url}: could not be downloaded. {advice}')
+    return path
+
+
+class _Failure(Exception):
+    def __init__(self, message: str, transient: bool = False) -> None:
+        super().__init__(message)
+        self.transient = transient
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any,
+                         headers: Any, newurl: str) -> Any:
+        old = urllib.parse.urlsplit(req.full_url).scheme
+        new = urllib.parse.urlsplit(newurl).scheme
+        if new != old and (old, new) != ('http', 'https'):
+            raise _Failure(f'it redirects from {old} to {newurl[:200]!r}, '
+                           f'which is refused.')
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    # Put together by hand, since the default also opens files and FTP.
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+            urllib.request.ProxyHandler(),
+            urllib.request.HTTPHandler(),
+            urllib.request.HTTPSHandler(context=ssl.create_default_context()),
+            urllib.request.HTTPDefaultErrorHandler(),
+            urllib.request.HTTPErrorProcessor(),
+            urllib.request.UnknownHandler(),
+            _Redirects(),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
+def _fetch(url: str, path: pathlib.Path, sha256: str, timeout: float) -> None:
+    if urllib.parse.urlsplit(url).scheme not in ('http', 'https'):
+        raise _Failure('expected an address that begins with http:// or '
+                       'https://.')
+    request = urllib.request.Request(url, headers={'User-Agent': 'pyg_mmkgc'})
+    with _translate(), _opener().open(request, timeout=timeout) as response:
+        length = response.headers.get('Content-Length', '')
+        kind = response.headers.get('Content-Type', '')
+        with atomic_path(path) as temp, open(temp, 'wb') as file:
+            digest, size, start = hashlib.sha256(), 0, b''
+            while chunk := response.read(CHUNK):
+                start = start or chunk[:512]
+                digest.update(chunk)
+                size += len(chunk)
+                file.write(chunk)
+            file.flush()
+            if length.isdigit() and size != int(length):
+                raise _Failure(f'expected {length} bytes, got {size}.', True)
+            if digest.hexdigest() == sha256:
+                return
+            what = f'{size} bytes with SHA-256 {digest.hexdigest()}'
+            if _is_html(start) or 'html' in kind:
+                what += f', an HTML page that begins {start[:60]!r}'
+            raise _Failure(f'expected SHA-256 {sha256}, got {what}.')
+
+
+@contextlib.contextmanager
+def _translate() -> Iterator[None]:
+    try:
+        yield
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise _Failure(f'the server answered {error.code} {error.reason}.',
+                       error.code in TRANSIENT) from error
+    except (TimeoutError, ConnectionError, http.client.HTTPException,
+            urllib.error.URLError, ssl.SSLError) as error:
+        reason = getattr(error, 'reason', error)
+        # A certificate does not get better by trying again.
+        transient = not isinstance(reason, ssl.SSLCertVerificationError)
+        raise _Failure(f'{type(reason).__name__}: {reason}.',
+                       transient) from error
+    except ValueError as error:  # Not an address at all.
+        raise _Failure(f'{error}.') from error
+
+
+def _is_html(start: bytes) -> bool:
+    return start.lstrip().lower().startswith((b'<!doctype html', b'<html'))
