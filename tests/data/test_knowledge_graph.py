@@ -217,7 +217,7 @@ def test_transforms() -> None:
 
 
 def test_batch() -> None:
-    kgs = [make_kg(x_index=torch.ones(6, 2)), make_kg(x_index=torch.ones(6, 2))]
+    kgs = [make_kg(x_index=torch.ones(6, 2)) for _ in range(2)]
     batch = Batch.from_data_list(kgs)
     assert isinstance(batch, KnowledgeGraph)
     assert batch.num_nodes == 12 and batch.num_relations == 3

@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from pyg_mmkgc.errors import DataError
+
+if TYPE_CHECKING:
+    from pyg_mmkgc.data.knowledge_graph import KnowledgeGraph
+
+# Above this share of reversed pairs, a rule "the inverse is true, too" is
+# worth more than a model.
+INVERSE_LIMIT = 0.1
+
+
+@dataclass(frozen=True)
+class SplitAudit:
+    r"""The triples of one split. All but :obj:`triples` and
+    :obj:`self_loops` count distinct triples.
+    """
+    triples: int
+    distinct: int
+    self_loops: int
+    #: Triples that are in an other split, too.
+    overlaps: dict[str, int]
+    #: Training triples connect the pair the other way round.
+    reversed_in_train: int
+    #: Training triples connect the pair by another relation.
+    other_relation_in_train: int
+    #: The head or the tail is in no training triple.
+    unseen_node: int
+    #: The relation is in no training triple.
+    unseen_relation: int
+
+    @property
+    def duplicates(self) -> int:
+        r"""The number of triples that repeat an earlier one."""
+        return self.triples - self.distinct
+
+
+@dataclass(frozen=True)
+class ModalityAudit:
+    r"""The features of one modality. Rows are those that the mask marks as
+    present.
+    """
+    channels: int
+    rows: int
+    nonfinite_rows: int
+    zero_rows: int
+    #: Rows that are equal to an earlier one.
+    duplicate_rows: int
+    #: Channels with the same value in all rows.
+    dead_channels: int
+    min_norm: float
+    mean_norm: float
+    max_norm: float
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    r"""What :meth:`~pyg_mmkgc.data.KnowledgeGraph.audit` found; printing it
+    shows a table.
+    """
+    num_nodes: int
+    num_relations: int
+    filter_triples: int
+    #: Nodes and relations that are in no training triple.
+    unseen_nodes: int
+    unseen_relations: int
+    splits: dict[str, SplitAudit]
+    modalities: dict[str, ModalityAudit]
+
+    @property
+    def warnings(self) -> list[str]:
+        r"""What makes the numbers measured on this graph misleading."""
+        return list(_warnings(self))
+
+    def to_dict(self) -> dict[str, Any]:
+        r"""Returns the report as numbers in nested dictionaries."""
+        out = asdict(self)
+        for name, split in self.splits.items():
+            out['splits'][name]['duplicates'] = split.duplicates
+        return out | {'warnings': self.warnings}
+
+    def __str__(self) -> str:
+        names = list(self.splits)
+        rest = [s for s in self.splits.values()]
+        rows = [
+            ['triples', *names],
+            ['in all', *[_n(s.triples) for s in rest]],
+            ['duplicates', *[_n(s.duplicates) for s in rest]],
+            ['self-loops', *[_n(s.self_loops) for s in rest]],
+        ]
+        for other in names:
+            rows.append([f'also in {other}', *[
+                _share(s.overlaps.get(other), s.distinct) for s in rest]])
+        for label, key in [
+            ('pair reversed in train', 'reversed_in_train'),
+            ('pair in train, other relation', 'other_relation_in_train'),
+            ('node unseen in train', 'unseen_node'),
+            ('relation unseen in train', 'unseen_relation'),
+        ]:
+            rows.append([label, *[
+                _share(None if name == 'train' else getattr(s, key),
+                       s.distinct) for name, s in self.splits.items()]])
+
+        out = [
+            f'{_n(self.num_nodes)} nodes '
+            f'({_n(self.unseen_nodes)} unseen in train), '
+            f'{_n(self.num_relations)} relations '
+            f'({_n(self.unseen_relations)} unseen in train), '
+            f'{_n(self.filter_triples)} triples in the filter only',
+            '', *_table(rows)]
+        if self.modalities:
+            out += ['', *_table([
+                ['modality', 'channels', 'nodes', 'zero', 'duplicate',
+                 'non-finite', 'dead channels', 'norm min/mean/max'],
+                *[[name, _n(m.channels), _share(m.rows, self.num_nodes),
+                   _n(m.zero_rows), _n(m.duplicate_rows),
+                   _n(m.nonfinite_rows), _n(m.dead_channels),
+                   f'{m.min_norm:.3g} / {m.mean_norm:.3g} / {m.max_norm:.3g}']
+                  for name, m in self.modalities.items()]])]
+        return '\n'.join(out + [''] + [f'WARNING: {w}' for w in self.warnings])
+
+
+def audit(kg: KnowledgeGraph) -> AuditReport:
+    r"""Counts what makes a benchmark misleading.
+
+    Args:
+        kg (KnowledgeGraph): The graph. Its triples must be valid, its
+            features may be not.
+    """
+    if kg.num_nodes**2 * kg.num_relations > 2**63 - 1:
+        raise DataError(f'triples of {kg.num_nodes} nodes and '
+                        f'{kg.num_relations} relations do not fit into 64 '
+                        f'bits')
+    splits = kg.splits()
+    keys = {name: _triple_key(split) for name, split in splits.items()}
+    unique = {name: key.unique() for name, key in keys.items()}
+    train = unique.get('train', kg.edge_type[:0])
+    head, rel, tail = _decode(kg, train)
+    pairs, pair_count = (head * kg.num_nodes + tail).unique(return_counts=True)
+    seen_nodes = torch.zeros(kg.num_nodes, dtype=torch.bool,
+                             device=train.device)
+    seen_nodes[head] = seen_nodes[tail] = True
+    seen_relations = torch.zeros(kg.num_relations, dtype=torch.bool,
+                                 device=train.device)
+    seen_relations[rel] = True
+
+    def audit_split(name: str) -> SplitAudit:
+        head, rel, tail = _decode(kg, unique[name])
+        reverse = _lookup(pairs, pair_count, tail * kg.num_nodes + head)
+        same = _lookup(pairs, pair_count, head * kg.num_nodes + tail)
+        other = same - torch.isin(unique[name], train).long()
+        row, col = splits[name].edge_index
+        return SplitAudit(
+            triples=keys[name].numel(),
+            distinct=unique[name].numel(),
+            self_loops=int((row == col).sum()),
+            overlaps={o: int(torch.isin(unique[name], u).sum())
+                      for o, u in unique.items() if o != name},
+            reversed_in_train=int((reverse > 0).sum()),
+            other_relation_in_train=int((other > 0).sum()),
+            unseen_node=int((~(seen_nodes[head] & seen_nodes[tail])).sum()),
+            unseen_relation=int((~seen_relations[rel]).sum()),
+        )
+
+    masks = kg.masks()
+    return AuditReport(
+        num_nodes=kg.num_nodes,
+        num_relations=kg.num_relations,
+        filter_triples=kg.filter_edge_type.numel()
+        if 'filter_edge_type' in kg else 0,
+        unseen_nodes=int((~seen_nodes).sum()),
+        unseen_relations=int((~seen_relations).sum()),
+        splits={name: audit_split(name) for name in splits},
+        modalities={name: _audit_modality(x, masks[name])
+                    for name, x in kg.features().items()},
+    )
+
+
+def _triple_key(kg: KnowledgeGraph) -> Tensor:
+    head, tail = kg.edge_index
+    return (head * kg.num_relations + kg.edge_type) * kg.num_nodes + tail
+
+
+def _decode(kg: KnowledgeGraph, key: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    rest = key // kg.num_nodes
+    return rest // kg.num_relations, rest % kg.num_relations, \
+        key % kg.num_nodes
+
+
+def _lookup(keys: Tensor, values: Tensor, query: Tensor) -> Tensor:
+    # The value of each query among sorted keys, or 0.
+    if keys.numel() == 0:
+        return torch.zeros_like(query)
+    pos = torch.searchsorted(keys, query).clamp_(max=keys.numel() - 1)
+    return values[pos] * (keys[pos] == query)
+
+
+def _audit_modality(x: Tensor, mask: Tensor) -> ModalityAudit:
+    x = x[mask]
+    finite = x.isfinite().all(dim=1)
+    norm = torch.linalg.vector_norm(x[finite].float(), dim=1)
+    dead = (x == x[:1]).all(dim=0) if x.size(0) > 0 else x.new_zeros(0)
+    return ModalityAudit(
+        channels=x.size(1),
+        rows=x.size(0),
+        nonfinite_rows=int((~finite).sum()),
+        zero_rows=int((x == 0).all(dim=1).sum()),
+        duplicate_rows=x.size(0) - _row_hash(x).unique().numel(),
+        dead_channels=int(dead.sum()),
+        min_norm=float(norm.min()) if norm.numel() > 0 else 0.0,
+        mean_norm=float(norm.mean()) if norm.numel() > 0 else 0.0,
+        max_norm=float(norm.max()) if norm.numel() > 0 else 0.0,
+    )
+
+
+def _row_hash(x: Tensor) -> Tensor:
+    # Equal rows have equal hashes. Sorting whole rows would take minutes for
+    # thousands of channels. Integers are summed, since a sum of floats may
+    # depend on the row's position.
+    generator = torch.Generator().manual_seed(12345)
+    weight = torch.randint(-2**62, 2**62, (x.size(1), ), generator=generator)
+    weight = weight.to(x.device)
+    out = [
+        ((chunk.float() + 0.0).view(torch.int).long() * weight).sum(dim=1)
+        for chunk in x.split(1024)
+    ]
+    return torch.cat(out) if out else weight[:0]
+
+
+def _warnings(report: AuditReport) -> Iterator[str]:
+    for name, split in report.splits.items():
+        if split.duplicates > 0:
+            yield (f'{name}: {_n(split.duplicates)} triples repeat another '
+                   f'triple of {name}')
+        for other, count in split.overlaps.items():
+            # Each pair once, and train is never the one to blame:
+            if count > 0 and (name, other) in {
+                    ('val', 'train'), ('test', 'train'), ('val', 'test')}:
+                yield (f'{name}: {_share(count, split.distinct)} of the '
+                       f'distinct triples are also in {other}')
+        if name == 'train':
+            continue
+        if split.reversed_in_train > INVERSE_LIMIT * split.distinct:
+            yield (f'{name}: {_share(split.reversed_in_train, split.distinct)}'
+                   f' of the distinct triples are reversed in train')
+        if split.unseen_relation > 0:
+            yield (f'{name}: {_share(split.unseen_relation, split.distinct)} '
+                   f'of the distinct triples have a relation that is in no '
+                   f'training triple')
+    for name, modality in report.modalities.items():
+        for count, what in [
+            (modality.nonfinite_rows, 'rows hold NaN or infinite values'),
+            (modality.zero_rows, 'rows are marked as present, but zero'),
+            (modality.dead_channels, 'channels are the same in all rows'),
+        ]:
+            if count > 0:
+                yield f'modality {name}: {_n(count)} {what}'
+
+
+def _n(count: int) -> str:
+    return f'{count:,}'
+
+
+def _share(count: int | None, total: int) -> str:
+    if count is None:
+        return '-'
+    return f'{count:,} ({100 * count / max(total, 1):.1f} %)'
+
+
+def _table(rows: list[list[str]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [cell.rjust(w) for cell, w in zip(row, widths, strict=True)]
+        yield '  '.join([row[0].ljust(widths[0]), *cells[1:]])
