@@ -1,10 +1,13 @@
 r"""Files: atomic, verified, and never a way to run code."""
+from pyg_mmkgc.io.archive import extract
 from pyg_mmkgc.io.atomic import (
     atomic_path,
     read_json,
     write_atomic,
     write_json,
 )
+from pyg_mmkgc.io.download import download, download_drive
+from pyg_mmkgc.io.features import load_features
 from pyg_mmkgc.io.tensors import load_tensors, save_tensors
 
 __all__ = [
@@ -14,4 +17,8 @@ __all__ = [
     'read_json',
     'save_tensors',
     'load_tensors',
+    'load_features',
+    'download',
+    'download_drive',
+    'extract',
 ]

@@ -49,7 +49,7 @@ def save_tensors(
                         f'the {MAX_METADATA:,} that a header can hold; store '
                         f'it as tensors')
     plain = _plain(path, tensors)
-    header = {'format': 'pt', 'metadata': text, 'sha256': _digest(plain, text)}
+    header = {'format': 'pt', 'metadata': text, 'sha256': digest(plain, text)}
     # Not `save_file`: it brings a temporary file of its own, readable by the
     # owner only and left behind when the process is killed.
     write_atomic(path, save(plain, metadata=header))
@@ -73,7 +73,7 @@ def load_tensors(path: PathLike) -> tuple[dict[str, Tensor], dict[str, Any]]:
                           f'this library (header keys {sorted(header)}, '
                           f'expected {sorted(KEYS)})')
     text = header['metadata']
-    if _digest(tensors, text) != header['sha256']:
+    if digest(tensors, text) != header['sha256']:
         raise FormatError(f"'{path}': the content does not match its "
                           f'SHA-256: the file is corrupt, restore it or '
                           f'write it again')
@@ -135,7 +135,13 @@ def _bytes(tensor: Tensor) -> Tensor:
     return tensor.reshape(-1).view(torch.uint8)
 
 
-def _digest(tensors: Mapping[str, Tensor], text: str) -> str:
+def digest(tensors: Mapping[str, Tensor], text: str) -> str:
+    r"""Returns the SHA-256 of tensors and a text, in hexadecimal digits.
+
+    Args:
+        tensors (dict[str, torch.Tensor]): Dense tensors on the CPU.
+        text (str): The text.
+    """
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()

@@ -1,0 +1,214 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import os.path as osp
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Union
+
+import torch
+from torch import Tensor
+
+from pyg_mmkgc.data.knowledge_graph import KnowledgeGraph
+from pyg_mmkgc.datasets.base import MMKGDataset
+from pyg_mmkgc.datasets.feature_files import (
+    fetch_features,
+    find_features,
+    no_features,
+)
+from pyg_mmkgc.errors import ConfigError, DataError
+from pyg_mmkgc.io.atomic import PathLike
+from pyg_mmkgc.io.download import download, verify_sha256
+from pyg_mmkgc.io.features import load_features
+from pyg_mmkgc.io.openke import read_labels, read_names, read_triples
+from pyg_mmkgc.io.tensors import digest
+
+Features = Union[str, Mapping[str, Union[PathLike, Tensor]], None]
+Triples = tuple[Tensor, Tensor]
+
+
+class OpenKEDataset(MMKGDataset):
+    r"""The benchmarks of the AdaMF-MAT release, which come as OpenKE files.
+
+    A subclass sets :obj:`name` and :obj:`sha256`.
+
+    There are two layouts of :obj:`root`, and which one it is decides the
+    file :obj:`{root}/{name}/train2id.txt`:
+
+    * If it is there, all files are read directly from
+      :obj:`{root}/{name}`, which may be read-only: nothing is written.
+    * If not, raw files are downloaded to :obj:`{root}/{name}/raw` and the
+      processed graph is written to :obj:`{root}/{name}/processed`.
+
+    The triples are verified by their SHA-256 in both. Names of the nodes are
+    the lines of :obj:`labels.txt`, if there is such a file, or those of
+    :obj:`entity2id.txt`.
+    """
+    name: ClassVar[str]
+    sha256: ClassVar[Mapping[str, str]]
+    url = 'https://raw.githubusercontent.com/zjukg/AdaMF-MAT/main/benchmarks'
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        features: Features = None,
+        transform: Callable[..., Any] | None = None,
+        pre_transform: Callable[..., Any] | None = None,
+        force_reload: bool = False,
+        download_features: bool = False,
+    ) -> None:
+        if isinstance(features, str) and features != 'none':
+            raise ConfigError(f"expected features to be None, 'none' or a "
+                              f'dictionary from modality to path or tensor '
+                              f'(got {features!r})')
+        self._features = features
+        self._download_features = download_features
+        self._sources: dict[str, PathLike | Tensor] = {}
+        super().__init__(root, transform, pre_transform, force_reload)
+
+    @property
+    def in_place(self) -> bool:
+        r"""Whether the files lie directly in :obj:`{root}/{name}`."""
+        return osp.isfile(osp.join(self.root, self.name, 'train2id.txt'))
+
+    @property
+    def raw_dir(self) -> str:
+        parts = [] if self.in_place else ['raw']
+        return osp.join(self.root, self.name, *parts)
+
+    @property
+    def processed_dir(self) -> str:
+        return osp.join(self.root, self.name, 'processed')
+
+    @property
+    def raw_file_names(self) -> list[str]:
+        return list(self.sha256)
+
+    @property
+    def variant(self) -> str:
+        r"""What distinguishes the graphs that the same files can give."""
+        return 'graph'
+
+    @property
+    def processed_file_names(self) -> str:
+        if not self._sources:
+            return f'{self.variant}-none.safetensors'
+        stamp = json.dumps([[key, _stamp(source)]
+                            for key, source in self._sources.items()])
+        stamp = hashlib.sha256(stamp.encode()).hexdigest()[:12]
+        return f'{self.variant}-{stamp}.safetensors'
+
+    @property
+    def keeps_processed(self) -> bool:
+        if self.in_place:
+            return False
+        path = pathlib.Path(self.processed_dir).absolute()
+        while not path.exists():
+            path = path.parent
+        return os.access(path, os.W_OK)
+
+    def download(self) -> None:
+        for file, sha256 in self.sha256.items():
+            path = osp.join(self.raw_dir, file)
+            if not osp.exists(path):
+                download(f'{self.url}/{self.name}/{file}', path, sha256)
+
+    def _download(self) -> None:
+        missing = [path for path in self.raw_paths if not osp.exists(path)]
+        if missing and self.in_place:
+            raise DataError(f"'{missing[0]}': there is no such file, but "
+                            f'train2id.txt is there: put all of '
+                            f'{", ".join(self.raw_file_names)} beside it')
+        if missing:
+            self.download()
+        for path, sha256 in zip(self.raw_paths, self.sha256.values(),
+                                strict=True):
+            verify_sha256(path, sha256)
+        self._sources = self._find_features()
+
+    def _find_features(self) -> dict[str, PathLike | Tensor]:
+        if isinstance(self._features, Mapping):
+            return dict(self._features)
+        if self._features == 'none':
+            return {}
+        folder = pathlib.Path(self.raw_dir)
+        if self._download_features:
+            names = read_names(folder / 'entity2id.txt')
+            fetch_features(folder, self.name, len(names))
+        found = find_features(folder, self.name)
+        if not found:
+            raise no_features(folder, self.name)
+        return dict(found)
+
+    def read(self) -> KnowledgeGraph:
+        folder = pathlib.Path(self.raw_dir)
+        node_names = read_names(folder / 'entity2id.txt')
+        relation_names = read_names(folder / 'relation2id.txt')
+        sizes = len(node_names), len(relation_names)
+        splits = [read_triples(folder / f'{split}2id.txt', *sizes)
+                  for split in ('train', 'valid', 'test')]
+        if (folder / 'labels.txt').is_file():
+            node_names = read_labels(folder / 'labels.txt', sizes[0])
+        data = KnowledgeGraph(
+            num_nodes=sizes[0],
+            num_relations=sizes[1],
+            node_names=node_names,
+            relation_names=relation_names,
+            **self.arrange(*splits),
+            **{f'x_{key}': _load(key, source, sizes[0])
+               for key, source in self._sources.items()},
+        )
+        data.validate()
+        return data
+
+    def arrange(
+        self,
+        train: Triples,
+        valid: Triples,
+        test: Triples,
+    ) -> dict[str, Any]:
+        r"""Puts the triples of the three files together.
+
+        Returns:
+            The edges and masks of the graph.
+        """
+        return join_splits(train=train, val=valid, test=test)
+
+
+def join_splits(**splits: Triples) -> dict[str, Tensor]:
+    r"""Joins triples to one list with a mask for each split.
+
+    Args:
+        **splits (tuple): The :obj:`(edge_index, edge_type)` of each split.
+    """
+    which = torch.cat([torch.full_like(edge_type, i) for i, (_, edge_type)
+                       in enumerate(splits.values())])
+    masks = {f'{name}_mask': which == i for i, name in enumerate(splits)}
+    return {
+        'edge_index': torch.cat([i for i, _ in splits.values()], dim=1),
+        'edge_type': torch.cat([t for _, t in splits.values()]),
+        **masks,
+    }
+
+
+def _stamp(source: PathLike | Tensor) -> list[Any]:
+    if isinstance(source, Tensor):
+        return [digest({'x': source.detach().cpu()}, '')]
+    path = pathlib.Path(source)
+    if not path.is_file():
+        raise DataError(f"'{path}': there is no such feature file")
+    stat = path.stat()
+    return [path.name, stat.st_size, stat.st_mtime_ns]
+
+
+def _load(key: str, source: PathLike | Tensor, num_nodes: int) -> Tensor:
+    given = isinstance(source, Tensor)
+    x = source if isinstance(source, Tensor) else load_features(source)
+    if x.dim() != 2 or x.size(0) != num_nodes:
+        where = 'the tensor given' if given else f"'{source}'"
+        raise DataError(f"{where} for modality '{key}': expected features of "
+                        f'shape [{num_nodes}, num_channels], one row for '
+                        f'every node, got {list(x.shape)}')
+    return x
