@@ -1,0 +1,123 @@
+import itertools
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pyg_mmkgc.errors import DataError, FormatError
+from pyg_mmkgc.io.atomic import (
+    atomic_path,
+    read_json,
+    write_atomic,
+    write_json,
+)
+
+def write_forever(path, pipe):
+    for i in itertools.count():
+        write_atomic(path, bytes([i % 256]) * (1 << 20))
+        pipe.send(i)
+
+
+def test_write_atomic(tmp_path):
+    path = tmp_path / 'new' / 'a b ü.txt'
+    write_atomic(path, 'Grüße\n')
+    assert path.read_bytes() == 'Grüße\n'.encode()
+    write_atomic(path, b'\0\1')
+    assert path.read_bytes() == b'\0\1'
+    assert os.listdir(path.parent) == ['a b ü.txt']
+
+
+@pytest.mark.parametrize('umask', [0o022, 0o077, 0o002])
+def test_permissions_follow_the_umask(tmp_path, umask):
+    old = os.umask(umask)
+    try:
+        write_atomic(tmp_path / 'x', 'content')
+    finally:
+        os.umask(old)
+    assert (tmp_path / 'x').stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def test_an_exception_keeps_the_old_file(tmp_path):
+    path = tmp_path / 'x'
+    write_atomic(path, 'old')
+    with pytest.raises(KeyboardInterrupt), atomic_path(path) as temp:
+        temp.write_text('half')
+        assert path.read_text() == 'old'
+        raise KeyboardInterrupt
+    assert path.read_text() == 'old'
+    assert os.listdir(tmp_path) == ['x']
+
+
+def test_a_full_disk_keeps_the_old_file(tmp_path):
+    path = tmp_path / 'x'
+    write_atomic(path, 'old')
+    code = ('import resource, signal, sys\n'
+            'from pyg_mmkgc.io.atomic import write_atomic\n'
+            'signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n'
+            'resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n'
+            'try:\n'
+            '    write_atomic(sys.argv[1], bytes(5000))\n'
+            'except OSError:\n'
+            '    print("refused")\n')
+    out = subprocess.run([sys.executable, '-c', code, str(path)],
+                         capture_output=True, text=True)
+    assert out.stdout == 'refused\n', out.stderr
+    assert path.read_text() == 'old'
+    assert os.listdir(tmp_path) == ['x']
+
+
+def test_stale_files_are_removed_and_live_ones_are_not(tmp_path):
+    path = tmp_path / 'x'
+    stale = tmp_path / '.x.0123abcd.tmp'
+    stale.write_text('half')
+    foreign = tmp_path / '.y.0123abcd.tmp'
+    foreign.write_text('of another file')
+    with atomic_path(path) as temp:
+        temp.write_text('outer')
+        write_atomic(path, 'inner')  # Sweeps while the outer one is at work.
+        assert temp.read_text() == 'outer'
+    assert path.read_text() == 'outer'
+    assert sorted(os.listdir(tmp_path)) == ['.y.0123abcd.tmp', 'x']
+
+
+def test_a_killed_writer_leaves_a_complete_file(tmp_path, kill_writer):
+    path = tmp_path / 'x'
+    for seed in range(20):
+        kill_writer(write_forever, path, seed)
+        content = path.read_bytes()
+        assert len(content) == 1 << 20
+        assert len(set(content)) == 1
+    write_atomic(path, 'next')
+    assert os.listdir(tmp_path) == ['x']
+
+
+def test_json(tmp_path):
+    path = tmp_path / 'x.json'
+    obj = {'ü': [1, 2.5, None, True], 'nested': {'a': 'b'}}
+    write_json(path, obj)
+    assert read_json(path) == obj
+    assert 'ü' in path.read_text(encoding='utf-8')
+
+
+@pytest.mark.parametrize('obj', [float('nan'), {'x': {1, 2}}, object()])
+def test_json_refuses_what_json_has_not(tmp_path, obj):
+    with pytest.raises(DataError, match='x.json'):
+        write_json(tmp_path / 'x.json', obj)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize('content', [
+    b'',
+    b'{"a": 1',
+    b'{"a": NaN}',
+    b'\xff\xfe',
+    b'[' * 100_000,
+    json.dumps({'a': 1}).encode('utf-16'),
+])
+def test_json_from_a_broken_file(tmp_path, content):
+    path = tmp_path / 'x.json'
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match='x.json'):
+        read_json(path)
