@@ -3,6 +3,7 @@ r"""Ranks and ranking metrics: pure tensor code."""
 from .ranking import (
     Ranks,
     adjusted_mean_rank_index,
+    assert_finite,
     hits_at_k,
     mean_rank,
     mean_reciprocal_rank,
@@ -12,6 +13,7 @@ from .ranking import (
 __all__ = [
     'Ranks',
     'rank_targets',
+    'assert_finite',
     'mean_reciprocal_rank',
     'mean_rank',
     'adjusted_mean_rank_index',

@@ -1,0 +1,244 @@
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+
+from pyg_mmkgc.data import KnowledgeGraph, TripleIndex, relation_categories
+from pyg_mmkgc.errors import ConfigError, NonFiniteError
+from pyg_mmkgc.evaluation.result import RankingResult, TieWarning
+from pyg_mmkgc.evaluation.scorer import BLOCK, Scorer, device_of, scoring
+from pyg_mmkgc.metrics import Ranks, mean_reciprocal_rank, rank_targets
+
+SIDES = ('head', 'tail')
+
+
+def evaluate(
+    model: Module,
+    kg: Any,
+    split: str = 'test',
+    *,
+    batch_size: int | None = None,
+    ties: str = 'realistic',
+    filtered: bool = True,
+    sides: Sequence[str] = SIDES,
+) -> RankingResult:
+    r"""Ranks the triples of a split among all triples with one node replaced.
+
+    Every node is a candidate, but those that make another known triple: of
+    training, validation and test, and of the graph's own filter. The target
+    and its rivals are scored together, all nodes for each distinct query, in
+    blocks; the ranks do not depend on their size.
+
+    .. code-block:: python
+
+        result = evaluate(model, kg, split='test')
+        print(result)         # protocol and table
+        result.mrr, result.hits_at(10)
+        result.slices['category']['1-N']['mrr']
+
+    Args:
+        model (torch.nn.Module): A
+            :class:`~pyg_mmkgc.nn.kge.MMKGEModel`, any
+            :class:`~torch_geometric.nn.kge.KGEModel`, or any module that
+            scores triples :obj:`(head_index, rel_type, tail_index)`, higher
+            being better. It runs where its parameters are, in evaluation
+            mode, and is left in the mode it was in.
+        kg (KnowledgeGraph): The graph, or a :pyg:`PyG` data object or
+            dataset that :meth:`~pyg_mmkgc.data.KnowledgeGraph.from_pyg`
+            reads.
+        split (str, optional): :obj:`"train"`, :obj:`"val"` or
+            :obj:`"test"`. (default: :obj:`"test"`)
+        batch_size (int, optional): The number of queries that are scored at
+            once; if not given, as many as fit in a block of fixed size. It is
+            halved where memory runs out. (default: :obj:`None`)
+        ties (str, optional): The ranks of the headline:
+            :obj:`"realistic"`, the mean over all orders of equal scores,
+            :obj:`"optimistic"` or :obj:`"pessimistic"`. All three are
+            reported. (default: :obj:`"realistic"`)
+        filtered (bool, optional): If set to :obj:`False`, known triples stay
+            among the candidates. (default: :obj:`True`)
+        sides (list of str, optional): Which nodes to replace.
+            (default: :obj:`("head", "tail")`)
+
+    Raises:
+        DataError: If the split is absent or empty.
+        ModelError: If the model does not fit the graph.
+        NonFiniteError: If a score is NaN or infinite.
+    """
+    sides = [side for side in SIDES if side in sides]
+    _check_options(sides, ties, batch_size)
+    kg = as_graph(kg)
+    triples = kg.split(split)
+    if batch_size is None:
+        batch_size = max(1, BLOCK // kg.num_nodes)
+
+    device = device_of(model)
+    head, tail = triples.edge_index.to(device)
+    rel = triples.edge_type.to(device)
+    index = known_index(kg).to(device) if filtered else None
+
+    parts, num_queries = [], 0
+    with scoring(model, kg) as scorer:
+        for side in sides:
+            given, target = (tail, head) if side == 'head' else (head, tail)
+            ranks, count = _rank(scorer, given, rel, target, side, index,
+                                 kg.num_nodes, batch_size)
+            parts.append(ranks)
+            num_queries += count
+    ranks = Ranks(*(torch.cat(part).cpu()
+                    for part in zip(*parts, strict=True)))
+
+    copies = len(sides)
+    result = RankingResult(
+        ranks=ranks,
+        head_index=head.cpu().repeat(copies),
+        rel_type=rel.cpu().repeat(copies),
+        tail_index=tail.cpu().repeat(copies),
+        groups=_groups(kg, triples, sides),
+        protocol={
+            'split': split,
+            'filter': _filter_name(kg) if filtered else 'none',
+            'ties': ties,
+            'sides': sides,
+            'num_triples': rel.numel(),
+            'num_rankings': rel.numel() * copies,
+            'num_queries': num_queries,
+            'num_nodes': kg.num_nodes,
+            'mean_candidates': float(ranks.num_candidates.double().mean()),
+        },
+    )
+    _warn_of_ties(ranks)
+    return result
+
+
+def as_graph(kg: Any) -> KnowledgeGraph:
+    r"""Reads what :pyg:`PyG` calls a knowledge graph, if it is not one."""
+    return kg if isinstance(kg, KnowledgeGraph) else KnowledgeGraph.from_pyg(
+        kg)
+
+
+def known_index(kg: KnowledgeGraph) -> TripleIndex:
+    r"""The index of all triples that are known to be true."""
+    return TripleIndex(*kg.known_triples(), num_nodes=kg.num_nodes,
+                       num_relations=kg.num_relations)
+
+
+def _check_options(sides: list[str], ties: str,
+                   batch_size: int | None) -> None:
+    if not sides:
+        raise ConfigError("Expected 'sides' to hold 'head', 'tail' or both")
+    if ties not in ('realistic', 'optimistic', 'pessimistic'):
+        raise ConfigError(f"Expected 'ties' to be 'realistic', 'optimistic' "
+                          f"or 'pessimistic' (got '{ties}')")
+    if batch_size is not None and batch_size < 1:
+        raise ConfigError(f"Expected a positive 'batch_size' (got "
+                          f'{batch_size})')
+
+
+def _rank(
+    scorer: Scorer,
+    given: Tensor,
+    rel: Tensor,
+    target: Tensor,
+    side: str,
+    index: TripleIndex | None,
+    num_nodes: int,
+    batch_size: int,
+) -> tuple[Ranks, int]:
+    # Each distinct query is scored once, for all triples that share it. They
+    # lie side by side in `order`, those of query `q` in `ptr[q]:ptr[q + 1]`.
+    query, inverse, count = torch.unique(
+        rel * num_nodes + given, return_inverse=True, return_counts=True)
+    order = inverse.argsort(stable=True)
+    ptr = [0, *count.cumsum(0).tolist()]
+    node = query % num_nodes
+    query_rel = torch.div(query, num_nodes, rounding_mode='floor')
+
+    out = Ranks(*(torch.empty_like(target) for _ in range(3)))
+    start, num_queries = 0, query.numel()
+    while start < num_queries:
+        stop = min(start + batch_size, num_queries)
+        try:
+            scores = scorer(node[start:stop], query_rel[start:stop], side)
+            for triple in order[ptr[start]:ptr[stop]].split(batch_size):
+                known = None
+                if index is not None and side == 'tail':
+                    known = index.tails(given[triple], rel[triple])
+                elif index is not None:
+                    known = index.heads(rel[triple], given[triple])
+                ranks = rank_targets(scores[inverse[triple] - start],
+                                     target[triple], known)
+                for values, part in zip(out, ranks, strict=True):
+                    values[triple] = part
+        except NonFiniteError as error:
+            raise NonFiniteError(f'{error}, when ranking {side}s') from None
+        except (MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            if batch_size == 1:
+                raise MemoryError(
+                    f'Scoring one query against {num_nodes} nodes does not '
+                    f'fit into memory') from error
+            batch_size = (batch_size + 1) // 2
+            continue
+        start = stop
+    return out, num_queries
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    return (isinstance(error, (MemoryError, torch.OutOfMemoryError))
+            or "can't allocate memory" in str(error)
+            or 'not enough memory' in str(error))
+
+
+def _filter_name(kg: KnowledgeGraph) -> str:
+    names = list(kg.splits())
+    return '+'.join(names + ['filter'] * ('filter_edge_index' in kg))
+
+
+def _groups(
+    kg: KnowledgeGraph,
+    triples: KnowledgeGraph,
+    sides: list[str],
+) -> dict[str, tuple[list[str], Tensor]]:
+    (head, tail), rel = triples.edge_index.cpu(), triples.edge_type.cpu()
+    train = kg.splits().get('train')
+    seen = torch.zeros(kg.num_nodes, dtype=torch.bool)
+    category = ['unseen'] * kg.num_relations
+    if train is not None:
+        seen[train.edge_index.cpu().reshape(-1)] = True
+        category = relation_categories(train.edge_index, train.edge_type,
+                                       kg.num_relations)
+    categories = ['1-1', '1-N', 'N-1', 'N-N', 'unseen']
+    kind = torch.tensor([categories.index(name) for name in category])[rel]
+
+    side = torch.arange(len(sides)).repeat_interleave(rel.numel())
+    copies = len(sides)
+    names = [str(name) for name in kg.get('relation_names') or
+             range(kg.num_relations)]
+    return {
+        'side': (sides, side),
+        'entities': (['seen', 'unseen'],
+                     (~(seen[head] & seen[tail])).long().repeat(copies)),
+        'category': (categories, kind.repeat(copies)),
+        'category_side': (
+            [f'{name} {side}' for name in categories for side in sides],
+            kind.repeat(copies) * copies + side),
+        'relation': (names, rel.repeat(copies)),
+    }
+
+
+def _warn_of_ties(ranks: Ranks) -> None:
+    best = mean_reciprocal_rank(ranks.by_ties('optimistic'))
+    worst = mean_reciprocal_rank(ranks.by_ties('pessimistic'))
+    if best - worst > 1e-3:
+        warnings.warn(
+            f'Many candidates share the score of the target: MRR is '
+            f'{best:.4f} if it comes first among them and {worst:.4f} if it '
+            f'comes last. Quote the realistic one.', TieWarning,
+            stacklevel=3)
