@@ -1,0 +1,104 @@
+"""Every example runs, and prints what it promises."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[1] / 'examples'
+NUMBER = r'(\d\.\d{4})'
+
+
+def run(name: str, folder: Path, *args: str) -> str:
+    """Runs an example in an empty folder; gives what it printed."""
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / name), *args], cwd=folder,
+        capture_output=True, text=True, timeout=600,
+        env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def numbers(pattern: str, text: str) -> list[float]:
+    """Numbers at the place of ``{}`` in all matches of a pattern."""
+    return [float(x) for x in re.findall(pattern.replace('{}', NUMBER), text)]
+
+
+def test_adamf_mat_pyg_loop(tmp_path: Path) -> None:
+    out = run('adamf_mat_pyg_loop.py', tmp_path, '--epochs', '6')
+    losses = numbers('Loss: {}', out)
+    assert len(losses) == 2
+    assert losses[1] < losses[0]
+    first, last = numbers('Val MRR: {}', out)
+    assert last > 0.05
+    assert "Ranking of 'test'" in out
+
+
+def test_adamf_mat_trainer(tmp_path: Path) -> None:
+    out = run('adamf_mat_trainer.py', tmp_path, '--epochs', '5')
+    assert 'Best epoch: 005' in out
+    assert "Ranking of 'test'" in out
+    assert '(Austria, neighbour, ?)' in out
+    assert 'the same MRR: True' in out
+
+
+def test_compare_pyg_models(tmp_path: Path) -> None:
+    out = run('compare_pyg_models.py', tmp_path, '--epochs', '2',
+              '--hidden_channels', '16')
+    rows = re.findall(rf'^(\w+) +{NUMBER}  {NUMBER}  {NUMBER}  +[\d.]+$', out,
+                      re.MULTILINE)
+    assert [row[0] for row in rows] == ['TransE', 'DistMult', 'ComplEx',
+                                        'RotatE', 'AdaMFMAT']
+    for _, mrr, first, tenth in rows:
+        assert float(first) <= float(mrr) <= 1
+        assert float(first) <= float(tenth) <= 1
+
+
+def test_own_data(tmp_path: Path) -> None:
+    folder = tmp_path / 'new' / 'graph'
+    out = run('own_data.py', tmp_path, '--folder', str(folder))
+    lines = (folder / 'triples.tsv').read_text('utf-8').splitlines()
+    assert len(lines) == 97 * 6
+    assert lines[0] == '0\tplus_1\t1'
+    # 95 + 5 = 3 modulo 97: in the file, or worked out from the rest of it.
+    answers = out[out.index('(95, plus_5, ?)'):].splitlines()[1:]
+    assert answers[0].split()[:2] == ['1', '3']
+
+
+def test_missing_modality(tmp_path: Path) -> None:
+    out = run('missing_modality.py', tmp_path, '--epochs', '10', '--rates',
+              '0', '0.8', '--num_nodes', '120')
+    head, *rows = out.splitlines()[1:]
+    assert head.split() == ['Missing', 'random', 'zeros', 'mean', 'learned',
+                            'drop']
+    table = [[float(x) for x in row.split()[1:]] for row in rows]
+    assert [row.split()[0] for row in rows] == ['0%', '80%']
+    # With nothing missing, only `drop` differs, and that by rounding.
+    assert len(set(table[0][:4])) == 1
+    assert max(table[1]) < max(table[0])
+
+
+def test_new_model(tmp_path: Path) -> None:
+    out = run('new_model.py', tmp_path, '--epochs', '5')
+    alone, together = numbers('Test MRR: {}', out)
+    assert 'structure, ' in out
+    assert together > alone > 0
+
+
+def test_all_are_tested() -> None:
+    """`build_countries.py` needs packages of its own."""
+    names = {path.stem for path in FOLDER.glob('*.py')} - {'build_countries'}
+    assert names == {name.removeprefix('test_') for name in globals()
+                     if name.startswith('test_')} - {'all_are_tested'}
+
+
+@pytest.mark.parametrize('path', sorted(FOLDER.glob('*.py')),
+                         ids=lambda path: path.stem)
+def test_help_needs_nothing(path: Path, tmp_path: Path) -> None:
+    if path.stem == 'build_countries':
+        pytest.skip('needs packages of its own')
+    assert 'usage: ' in run(path.name, tmp_path, '--help')
+    assert list(tmp_path.iterdir()) == []
