@@ -1,8 +1,9 @@
 import itertools
 import json
+import multiprocessing
 import os
-import subprocess
-import sys
+import resource
+import signal
 
 import pytest
 
@@ -13,6 +14,7 @@ from pyg_mmkgc.io.atomic import (
     write_atomic,
     write_json,
 )
+
 
 def write_forever(path, pipe):
     for i in itertools.count():
@@ -50,20 +52,23 @@ def test_an_exception_keeps_the_old_file(tmp_path):
     assert os.listdir(tmp_path) == ['x']
 
 
+def write_on_a_full_disk(path):
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+    try:
+        write_atomic(path, bytes(5000))
+    except OSError:
+        os._exit(42)
+
+
 def test_a_full_disk_keeps_the_old_file(tmp_path):
     path = tmp_path / 'x'
     write_atomic(path, 'old')
-    code = ('import resource, signal, sys\n'
-            'from pyg_mmkgc.io.atomic import write_atomic\n'
-            'signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n'
-            'resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n'
-            'try:\n'
-            '    write_atomic(sys.argv[1], bytes(5000))\n'
-            'except OSError:\n'
-            '    print("refused")\n')
-    out = subprocess.run([sys.executable, '-c', code, str(path)],
-                         capture_output=True, text=True)
-    assert out.stdout == 'refused\n', out.stderr
+    process = multiprocessing.get_context('fork').Process(
+        target=write_on_a_full_disk, args=(path, ))
+    process.start()
+    process.join()
+    assert process.exitcode == 42
     assert path.read_text() == 'old'
     assert os.listdir(tmp_path) == ['x']
 

@@ -101,10 +101,10 @@ def example(path):
     return path.read_bytes()
 
 
-def test_every_bit_flip_is_rejected(tmp_path):
+def test_bit_flips_are_rejected(tmp_path):
     content = example(tmp_path / 'x')
     bad = tmp_path / 'bad.safetensors'
-    for i in range(len(content) * 8):
+    for i in range(0, len(content) * 8, 3):  # In every byte.
         flipped = bytearray(content)
         flipped[i // 8] ^= 1 << i % 8
         bad.write_bytes(flipped)
