@@ -271,7 +271,9 @@ def _n(count: int) -> str:
 def _share(count: int | None, total: int) -> str:
     if count is None:
         return '-'
-    return f'{count:,} ({100 * count / max(total, 1):.1f} %)'
+    if count == 0:
+        return '0'
+    return f'{count:,} ({100 * count / total:.1f} %)'
 
 
 def _table(rows: list[list[str]]) -> Iterator[str]:

@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyg_mmkgc.data.alignment import align_features
+from pyg_mmkgc.data.knowledge_graph import KnowledgeGraph
+from pyg_mmkgc.data.text import read_lines
+from pyg_mmkgc.errors import DataError, FormatError
+
+PathLike = str | os.PathLike[str]
+Triple = tuple[str, str, str]
+
+_HEADER = (
+    {'head', 'h', 'subject', 'source'},
+    {'relation', 'rel', 'r', 'predicate'},
+    {'tail', 't', 'object', 'target'},
+)
+
+
+def from_tsv(
+    train: PathLike,
+    val: PathLike | None = None,
+    test: PathLike | None = None,
+    *,
+    val_ratio: float = 0.0,
+    test_ratio: float = 0.0,
+    seed: int = 0,
+    features: Mapping[str, Mapping[str, Any] | PathLike] | None = None,
+    allow_overlap: bool = False,
+) -> KnowledgeGraph:
+    r"""Reads a knowledge graph from text files.
+
+    Each line holds head, relation and tail, as labels separated by tabs. A
+    first line that names these columns is skipped. Nodes and relations are
+    numbered as they appear.
+
+    Without :obj:`val` and :obj:`test`, the triples of the one file can be
+    split at random: repeated triples count once, and one triple of each node
+    and each relation stays in train, so that nothing in val and test is
+    unseen. Only if there are too few other triples to reach the ratios, some
+    of these are taken, too.
+
+    Args:
+        train (str or os.PathLike): The file of the training triples, or of
+            all triples.
+        val (str or os.PathLike, optional): The file of the validation
+            triples. (default: :obj:`None`)
+        test (str or os.PathLike, optional): The file of the test triples.
+            (default: :obj:`None`)
+        val_ratio (float, optional): The share of all triples to become
+            validation triples. (default: :obj:`0.0`)
+        test_ratio (float, optional): The share of all triples to become test
+            triples. (default: :obj:`0.0`)
+        seed (int, optional): The seed of the random split.
+            (default: :obj:`0`)
+        features (dict, optional): For each modality, a vector per label: a
+            dictionary, an :obj:`.npz` file with one array per label, or a
+            :obj:`.safetensors` file with one table whose rows belong to the
+            lines of :obj:`labels.txt` beside it. Nodes without a vector are
+            masked. (default: :obj:`None`)
+        allow_overlap (bool, optional): If set to :obj:`True`, a triple may be
+            in several of the files. (default: :obj:`False`)
+    """
+    for name, ratio in [('val_ratio', val_ratio), ('test_ratio', test_ratio)]:
+        if not 0.0 <= ratio < 1.0:
+            raise DataError(f"'{name}' must lie in [0, 1) (got {ratio})")
+    if val_ratio + test_ratio >= 1.0:
+        raise DataError(f"'val_ratio' and 'test_ratio' leave no triples to "
+                        f'train (got {val_ratio} and {test_ratio})')
+    has_files = val is not None or test is not None
+    if has_files and val_ratio + test_ratio > 0.0:
+        raise DataError('give files for the splits or ratios, not both')
+
+    paths = dict(train=train, val=val, test=test)
+    rows = {name: _read_triples(path) for name, path in paths.items()
+            if path is not None}
+    if not allow_overlap:
+        _check_overlap(rows, paths)
+    if not has_files and val_ratio + test_ratio > 0.0:
+        rows = {'train': list(dict.fromkeys(rows['train']))}
+
+    node_ids: dict[str, int] = {}
+    rel_ids: dict[str, int] = {}
+    ids = torch.tensor([(node_ids.setdefault(head, len(node_ids)),
+                         rel_ids.setdefault(rel, len(rel_ids)),
+                         node_ids.setdefault(tail, len(node_ids)))
+                        for part in rows.values() for head, rel, tail in part])
+    head, edge_type, tail = ids.t().contiguous()
+    if len(rows) > 1:
+        sizes = torch.tensor([len(part) for part in rows.values()])
+        split = torch.arange(len(rows)).repeat_interleave(sizes)
+        masks = {f'{name}_mask': split == i for i, name in enumerate(rows)}
+    else:
+        masks = _random_split(ids, val_ratio, test_ratio, seed)
+
+    attributes: dict[str, Tensor] = {}
+    for modality, values in (features or {}).items():
+        x, mask = align_features(modality, values, list(node_ids))
+        attributes[f'x_{modality}'] = x
+        attributes[f'mask_{modality}'] = mask
+
+    kg = KnowledgeGraph(
+        edge_index=torch.stack([head, tail]),
+        edge_type=edge_type,
+        num_nodes=len(node_ids),
+        num_relations=len(rel_ids),
+        node_names=list(node_ids),
+        relation_names=list(rel_ids),
+        **masks,
+        **attributes,
+    )
+    kg.validate()
+    return kg
+
+
+def _read_triples(path: PathLike) -> list[Triple]:
+    triples: list[Triple] = []
+    for row, line in enumerate(read_lines(path), start=1):
+        columns = line.split('\t')
+        if row == 1 and _is_header(columns, path):
+            continue
+        if len(columns) != 3:
+            raise FormatError(f"'{os.fspath(path)}', row {row}: expected "
+                              f'head, relation and tail separated by tabs '
+                              f'(got {len(columns)} columns in {line[:80]!r})')
+        if any(label != label.strip() or label == '' for label in columns):
+            raise FormatError(f"'{os.fspath(path)}', row {row}: expected "
+                              f'labels without spaces around them (got '
+                              f'{columns})')
+        triples.append((columns[0], columns[1], columns[2]))
+    if len(triples) == 0:
+        raise FormatError(f"'{os.fspath(path)}': holds no triples")
+    return triples
+
+
+def _is_header(columns: list[str], path: PathLike) -> bool:
+    names = [column.strip().lower() for column in columns]
+    kinds = [next((i for i, kind in enumerate(_HEADER) if name in kind), None)
+             for name in names]
+    if len(kinds) == 3 and set(kinds) == {0, 1, 2} and kinds != [0, 1, 2]:
+        raise FormatError(f"'{os.fspath(path)}', row 1: expected the columns "
+                          f'head, relation, tail in this order (got {names})')
+    return kinds == [0, 1, 2]
+
+
+def _check_overlap(rows: dict[str, list[Triple]],
+                   paths: Mapping[str, PathLike | None]) -> None:
+    first: dict[Triple, tuple[str, int]] = {}
+    for name, part in rows.items():
+        for i, triple in enumerate(part):
+            other, j = first.setdefault(triple, (name, i))
+            if other != name:
+                raise DataError(
+                    f"'{paths[name]}', triple {i + 1}: {triple} is also "
+                    f"triple {j + 1} of '{paths[other]}': {name} would be no "
+                    f'test of what is learned (allow_overlap=True accepts it)')
+
+
+def _random_split(ids: Tensor, val_ratio: float, test_ratio: float,
+                  seed: int) -> dict[str, Tensor]:
+    num_edges = ids.size(0)
+    num_val, num_test = round(val_ratio * num_edges), round(
+        test_ratio * num_edges)
+    if (val_ratio > 0.0 and num_val == 0) or (test_ratio > 0.0
+                                              and num_test == 0):
+        raise DataError(f'{num_edges} triples are too few for val_ratio='
+                        f'{val_ratio} and test_ratio={test_ratio}')
+    generator = torch.Generator().manual_seed(seed)
+    perm = torch.randperm(num_edges, generator=generator)
+    head, rel, tail = ids[perm].t()
+
+    # The first triple of each node and relation stays in train if possible:
+    position = torch.arange(num_edges)
+    keep = torch.zeros(num_edges, dtype=torch.bool)
+    for key, pos in [(torch.cat([head, tail]), position.repeat(2)),
+                     (rel, position)]:
+        first = torch.full((int(key.max()) + 1, ), num_edges)
+        first.scatter_reduce_(0, key, pos, 'amin')
+        keep[first] = True
+    perm = perm[keep.long().argsort(stable=True)]
+
+    split = torch.zeros(num_edges, dtype=torch.long)
+    split[perm[:num_test]] = 2
+    split[perm[num_test:num_test + num_val]] = 1
+    return {f'{name}_mask': split == i
+            for i, name in enumerate(['train', 'val', 'test'])
+            if bool((split == i).any())}

@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from pyg_mmkgc.data.alignment import align_features
+from pyg_mmkgc.errors import DataError, FormatError
+
+NAMES = ['c', 'a', 'd/e', 'b']
+
+
+def check(features: Any, dtype: torch.dtype = torch.float) -> None:
+    x, mask = align_features('visual', features, NAMES)
+    assert x.tolist() == [[5, 6], [1, 2], [0, 0], [3, 4]]
+    assert x.dtype == dtype
+    assert mask.tolist() == [True, True, False, True]
+
+
+@pytest.mark.parametrize('make', [list, np.array, torch.tensor])
+def test_align_dict(make: Any) -> None:
+    values = {'a': [1., 2.], 'b': [3., 4.], 'c': [5., 6.]}
+    features = {label: make(value) for label, value in values.items()}
+    check(features, torch.double if make is np.array else torch.float)
+
+
+def test_align_npz(tmp_path: Path) -> None:
+    path = tmp_path / 'visual.npz'
+    values = {'a': [1, 2], 'b': [3, 4], 'c': [5, 6]}
+    np.savez(path, **{k: np.array(v, np.float16) for k, v in values.items()})
+    check(path, torch.half)
+    check(str(path), torch.half)
+    np.savez(path, **{'d/e': np.ones(2)})
+    assert align_features('m', path, NAMES)[1].tolist() == [False, False,
+                                                            True, False]
+
+
+def test_align_safetensors(tmp_path: Path) -> None:
+    save_file({'text': torch.tensor([[3., 4.], [5., 6.], [1., 2.]])},
+              tmp_path / 'text.safetensors')
+    (tmp_path / 'labels.txt').write_text('b\nc\na\n')
+    check(tmp_path / 'text.safetensors')
+
+
+def test_unknown_labels_warn_once() -> None:
+    features = {label: [1.0] for label in 'avwxyz'}
+    with pytest.warns(UserWarning) as record:
+        x, mask = align_features('visual', features, NAMES)
+    assert [str(w.message) for w in record] == [
+        "features of modality 'visual': 5 of 6 labels are no node and left "
+        "out: 'v', 'w', 'x', ..."]
+    assert mask.sum() == 1 and x[1] == 1.0
+    with pytest.raises(DataError, match='none of the 1 labels is a node'):
+        align_features('visual', {'z': [1.0]}, NAMES)
+
+
+@pytest.mark.parametrize('features, message', [
+    ({}, 'there are none'),
+    ({'a': [1., 2.], 'b': [1.]}, "'b' must have 2 channels .* got 1"),
+    ({'a': [1, 2]}, "'a' must be a vector of floats .got torch.int64"),
+    ({'a': 1.0}, r"'a' must be a vector of floats .* shape \[\]"),
+    ({'a': [[1.0]]}, r'shape \[1, 1\]'),
+    ({'a': []}, r'shape \[0\]'),
+    ({'a': 'text'}, "'a' is no vector"),
+    ({'a': None}, "'a' is no vector"),
+    ({'a': np.array([None])}, "'a' is no vector"),
+    ('features.pth', 'expected a dict, an .npz or a .safetensors'),
+])
+def test_bad_features(features: Any, message: str) -> None:
+    message = message.replace('.* got', '.*got')
+    with pytest.raises(DataError, match=f"modality 'visual'.*{message}"):
+        align_features('visual', features, NAMES)
+
+
+def test_bad_files(tmp_path: Path) -> None:
+    npz, table = tmp_path / 'v.npz', tmp_path / 'v.safetensors'
+    labels = tmp_path / 'labels.txt'
+    npz.write_bytes(b'<html>not found</html>')
+    with pytest.raises(FormatError, match=r'v\.npz.*reading it failed'):
+        align_features('v', npz, NAMES)
+    np.save(tmp_path / 'v.npy', np.ones(2))
+    npz.write_bytes((tmp_path / 'v.npy').read_bytes())
+    with pytest.raises(FormatError, match='reading it failed'):
+        align_features('v', npz, NAMES)
+    np.savez(npz, a=np.array([object()]))  # A pickle: not run, refused.
+    with pytest.raises(FormatError, match='reading it failed'):
+        align_features('v', npz, NAMES)
+
+    table.write_bytes(b'<html>not found</html>')
+    with pytest.raises(FormatError, match=r'v\.safetensors'):
+        align_features('v', table, NAMES)
+    save_file({'a': torch.ones(2, 2), 'b': torch.ones(2, 2)}, table)
+    with pytest.raises(FormatError, match=r"one tensor .got \['a', 'b'\]"):
+        align_features('v', table, NAMES)
+    save_file({'a': torch.ones(2)}, table)
+    with pytest.raises(FormatError, match=r'a table of floats .* \[2\]'):
+        align_features('v', table, NAMES)
+    save_file({'a': torch.ones(2, 3)}, table)
+    with pytest.raises(FileNotFoundError):
+        align_features('v', table, NAMES)
+    for content in ['a\n', 'a\nb\nc\n']:
+        labels.write_text(content)
+        with pytest.raises(FormatError, match='has 2 rows, but .*labels.txt'):
+            align_features('v', table, NAMES)
+    labels.write_text('a\na\n')
+    with pytest.raises(FormatError, match="row 2: label 'a' is already in ro"):
+        align_features('v', table, NAMES)

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pyg_mmkgc.data import KnowledgeGraph
+from pyg_mmkgc.errors import DataError, FormatError
+
+TRAIN = b'a\tp\tb\nb\tq\tc\nc\tp\ta\n'
+VAL, TEST = b'a\tq\tc\n', b'd\tr\tb\nb\tp\ta\n'
+
+
+def write(folder: Path, **contents: bytes) -> dict[str, Path]:
+    for name, content in contents.items():
+        (folder / f'{name}.tsv').write_bytes(content)
+    return {name: folder / f'{name}.tsv' for name in contents}
+
+
+def labels(kg: KnowledgeGraph) -> list[tuple[str, str, str]]:
+    return [(kg.node_names[h], kg.relation_names[r], kg.node_names[t])
+            for h, r, t in zip(kg.edge_index[0].tolist(),
+                               kg.edge_type.tolist(),
+                               kg.edge_index[1].tolist(), strict=True)]
+
+
+@pytest.mark.parametrize('change', [
+    lambda content: content,
+    lambda content: content.replace(b'\n', b'\r\n'),
+    lambda content: content.rstrip(b'\n'),
+    lambda content: b'Head\tRelation\tTail\n' + content,
+    lambda content: b'subject\tpredicate\tobject\n' + content,
+], ids=['plain', 'CRLF', 'no last newline', 'header', 'RDF header'])
+def test_one_file_per_split(change: Any, tmp_path: Path) -> None:
+    paths = write(tmp_path, train=change(TRAIN), val=change(VAL),
+                  test=change(TEST))
+    kg = KnowledgeGraph.from_tsv(paths['train'], val=paths['val'],
+                                 test=str(paths['test']))
+    assert kg.validate()
+    assert kg.node_names == ['a', 'b', 'c', 'd']
+    assert kg.relation_names == ['p', 'q', 'r']
+    assert (kg.num_nodes, kg.num_relations) == (4, 3)
+    assert labels(kg.split('train')) == [('a', 'p', 'b'), ('b', 'q', 'c'),
+                                         ('c', 'p', 'a')]
+    assert labels(kg.split('val')) == [('a', 'q', 'c')]
+    assert labels(kg.split('test')) == [('d', 'r', 'b'), ('b', 'p', 'a')]
+
+    kg = KnowledgeGraph.from_tsv(paths['train'])
+    assert list(kg.splits()) == ['train'] and 'train_mask' in kg
+    kg = KnowledgeGraph.from_tsv(paths['train'], test=paths['test'])
+    assert list(kg.splits()) == ['train', 'test']
+
+
+def test_labels_with_spaces_and_unicode(tmp_path: Path) -> None:
+    train = 'Österreich\tborders on\tČesko\n'.encode()
+    kg = KnowledgeGraph.from_tsv(write(tmp_path, train=train)['train'])
+    assert labels(kg) == [('Österreich', 'borders on', 'Česko')]
+
+
+# What a file may be instead of triples, and where the message points to:
+BROKEN = {
+    'two columns': (b'a\tp\tb\na\tp\n', "row 2: .*got 2 columns in 'a.*p'"),
+    'four columns': (b'a\tp\tb\t1\n', 'row 1: .*got 4 columns'),
+    'spaces for tabs': (b'a p b\n', 'row 1: .*separated by tabs .got 1 col'),
+    'count as in OpenKE': (b'1\n0 1 0\n', 'row 1: .*got 1 columns'),
+    'empty file': (b'', 'the file is empty'),
+    'only newlines': (b'\n\n', 'the file is empty'),
+    'only a header': (b'head\trelation\ttail\n', 'holds no triples'),
+    'blank line': (b'a\tp\tb\n\nb\tp\tc\n', 'row 2'),
+    'empty label': (b'a\tp\tb\n\tp\tb\n', 'row 2: .*labels without spaces'),
+    'spaces around': (b'a\tp\tb \n', 'row 1: .*labels without spaces'),
+    'BOM': (b'\xef\xbb\xbf' + TRAIN, 'row 1: .*byte order mark'),
+    'UTF-16': (TRAIN.decode().encode('utf-16'), 'row 1: .*byte order mark'),
+    'NUL byte': (b'a\tp\tb\nb\tp\0\tc\n', 'row 2: holds a NUL byte'),
+    'not UTF-8': (b'a\tp\tb\nb\tp\t\xe9t\xe9\n', 'row 2: expected UTF-8'),
+    'gzip bytes': (gzip.compress(TRAIN), 'got gzip'),
+    'HTML': (b'<!DOCTYPE html>\n<html>', 'row 1: .*got 1 columns'),
+    'h, t, r under its header': (b'head\ttail\trelation\n' + TRAIN,
+                                 'row 1: expected the columns head, relation, '
+                                 'tail in this order'),
+}
+
+
+@pytest.mark.parametrize('split', ['train', 'val', 'test'])
+@pytest.mark.parametrize('name', BROKEN)
+def test_broken_file(name: str, split: str, tmp_path: Path) -> None:
+    content, message = BROKEN[name]
+    paths = write(tmp_path, **({'train': TRAIN} | {split: content}))
+    with pytest.raises(FormatError, match=rf"{split}\.tsv'.*{message}"):
+        KnowledgeGraph.from_tsv(**paths)
+
+
+@pytest.mark.parametrize('split, other, message', [
+    ('test', 'train', r"test\.tsv', triple 3: \('b', 'q', 'c'\) is also "
+     r"triple 2 of '.*train\.tsv'"),
+    ('val', 'train', r"val\.tsv', triple 2: .* is also triple 2 of '.*train"),
+    ('test', 'val', r"test\.tsv', triple 3: .* is also triple 1 of '.*val\."),
+])
+def test_overlap(split: str, other: str, message: str,
+                 tmp_path: Path) -> None:
+    contents = {'train': TRAIN, 'val': VAL, 'test': TEST}
+    contents[split] += contents[other].split(b'\n')[
+        1 if other == 'train' else 0] + b'\n'
+    paths = write(tmp_path, **contents)
+    with pytest.raises(DataError, match=message):
+        KnowledgeGraph.from_tsv(**paths)
+    kg = KnowledgeGraph.from_tsv(**paths, allow_overlap=True)
+    assert kg.audit().splits[split].overlaps[other] == 1
+
+
+def random_file(tmp_path: Path, num_edges: int, num_nodes: int) -> Path:
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(num_nodes, (num_edges, 2), generator=generator)
+    text = ''.join(f'n{h}\tr{i % 3}\tn{t}\n'
+                   for i, (h, t) in enumerate(ids.tolist()))
+    return write(tmp_path, all=text.encode())['all']
+
+
+def test_random_split(tmp_path: Path) -> None:
+    path = random_file(tmp_path, 300, 40)
+    whole = KnowledgeGraph.from_tsv(path)
+    distinct = sorted(set(labels(whole)))
+    assert len(distinct) < 300  # Some are repeated.
+    kg = KnowledgeGraph.from_tsv(path, val_ratio=0.1, test_ratio=0.2, seed=1)
+    assert sorted(labels(kg)) == distinct  # Each triple in one split, once.
+    sizes = {name: split.num_edges for name, split in kg.splits().items()}
+    assert sizes['val'] == round(0.1 * len(distinct))
+    assert sizes['test'] == round(0.2 * len(distinct))
+    report = kg.audit()
+    assert report.unseen_nodes == report.unseen_relations == 0
+    assert kg.node_names == whole.node_names
+
+    same = KnowledgeGraph.from_tsv(path, val_ratio=0.1, test_ratio=0.2, seed=1)
+    other = KnowledgeGraph.from_tsv(path, val_ratio=0.1, test_ratio=0.2)
+    assert torch.equal(same.test_mask, kg.test_mask)
+    assert not torch.equal(other.test_mask, kg.test_mask)
+    kg = KnowledgeGraph.from_tsv(path, test_ratio=0.2)
+    assert list(kg.splits()) == ['train', 'test']
+
+
+def test_random_split_of_sparse_graph(tmp_path: Path) -> None:
+    # A chain: each triple is some node's only one, so the ratio wins.
+    content = b''.join(b'n%d\tp\tm%d\n' % (i, i) for i in range(10))
+    path = write(tmp_path, all=content)['all']
+    kg = KnowledgeGraph.from_tsv(path, test_ratio=0.3)
+    assert kg.split('test').num_edges == 3
+    assert kg.audit().splits['test'].unseen_node == 3
+    with pytest.raises(DataError, match='10 triples are too few'):
+        KnowledgeGraph.from_tsv(path, test_ratio=0.3, val_ratio=0.01)
+
+
+@pytest.mark.parametrize('kwargs, message', [
+    (dict(test_ratio=1.0), "'test_ratio' must lie in"),
+    (dict(val_ratio=-0.1), "'val_ratio' must lie in"),
+    (dict(test_ratio=0.5, val_ratio=0.5), 'leave no triples to train'),
+    (dict(test_ratio=0.5, test='train.tsv'), 'not both'),
+])
+def test_bad_arguments(kwargs: dict, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        KnowledgeGraph.from_tsv(write(tmp_path, train=TRAIN)['train'],
+                                **kwargs)
+    with pytest.raises(FileNotFoundError):
+        KnowledgeGraph.from_tsv(tmp_path / 'absent.tsv')
+
+
+def test_features(tmp_path: Path) -> None:
+    paths = write(tmp_path, train=TRAIN, test=TEST)
+    np.savez(tmp_path / 'image.npz', d=np.array([1., 0.]), b=np.ones(2))
+    kg = KnowledgeGraph.from_tsv(
+        **paths, features={
+            'visual': tmp_path / 'image.npz',
+            'text': {label: [float(i + 1)] for i, label in enumerate('cbda')},
+        })
+    assert kg.modalities == ['visual', 'text'] and kg.validate()
+    assert kg.node_names == ['a', 'b', 'c', 'd']
+    assert kg.x_visual.dtype == torch.float  # Cast once from double.
+    assert kg.x_visual.tolist() == [[0, 0], [1, 1], [0, 0], [1, 0]]
+    assert kg.mask_visual.tolist() == [False, True, False, True]
+    assert kg.x_text.view(-1).tolist() == [4, 2, 1, 3]
+    assert kg.mask_text.all()
+
+
+@pytest.mark.parametrize('features, message', [
+    ({'v': {'a': [1.0], 'b': [float('nan')]}}, "'v'.*row 1 .'b'. is NaN"),
+    ({'v': {'a': [float('inf')]}}, "'v'.*row 0 .'a'. is infinite"),
+    ({'v': {'a': [0.0]}}, "'v' are all zero"),
+    ({'v': {'a': [1]}}, "'v'.*'a' must be a vector of floats"),
+    ({'v': {'a': 1.0}}, "'v'.*'a' must be a vector of floats"),
+    ({'v': {'z': [1.0]}}, "'v'.*none of the 1 labels is a node"),
+    ({'v.w': {'a': [1.0]}}, "name without a dot .got 'v.w'"),
+    ({'structure': {'a': [1.0]}}, 'that a model learns itself'),
+])
+def test_bad_features(features: dict, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        KnowledgeGraph.from_tsv(write(tmp_path, train=TRAIN)['train'],
+                                features=features)
