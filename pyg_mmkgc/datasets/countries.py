@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyg_mmkgc.data import KnowledgeGraph
+from pyg_mmkgc.data.text import read_lines
+from pyg_mmkgc.datasets.base import MMKGDataset
+from pyg_mmkgc.errors import FormatError
+from pyg_mmkgc.io.tensors import read_safetensors
+
+FILES = {'train': 'train.tsv', 'val': 'valid.tsv', 'test': 'test.tsv'}
+
+
+class Countries(MMKGDataset):
+    r"""A small real multi-modal knowledge graph that ships with the package:
+    countries, cities, languages, scripts, currencies and time zones, from
+    `GeoNames <https://www.geonames.org>`_ and
+    `CLDR <https://cldr.unicode.org>`_.
+
+    It is loaded offline and nothing is written.
+    The two modalities are as imbalanced as they are in reality:
+
+    * :obj:`x_text` with shape :obj:`[num_nodes, 384]`: sentence embedding of
+      a one-line description, such as *Graz, a city of 222 thousand people at
+      47.1 degrees north and 15.4 degrees east.* It names no other node,
+      unless the node's own name does. UTC offsets, and languages without an
+      English name, have none.
+    * :obj:`x_visual` with shape :obj:`[num_nodes, 304]`: colour layout,
+      gradients and colour histogram of the flag. Only countries have one.
+
+    No relation is the inverse of another, and all triples between the same
+    two nodes, in either direction, are in the same split.
+    Sources and their licences are named in :obj:`LICENSES.md` beside the
+    data; :obj:`examples/build_countries.py` builds it.
+
+    Args:
+        root (str or os.PathLike, optional): A folder with the files of
+            another build. (default: :obj:`None`, those of the package)
+        transform (callable, optional): A function/transform that takes in a
+            :class:`~pyg_mmkgc.data.KnowledgeGraph` and returns a transformed
+            version, before every access. (default: :obj:`None`)
+
+    **STATS:**
+
+    .. list-table::
+        :widths: 10 10 10 10 10
+        :header-rows: 1
+
+        * - #nodes
+          - #relations
+          - #train
+          - #val
+          - #test
+        * - 3,706
+          - 16
+          - 10,000
+          - 1,000
+          - 1,000
+    """
+    def __init__(
+        self,
+        root: str | os.PathLike[str] | None = None,
+        transform: Callable[..., Any] | None = None,
+    ) -> None:
+        if root is None:
+            root = pathlib.Path(__file__).parent / 'countries_data'
+        super().__init__(root, transform)
+
+    @property
+    def keeps_processed(self) -> bool:
+        return False
+
+    def read(self) -> KnowledgeGraph:
+        nodes = self._nodes
+        ids = {node[0]: i for i, node in enumerate(nodes)}
+        relations: dict[str, int] = {}
+        triples: list[tuple[int, int, int]] = []
+        sizes: list[int] = []
+        for name in FILES.values():
+            rows = self._rows(name, 3)
+            try:
+                triples += [(ids[h], relations.setdefault(r, len(relations)),
+                             ids[t]) for h, r, t in rows]
+            except KeyError as error:
+                raise FormatError(
+                    f"'{self._path(name)}': expected the labels in "
+                    f'nodes.tsv (got {error})') from None
+            sizes.append(len(rows))
+        head, edge_type, tail = torch.tensor(triples).t().contiguous()
+        split = torch.arange(3).repeat_interleave(torch.tensor(sizes))
+
+        tables = self._tables
+        # One scale per row: zero where there is no description.
+        text_scale = tables['text_scale'].float()
+        visual = tables['visual'].float()
+        num_flags = visual.size(0)  # Countries are the first nodes.
+        x_visual = visual.new_zeros(len(nodes), visual.size(1))
+        x_visual[:num_flags] = visual
+        return KnowledgeGraph(
+            edge_index=torch.stack([head, tail]),
+            edge_type=edge_type,
+            num_nodes=len(nodes),
+            num_relations=len(relations),
+            node_names=list(ids),
+            relation_names=list(relations),
+            x_text=tables['text'].float() * text_scale.view(-1, 1),
+            mask_text=text_scale > 0,
+            x_visual=x_visual,
+            mask_visual=torch.arange(len(nodes)) < num_flags,
+            **{f'{name}_mask': split == i for i, name in enumerate(FILES)},
+        )
+
+    @property
+    def descriptions(self) -> list[str]:
+        r"""The text of each node, empty where there is none."""
+        return [node[3] for node in self._nodes]
+
+    @property
+    def kinds(self) -> list[str]:
+        r"""What each node is: :obj:`"country"`, :obj:`"city"`,
+        :obj:`"region"`, :obj:`"currency"`, :obj:`"language"`,
+        :obj:`"script"`, :obj:`"time zone"`, :obj:`"clock"` or
+        :obj:`"utc offset"`.
+        """
+        return [node[1] for node in self._nodes]
+
+    @property
+    def thumbnails(self) -> Tensor:
+        r"""The flags with shape :obj:`[num_flags, height, width, 3]` and type
+        :obj:`torch.uint8`; flag :obj:`i` is that of node :obj:`i`.
+        """
+        return self._tables['thumbnails']
+
+    @property
+    def _nodes(self) -> list[list[str]]:
+        return self._rows('nodes.tsv', 4)[1:]
+
+    @property
+    def _tables(self) -> dict[str, Tensor]:
+        return read_safetensors(self._path('features.safetensors'))[1]
+
+    def _rows(self, name: str, num_columns: int) -> list[list[str]]:
+        rows = [line.split('\t') for line in read_lines(self._path(name))]
+        for i, row in enumerate(rows, start=1):
+            if len(row) != num_columns:
+                raise FormatError(f"'{self._path(name)}', row {i}: expected "
+                                  f'{num_columns} columns (got {len(row)})')
+        return rows
+
+    def _path(self, name: str) -> pathlib.Path:
+        return pathlib.Path(self.root) / name
