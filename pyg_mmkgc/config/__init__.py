@@ -1,0 +1,29 @@
+r"""Runs from YAML files."""
+
+from .build import build_graph, build_model, build_trainer
+from .components import Component
+from .loader import (
+    DEFAULT_MODEL,
+    dump_config,
+    load_config,
+    save_config,
+    shipped_configs,
+)
+from .run import Run
+from .schema import Config, EvaluationConfig, TrainingConfig
+
+__all__ = [
+    'Component',
+    'Config',
+    'TrainingConfig',
+    'EvaluationConfig',
+    'Run',
+    'load_config',
+    'save_config',
+    'dump_config',
+    'shipped_configs',
+    'build_graph',
+    'build_model',
+    'build_trainer',
+    'DEFAULT_MODEL',
+]

@@ -45,6 +45,20 @@ class Range:
                             if bound is not None)
 
 
+@dataclass(frozen=True)
+class Choice:
+    r"""The valid strings, for use in :obj:`typing.Annotated`."""
+
+    valid: tuple[str, ...]
+
+    def check(self, value: Any, path: str) -> None:
+        r"""Raises on a string, or one in a list, that is not valid."""
+        for item in [value] if isinstance(value, str) else value:
+            if item not in self.valid:
+                raise ConfigError(f"'{path}': '{item[:60]}' is not known."
+                                  f'{nearest(item[:60], self.valid)}')
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     r"""``' Did you mean 'x'? Valid: ...'`` for an error message."""
     valid = list(valid)
@@ -107,7 +121,7 @@ def coerce(value: Any, hint: Any, path: str) -> Any:
     if origin is Annotated:
         out = coerce(value, args[0], path)
         for extra in args[1:]:
-            if isinstance(extra, Range) and out is not None:
+            if isinstance(extra, (Range, Choice)) and out is not None:
                 extra.check(out, path)
         return out
     if origin in (Union, types.UnionType):

@@ -21,26 +21,40 @@ from typing import (
     get_type_hints,
 )
 
-from pyg_mmkgc import datasets, sampler
-from pyg_mmkgc.config.coerce import Range, check_keys, coerce, nearest
+import torch_geometric.nn.kge as pyg_kge
+from torch_geometric.data import Dataset
+
+from pyg_mmkgc import datasets, nn, sampler
+from pyg_mmkgc.config.coerce import (
+    Choice,
+    Range,
+    check_keys,
+    coerce,
+    nearest,
+)
+from pyg_mmkgc.data.tsv import from_tsv
 from pyg_mmkgc.errors import ConfigError
 from pyg_mmkgc.nn import kge
+from pyg_mmkgc.nn.adversarial import KINDS, PARITY
+from pyg_mmkgc.nn.encoder import MISSING
+from pyg_mmkgc.training import MAT
 
-#: Bounds of keywords that mean the same wherever they appear.
-RANGES = {
-    'adv_weight': Range(ge=0),
-    'chunk_size': Range(ge=1),
+#: Limits of keywords that mean the same wherever they appear.
+LIMITS: dict[str, Range | Choice] = {
+    'fusion': Choice(('adaptive', 'shared', 'mean')),
     'generator_channels': Range(ge=1),
     'groups': Range(ge=1),
     'hidden_channels': Range(ge=1),
+    'kinds': Choice(KINDS),
     'margin': Range(gt=0),
+    'missing': Choice(MISSING),
     'noise_channels': Range(ge=1),
     'num_negatives': Range(ge=1),
-    'num_nodes': Range(ge=1),
-    'num_relations': Range(ge=1),
     'p_norm': Range(gt=0),
+    'parity': Choice(PARITY),
     'seed': Range(ge=0),
     'temperature': Range(ge=0),
+    'valid': Choice(('clean', 'official')),
     'weight': Range(ge=0),
 }
 
@@ -98,13 +112,14 @@ def plain_value(value: Any) -> Any:
 def signature_options(target: Any, skip: Sequence[str]) -> dict[str, Option]:
     r"""The keywords of a callable that a YAML file can set.
 
-    A class that passes ``**kwargs`` on to its base class has the base
-    class's keywords, too.
+    What passes ``**kwargs`` on also has the keywords of where they go: a
+    class method those of its class, a class those of its base class.
     """
-    if not inspect.isclass(target):
-        calls = [target]
-    else:
-        calls = [c.__init__ for c in target.__mro__ if '__init__' in vars(c)]
+    owner = target if inspect.isclass(target) else getattr(
+        target, '__self__', None)
+    calls = [] if owner is target else [target]
+    if inspect.isclass(owner):
+        calls += [c.__init__ for c in owner.__mro__ if '__init__' in vars(c)]
     out: dict[str, Option] = {}
     for call in calls:
         hints = get_type_hints(call, include_extras=True)
@@ -118,38 +133,36 @@ def signature_options(target: Any, skip: Sequence[str]) -> dict[str, Option]:
                 continue
             hint = hints.get(name, Any)
             if is_plain(hint) and name not in out:
-                if name in RANGES:
-                    hint = Annotated[hint, RANGES[name]]
+                if name in LIMITS:
+                    hint = Annotated[hint, LIMITS[name]]
                 out[name] = Option(hint, plain_value(parameter.default))
         if not passes_on:
             break
     return out
 
 
-def read_component(kind: str, values: Any,
-                   named: Mapping[str, Callable[..., Any]],
-                   skip: Sequence[str] = (),
+def read_component(kind: str, values: Any, skip: Sequence[str] = (),
                    extra: Mapping[str, Option] | None = None) -> Component:
     r"""Checks one section against the signature of what it names.
 
     Args:
         kind (str): The section's key.
         values: The section as read from the file.
-        named (dict): The valid names.
         skip (list, optional): Keywords that the library fills in itself.
-        extra (dict, optional): Keywords beside those of the signature.
+        extra (dict, optional): Keywords beside, or instead of, those of the
+            signature.
     """
+    known = valid_names(kind)
     if not isinstance(values, Mapping):
         raise ConfigError(f"'{kind}': expected a mapping with 'name' and "
                           f'keywords, got {values!r}')
     if 'name' not in values:
-        raise ConfigError(f"'{kind}.name' is missing."
-                          f'{nearest("", named)}')
+        raise ConfigError(f"'{kind}.name' is missing.{nearest('', known)}")
     name = coerce(values['name'], str, f'{kind}.name')
-    if name not in named:
+    if name not in known:
         raise ConfigError(f"'{kind}.name': '{name[:60]}' is not known."
-                          f'{nearest(name[:60], named)}')
-    options = {**(extra or {}), **signature_options(named[name], skip)}
+                          f'{nearest(name[:60], known)}')
+    options = {**signature_options(known[name], skip), **(extra or {})}
     check_keys(values, ['name', *options], kind)
     out = {}
     for key, option in options.items():
@@ -163,23 +176,27 @@ def read_component(kind: str, values: Any,
     return Component(name, out)
 
 
-def _listed(module: Any) -> dict[str, Callable[..., Any]]:
-    return {name: getattr(module, name) for name in module.__all__
-            if inspect.isclass(getattr(module, name))}
+def _listed(module: Any, *bases: type) -> dict[str, Callable[..., Any]]:
+    found = {name: getattr(module, name) for name in module.__all__}
+    return {name: item for name, item in found.items()
+            if inspect.isclass(item) and issubclass(item, bases)
+            and item not in bases}
 
 
-def named(kind: str) -> dict[str, Any]:
-    r"""What a section may name: the arguments of :func:`read_component`."""
-    graph = ('num_nodes', 'num_relations')
+def valid_names(kind: str) -> dict[str, Callable[..., Any]]:
+    r"""What a section may name. PyG's own models are called ``PyG.TransE``
+    and so on, because this library's of the same name may differ.
+    """
     if kind == 'dataset':
-        return {
-            'named': _listed(datasets),
-            'skip': ['transform', 'pre_transform', 'force_reload'],
-            'extra': {'root': Option(str | None, None),
-                      'modalities': Option(list[str] | None, None)},
-        }
+        return {**_listed(datasets, Dataset, datasets.MMKGDataset), 'TSV': from_tsv}
     if kind == 'model':
-        return {'named': _listed(kge), 'skip': [*graph, 'modalities', 'masks']}
+        theirs = _listed(pyg_kge, pyg_kge.KGEModel)
+        return {**_listed(kge, kge.MMKGEModel),
+                **{f'PyG.{name}': item for name, item in theirs.items()}}
     if kind == 'sampler':
-        return {'named': _listed(sampler), 'skip': [*graph, 'seed']}
-    raise NotImplementedError(kind)
+        return _listed(sampler, sampler.NegativeSampler)
+    if kind == 'loss':
+        return {item.__name__: item for item in (
+            nn.SelfAdversarialLoss, nn.MarginRankingLoss, nn.BCELoss,
+            nn.OneVsAllLoss)}
+    return {'MAT': MAT.from_model}

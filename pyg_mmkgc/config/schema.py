@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 from pyg_mmkgc.config.coerce import Range, check_keys, coerce
 from pyg_mmkgc.config.components import (
     Component,
-    named,
+    Option,
     read_component,
 )
 from pyg_mmkgc.errors import ConfigError
@@ -19,6 +19,19 @@ T = TypeVar('T')
 
 _AT_LEAST_ONE = Range(ge=1)
 _POSITIVE = Range(gt=0)
+
+_COUNTS = ['num_nodes', 'num_relations']
+#: The arguments of :func:`read_component`, section by section. What is
+#: skipped comes from the graph, or is used in a plain PyG loop only.
+_SECTIONS: dict[str, dict[str, Any]] = {
+    'dataset': dict(
+        skip=['transform', 'pre_transform', 'force_reload'],
+        extra={'root': Option(str | None, None),
+               'modalities': Option(list[str] | None, None)}),
+    'model': dict(skip=[*_COUNTS, 'num_negatives', 'sparse', 'adv_weight']),
+    'sampler': {},
+    'loss': {},
+}
 
 
 @dataclass(frozen=True)
@@ -29,11 +42,13 @@ class TrainingConfig:
         lr (float): Adam's learning rate.
         batch_size (int): Positive triples per step.
         epochs (int): Passes over the training triples.
-        valid_every (int): Epochs between two validations.
+        valid_every (int, optional): Epochs between two validations and
+            checkpoints; the best weights are kept. Without it, the last.
         patience (int, optional): Validations without a better MRR after
             which training stops.
         grad_clip (float, optional): Largest norm of the gradient.
-        lr_schedule (str, optional): How the learning rate changes.
+        lr_schedule (str, optional): How the learning rate falls to zero
+            over all epochs.
         seed (int): Seed of weights, batches and negatives.
         device (str, optional): As for :class:`torch.device`; by default
             a GPU where there is one.
@@ -42,10 +57,10 @@ class TrainingConfig:
     lr: Annotated[float, _POSITIVE] = 1e-3
     batch_size: Annotated[int, _AT_LEAST_ONE] = 1024
     epochs: Annotated[int, _AT_LEAST_ONE] = 100
-    valid_every: Annotated[int, _AT_LEAST_ONE] = 10
+    valid_every: Annotated[int | None, _AT_LEAST_ONE] = 10
     patience: Annotated[int | None, _AT_LEAST_ONE] = None
     grad_clip: Annotated[float | None, _POSITIVE] = None
-    lr_schedule: str | None = None
+    lr_schedule: Literal['linear', 'cosine'] | None = None
     seed: Annotated[int, Range(ge=0, lt=2**63)] = 0
     device: str | None = None
 
@@ -65,11 +80,15 @@ class EvaluationConfig:
 
 @dataclass(frozen=True)
 class Config:
-    r"""The whole configuration of a run: one section per field."""
+    r"""The whole configuration of a run: one section per field.
+
+    Without a sampler, a model is trained on its own loss, with the negatives
+    that it draws itself.
+    """
 
     dataset: Component
     model: Component
-    sampler: Component
+    sampler: Component | None = None
     loss: Component | None = None
     adversary: Component | None = None
     training: TrainingConfig = TrainingConfig()
@@ -87,13 +106,24 @@ class Config:
             raise ConfigError('expected a mapping of the sections '
                               f'{", ".join(cls.sections())}, got {values!r}')
         check_keys(values, cls.sections(), '')
-        for key in ('dataset', 'model', 'sampler'):
+        for key in ('dataset', 'model'):
             if values.get(key) is None:
                 raise ConfigError(f"the section '{key}' is missing")
+        for key in ('loss', 'adversary'):
+            if values.get('sampler') is None and values.get(key) is not None:
+                raise ConfigError(f"the section '{key}' needs the section "
+                                  "'sampler': without one, a model is "
+                                  'trained on its own loss')
         out: dict[str, Any] = {}
-        for key in ('dataset', 'model', 'sampler', 'loss', 'adversary'):
+        for key, more in _SECTIONS.items():
             if values.get(key) is not None:
-                out[key] = read_component(key, values[key], **named(key))
+                out[key] = read_component(key, values[key], **more)
+        if values.get('adversary') is not None:
+            # Keywords of generators that the model has are set there.
+            out['adversary'] = read_component(
+                'adversary', values['adversary'],
+                skip=list(out['model'].options),
+                extra={'lr': Option(Annotated[float, _POSITIVE], 1e-4)})
         out['training'] = _read_fields(TrainingConfig, values, 'training')
         out['evaluation'] = _read_fields(EvaluationConfig, values,
                                          'evaluation')

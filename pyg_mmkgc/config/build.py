@@ -1,0 +1,119 @@
+r"""From a configuration to the objects that it names."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import pathlib
+from typing import Any
+
+import torch
+from torch_geometric.nn.kge import KGEModel
+
+from pyg_mmkgc.config.coerce import nearest
+from pyg_mmkgc.config.components import Component, valid_names
+from pyg_mmkgc.config.schema import Config
+from pyg_mmkgc.data import KnowledgeGraph
+from pyg_mmkgc.errors import ConfigError
+from pyg_mmkgc.nn.kge import MMKGEModel
+from pyg_mmkgc.training import AdversarialTrainer, Trainer
+
+
+def _call(kind: str, section: Component, *args: Any, **kwargs: Any) -> Any:
+    target = valid_names(kind)[section.name]
+    return target(*args, **{**section.options, **kwargs})
+
+
+def build_graph(config: Config,
+                data_root: str | None = None) -> KnowledgeGraph:
+    r"""Loads the dataset, with the modalities that are asked for.
+
+    Args:
+        config (Config): The configuration.
+        data_root (str, optional): The folder of the dataset's files, instead
+            of the configuration's.
+    """
+    section = config.dataset
+    options = dict(section.options)
+    modalities = options.pop('modalities')
+    root = options.pop('root') if data_root is None else data_root
+    target = valid_names('dataset')[section.name]
+    if 'root' in inspect.signature(target).parameters:
+        parameter = inspect.signature(target).parameters['root']
+        if root is None and parameter.default is parameter.empty:
+            raise ConfigError(f"'dataset.root': {section.name} needs the "
+                              'folder of its files; set it, or give '
+                              '--data-root')
+        if root is not None:
+            options['root'] = str(pathlib.Path(root).expanduser())
+    out = target(**options)
+    graph = out if isinstance(out, KnowledgeGraph) else out[0]
+    return graph if modalities is None else _keep(graph, modalities)
+
+
+def _keep(graph: KnowledgeGraph, modalities: list[str]) -> KnowledgeGraph:
+    for i, name in enumerate(modalities):
+        if name not in graph.modalities:
+            raise ConfigError(f"'dataset.modalities[{i}]': the graph has no "
+                              f"modality '{name}'."
+                              f'{nearest(name, graph.modalities)}')
+    for name in set(graph.modalities) - set(modalities):
+        del graph[f'x_{name}']
+        if f'mask_{name}' in graph:
+            del graph[f'mask_{name}']
+    return graph
+
+
+def build_model(config: Config, graph: KnowledgeGraph) -> KGEModel:
+    r"""Builds the model for a graph, its weights drawn from the seed
+    :obj:`training.seed`. The global state of random numbers stays as it was.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.training.seed)
+        target = valid_names('model')[config.model.name]
+        if issubclass(target, MMKGEModel):
+            return target.from_data(graph, **config.model.options)
+        return target(graph.num_nodes, graph.num_relations,
+                      **config.model.options)
+
+
+def build_device(config: Config) -> torch.device:
+    r"""The device of :obj:`training.device`, by default a GPU where there is
+    one.
+    """
+    name = config.training.device
+    if name is None:
+        return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"'training.device': '{name}' cannot be used: "
+                          f'{reason}') from None
+    return device
+
+
+def build_trainer(config: Config, graph: KnowledgeGraph) -> Trainer:
+    r"""Builds model, sampler, loss and adversary, and the trainer of them.
+
+    Args:
+        config (Config): The configuration.
+        graph (KnowledgeGraph): What :func:`build_graph` returns.
+    """
+    # The fields of TrainingConfig are keywords of Trainer.
+    options = {**dataclasses.asdict(config.training),
+               'device': build_device(config)}
+    model = build_model(config, graph)
+    for key in ('sampler', 'loss'):
+        if getattr(config, key) is not None:
+            options[key] = _call(key, getattr(config, key))
+    if config.adversary is None:
+        return Trainer(model, graph, **options)
+    keywords = dict(config.adversary.options)
+    lr = keywords.pop('lr')
+    section = Component(config.adversary.name, keywords)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.training.seed)
+        options['adversary'] = _call('adversary', section, model)
+    return AdversarialTrainer(model, graph, generator_lr=lr, **options)

@@ -1,0 +1,306 @@
+r"""One run and the folder that it leaves.
+
+==========================  ===============================================
+``config.yaml``             the configuration, every default written out
+``metrics.json``            the result with its protocol, commit, versions;
+                            written last: with it, a run is finished
+``model/``                  weights and label maps
+``history.json``            losses and validation metrics of every epoch
+``history.png``             a plot of them (extra ``plot``)
+``checkpoint.safetensors``  what an interrupted run continues from
+==========================  ===============================================
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import pathlib
+import platform
+import subprocess
+import time
+from collections.abc import Sequence
+from functools import cached_property
+from importlib import metadata
+from typing import Any
+
+from torch_geometric.nn.kge import KGEModel
+
+from pyg_mmkgc.config.build import (
+    build_device,
+    build_graph,
+    build_model,
+    build_trainer,
+)
+from pyg_mmkgc.config.loader import (
+    dump_config,
+    load_config,
+    resolve_name,
+    save_config,
+)
+from pyg_mmkgc.config.schema import Config
+from pyg_mmkgc.data import KnowledgeGraph
+from pyg_mmkgc.errors import CheckpointError, ConfigError, MMKGCError
+from pyg_mmkgc.evaluation import RankingResult, evaluate, predict
+from pyg_mmkgc.io.atomic import write_json
+from pyg_mmkgc.io.tensors import load_tensors, save_tensors
+from pyg_mmkgc.nn.kge import MMKGEModel
+from pyg_mmkgc.training import Trainer
+from pyg_mmkgc.training.trainer import CHECKPOINT
+from pyg_mmkgc.visualization import plot_history
+
+#: Where runs go when no folder is given, below the current one.
+RUNS = 'runs'
+
+
+class Run:
+    r"""A configuration and the folder of its results.
+
+    .. code-block:: python
+
+        run = Run.create('countries', ['training.epochs=10'])
+        print(run.train())
+        print(run.predict('Austria', 'neighbour'))
+
+    Args:
+        config (Config): The configuration.
+        folder (pathlib.Path): The folder.
+    """
+
+    def __init__(self, config: Config, folder: pathlib.Path) -> None:
+        self.config = config
+        self.folder = folder
+
+    @classmethod
+    def create(cls, name: str, overrides: Sequence[str] = (),
+               folder: str | None = None, data_root: str | None = None,
+               device: str | None = None) -> Run:
+        r"""Checks a configuration and makes a new folder for it.
+
+        Args:
+            name (str): As for :func:`load_config`.
+            overrides (list, optional): As for :func:`load_config`.
+            folder (str, optional): The folder; it must not exist or be
+                empty. By default the first free one of
+                :obj:`runs/NAME-seedN`, :obj:`runs/NAME-seedN-2`, ...
+            data_root (str, optional): The folder of the dataset's files.
+            device (str, optional): As for :class:`torch.device`.
+        """
+        config = _replace(load_config(name, overrides), data_root, device)
+        run = cls(config, pathlib.Path())
+        run.trainer = build_trainer(config, run.graph)
+        # What cannot work has failed by now, and leaves no folder.
+        run.folder = (_new_folder(name, config) if folder is None
+                      else _empty_folder(folder))
+        save_config(config, run.folder / 'config.yaml')
+        return run
+
+    @classmethod
+    def open(cls, folder: str, data_root: str | None = None,
+             device: str | None = None) -> Run:
+        r"""Opens the folder of an earlier run.
+
+        Args:
+            folder (str): The folder.
+            data_root (str, optional): Where the dataset's files are now.
+            device (str, optional): The device to use now.
+        """
+        path = pathlib.Path(folder).expanduser()
+        if not (path / 'config.yaml').is_file():
+            raise ConfigError(f"'{folder}' is not the folder of a run: it "
+                              'has no config.yaml')
+        config = load_config(str(path / 'config.yaml'))
+        return cls(_replace(config, data_root, device), path)
+
+    @cached_property
+    def graph(self) -> KnowledgeGraph:
+        r"""The dataset."""
+        return build_graph(self.config)
+
+    @cached_property
+    def trainer(self) -> Trainer:
+        r"""The trainer, with a new model."""
+        return build_trainer(self.config, self.graph)
+
+    @property
+    def finished(self) -> bool:
+        r"""Whether the run has its result."""
+        return (self.folder / 'metrics.json').is_file()
+
+    def train(self, progress: bool = True) -> RankingResult:
+        r"""Trains, from the last checkpoint if there is one, evaluates on
+        the test triples, and writes everything into the folder.
+        """
+        if self.finished:
+            raise ConfigError(f"the run in '{self.folder}' is finished")
+        trainer = self.trainer
+        trainer.folder, trainer.progress = self.folder, progress
+        start = time.perf_counter()
+        history = trainer.fit(resume=(self.folder / CHECKPOINT).exists())
+        trained = time.perf_counter()
+        model = trainer.model
+        self._save_model(model)
+        write_json(self.folder / 'history.json', history.to_dict())
+        self._plot(history)
+        result = self._evaluate(model, 'test')
+        write_json(self.folder / 'metrics.json', {
+            'test': result.to_dict(),
+            'val': history.best_metrics,
+            'best_epoch': history.best_epoch,
+            'epochs': len(history.epochs),
+            'seed': self.config.training.seed,
+            'seconds': {'train': trained - start,
+                        'evaluate': time.perf_counter() - trained},
+            'parameters': sum(p.numel() for p in model.parameters()),
+            'config_sha256': hashlib.sha256(
+                dump_config(self.config).encode()).hexdigest(),
+            **_provenance(),
+        })
+        return result
+
+    def evaluate(self, split: str = 'test') -> RankingResult:
+        r"""Evaluates the trained model on the triples of a split."""
+        return self._evaluate(self.load_model(), split)
+
+    def predict(self, head: str | None, relation: str,
+                tail: str | None = None, k: int = 10,
+                filter_known: bool = False) -> Any:
+        r"""Completes a triple with the trained model.
+
+        Args:
+            head (str, optional): Label or id; without it, heads are
+                predicted.
+            relation (str): Label or id.
+            tail (str, optional): Label or id; without it, tails are
+                predicted.
+            k (int, optional): How many. (default: :obj:`10`)
+            filter_known (bool, optional): If set to :obj:`True`, leaves out
+                triples that are known already. (default: :obj:`False`)
+        """
+        nodes = getattr(self.graph, 'node_names', None)
+        relations = getattr(self.graph, 'relation_names', None)
+        return predict(self.load_model(), self.graph,
+                       head=_label_or_id(head, nodes),
+                       rel_type=_label_or_id(relation, relations),
+                       tail=_label_or_id(tail, nodes), k=k,
+                       filter_known=filter_known)
+
+    def load_model(self) -> KGEModel:
+        r"""Loads the trained model."""
+        folder = self.folder / 'model'
+        if not (folder / 'model.safetensors').is_file():
+            raise CheckpointError(f"the run in '{self.folder}' has no model "
+                                  'yet; to continue: mmkgc train --resume '
+                                  f'{self.folder}')
+        device = build_device(self.config)
+        if (folder / 'config.json').is_file():
+            return MMKGEModel.from_pretrained(folder).to(device)
+        model = build_model(self.config, self.graph)  # One of PyG's own.
+        model.load_state_dict(load_tensors(folder / 'model.safetensors')[0])
+        return model.eval().to(device)
+
+    def _save_model(self, model: KGEModel) -> None:
+        folder = self.folder / 'model'
+        if isinstance(model, MMKGEModel):
+            model.save_pretrained(folder, self.graph)
+            return
+        save_tensors(folder / 'model.safetensors', model.state_dict(), {})
+        write_json(folder / 'labels.json', {
+            'nodes': getattr(self.graph, 'node_names', None),
+            'relations': getattr(self.graph, 'relation_names', None)})
+
+    def _evaluate(self, model: KGEModel, split: str) -> RankingResult:
+        options = self.config.evaluation
+        return evaluate(model, self.graph, split, ties=options.ties,
+                        batch_size=options.batch_size)
+
+    def _plot(self, history: Any) -> None:
+        try:
+            plot_history(history, self.folder / 'history.png')
+        except MMKGCError as error:  # A plot is no reason to lose a run.
+            print(f'no history.png: {error}')
+
+
+def _replace(config: Config, data_root: str | None,
+             device: str | None) -> Config:
+    options = {**config.dataset.options}
+    options['root'] = data_root or options['root']
+    # A run has to find its data from anywhere: paths are made absolute.
+    for key in ('root', 'features'):
+        if key in options:
+            options[key] = _absolute(options[key])
+    dataset = dataclasses.replace(config.dataset, options=options)
+    training = dataclasses.replace(config.training,
+                                   device=device or config.training.device)
+    return dataclasses.replace(config, dataset=dataset, training=training)
+
+
+def _absolute(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _absolute(item) for key, item in value.items()}
+    if isinstance(value, str) and value != 'none':
+        return str(pathlib.Path(value).expanduser().absolute())
+    return value
+
+
+def _new_folder(name: str, config: Config) -> pathlib.Path:
+    stem = (pathlib.Path(name).stem if name.lower().endswith(
+        ('.yaml', '.yml')) else resolve_name(name).replace('/', '-'))
+    stem = f'{stem}-seed{config.training.seed}'
+    pathlib.Path(RUNS).mkdir(exist_ok=True)
+    number = 1
+    while True:
+        path = pathlib.Path(RUNS, stem if number == 1 else f'{stem}-{number}')
+        try:
+            path.mkdir()  # Fails where another run was faster.
+        except FileExistsError:
+            number += 1
+        else:
+            return path
+
+
+def _empty_folder(folder: str) -> pathlib.Path:
+    path = pathlib.Path(folder).expanduser()
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"'{folder}' is a file, expected a new folder")
+    if path.is_dir() and any(path.iterdir()):
+        finished = (path / 'metrics.json').exists()
+        hint = ('' if finished or not (path / 'config.yaml').exists() else
+                f'; to continue: mmkgc train --resume {folder}')
+        raise ConfigError(f"the folder '{folder}' is not empty and would be "
+                          f'overwritten{hint}')
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _label_or_id(text: str | None, names: Sequence[str] | None) -> Any:
+    # A label that looks like a number is a label.
+    if text is None or (names is not None and text in names):
+        return text
+    return int(text) if text.isascii() and text.isdigit() else text
+
+
+def _provenance() -> dict[str, Any]:
+    versions = {'python': platform.python_version()}
+    for name in ('pyg_mmkgc', 'torch', 'torch_geometric', 'numpy'):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # Used without installation.
+            versions[name] = 'unknown'
+    return {'commit': _commit(), 'versions': versions,
+            'platform': platform.platform()}
+
+
+def _commit() -> str | None:
+    r"""The commit of this package's own checkout, if there is one."""
+    root = pathlib.Path(__file__).parents[2]
+    if not (root / '.git').exists():
+        return None
+    try:
+        out = subprocess.run(
+            ['git', '-C', str(root), 'describe', '--always', '--dirty',
+             '--abbrev=40', '--exclude=*'],
+            capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return out.stdout.strip()

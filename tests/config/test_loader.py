@@ -1,0 +1,278 @@
+import hashlib
+import os
+import sys
+
+import hypothesis
+import hypothesis.strategies as st
+import pytest
+
+from pyg_mmkgc.config import (
+    Config,
+    dump_config,
+    load_config,
+    save_config,
+    shipped_configs,
+)
+from pyg_mmkgc.config.loader import read_values
+from pyg_mmkgc.config.yaml_text import dump_yaml, parse_yaml
+from pyg_mmkgc.errors import ConfigError, MMKGCError
+
+GOOD = """
+dataset: {name: FakeMMKG, num_nodes: 50}
+model: {name: AdaMFMAT, hidden_channels: 8, margin: 6}
+sampler: {name: PooledSampler, num_negatives: 4}
+loss: {name: SelfAdversarialLoss}
+adversary: {name: MAT, kinds: [head, both]}
+training: {lr: 1e-3, epochs: 2}
+"""
+
+
+def write(tmp_path, text):
+    path = tmp_path / 'my.yaml'
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return str(path)
+
+
+def change(key, value):
+    """GOOD with one key set."""
+    values = parse_yaml(GOOD)
+    node = values
+    *parents, last = key.split('.')
+    for name in parents:
+        node = node.setdefault(name, {})
+    node[last] = value
+    return dump_yaml(values)
+
+
+def test_good(tmp_path):
+    config = load_config(write(tmp_path, GOOD))
+    assert config.training.lr == 1e-3 and type(config.training.lr) is float
+    assert config.training.batch_size == 1024  # A default.
+    assert config.model.name == 'AdaMFMAT'
+    margin = config.model.options['margin']
+    assert margin == 6.0 and type(margin) is float
+    assert config.model.options['fusion'] == 'adaptive'
+    assert config.adversary.options['kinds'] == ['head', 'both']
+    assert config.adversary.options['lr'] == 1e-4
+    assert config.sampler.options == {'num_negatives': 4, 'chunk_size': 128}
+    assert config.evaluation.ties == 'realistic'
+
+
+def test_byte_order_mark_and_windows_lines(tmp_path):
+    plain = load_config(write(tmp_path, GOOD))
+    text = b'\xef\xbb\xbf' + GOOD.replace('\n', '\r\n').encode()
+    assert load_config(write(tmp_path, text)) == plain
+
+
+BAD = [
+    # Unknown keys, at each depth.
+    (change('modle', {}), r"'modle' is not a known key\. Did you mean "
+     "'model'"),
+    (change('training.epoch', 3), r"'training\.epoch' is not a known key\. "
+     r"Did you mean 'epochs'\?"),
+    (change('training.learning_rate', 1), r"'training\.learning_rate' is not"),
+    (change('model.hidden_chanels', 8), r"'model\.hidden_chanels'.*"
+     "'hidden_channels'"),
+    (change('model.num_nodes', 8), r"'model\.num_nodes' is not a known key"),
+    (change('model.adv_weight', 0.1), r"'model\.adv_weight' is not a known"),
+    (change('dataset.valid', 'clean'), r"'dataset\.valid' is not a known"),
+    (change('sampler.chunks', 8), r"'sampler\.chunks'.*'chunk_size'"),
+    (change('loss.temprature', 1), r"'loss\.temprature'.*'temperature'"),
+    (change('adversary.noise_channels', 8), r"'adversary\.noise_channels' is "
+     'not a known key'),
+    (change('evaluation.tie', 'x'), r"'evaluation\.tie'.*'ties'"),
+    # Wrong types.
+    (change('training.epochs', 'many'), r"'training\.epochs': expected int, "
+     "got 'many'"),
+    (change('training.epochs', 1.5), r"'training\.epochs': expected int"),
+    (change('training.epochs', True), r"'training\.epochs': expected int"),
+    (change('training.lr', '1e-4x'), r"'training\.lr': expected float"),
+    (change('training.device', 0), r"'training\.device': expected str"),
+    (change('training', [1]), "'training': expected a mapping"),
+    (change('model', 'AdaMF'), "'model': expected a mapping"),
+    (change('model.name', ['AdaMF']), r"'model\.name': expected str"),
+    (change('model.structure', 1), r"'model\.structure': expected bool"),
+    (change('adversary.kinds', 'head'), r"'adversary\.kinds': expected a "
+     'list of str'),
+    (change('dataset.modalities', [1]), r"'dataset\.modalities\[0\]': "
+     'expected str'),
+    ('[1, 2]', 'expected a mapping of the sections dataset, model'),
+    ('', 'expected a mapping of the sections'),
+    # Out of range.
+    (change('training.lr', 0), r"'training\.lr': expected a value > 0, got"),
+    (change('training.epochs', 0), r"'training\.epochs': .* >= 1, got 0"),
+    (change('training.seed', -1), r"'training\.seed': expected a value >= 0"),
+    (change('training.patience', 0), r"'training\.patience'"),
+    (change('model.hidden_channels', -8), r"'model\.hidden_channels'"),
+    (change('sampler.num_negatives', 0), r"'sampler\.num_negatives'"),
+    (change('adversary.weight', -0.1), r"'adversary\.weight'"),
+    (change('training.lr', 10**400), r"'training\.lr': expected a finite"),
+    # Unknown and missing names.
+    (change('model.name', 'AdaMFF'), r"'model\.name': 'AdaMFF' is not known\. "
+     "Did you mean 'AdaMF'"),
+    (change('model.name', 'MMKGEModel'), r"'model\.name': 'MMKGEModel' is"),
+    (change('model.missing', 'zero'), r"'model\.missing': 'zero' is not "
+     r"known\. Did you mean 'zeros'"),
+    (change('adversary.kinds', ['hed']), r"'adversary\.kinds': 'hed'.*'head'"),
+    (change('evaluation.ties', 'best'), r"'evaluation\.ties': expected one"),
+    (change('sampler', {'num_negatives': 3}), r"'sampler\.name' is missing"),
+    (change('model', {'name': 'AdaMF'}), r"'model\.hidden_channels' is "
+     'missing: AdaMF needs it'),
+    (change('dataset', None), "section 'dataset' is missing"),
+    (change('sampler', None), "'loss' needs the section 'sampler'"),
+    # Given twice; aliases; encoding.
+    (GOOD + 'model: {name: AdaMF}', "'model' is given twice"),
+    (GOOD.replace('epochs: 2', 'epochs: 2, epochs: 3'),
+     r"'training\.epochs' is given twice.*my\.yaml', line 7"),
+    ('a: &a [1, 1]\nb: &b [*a, *a]\nc: [*b, *b]', 'aliases are not allowed'),
+    ('dataset: &d {self: *d}', 'aliases are not allowed'),
+    (GOOD.encode('utf-16'), 'is not UTF-8'),
+    (GOOD.replace('AdaMFMAT', '\udcff').encode(errors='surrogateescape'),
+     'is not UTF-8 text: byte 56'),
+    (GOOD.replace('AdaMFMAT', 'A\x00'), 'is not valid YAML'),
+    (b'\x1f\x8b\x08\x00\x00\x00', 'is not UTF-8'),
+    # Code.
+    (change('model.name', 'os.system'), r"'model\.name': 'os\.system' is not"),
+    (change('sampler.name', '__import__'), r"'sampler\.name'"),
+    (change('loss.name', 'pyg_mmkgc.nn.BCELoss'), r"'loss\.name'"),
+    (change('dataset.name', '../../etc/passwd'), r"'dataset\.name'"),
+    ('model: !!python/object/apply:os.system ["touch hacked"]',
+     'tags are not allowed'),
+    ('model: !!python/object/new:os.system ["touch hacked"]',
+     'tags are not allowed'),
+    ('!!python/name:antigravity.geohash', 'tags are not allowed'),
+]
+
+
+@pytest.mark.parametrize(('text', 'match'), BAD)
+def test_bad(tmp_path, monkeypatch, text, match):
+    monkeypatch.chdir(tmp_path)
+    path = write(tmp_path, text)
+    before = set(sys.modules)
+    with pytest.raises(ConfigError, match=match) as info:
+        load_config(path)
+    assert 'my.yaml' in str(info.value)
+    assert os.listdir(tmp_path) == ['my.yaml']
+    # Nothing was imported but what Python does for a codec, say.
+    new = set(sys.modules) - before
+    assert not [m for m in new if not m.startswith(('encodings', 'pyg_'))]
+
+
+def test_overrides(tmp_path):
+    path = write(tmp_path, GOOD)
+    config = load_config(path, [
+        'training.epochs=100', 'training.lr=1e-4', 'adversary=null',
+        'dataset.modalities=[text]', 'evaluation.ties=optimistic',
+        'training.device=', 'model.name=AdaMF'])
+    assert config.training.epochs == 100 and config.training.lr == 1e-4
+    assert config.adversary is None and config.training.device is None
+    assert config.dataset.options['modalities'] == ['text']
+    assert config.evaluation.ties == 'optimistic'
+    assert config.model.name == 'AdaMF'
+
+
+@pytest.mark.parametrize(('override', 'match'), [
+    ('training.epochs', 'expected KEY=VALUE'),
+    ('=3', 'expected KEY=VALUE'),
+    ('training..epochs=3', 'expected KEY=VALUE'),
+    ('training.epochs.more=3', r"'training\.epochs\.more'.* has no keys"),
+    ('training.epochs=[', "the value of 'training.epochs' is not valid YAML"),
+    ('training.epochs=1e2', r"'training\.epochs': expected int, got 100\.0"),
+    ('trainin.epochs=1', "'trainin' is not a known key"),
+    ('model.name=!!python/name:os.system', 'tags are not allowed'),
+])
+def test_bad_overrides(tmp_path, override, match):
+    with pytest.raises(ConfigError, match=match):
+        load_config(write(tmp_path, GOOD), [override])
+
+
+def test_where_a_file_cannot_be_read(tmp_path):
+    with pytest.raises(ConfigError, match="cannot read .*No such file"):
+        load_config(str(tmp_path / 'none.yaml'))
+    with pytest.raises(ConfigError, match="cannot read .*directory"):
+        (tmp_path / 'folder.yaml').mkdir()
+        load_config(str(tmp_path / 'folder.yaml'))
+    with pytest.raises(ConfigError, match='cannot read .*null'):
+        load_config('a\x00.yaml')
+
+
+def test_names():
+    assert 'adamf_mat/countries' in shipped_configs()
+    full = read_values('adamf_mat/mkg_w')
+    assert full['dataset']['name'] == 'MKGW'
+    assert full['model']['name'] == 'AdaMFMAT'
+    assert read_values('mkg_w') == full
+    assert read_values('MKG-W') == full
+    with pytest.raises(ConfigError, match="Did you mean 'countries'"):
+        load_config('contries')
+    for name in ['../countries', 'adamf_mat/../rotate/countries', '', '/',
+                 'adamf_mat', 'countries.yml/']:
+        with pytest.raises(ConfigError, match='neither a file'):
+            load_config(name)
+
+
+@pytest.mark.parametrize('name', shipped_configs())
+def test_shipped_round_trip(name, tmp_path):
+    config = load_config(name)
+    save_config(config, tmp_path / 'config.yaml')
+    again = load_config(str(tmp_path / 'config.yaml'))
+    assert again == config
+    digest = [hashlib.sha256(dump_config(c).encode()).digest()
+              for c in (config, again)]
+    assert digest[0] == digest[1]
+
+
+def test_models_on_the_same_data_differ_in_the_model_only():
+    for dataset in ['countries', 'db15k', 'mkg_w', 'mkg_y']:
+        full = load_config(f'adamf_mat/{dataset}')
+        for name in ['adamf', 'rotate']:
+            other = load_config(f'{name}/{dataset}')
+            assert other.adversary is None
+            assert other.training == full.training
+            assert other.sampler == full.sampler and other.loss == full.loss
+            for key, value in other.model.options.items():
+                assert full.model.options[key] == value
+        assert load_config(f'rotate/{dataset}').dataset.options[
+            'modalities'] == []
+
+
+positive = st.floats(1e-300, 1e300)
+small = st.integers(1, 10**6)
+
+
+@hypothesis.settings(max_examples=500, deadline=None, derandomize=True)
+@hypothesis.given(
+    st.fixed_dictionaries({
+        'lr': positive, 'batch_size': small, 'epochs': small,
+        'seed': st.integers(0, 2**63 - 1)}, optional={
+            'patience': st.none() | small, 'grad_clip': st.none() | positive,
+            'device': st.none() | st.sampled_from(['cpu', '1e-4', 'no'])}),
+    st.sampled_from(['AdaMF', 'AdaMFMAT']), small, positive,
+    st.sampled_from(['random', 'zeros', 'mean', 'learned', 'drop']),
+    st.none() | st.lists(st.text(st.characters(codec='utf-8', categories=[
+        'L', 'N', 'P'])), max_size=3), st.booleans())
+def test_round_trip(training, model, channels, margin, missing, modalities,
+                    adversary):
+    config = Config.from_dict({
+        'dataset': {'name': 'FakeMMKG', 'modalities': modalities},
+        'model': {'name': model, 'hidden_channels': channels,
+                  'margin': margin, 'missing': missing},
+        'sampler': {'name': 'BernoulliSampler'},
+        'adversary': {'name': 'MAT'} if adversary else None,
+        'training': training})
+    text = dump_config(config)
+    assert Config.from_dict(parse_yaml(text)) == config
+    assert dump_config(Config.from_dict(parse_yaml(text))) == text
+
+
+@hypothesis.settings(max_examples=300, deadline=None, derandomize=True)
+@hypothesis.given(st.binary(max_size=60), st.integers(0, len(GOOD)),
+                  st.integers(0, 20))
+def test_fuzzed_files(tmp_path_factory, junk, at, length):
+    text = GOOD.encode()
+    path = tmp_path_factory.getbasetemp() / 'fuzz.yaml'
+    path.write_bytes(text[:at] + junk + text[at + length:])
+    try:
+        assert isinstance(load_config(str(path)), Config)
+    except MMKGCError:
+        pass

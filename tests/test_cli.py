@@ -1,0 +1,270 @@
+import json
+import pathlib
+import re
+
+import pytest
+import torch
+
+from pyg_mmkgc.cli import main
+from pyg_mmkgc.config import Run, load_config, shipped_configs
+from pyg_mmkgc.io.tensors import load_tensors
+
+TINY = """
+dataset: {name: FakeMMKG, num_nodes: 60, seed: 1}
+model: {name: AdaMFMAT, hidden_channels: 8, generator_channels: 8}
+sampler: {name: PooledSampler, num_negatives: 4, chunk_size: 16}
+loss: {name: SelfAdversarialLoss}
+adversary: {name: MAT, weight: 0.1}
+training: {batch_size: 64, epochs: 3, valid_every: 1, device: cpu}
+"""
+PYG = """
+dataset: {name: FakeMMKG, num_nodes: 60, seed: 1, modalities: []}
+model: {name: PyG.TransE, hidden_channels: 8}
+training: {batch_size: 64, epochs: 2, valid_every: 1, device: cpu}
+"""
+FILES = {'config.yaml', 'metrics.json', 'model', 'history.json',
+         'checkpoint.safetensors'}
+
+
+@pytest.fixture(autouse=True)
+def work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'tiny.yaml').write_text(TINY)
+    (tmp_path / 'pyg.yaml').write_text(PYG)
+    return tmp_path
+
+
+def fails(capsys, *argv, status=2):
+    """What a command that fails writes: one clean line."""
+    assert main(list(argv)) == status
+    out, err = capsys.readouterr()
+    lines = err.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith('mmkgc: error: ')
+    assert 'Traceback' not in err
+    return lines[0]
+
+
+def test_a_run_from_training_to_prediction(capsys):
+    assert main(['train', 'tiny.yaml', '--quiet']) == 0
+    out = capsys.readouterr().out
+    assert "Ranking of 'test'" in out
+    assert 'run: runs/tiny-seed0' in out
+    table = out[:out.index('run: ')].strip()
+
+    folder = pathlib.Path('runs/tiny-seed0')
+    names = {path.name for path in folder.iterdir()}
+    assert FILES <= names <= FILES | {'history.png'}
+    assert load_config(str(folder / 'config.yaml')) == load_config('tiny.yaml')
+
+    metrics = json.loads((folder / 'metrics.json').read_text())
+    assert metrics['test']['protocol']['split'] == 'test'
+    assert metrics['test']['protocol']['ties'] == 'realistic'
+    assert 0 < metrics['test']['metrics']['mrr'] <= 1
+    assert metrics['epochs'] == 3 and metrics['seed'] == 0
+    assert 1 <= metrics['best_epoch'] <= 3
+    assert metrics['versions']['torch'] == torch.__version__
+    assert set(metrics['versions']) == {'python', 'pyg_mmkgc', 'torch',
+                                        'torch_geometric', 'numpy'}
+    assert metrics['commit'] is None or re.fullmatch(
+        r'[0-9a-f]{40}(-dirty)?', metrics['commit'])
+    assert re.fullmatch('[0-9a-f]{64}', metrics['config_sha256'])
+    history = json.loads((folder / 'history.json').read_text())
+    assert [e['epoch'] for e in history['epochs']] == [1, 2, 3]
+    best = max(e['val_mrr'] for e in history['epochs'])
+    assert metrics['val']['mrr'] == best
+    labels = json.loads((folder / 'model/labels.json').read_text())
+    assert len(labels['nodes']) == 60
+
+    # The folder alone is enough, and gives the same numbers again.
+    assert main(['evaluate', str(folder)]) == 0
+    assert capsys.readouterr().out.strip() == table
+    assert main(['evaluate', str(folder), '--split', 'val']) == 0
+    assert f'{best:.4f}' in capsys.readouterr().out
+
+    node, relation = labels['nodes'][3], labels['relations'][0]
+    argv = ['predict', str(folder), '--relation', relation, '-k', '5']
+    assert main([*argv, '--head', node]) == 0
+    by_label = capsys.readouterr().out
+    assert len(by_label.splitlines()) == 6
+    assert f'({node}, {relation}, ?)' in by_label
+    assert main(['predict', str(folder), '--relation', '0', '-k', '5',
+                 '--head', '3']) == 0
+    assert capsys.readouterr().out == by_label
+    assert main([*argv, '--tail', node, '--new']) == 0
+    out = capsys.readouterr().out
+    assert f'(?, {relation}, {node})' in out and 'known' not in out
+
+    # Bad questions.
+    assert "got 'nobody'" in fails(capsys, *argv, '--head', 'nobody')
+    assert 'relation' in fails(capsys, 'predict', str(folder), '--head',
+                               node, '--relation', 'nothing')
+    assert "'k'" in fails(capsys, *argv, '--head', node, '-k', '0')
+    assert 'is finished' in fails(capsys, 'train', '--resume', str(folder))
+
+
+def test_the_plot(work, capsys, monkeypatch):
+    pytest.importorskip('matplotlib')
+    assert main(['train', 'tiny.yaml', '--quiet', '--output', 'a']) == 0
+    assert (work / 'a/history.png').read_bytes().startswith(b'\x89PNG')
+    capsys.readouterr()
+
+    # Without matplotlib, everything but the plot is there.
+    monkeypatch.setitem(__import__('sys').modules, 'matplotlib.figure', None)
+    assert main(['train', 'tiny.yaml', '--quiet', '--output', 'b']) == 0
+    out = capsys.readouterr().out
+    assert 'no history.png: plots need matplotlib: pip install' in out
+    assert {path.name for path in (work / 'b').iterdir()} == FILES
+
+
+def test_a_model_of_pyg(work, capsys):
+    assert main(['train', 'pyg.yaml', '--quiet', '--seed', '3']) == 0
+    out = capsys.readouterr().out
+    assert 'run: runs/pyg-seed3' in out
+    assert main(['evaluate', 'runs/pyg-seed3']) == 0
+    assert capsys.readouterr().out.strip() == out[:out.index('run: ')].strip()
+    assert main(['predict', 'runs/pyg-seed3', '--head', '0', '--relation',
+                 '0']) == 0
+
+
+def test_the_seed_decides_the_weights(work):
+    for name, seed in [('a', '1'), ('b', '1'), ('c', '2')]:
+        torch.rand(7)  # The state of the process is no seed.
+        assert main(['train', 'tiny.yaml', '--quiet', '--seed', seed,
+                     '--output', name]) == 0
+    a, b, c = (load_tensors(work / name / 'model/model.safetensors')[0]
+               for name in 'abc')
+    assert all(torch.equal(a[key], b[key]) for key in a)
+    assert not torch.equal(a['rel_emb.weight'], c['rel_emb.weight'])
+
+
+def test_training_leaves_the_global_random_state(work):
+    before = torch.random.get_rng_state()
+    Run.create('tiny.yaml', folder='a').train(progress=False)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_an_interrupted_run_goes_on(work, capsys, monkeypatch):
+    assert main(['train', 'tiny.yaml', '--quiet', '--output', 'whole']) == 0
+    from pyg_mmkgc.training import AdversarialTrainer
+    step, count = AdversarialTrainer.train_step, []
+
+    def interrupted(self, batch, where):
+        count.append(where)
+        if where.startswith('epoch 3'):
+            raise KeyboardInterrupt
+        return step(self, batch, where)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AdversarialTrainer, 'train_step', interrupted)
+        assert main(['train', 'tiny.yaml', '--quiet', '--output', 'b']) == 130
+    assert 'mmkgc train --resume b' in capsys.readouterr().err
+    assert 'no model yet' in fails(capsys, 'evaluate', 'b')
+    assert '--resume b' in fails(capsys, 'train', 'tiny.yaml', '--output',
+                                 'b')
+    assert '--set cannot change' in fails(
+        capsys, 'train', '--resume', 'b', '--set', 'training.lr=1')
+
+    assert main(['train', '--resume', 'b', '--quiet']) == 0
+    whole, resumed = (load_tensors(work / name / 'model/model.safetensors')[0]
+                      for name in ['whole', 'b'])
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    test = [json.loads((work / name / 'metrics.json').read_text())['test']
+            for name in ['whole', 'b']]
+    assert test[0] == test[1]
+
+
+def test_runs_are_never_overwritten(work, capsys):
+    short = ['--quiet', '--set', 'training.epochs=1']
+    for _ in range(3):
+        assert main(['train', 'tiny.yaml', *short]) == 0
+    assert {path.name for path in (work / 'runs').iterdir()} == {
+        'tiny-seed0', 'tiny-seed0-2', 'tiny-seed0-3'}
+    message = fails(capsys, 'train', 'tiny.yaml', *short, '--output',
+                    'runs/tiny-seed0')
+    assert 'would be overwritten' in message and 'resume' not in message
+    assert 'is a file' in fails(capsys, 'train', 'tiny.yaml', '--output',
+                                'tiny.yaml')
+
+
+@pytest.mark.parametrize(('argv', 'match'), [
+    (['train'], 'what to train or --resume'),
+    (['train', 'contries'], "Did you mean 'countries'"),
+    (['train', 'none.yaml'], "cannot read 'none.yaml': No such file"),
+    (['train', 'tiny.yaml', '--set', 'training.epoch=3'],
+     "'training.epoch' is not a known key. Did you mean 'epochs'?"),
+    (['train', 'tiny.yaml', '--device', 'tpu9'], "'training.device': 'tpu9'"),
+    (['train', 'tiny.yaml', '--set', 'dataset.modalities=[smell]'],
+     "'dataset.modalities[0]': the graph has no modality 'smell'"),
+    (['train', 'tiny.yaml', '--set', 'dataset.modalities=[]'], 'modality'),
+    (['train', 'tiny.yaml', '--set', 'adversary=null'], 'AdversarialTrainer'),
+    (['train', 'mkg_w'], "'dataset.root': MKGW needs the folder"),
+    (['audit', 'nothing'], 'neither a file'),
+    (['evaluate', 'nowhere'], 'not the folder of a run'),
+    (['predict', 'nowhere', '--head', 'a', '--relation', 'b'],
+     'not the folder of a run'),
+])
+def test_errors(work, capsys, argv, match):
+    assert match in fails(capsys, *argv)
+    assert not list(work.glob('runs/*/*'))  # Nothing was begun.
+
+
+def test_debug_shows_where(work):
+    from pyg_mmkgc.errors import ConfigError
+    with pytest.raises(ConfigError):
+        main(['train', 'contries', '--debug'])
+
+
+@pytest.mark.parametrize('argv', [
+    [], ['fly'], ['predict', 'r', '--relation', 'a'],
+    ['predict', 'r', '--head', 'a', '--tail', 'b', '--relation', 'c'],
+    ['train', 'countries', '--seed', 'x'],
+])
+def test_usage(argv, capsys):
+    with pytest.raises(SystemExit) as info:
+        main(argv)
+    assert info.value.code == 2
+    assert 'usage: mmkgc' in capsys.readouterr().err
+
+
+def test_models(capsys):
+    assert main(['models']) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == shipped_configs()
+    assert 'adamf_mat/countries  (or: countries)' in lines
+
+
+def test_audit(capsys):
+    assert main(['audit', 'tiny.yaml']) == 0
+    assert 'train' in capsys.readouterr().out
+
+
+def test_countries(work, capsys):
+    assert main(['train', 'countries', '--quiet', '--set',
+                 'training.epochs=1', 'model.hidden_channels=8',
+                 'training.device=cpu']) == 0
+    capsys.readouterr()
+    assert main(['predict', 'runs/adamf_mat-countries-seed0', '--head',
+                 'Austria', '--relation', 'neighbour', '-k', '10']) == 0
+    assert '(Austria, neighbour, ?)' in capsys.readouterr().out
+    assert main(['audit', 'countries']) == 0
+
+
+def test_the_data_of_a_benchmark_is_found_from_anywhere(
+        work, capsys, shared_data, monkeypatch):
+    (work / 'link').symlink_to(shared_data)
+    argv = ['train', 'rotate/mkg_y', '--data-root', 'link', '--quiet',
+            '--output', 'run', '--device', 'cpu', '--set',
+            'training.epochs=1', 'training.batch_size=20000',
+            'model.hidden_channels=2', 'sampler.num_negatives=2']
+    assert main(argv) == 0
+    table = capsys.readouterr().out.split('run: ')[0].strip()
+    (work / 'other').mkdir()
+    monkeypatch.chdir(work / 'other')
+    assert main(['evaluate', '../run']) == 0
+    assert capsys.readouterr().out.strip() == table
+
+    # The data has moved.
+    (work / 'link').unlink()
+    (work / 'moved').symlink_to(shared_data)
+    assert main(['evaluate', '../run', '--data-root', '../moved']) == 0
+    assert capsys.readouterr().out.strip() == table
