@@ -2,8 +2,8 @@ r"""Archives from strangers, unpacked as a whole or not at all."""
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
-import gzip
 import lzma
 import pathlib
 import re
@@ -66,9 +66,14 @@ def extract(
             for member in members:
                 _write(member, temp)
         temp.rename(folder)
-    except (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error,
-            lzma.LZMAError, struct.error, EOFError, ValueError,
-            NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError,
+            struct.error, EOFError, ValueError, NotImplementedError,
+            RuntimeError, OSError) as error:
+        # A position before the file's start, or no error of the system at
+        # all but one of gzip. Others, such as a full disk, stay themselves.
+        if (isinstance(error, OSError)
+                and error.errno not in (errno.EINVAL, None)):
+            raise
         raise FormatError(f"'{archive}': not unpacked: {error}") from error
     finally:
         shutil.rmtree(temp, ignore_errors=True)
@@ -146,6 +151,11 @@ def _check(members: Iterator[_Member], max_bytes: int) -> list[_Member]:
             raise ValueError(f'{member.name!r} comes twice')
         seen.add(member.name.casefold())
         out.append(member)
+    files = {member.name.casefold() for member in out if not member.is_folder}
+    for name in seen:
+        if any(str(parent) in files
+               for parent in pathlib.PurePosixPath(name).parents):
+            raise ValueError(f'{name!r} lies in what is a file')
     return out
 
 

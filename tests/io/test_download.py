@@ -1,0 +1,323 @@
+import hashlib
+import os
+import shutil
+import ssl
+import subprocess
+import sys
+import threading
+import types
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from pyg_mmkgc.errors import DownloadError, FormatError
+from pyg_mmkgc.io.download import download, download_drive, verify_sha256
+
+BODY = bytes(range(256)) * 40
+SHA256 = hashlib.sha256(BODY).hexdigest()
+PAGE = b'<!DOCTYPE html><html><body>Too many users</body></html>'
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Misbehaves as the path of the request says."""
+    def do_GET(self):
+        self.server.requests.append(self.path)
+        getattr(self, self.path[1:])()
+
+    def send(self, body, status=200, length=None, **headers):
+        self.send_response(status)
+        self.send_header('Content-Length',
+                         str(len(body) if length is None else length))
+        for key, value in headers.items():
+            self.send_header(key.replace('_', '-'), value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def right(self):
+        self.send(BODY)
+
+    def right_without_length(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(BODY)
+
+    def right_redirected(self):
+        self.send(b'', 302, Location='/right')
+
+    def truncated(self):
+        self.send(BODY[:1000], length=len(BODY))
+
+    def reset(self):
+        self.send(BODY[:1000], length=len(BODY))
+        self.connection.close()
+
+    def truncated_chunks(self):
+        self.send_response(200)
+        self.send_header('Transfer-Encoding', 'chunked')
+        self.end_headers()
+        self.wfile.write(b'3e8\r\n' + BODY[:500])
+
+    def longer(self):
+        self.send(BODY + b'x')
+
+    def wrong(self):
+        self.send(BODY[:-1] + b'x')
+
+    def empty(self):
+        self.send(b'')
+
+    def html(self):
+        self.send(PAGE, Content_Type='text/html')
+
+    def html_as_zip(self):
+        self.send(PAGE, Content_Type='application/zip')
+
+    def absent(self):
+        self.send(b'gone', 404)
+
+    def busy_once(self):
+        first = self.server.requests.count('/busy_once') == 1
+        self.send(b'busy' if first else BODY, 500 if first else 200)
+
+    def truncated_once(self):
+        first = self.server.requests.count('/truncated_once') == 1
+        self.send(BODY[:100] if first else BODY, length=len(BODY))
+
+    def busy(self):
+        self.send(b'busy', 503)
+
+    def loop(self):
+        self.send(b'', 302, Location='/loop')
+
+    def to_file(self):
+        self.send(b'', 302, Location='file:///etc/hostname')
+
+    def to_ftp(self):
+        self.send(b'', 302, Location='ftp://127.0.0.1/x')
+
+    def stall(self):
+        self.send(BODY[:1000], length=len(BODY))
+        self.wfile.flush()
+        self.server.done.wait()
+
+    def silent(self):
+        self.server.done.wait()
+
+    def no_http(self):
+        self.wfile.write(b'\0\1\2\3\r\n\r\n')
+
+    def log_message(self, *args):
+        pass
+
+
+def serve(context=None):
+    server = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
+    server.requests, server.done = [], threading.Event()
+    server.daemon_threads = True
+    server.handle_error = lambda *args: None
+    if context is not None:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    threading.Thread(target=server.serve_forever,
+                     kwargs={'poll_interval': 0.01}, daemon=True).start()
+    return server
+
+
+def stop(server):
+    server.done.set()
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def server(monkeypatch):
+    for key in ('http_proxy', 'https_proxy', 'all_proxy'):
+        monkeypatch.delenv(key, raising=False)
+        monkeypatch.delenv(key.upper(), raising=False)
+    server = serve()
+    yield server
+    stop(server)
+
+
+def url(server, name):
+    return f'http://127.0.0.1:{server.server_port}/{name}'
+
+
+@pytest.mark.parametrize('name', [
+    'right',
+    'right_without_length',
+    'right_redirected',
+    'busy_once',
+    'truncated_once',
+])
+def test_right_files(server, tmp_path, name):
+    path = tmp_path / 'new' / 'file'
+    assert download(url(server, name), path, SHA256, wait=0) == path
+    assert path.read_bytes() == BODY
+    assert os.listdir(path.parent) == ['file']
+
+
+BAD = {
+    'truncated': f'expected {len(BODY)} bytes, got 1000',
+    'reset': 'got 1000|Connection',
+    'truncated_chunks': 'IncompleteRead',
+    'longer': f'{len(BODY) + 1} bytes with SHA-256',
+    'wrong': hashlib.sha256(BODY[:-1] + b'x').hexdigest(),
+    'empty': 'got 0 bytes',
+    'html': 'an HTML page',
+    'html_as_zip': 'an HTML page',
+    'absent': '404',
+    'busy': '503',
+    'loop': '302',
+    'to_file': 'file:///etc/hostname. is not allowed',
+    'to_ftp': 'redirects from http to .ftp://',
+    'no_http': 'BadStatusLine|RemoteDisconnected',
+}
+
+
+@pytest.mark.parametrize('name', list(BAD))
+def test_bad_files(server, tmp_path, name):
+    path = tmp_path / 'file'
+    path.write_text('old')
+    with pytest.raises(DownloadError, match=BAD[name]) as info:
+        download(url(server, name), path, SHA256, retries=1, wait=0)
+    for part in [url(server, name), str(path), SHA256, 'by hand']:
+        assert part in str(info.value)
+    assert path.read_text() == 'old'
+    assert os.listdir(tmp_path) == ['file']
+
+
+@pytest.mark.parametrize('name', ['stall', 'silent'])
+def test_a_silent_server(server, tmp_path, name):
+    with pytest.raises(DownloadError, match='timed out'):
+        download(url(server, name), tmp_path / 'file', SHA256, timeout=0.05,
+                 retries=0)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize('name, tries', [
+    ('busy', 4),
+    ('truncated', 4),
+    ('absent', 1),
+    ('wrong', 1),
+    ('html', 1),
+    ('to_file', 1),
+])
+def test_only_what_may_pass_is_tried_again(server, tmp_path, name, tries):
+    with pytest.raises(DownloadError):
+        download(url(server, name), tmp_path / 'file', SHA256, wait=0)
+    assert server.requests == [f'/{name}'] * tries
+
+
+@pytest.mark.parametrize('bad', [
+    'file:///etc/hostname',
+    'ftp://127.0.0.1/x',
+    'data:text/plain,x',
+    '/etc/hostname',
+    '',
+    'http://',
+    'http://127.0.0.1:port/x',
+])
+def test_other_addresses(tmp_path, bad):
+    with pytest.raises(DownloadError, match='file'):
+        download(bad, tmp_path / 'file', SHA256, retries=0)
+    assert os.listdir(tmp_path) == []
+
+
+def test_nobody_there(server, tmp_path):
+    address = url(server, 'right')
+    stop(server)
+    with pytest.raises(DownloadError, match='ConnectionRefusedError'):
+        download(address, tmp_path / 'file', SHA256, retries=1, wait=0)
+    server.server_close = server.shutdown = lambda: None
+
+
+@pytest.mark.skipif(shutil.which('openssl') is None, reason='no openssl')
+def test_a_certificate_that_nobody_signed(server, tmp_path):
+    cert, key = str(tmp_path / 'cert'), str(tmp_path / 'key')
+    subprocess.run(
+        ['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout',
+         key, '-out', cert, '-subj', '/CN=127.0.0.1'], check=True,
+        capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    secure = serve(context)
+    try:
+        with pytest.raises(DownloadError, match='CERTIFICATE_VERIFY_FAILED'):
+            download(f'https://127.0.0.1:{secure.server_port}/right',
+                     tmp_path / 'file', SHA256)
+    finally:
+        stop(secure)
+    assert not (tmp_path / 'file').exists()
+
+
+def test_verify_sha256(tmp_path):
+    path = tmp_path / 'file'
+    path.write_bytes(BODY)
+    verify_sha256(path, SHA256)
+    path.write_bytes(BODY[:-1])
+    with pytest.raises(FormatError, match=f'file.*{SHA256}.*10239 bytes'):
+        verify_sha256(path, SHA256)
+
+
+def fake_gdown(monkeypatch, download=None, download_folder=None):
+    module = types.ModuleType('gdown')
+    module.download = download
+    module.download_folder = download_folder
+    monkeypatch.setitem(sys.modules, 'gdown', module)
+
+
+def test_drive_files(tmp_path, monkeypatch):
+    def fetch(id, output, **kwargs):
+        assert id == 'some-id'
+        with open(output, 'wb') as file:
+            file.write(BODY)
+        return output
+
+    fake_gdown(monkeypatch, fetch)
+    download_drive('some-id', tmp_path / 'file')
+    assert (tmp_path / 'file').read_bytes() == BODY
+    assert os.listdir(tmp_path) == ['file']
+
+
+def test_drive_folders(tmp_path, monkeypatch):
+    def fetch(id, output, **kwargs):
+        os.makedirs(output)
+        with open(os.path.join(output, 'x'), 'wb') as file:
+            file.write(BODY)
+        return [os.path.join(output, 'x')]
+
+    fake_gdown(monkeypatch, download_folder=fetch)
+    download_drive('some-id', tmp_path / 'folder', folder=True)
+    assert (tmp_path / 'folder' / 'x').read_bytes() == BODY
+    fake_gdown(monkeypatch, download_folder=lambda **kwargs: None)
+    with pytest.raises(DownloadError, match='folders/some-id'):
+        download_drive('some-id', tmp_path / 'other', folder=True)
+
+
+def quota(id, output, **kwargs):
+    raise RuntimeError('Too many users have viewed or downloaded this file')
+
+
+def page(id, output, **kwargs):
+    with open(output, 'wb') as file:
+        file.write(PAGE)
+    return output
+
+
+@pytest.mark.parametrize('fetch, message', [
+    (quota, 'Too many users'),
+    (page, 'DOCTYPE'),
+    (lambda id, output, **kwargs: None, 'quota'),
+])
+def test_drive_without_a_file(tmp_path, monkeypatch, fetch, message):
+    fake_gdown(monkeypatch, fetch)
+    with pytest.raises(DownloadError, match=message) as info:
+        download_drive('some-id', tmp_path / 'file')
+    assert 'https://drive.google.com/file/d/some-id' in str(info.value)
+    assert os.listdir(tmp_path) == []
+
+
+def test_drive_without_gdown(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'gdown', None)
+    with pytest.raises(DownloadError, match=r'pyg_mmkgc\[download\]'):
+        download_drive('some-id', tmp_path / 'file')
