@@ -70,8 +70,7 @@ def evaluate(
         ModelError: If the model does not fit the graph.
         NonFiniteError: If a score is NaN or infinite.
     """
-    sides = [side for side in SIDES if side in sides]
-    _check_options(sides, ties, batch_size)
+    sides = _check_options(sides, ties, batch_size)
     kg = as_graph(kg)
     triples = kg.split(split)
     if batch_size is None:
@@ -128,16 +127,19 @@ def known_index(kg: KnowledgeGraph) -> TripleIndex:
                        num_relations=kg.num_relations)
 
 
-def _check_options(sides: list[str], ties: str,
-                   batch_size: int | None) -> None:
-    if not sides:
-        raise ConfigError("Expected 'sides' to hold 'head', 'tail' or both")
+def _check_options(sides: Sequence[str], ties: str,
+                   batch_size: int | None) -> list[str]:
+    sides = [sides] if isinstance(sides, str) else sides
+    if not sides or not set(sides) <= set(SIDES):
+        raise ConfigError(f"Expected 'sides' to hold 'head', 'tail' or both "
+                          f'(got {list(sides)})')
     if ties not in ('realistic', 'optimistic', 'pessimistic'):
         raise ConfigError(f"Expected 'ties' to be 'realistic', 'optimistic' "
                           f"or 'pessimistic' (got '{ties}')")
     if batch_size is not None and batch_size < 1:
         raise ConfigError(f"Expected a positive 'batch_size' (got "
                           f'{batch_size})')
+    return [side for side in SIDES if side in sides]
 
 
 def _rank(

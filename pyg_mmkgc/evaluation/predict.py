@@ -214,6 +214,8 @@ def _align(given: Tensor, rel: Tensor) -> tuple[Tensor, Tensor]:
                                                   rel.numel()):
         raise DataError(f'Expected as many nodes as relations, or one of '
                         f'either (got {given.numel()} and {rel.numel()})')
+    if 0 in (given.numel(), rel.numel()):
+        raise DataError('Expected at least one query (got none)')
     given, rel = torch.broadcast_tensors(given, rel)
     return given.contiguous(), rel.contiguous()
 

@@ -55,6 +55,9 @@ def scoring(model: Module, kg: KnowledgeGraph) -> Iterator[Scorer]:
 
 def device_of(model: Module) -> torch.device:
     r"""The device of a model's parameters, or of its buffers."""
+    if not isinstance(model, Module):
+        raise ModelError(f"Expected a 'torch.nn.Module' as model (got "
+                         f"'{type(model).__name__}')")
     for tensors in (model.parameters(), model.buffers()):
         for tensor in tensors:
             return tensor.device
@@ -67,9 +70,6 @@ def _restore(modes: dict[Module, bool]) -> None:
 
 
 def _check_sizes(model: Module, kg: KnowledgeGraph) -> None:
-    if not isinstance(model, Module):
-        raise ModelError(f"Expected a 'torch.nn.Module' as model (got "
-                         f"'{type(model).__name__}')")
     num_nodes = getattr(model, 'num_nodes', kg.num_nodes)
     if num_nodes != kg.num_nodes:
         raise ModelError(f"'{type(model).__name__}' has {num_nodes} nodes, "

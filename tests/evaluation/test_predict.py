@@ -1,0 +1,199 @@
+import json
+
+import pytest
+import torch
+from torch_geometric.nn.kge import RotatE
+from torch_geometric.testing import withCUDA
+
+from pyg_mmkgc.data import KnowledgeGraph
+from pyg_mmkgc.errors import ConfigError, DataError, NonFiniteError
+from pyg_mmkgc.evaluation import predict
+
+NAMES = ['Austria', 'Belgium', 'Chile', 'Denmark', 'Estonia', 'France', 'Fiji']
+
+
+class Line(torch.nn.Module):
+    r"""score(h, r, t) = -|h + step_r - t| with integer nodes, by `forward`."""
+    def __init__(self, steps=(1, 3)):
+        super().__init__()
+        self.register_buffer('step', torch.tensor(steps).float())
+
+    def forward(self, head_index, rel_type, tail_index):
+        return -(head_index + self.step[rel_type] - tail_index).abs()
+
+
+@pytest.fixture
+def kg():
+    return KnowledgeGraph(
+        edge_index=torch.tensor([[2, 2, 4], [3, 4, 5]]),
+        edge_type=torch.tensor([0, 0, 0]), num_nodes=7, num_relations=2,
+        train_mask=torch.tensor([True, False, True]),
+        test_mask=torch.tensor([False, True, False]),
+        node_names=NAMES, relation_names=['next', 'far'])
+
+
+@withCUDA
+def test_tails_by_hand(kg, device):
+    # Distances of 2 + 1 to 0 .. 6: 3 2 1 0 1 2 3; ties by id.
+    out = predict(Line().to(device), kg, head=2, rel_type=0, k=6)
+    assert out.node.tolist() == [[3, 2, 4, 1, 5, 0]]
+    assert out.score.tolist() == [[0, -1, -1, -2, -2, -3]]
+    assert out.known.tolist() == [[True, False, True] + [False] * 3]
+    assert out.labels == [['Denmark', 'Chile', 'Estonia', 'Belgium', 'France',
+                           'Austria']]
+
+
+@withCUDA
+def test_heads_by_hand(kg, device):
+    # Distances of 0 .. 6 to 6 - 3: 3 2 1 0 1 2 3.
+    out = predict(Line().to(device), kg, tail='Fiji', rel_type='far', k=3)
+    assert out.side == 'head'
+    assert out.node.tolist() == [[3, 2, 4]]
+    assert out.given.tolist() == [6] and out.rel_type.tolist() == [1]
+    # (4 next 5) is known, of whatever split.
+    out = predict(Line().to(device), kg, tail=5, rel_type=0, k=1)
+    assert out.node.tolist() == [[4]] and out.known.tolist() == [[True]]
+
+
+def test_known_triples_are_left_out(kg):
+    out = predict(Line(), kg, head=2, rel_type=0, k=3, filter_known=True)
+    assert out.node.tolist() == [[2, 1, 5]]
+    assert not out.known.any()
+    out = predict(Line(), kg, tail=5, rel_type=0, k=2, filter_known=True)
+    assert out.node.tolist() == [[3, 5]]
+
+
+def test_fewer_candidates_than_k(kg):
+    out = predict(Line(), kg, head=[2, 0], rel_type=0, k=100,
+                  filter_known=True)
+    assert out.node.shape == (2, 7)
+    assert out.node[0].tolist() == [2, 1, 5, 0, 6, -1, -1]
+    assert out.score[0, -2:].tolist() == [float('-inf')] * 2
+    assert out.labels[0] == ['Chile', 'Belgium', 'France', 'Austria', 'Fiji']
+    assert [len(row) for row in out.labels] == [5, 7]
+    assert [len(query['tails']) for query in out.to_dict()] == [5, 7]
+    assert not out.known[0].any()
+
+
+@pytest.mark.parametrize('head, rel_type', [
+    ([0, 1, 2], 1),
+    (['Austria', 'Belgium', 'Chile'], 'far'),
+    ([0, 'Belgium', 2], [1, 'far', 1]),
+    (torch.tensor([0, 1, 2]), torch.tensor([1])),
+])
+def test_many_queries_at_once(kg, head, rel_type):
+    out = predict(Line(), kg, head=head, rel_type=rel_type, k=2)
+    assert out.node.tolist() == [[3, 2], [4, 3], [5, 4]]
+    assert out.rel_type.tolist() == [1, 1, 1]
+    for i, node in enumerate([0, 1, 2]):
+        one = predict(Line(), kg, head=node, rel_type=1, k=2)
+        assert torch.equal(one.node[0], out.node[i])
+        assert torch.equal(one.score[0], out.score[i])
+
+
+def test_one_node_many_relations(kg):
+    out = predict(Line(), kg, head='Austria', rel_type=['next', 'far'], k=1)
+    assert out.labels == [['Belgium'], ['Denmark']]
+    assert out.given.tolist() == [0, 0]
+
+
+def test_top_k_equals_a_sort_with_ties():
+    g = torch.Generator().manual_seed(0)
+    kg = KnowledgeGraph(edge_index=torch.tensor([[0], [1]]),
+                        edge_type=torch.tensor([0]), num_nodes=50,
+                        num_relations=50)
+
+    class Table(Line):
+        def forward(self, head_index, rel_type, tail_index):
+            return self.step[head_index, tail_index]
+
+    for levels in (1, 2, 5, 1000):
+        scores = torch.randint(levels, (50, 50), generator=g).float()
+        model = Table()
+        model.step = scores
+        for k in (1, 3, 50):
+            out = predict(model, kg, head=range(50), rel_type=0, k=k)
+            for row, nodes in zip(scores.tolist(), out.node.tolist(),
+                                  strict=True):
+                expected = sorted(range(50), key=lambda i: (-row[i], i))
+                assert nodes == expected[:k]
+            assert torch.equal(out.score, scores.gather(1, out.node))
+
+
+def test_prints_a_table_and_plain_python(kg):
+    out = predict(Line(), kg, head=['Chile', 'Austria'], rel_type='next', k=2)
+    assert str(out).split('\n') == [
+        '(Chile, next, ?)',
+        '   1  Denmark     -0.0000  known',
+        '   2  Chile       -1.0000',
+        '(Austria, next, ?)',
+        '   1  Belgium     -0.0000',
+        '   2  Austria     -1.0000',
+    ]
+    assert json.loads(json.dumps(out.to_dict()))[0] == {
+        'head': 'Chile',
+        'relation': 'next',
+        'tails': [
+            {'id': 3, 'label': 'Denmark', 'score': 0.0, 'known': True},
+            {'id': 2, 'label': 'Chile', 'score': -1.0, 'known': False},
+        ],
+    }
+    heads = predict(Line(), kg, tail='Denmark', rel_type='next', k=1)
+    assert str(heads).startswith('(?, next, Denmark)')
+    assert heads.to_dict()[0]['heads'][0]['label'] == 'Chile'
+
+
+def test_graph_without_labels(kg):
+    del kg.node_names, kg.relation_names
+    model = RotatE(7, 2, 4).train()
+    out = predict(model, kg, head=[0], rel_type=[1], k=7)
+    assert model.training
+    assert sorted(out.labels[0]) == list('0123456')
+    assert str(out).startswith('(0, 1, ?)')
+    with pytest.raises(DataError, match="label 'Fiji', but the graph has no "
+                                        'node labels'):
+        predict(model, kg, head='Fiji', rel_type=1)
+
+
+def test_unknown_labels_name_the_nearest(kg):
+    with pytest.raises(DataError, match="got 'Astria'.*nearest.*'Austria'"):
+        predict(Line(), kg, head='Astria', rel_type='next')
+    with pytest.raises(DataError, match="got 'denmark'.*nearest.*'Denmark'"):
+        predict(Line(), kg, tail=['Fiji', 'denmark'], rel_type='next')
+    with pytest.raises(DataError, match="relation .*'nxt'.*nearest.*'next'"):
+        predict(Line(), kg, head='Fiji', rel_type='nxt')
+    with pytest.raises(DataError, match='the nearest are '):
+        predict(Line(), kg, head='???', rel_type='next')
+
+
+@pytest.mark.parametrize('bad', [7, -1, 1.5, None])
+def test_ids_out_of_range(kg, bad):
+    with pytest.raises(DataError, match=r'node id in 0\.\.6'):
+        predict(Line(), kg, head=[bad], rel_type=0)
+    with pytest.raises(DataError, match=r'relation id in 0\.\.1'):
+        predict(Line(), kg, head=0, rel_type=[bad])
+
+
+def test_ambiguous_label(kg):
+    kg.node_names = ['twin', 'twin', *NAMES[2:]]
+    with pytest.raises(DataError, match="'twin', which 2 have"):
+        predict(Line(), kg, head='twin', rel_type=0)
+    assert predict(Line(), kg, head='Fiji', rel_type=0).given.tolist() == [6]
+
+
+def test_bad_queries(kg):
+    for query in ({}, {'head': 0}, {'rel_type': 0},
+                  {'head': 0, 'tail': 1, 'rel_type': 0}):
+        with pytest.raises(ConfigError, match="'rel_type' and one of"):
+            predict(Line(), kg, **query)
+    with pytest.raises(ConfigError, match='got 0'):
+        predict(Line(), kg, head=0, rel_type=0, k=0)
+    with pytest.raises(DataError, match='got 2 and 3'):
+        predict(Line(), kg, head=[0, 1], rel_type=[0, 1, 0])
+    with pytest.raises(DataError, match='at least one query'):
+        predict(Line(), kg, head=[], rel_type=0)
+
+
+def test_non_finite_scores_raise(kg):
+    with pytest.raises(NonFiniteError):
+        predict(Line((float('nan'), 1)), kg, head=0, rel_type=0)
