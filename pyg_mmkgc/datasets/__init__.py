@@ -1,10 +1,17 @@
 r"""Multi-modal knowledge graphs."""
 from pyg_mmkgc.datasets.base import MMKGDataset
 from pyg_mmkgc.datasets.benchmark import DB15K, MKGW, MKGY
+from pyg_mmkgc.datasets.countries import Countries
+from pyg_mmkgc.datasets.fake import FakeMMKG
 
-__all__ = classes = [
+__all__ = [
     'MMKGDataset',
+    'Countries',
     'DB15K',
+    'FakeMMKG',
     'MKGW',
     'MKGY',
 ]
+
+# Those that can be loaded, which the base class cannot.
+classes = __all__[1:]

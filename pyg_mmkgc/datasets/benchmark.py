@@ -145,8 +145,9 @@ class DB15K(OpenKEDataset):
 class MKGW(OpenKEDataset):
     r"""The MKG-W benchmark, a part of Wikidata.
 
-    It is from the `"Relation-enhanced Negative Sampling for Multimodal Knowledge Graph
-    Completion" <https://dl.acm.org/doi/10.1145/3503161.3548388>`_ paper.
+    It is from the `"Relation-enhanced Negative Sampling for Multimodal
+    Knowledge Graph Completion"
+    <https://dl.acm.org/doi/10.1145/3503161.3548388>`_ paper.
 
     See :class:`~pyg_mmkgc.datasets.openke.OpenKEDataset` for the layout of
     :obj:`root` and the files in it.
@@ -207,8 +208,9 @@ class MKGW(OpenKEDataset):
 class MKGY(OpenKEDataset):
     r"""The MKG-Y benchmark, a part of YAGO.
 
-    It is from the `"Relation-enhanced Negative Sampling for Multimodal Knowledge Graph
-    Completion" <https://dl.acm.org/doi/10.1145/3503161.3548388>`_ paper.
+    It is from the `"Relation-enhanced Negative Sampling for Multimodal
+    Knowledge Graph Completion"
+    <https://dl.acm.org/doi/10.1145/3503161.3548388>`_ paper.
 
     See :class:`~pyg_mmkgc.datasets.openke.OpenKEDataset` for the layout of
     :obj:`root` and the files in it.

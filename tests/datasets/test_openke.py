@@ -1,0 +1,243 @@
+import os
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from pyg_mmkgc.datasets import DB15K, MKGW
+from pyg_mmkgc.errors import (
+    ConfigError,
+    DataError,
+    DownloadError,
+    FormatError,
+)
+
+
+def edges(data):
+    return torch.cat([data.edge_index, data.edge_type[None]]).t().tolist()
+
+
+def rows(text):
+    return [[int(i) for i in row.split()] for row in text.split('\n')[1:-1]]
+
+
+def snapshot(folder):
+    return {path: path.stat().st_mtime_ns for path in folder.rglob('*')}
+
+
+@pytest.mark.parametrize('layout', ['MKG-W', 'MKG-W/raw'])
+def test_both_layouts(tmp_path, write, small, layout):
+    write(tmp_path / layout)
+    before = snapshot(tmp_path)
+    dataset = MKGW(tmp_path, features='none')
+    data = dataset[0]
+    for split, file in [('train', 'train'), ('val', 'valid'),
+                        ('test', 'test')]:
+        assert edges(data.split(split)) == rows(small[f'{file}2id.txt'])
+    assert data.num_nodes == 12 and data.num_relations == 3
+    assert data.node_names == [f'node {i}' for i in range(12)]
+    assert data.relation_names == [f'relation{i}' for i in range(3)]
+    assert data.modalities == []
+    assert 'selection_refused' not in data
+    if layout == 'MKG-W':
+        assert snapshot(tmp_path) == before
+    else:
+        assert sorted(os.listdir(tmp_path / 'MKG-W' / 'processed')) == [
+            'graph-none.json', 'graph-none.safetensors'
+        ]
+        again = MKGW(str(tmp_path), features='none')[0]
+        assert again.to_dict().keys() == data.to_dict().keys()
+        assert edges(again) == edges(data)
+
+
+def test_a_read_only_root(tmp_path, write, monkeypatch):
+    write(tmp_path / 'MKG-W' / 'raw')
+    before = snapshot(tmp_path)
+    monkeypatch.setattr(os, 'access', lambda path, mode: mode != os.W_OK)
+    assert MKGW(tmp_path, features='none')[0].num_edges == 41
+    assert snapshot(tmp_path) == before
+
+
+def test_labels(tmp_path, write):
+    folder = write(tmp_path / 'MKG-W')
+    labels = [f'Label {i}' for i in range(12)]
+    (folder / 'labels.txt').write_text('\n'.join(labels) + '\n')
+    assert MKGW(tmp_path, features='none')[0].node_names == labels
+    (folder / 'labels.txt').write_text('\n'.join(labels[1:]) + '\n')
+    with pytest.raises(FormatError, match=r'labels\.txt.*12.*got 11'):
+        MKGW(tmp_path, features='none')
+
+
+@pytest.mark.parametrize('layout', ['MKG-W', 'MKG-W/raw'])
+def test_another_version_of_a_file(tmp_path, write, small, layout):
+    changed = small['test2id.txt'].replace('2 7 1', '2 8 1')
+    write(tmp_path / layout, **{'test2id.txt': changed})
+    with pytest.raises(FormatError, match=r'test2id\.txt.*SHA-256'):
+        MKGW(tmp_path, features='none')
+
+
+def test_an_incomplete_folder(tmp_path, write):
+    folder = write(tmp_path / 'MKG-W')
+    os.unlink(folder / 'relation2id.txt')
+    with pytest.raises(DataError, match=r'relation2id\.txt.*no such file'):
+        MKGW(tmp_path, features='none')
+
+
+def test_missing_files_are_downloaded(tmp_path, write, small, monkeypatch):
+    def fetch(url, path, sha256):
+        calls.append(url)
+        with open(path, 'w') as file:
+            file.write(small[os.path.basename(path)])
+
+    calls = []
+    monkeypatch.setattr('pyg_mmkgc.datasets.openke.download', fetch)
+    folder = write(tmp_path / 'MKG-W' / 'raw')
+    os.unlink(folder / 'train2id.txt')
+    os.unlink(folder / 'valid2id.txt')
+    assert MKGW(tmp_path, features='none')[0].num_edges == 41
+    base = ('https://raw.githubusercontent.com/zjukg/AdaMF-MAT/main/'
+            'benchmarks/MKG-W/')
+    assert calls == [f'{base}train2id.txt', f'{base}valid2id.txt']
+    MKGW(tmp_path, features='none', force_reload=True)
+    assert len(calls) == 2
+
+
+def test_no_network(tmp_path, small, monkeypatch):
+    def fetch(url, path, sha256):
+        raise DownloadError(f'{url}: no network')
+
+    monkeypatch.setattr('pyg_mmkgc.datasets.openke.download', fetch)
+    with pytest.raises(DownloadError, match='no network'):
+        MKGW(tmp_path, features='none')
+
+
+# Features ####################################################################
+
+
+def save(path, x):
+    if path.suffix == '.pth':
+        torch.save(x, path)
+    elif path.suffix == '.npy':
+        np.save(path, x.numpy())
+    else:
+        safetensors.torch.save_file({'x': x}, path)
+
+
+@pytest.mark.parametrize('layout', ['MKG-W', 'MKG-W/raw'])
+@pytest.mark.parametrize('visual, text', [
+    ('MKG-W-visual.pth', 'MKG-W-textual.pth'),
+    ('visual.safetensors', 'text.npy'),
+    (None, 'text.safetensors'),
+    ('visual.npy', None),
+])
+def test_features_that_are_there(tmp_path, write, layout, visual, text):
+    folder = write(tmp_path / layout)
+    tables = {'visual': torch.randn(12, 5), 'text': torch.randn(12, 3).half()}
+    for key, name in [('visual', visual), ('text', text)]:
+        if name is None:
+            del tables[key]
+        else:
+            save(folder / name, tables[key])
+    for _ in range(2):
+        data = MKGW(tmp_path)[0]
+        assert data.modalities == list(tables)
+        for key, x in tables.items():
+            assert torch.equal(data[f'x_{key}'], x)
+            assert data[f'x_{key}'].dtype == x.dtype
+    assert MKGW(tmp_path, features='none')[0].modalities == []
+
+
+def test_the_name_of_the_authors_comes_first(tmp_path, write):
+    folder = write(tmp_path / 'MKG-W')
+    save(folder / 'text.npy', torch.ones(12, 3))
+    save(folder / 'MKG-W-textual.pth', torch.ones(12, 4))
+    assert MKGW(tmp_path)[0].x_text.size(1) == 4
+
+
+@pytest.mark.parametrize('layout', ['MKG-W', 'MKG-W/raw'])
+def test_features_that_are_given(tmp_path, write, layout):
+    folder = write(tmp_path / layout)
+    save(folder / 'text.npy', torch.zeros(12, 3))
+    save(tmp_path / 'mine.pth', torch.ones(12, 4))
+    x = torch.randn(12, 2, dtype=torch.double)
+    features = {'audio': x, 'text': tmp_path / 'mine.pth'}
+    for _ in range(2):
+        data = MKGW(tmp_path, features=features)[0]
+        assert data.modalities == ['audio', 'text']
+        assert torch.equal(data.x_audio, x.float())
+        assert torch.equal(data.x_text, torch.ones(12, 4))
+
+
+def test_other_features_make_another_graph(tmp_path, write):
+    folder = write(tmp_path / 'MKG-W' / 'raw')
+    for width in (3, 4):
+        save(folder / 'text.npy', torch.ones(12, width))
+        assert MKGW(tmp_path)[0].x_text.size(1) == width
+    for value in (1, 2):
+        features = {'text': torch.full((12, 3), float(value))}
+        assert MKGW(tmp_path, features=features)[0].x_text[0, 0] == value
+
+
+@pytest.mark.parametrize('layout', ['MKG-W', 'MKG-W/raw'])
+def test_no_features(tmp_path, write, layout):
+    folder = write(tmp_path / layout)
+    with pytest.raises(DataError) as info:
+        MKGW(tmp_path)
+    for part in [str(folder), 'MKG-W-visual.pth', 'MKG-W-textual.pth',
+                 "features='none'", 'download_features=True',
+                 'drive.google.com']:
+        assert part in str(info.value)
+
+
+@pytest.mark.parametrize('size', [(11, 3), (13, 3)])
+def test_rows_that_are_not_the_nodes(tmp_path, write, size):
+    folder = write(tmp_path / 'MKG-W')
+    save(folder / 'text.npy', torch.ones(size))
+    with pytest.raises(DataError, match=rf'text\.npy.*\[12, .*\[{size[0]}, 3'):
+        MKGW(tmp_path)
+    with pytest.raises(DataError, match=r"tensor given.*'text'.*\[12, "):
+        MKGW(tmp_path, features={'text': torch.ones(size)})
+
+
+@pytest.mark.parametrize('x, message', [
+    (torch.full((12, 3), float('nan')), 'x_text.*NaN'),
+    (torch.ones(12, 3, dtype=torch.long), 'x_text.*floating'),
+    (torch.ones(12), r'\[12, num_channels\]'),
+])
+def test_bad_tables(tmp_path, write, x, message):
+    folder = write(tmp_path / 'MKG-W')
+    with pytest.raises(DataError, match=message):
+        MKGW(tmp_path, features={'text': x})
+    torch.save(x, folder / 'text.pth')
+    with pytest.raises(FormatError, match=r'text\.pth'):
+        MKGW(tmp_path)
+
+
+class Evil:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (self.path, )
+
+
+def test_a_hostile_table(tmp_path, write):
+    folder = write(tmp_path / 'MKG-W')
+    torch.save(Evil(str(tmp_path / 'marker')), folder / 'MKG-W-visual.pth')
+    with pytest.raises(FormatError, match=r'MKG-W-visual\.pth'):
+        MKGW(tmp_path)
+    assert not (tmp_path / 'marker').exists()
+
+
+@pytest.mark.parametrize('layout', ['MKG-W', 'MKG-W/raw'])
+def test_features_that_are_absent(tmp_path, write, layout):
+    write(tmp_path / layout)
+    with pytest.raises(DataError, match=r'absent\.pth'):
+        MKGW(tmp_path, features={'text': tmp_path / 'absent.pth'})
+
+
+@pytest.mark.parametrize('bad', ['all', 'visual'])
+def test_unknown_features(tmp_path, bad):
+    with pytest.raises(ConfigError, match=f"'none'.*{bad}"):
+        DB15K(tmp_path, features=bad)
