@@ -42,7 +42,7 @@ def train() -> float:
         loss = model.loss(head_index, rel_type, tail_index)
         loss.backward()
         optimizer.step()
-        total_loss += float(loss) * head_index.numel()
+        total_loss += float(loss.detach()) * head_index.numel()
         total_examples += head_index.numel()
     return total_loss / total_examples
 
@@ -54,7 +54,7 @@ def test(split: str):
 
 for epoch in range(1, args.epochs + 1):
     loss = train()
-    if epoch % 5 == 0 or epoch == args.epochs:
+    if epoch % 10 == 0 or epoch == args.epochs:
         print(f'Epoch: {epoch:03d}, Loss: {loss:.4f}, '
               f'Val MRR: {test("val").mrr:.4f}')
 

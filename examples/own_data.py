@@ -40,7 +40,8 @@ clocks = {
     for number in range(97) if number % 10 != 0
 }
 
-kg = KnowledgeGraph.from_tsv(file, features={'clock': clocks}, seed=args.seed)
+kg = KnowledgeGraph.from_tsv(file, val_ratio=0.1, test_ratio=0.1,
+                             features={'clock': clocks}, seed=args.seed)
 kg.validate()
 print(kg)
 print(kg.audit())

@@ -4,18 +4,17 @@ import os
 import random
 from pathlib import Path
 
+# Workers of pytest-xdist share the cores: one thread for each of them and of
+# the processes that they start. Read when torch and numba are imported.
+if 'PYTEST_XDIST_WORKER' in os.environ:
+    os.environ |= {'OMP_NUM_THREADS': '1', 'NUMBA_NUM_THREADS': '1'}
+
 import numpy as np
 import pytest
 import torch
 import torch_geometric.typing
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def pytest_configure() -> None:
-    # Workers of pytest-xdist share the cores: one thread each.
-    if 'PYTEST_XDIST_WORKER' in os.environ:
-        torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

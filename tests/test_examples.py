@@ -1,6 +1,5 @@
 """Every example runs, and prints what it promises."""
 
-import os
 import re
 import subprocess
 import sys
@@ -16,8 +15,7 @@ def run(name: str, folder: Path, *args: str) -> str:
     """Runs an example in an empty folder; gives what it printed."""
     done = subprocess.run(
         [sys.executable, str(FOLDER / name), *args], cwd=folder,
-        capture_output=True, text=True, timeout=600,
-        env={**os.environ, 'OMP_NUM_THREADS': '1'})
+        capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -76,9 +74,8 @@ def test_missing_modality(tmp_path: Path) -> None:
                             'drop']
     table = [[float(x) for x in row.split()[1:]] for row in rows]
     assert [row.split()[0] for row in rows] == ['0%', '80%']
-    # With nothing missing, only `drop` differs, and that by rounding.
-    assert len(set(table[0][:4])) == 1
-    assert max(table[1]) < max(table[0])
+    assert len(set(table[0])) == 1  # Nothing is missing.
+    assert max(table[1]) < table[0][0]
 
 
 def test_new_model(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_plain_loop(name: str, kg: KnowledgeGraph) -> None:
             loss = model.loss(*batch)
             loss.backward()
             optimizer.step()
-            total += float(loss) * batch[0].numel()
+            total += float(loss.detach()) * batch[0].numel()
         losses.append(total / data.num_edges)
     assert losses[-1] < 0.9 * losses[0]
 
