@@ -220,6 +220,8 @@ class KnowledgeGraph(Data):
         out = copy.copy(self)
         if present:
             out = out.edge_subgraph(self[f'{name}_mask'])
+            # Selected columns are strided, which `view` does not take:
+            out.edge_index = out.edge_index.contiguous()
         for key in [f'{s}_mask' for s in SPLITS]:
             del out[key]
         # The filter is for evaluation on the whole graph, never for training:

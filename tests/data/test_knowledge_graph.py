@@ -106,7 +106,8 @@ def test_split() -> None:
     for key in ['train_mask', 'val_mask', 'test_mask', 'filter_edge_index',
                 'filter_edge_type']:
         assert key not in train and key in kg
-    assert train.validate()
+    assert train.validate() and train.edge_index.is_contiguous()
+    assert train.subgraph(torch.tensor([0, 1])).num_edges == 1
     # A graph without masks is its training split:
     assert train.split('train').edge_index is train.edge_index
     assert list(train.splits()) == ['train']

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import torch
+from torch_geometric.transforms import BaseTransform
+
+from pyg_mmkgc.data import KnowledgeGraph
+from pyg_mmkgc.errors import DataError
+from pyg_mmkgc.transforms.drop_modality import check_modality
+
+
+class DropFeatures(BaseTransform):
+    r"""Marks a random share of a modality's rows as missing, to study missing
+    modalities. Their features become zero.
+
+    .. code-block:: python
+
+        kg = DropFeatures('visual', ratio=0.4, seed=0)(kg)
+
+    Args:
+        modality (str): The modality.
+        ratio (float): The share of the rows present to drop, less than one.
+            With the same seed, a larger share contains a smaller one.
+        seed (int, optional): The seed. (default: :obj:`0`)
+    """
+    def __init__(self, modality: str, ratio: float, seed: int = 0) -> None:
+        if not 0.0 <= ratio < 1.0:
+            raise DataError(f"'ratio' must lie in [0, 1) (got {ratio})")
+        self.modality = modality
+        self.ratio = ratio
+        self.seed = seed
+
+    def forward(self, data: KnowledgeGraph) -> KnowledgeGraph:
+        check_modality(data, self.modality)
+        mask = data.masks()[self.modality].clone()
+        rows = mask.nonzero().view(-1)
+        generator = torch.Generator().manual_seed(self.seed)
+        perm = torch.randperm(rows.numel(), generator=generator)
+        # At least one row is left, or else nothing of the modality is.
+        num_drops = min(round(self.ratio * rows.numel()), rows.numel() - 1)
+        mask[rows[perm[:num_drops].to(rows.device)]] = False
+        x = data[f'x_{self.modality}']
+        data[f'x_{self.modality}'] = x * mask.view(-1, 1).to(x.dtype)
+        data[f'mask_{self.modality}'] = mask
+        return data
+
+    def __repr__(self) -> str:
+        return (f"{self.__class__.__name__}('{self.modality}', "
+                f'ratio={self.ratio}, seed={self.seed})')

@@ -1,0 +1,43 @@
+import pytest
+import torch
+
+from pyg_mmkgc.datasets.fake import FakeMMKG
+from pyg_mmkgc.errors import DataError
+from pyg_mmkgc.transforms import DropFeatures
+
+
+@pytest.mark.parametrize('ratio', [0.0, 0.25, 0.5, 0.999])
+def test_drop_features(ratio: float) -> None:
+    transform = DropFeatures('visual', ratio, seed=2)
+    assert str(transform) == f"DropFeatures('visual', ratio={ratio}, seed=2)"
+    kg = FakeMMKG(num_edges=300)[0]  # 160 of 200 rows are there.
+    x, mask = kg.x_visual.clone(), kg.mask_visual.clone()
+    out = transform(kg)
+    assert out.validate()
+    assert out.mask_visual.sum() == 160 - min(round(ratio * 160), 159)
+    assert not (out.mask_visual & ~mask).any()  # None comes back.
+    assert not out.x_visual[~out.mask_visual].any()
+    assert torch.equal(out.x_visual[out.mask_visual], x[out.mask_visual])
+    assert out.x_text is kg.x_text
+    # The input is as it was:
+    assert torch.equal(kg.x_visual, x) and torch.equal(kg.mask_visual, mask)
+    assert torch.equal(transform(kg).mask_visual, out.mask_visual)
+
+
+def test_drop_features_seed_and_nesting() -> None:
+    kg = FakeMMKG(num_edges=300)[0]
+    del kg.mask_text  # All rows are there.
+    less = DropFeatures('text', 0.25)(kg).mask_text
+    more = DropFeatures('text', 0.5)(kg).mask_text
+    other = DropFeatures('text', 0.5, seed=1)(kg).mask_text
+    assert less.sum() == 150 and more.sum() == 100
+    assert not (more & ~less).any()
+    assert not torch.equal(more, other)
+
+
+def test_drop_features_errors() -> None:
+    for ratio in [1.0, -0.1, float('nan')]:
+        with pytest.raises(DataError, match="'ratio' must lie in"):
+            DropFeatures('visual', ratio)
+    with pytest.raises(DataError, match="unknown modality 'image'"):
+        DropFeatures('image', 0.5)(FakeMMKG(num_edges=300)[0])
