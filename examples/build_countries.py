@@ -115,9 +115,10 @@ def people(number: int) -> str:
 
 
 def place(latitude: float, longitude: float) -> str:
-    return (f'{abs(latitude):.1f} degrees {"north" if latitude >= 0 else "south"}'
-            f' and {abs(longitude):.1f} degrees '
-            f'{"east" if longitude >= 0 else "west"}')
+    north = 'north' if latitude >= 0 else 'south'
+    east = 'east' if longitude >= 0 else 'west'
+    return (f'{abs(latitude):.1f} degrees {north} and {abs(longitude):.1f} '
+            f'degrees {east}')
 
 
 def autonym(field: str, language: str, key: str) -> str:
@@ -348,8 +349,8 @@ def render_flags(folder: Path, codes: list[str]) -> tuple[torch.Tensor, ...]:
     features, thumbnails = [], []
     for code in codes:
         svg = folder / f'{code.lower()}.svg'
-        png = bytes(resvg_py.svg_to_bytes(svg_path=str(svg), width=FLAG_SIZE[0],
-                                          skip_system_fonts=True))
+        png = resvg_py.svg_to_bytes(svg_path=str(svg), width=FLAG_SIZE[0],
+                                    skip_system_fonts=True)
         image = Image.open(BytesIO(png)).convert('RGBA')
         canvas = Image.new('RGBA', image.size, 'white')  # Nepal has corners.
         flag = Image.alpha_composite(canvas, image).convert('RGB')

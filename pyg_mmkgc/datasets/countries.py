@@ -59,9 +59,9 @@ class Countries(MMKGDataset):
           - #test
         * - 3,706
           - 16
-          - 10,000
-          - 1,000
-          - 1,000
+          - 9,901
+          - 1,238
+          - 1,236
     """
     def __init__(
         self,
