@@ -1,0 +1,24 @@
+r"""Models and the parts that they are made of."""
+from .encoder import ModalityEncoder
+from .fusion import AdaptiveFusion
+from .generator import ModalityGenerator
+from .kge import AdaMF, AdaMFMAT, MMKGEModel
+from .loss import (
+    BCELoss,
+    MarginRankingLoss,
+    OneVsAllLoss,
+    SelfAdversarialLoss,
+)
+
+__all__ = classes = [
+    'MMKGEModel',
+    'AdaMF',
+    'AdaMFMAT',
+    'ModalityEncoder',
+    'AdaptiveFusion',
+    'ModalityGenerator',
+    'SelfAdversarialLoss',
+    'MarginRankingLoss',
+    'BCELoss',
+    'OneVsAllLoss',
+]

@@ -1,0 +1,131 @@
+r"""Synthetic triples of modality adversarial training (MAT), section 3.4 of
+`AdaMF-MAT <https://arxiv.org/abs/2402.15444>`_, for any model that fuses a
+structural view with generated ones.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+KINDS = ('head', 'tail', 'both')
+PARITY = ('paper', 'released')
+
+Views = dict[str, Tensor]
+Generate = Callable[[str, Tensor], Tensor]
+
+
+class Fuses(Protocol):
+    r"""What MAT needs of a model."""
+    def fuse(self, views: Views) -> Tensor: ...
+
+    def score(self, head: Tensor, rel_type: Tensor,
+              tail: Tensor) -> Tensor: ...
+
+
+class Entities(NamedTuple):
+    r"""The views :obj:`[B, C]` of entities, and what they are fused to."""
+    views: Views
+    joint: Tensor
+
+
+def synthesize(model: Fuses, views: Views, names: list[str],
+               generate: Generate) -> Tensor:
+    r"""The representation of synthetic entities: the real views
+    :obj:`[*, C]`, with those in :obj:`names` replaced by
+    :math:`G_m(\mathbf{e}_s, \mathbf{z})` of shape :obj:`[L, *, C]`.
+    """
+    structure = views['structure']
+    fake = {name: generate(name, structure) for name in names}
+    return model.fuse({**views, **fake})
+
+
+def synthetic_scores(model: Fuses, head: Entities, rel_type: Tensor,
+                     tail: Entities, names: list[str], generate: Generate,
+                     kinds: tuple[str, ...] = KINDS) -> dict[str, Tensor]:
+    r"""The scores of :math:`(h^*, r, t)`, :math:`(h, r, t^*)` and
+    :math:`(h^*, r, t^*)` as :obj:`"head"`, :obj:`"tail"`, :obj:`"both"`, each
+    :obj:`[L, B]`. The same :math:`h^*` and :math:`t^*` serve all three.
+
+    Args:
+        model: Anything with :meth:`fuse` and :meth:`score`.
+        head (Entities): The heads.
+        rel_type (torch.Tensor): The relations :obj:`[B]`.
+        tail (Entities): The tails.
+        names (list[str]): The modalities to generate.
+        generate (callable): Maps a modality and structural embeddings
+            :obj:`[B, C]` to synthetic ones :obj:`[L, B, C]`.
+        kinds (tuple[str, ...], optional): The kinds of synthetic triples.
+    """
+    out = {}
+    fake_head = synthesize(model, head.views, names, generate)
+    fake_tail = synthesize(model, tail.views, names, generate)
+    if 'head' in kinds:
+        out['head'] = model.score(fake_head, rel_type, tail.joint)
+    if 'tail' in kinds:
+        out['tail'] = model.score(head.joint, rel_type, fake_tail)
+    if 'both' in kinds:
+        out['both'] = model.score(fake_head, rel_type, fake_tail)
+    return out
+
+
+def discriminator_term(pos: Tensor, fake: dict[str, Tensor],
+                       parity: str = 'paper',
+                       temperature: float = 1.0) -> Tensor:
+    r""":math:`\mathcal{L}_{adv}` of eq. (10).
+
+    .. math::
+        \mathcal{L}_{adv} = \frac{1}{B} \sum_b \Big( -\log \sigma(s_b) -
+        \frac{1}{|\mathcal{S}|} \sum_{s^* \in \mathcal{S}_b}
+        \log \sigma(-s^*) \Big)
+
+    for scores :math:`s = \gamma - \mathcal{F}` of positives :obj:`[B]` and of
+    synthetic triples :obj:`[L, B]` by kind. With :obj:`parity="released"`,
+    the form of the released code: a positive term for each kind, and the
+    synthetic triples of a kind weighted by a softmax of
+    :obj:`temperature` times their score *over the batch*.
+    """
+    if parity == 'paper':
+        stacked = torch.stack(list(fake.values()))
+        return -F.logsigmoid(pos).mean() - F.logsigmoid(-stacked).mean()
+    loss = pos.new_zeros(())
+    for score in fake.values():
+        weight = (temperature * score.detach()).softmax(dim=-1)
+        loss = loss - F.logsigmoid(pos).mean()
+        loss = loss - (weight * F.logsigmoid(-score)).sum(dim=-1).mean()
+    return loss
+
+
+def generator_term(fake: dict[str, Tensor], parity: str = 'paper') -> Tensor:
+    r"""What the generators minimise: :math:`-\mathcal{L}_{adv}` less its
+    constant, the inner maximisation of eq. (11). With
+    :obj:`parity="released"`, the non-saturating
+    :math:`-\log \sigma(s^*)` of the released code, summed over kinds.
+    """
+    if parity == 'paper':
+        return F.logsigmoid(-torch.stack(list(fake.values()))).mean()
+    return -torch.stack([F.logsigmoid(score).mean()
+                         for score in fake.values()]).sum()
+
+
+class _Reverse(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return -grad
+
+
+def call_reversed(module: torch.nn.Module, *args: Tensor) -> Tensor:
+    r"""Calls :obj:`module` so that its parameters, and only these, get the
+    negated gradient: one optimizer then minimises a loss for the rest of the
+    model and maximises it for :obj:`module`.
+    """
+    params = {name: _Reverse.apply(param)
+              for name, param in module.named_parameters()}
+    return torch.func.functional_call(module, params, args)

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from typing import Optional
+
+import torch
+from torch import Tensor
+from torch.nn import Linear, Parameter
+
+from pyg_mmkgc.errors import ModelError
+
+MISSING = ('random', 'zeros', 'mean', 'learned', 'drop')
+
+
+class ModalityEncoder(torch.nn.Module):
+    r"""Looks up the feature row of a node and projects it, eqs. (2) and (3)
+    of `AdaMF-MAT <https://arxiv.org/abs/2402.15444>`_:
+    :math:`\mathbf{e}_m = \mathbf{W}_m \mathbf{f}_m + \mathbf{b}_m`.
+
+    Args:
+        x (torch.Tensor): The features :obj:`[N, F]`, kept in their own
+            floating point type and frozen.
+        out_channels (int): The width :obj:`C` of the embedding.
+        mask (torch.Tensor, optional): :obj:`True` where a node has the
+            modality, :obj:`[N]`. (default: :obj:`None`, all have it)
+        missing (str, optional): What stands for a missing row.
+            :obj:`"random"`: a feature row drawn once, from a normal
+            distribution with the mean and the standard deviation of the
+            present ones, channel by channel (the paper, section 4.3, says
+            "randomly initialized"); :obj:`"zeros"`: a feature row of zeros;
+            :obj:`"mean"`: the mean of the present feature rows;
+            :obj:`"learned"`: one trained embedding for all; :obj:`"drop"`: an
+            embedding of zeros, which
+            :class:`~pyg_mmkgc.nn.fusion.AdaptiveFusion` leaves out of its
+            softmax. (default: :obj:`"random"`)
+        trainable_features (bool, optional): If set to :obj:`True`, the
+            features are trained along, as the released code does.
+            (default: :obj:`False`)
+    """
+    x: Tensor
+    mask: Tensor
+
+    def __init__(
+        self,
+        x: Tensor,
+        out_channels: int,
+        mask: Optional[Tensor] = None,
+        missing: str = 'random',
+        trainable_features: bool = False,
+    ) -> None:
+        super().__init__()
+        if missing not in MISSING:
+            raise ModelError(f'expected missing to be one of {MISSING}, got '
+                             f'{missing!r}')
+        if x.dim() != 2 or not x.is_floating_point():
+            raise ModelError('expected features of shape [N, F] in floating '
+                             f'point, got {list(x.shape)} of {x.dtype}')
+        if mask is None:
+            mask = x.new_ones(x.size(0), dtype=torch.bool)
+        if mask.shape != x.shape[:1]:
+            raise ModelError(f'expected a mask of shape [{x.size(0)}], got '
+                             f'{list(mask.shape)}')
+        self.missing = missing
+        self.complete = bool(mask.all())
+        self.lin = Linear(x.size(1), out_channels)
+        self.register_buffer('mask', mask)
+        if not self.complete:  # Rows are filled: the graph keeps its own.
+            x = x.clone()
+        if trainable_features:
+            self.x = Parameter(x.float().clone())
+        else:
+            self.register_buffer('x', x)
+        self.fill: Optional[Parameter] = None
+        if missing == 'learned' and not self.complete:
+            self.fill = Parameter(x.new_empty(out_channels).float())
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        r"""Resets all learnable parameters, and draws missing rows anew."""
+        self.lin.reset_parameters()
+        if self.complete:
+            return
+        if self.fill is not None:
+            bound = self.lin.weight.size(1) ** -0.5
+            torch.nn.init.uniform_(self.fill, -bound, bound)
+        present = self.x[self.mask].float()
+        rows = present.new_zeros(int((~self.mask).sum()), self.x.size(1))
+        if self.missing in ('random', 'mean') and present.size(0) > 0:
+            rows += present.mean(dim=0)
+        if self.missing == 'random':
+            std = (present.std(dim=0) if present.size(0) > 1 else
+                   torch.ones_like(rows[0]))
+            rows += std * torch.randn_like(rows)
+        self.x[~self.mask] = rows.to(self.x.dtype)
+
+    def forward(self, index: Tensor) -> Tensor:
+        r"""The embeddings :obj:`[*, C]` of nodes :obj:`[*]`."""
+        out = self.lin(self.x[index].to(self.lin.weight.dtype))
+        if self.complete or self.missing not in ('learned', 'drop'):
+            return out
+        absent = ~self.mask[index].unsqueeze(-1)
+        if self.fill is not None:
+            return torch.where(absent, self.fill, out)
+        return out.masked_fill(absent, 0.0)
+
+    def extra_repr(self) -> str:
+        return f'{self.x.size(0)} rows, missing={self.missing!r}'
+
+
+def check_modalities(modalities: dict[str, Tensor], num_nodes: int) -> None:
+    r"""Raises :class:`~pyg_mmkgc.errors.ModelError` where a modality has a
+    name that a view cannot have, or not one row per node.
+    """
+    for name, x in modalities.items():
+        if name in ('', 'structure') or '.' in name:
+            raise ModelError('expected a modality name that is not empty, not '
+                             f"'structure' and without dots, got {name!r}")
+        if x.dim() != 2 or x.size(0) != num_nodes:
+            raise ModelError(f'expected features of {name!r} with shape '
+                             f'[{num_nodes}, F], got {list(x.shape)}')

@@ -1,0 +1,91 @@
+r"""Scores of triples as pure functions of representations.
+
+Every function broadcasts over leading dimensions: with head and tail
+representations of shape :obj:`[*, C]` and a relation of shape
+:obj:`[*, C_r]` it returns :obj:`[*]`. Distances are returned as distances;
+a model subtracts them from its margin, so that a higher score is better.
+
+Complex rows of :obj:`D` channels are stored as :obj:`[re | im]`, :obj:`2 * D`
+real channels wide.
+"""
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def rotate(x: Tensor, phase: Tensor, inverse: bool = False) -> Tensor:
+    r"""Rotates complex rows by :math:`e^{i\theta}`, the :math:`\circ` of
+    eq. (6).
+
+    Args:
+        x (torch.Tensor): Complex rows as :obj:`[re | im]`, :obj:`[*, 2 * D]`.
+        phase (torch.Tensor): The angles in radians, :obj:`[*, D]`.
+        inverse (bool, optional): If set to :obj:`True`, rotates back, by
+            :math:`e^{-i\theta}`. (default: :obj:`False`)
+    """
+    re, im = x.chunk(2, dim=-1)
+    cos, sin = phase.cos(), phase.sin()
+    if inverse:
+        sin = -sin
+    return torch.cat([re * cos - im * sin, re * sin + im * cos], dim=-1)
+
+
+def moduli_distance(x: Tensor, y: Tensor) -> Tensor:
+    r"""The sum of complex moduli :math:`\sum_i |x_i - y_i|` of rows
+    :obj:`[*, 2 * D]`, with shape :obj:`[*]`.
+
+    The gradient of a modulus at zero is zero.
+    """
+    re, im = (x - y).chunk(2, dim=-1)
+    square = re * re + im * im
+    # sqrt has no gradient at zero; the clamp gives it a zero one there.
+    return square.clamp_min(torch.finfo(x.dtype).tiny).sqrt().sum(dim=-1)
+
+
+def translation_distance(head: Tensor, rel: Tensor, tail: Tensor,
+                         p: float = 1.0) -> Tensor:
+    r"""The distance :math:`\| \mathbf{h} + \mathbf{r} - \mathbf{t} \|_p` of
+    `TransE <https://papers.nips.cc/paper/2013/hash/
+    1cecc7a77928ca8133fa24680a88d2f9-Abstract.html>`_, all :obj:`[*, D]`.
+    """
+    return torch.linalg.vector_norm(head + rel - tail, ord=p, dim=-1)
+
+
+def rotation_distance(head: Tensor, phase: Tensor, tail: Tensor) -> Tensor:
+    r"""The distance :math:`\sum_i |h_i e^{i\theta_i} - t_i|` of `RotatE
+    <https://arxiv.org/abs/1902.10197>`_ (eq. (6) of AdaMF-MAT).
+
+    Args:
+        head (torch.Tensor): Complex rows, :obj:`[*, 2 * D]`.
+        phase (torch.Tensor): The relation's angles, :obj:`[*, D]`.
+        tail (torch.Tensor): Complex rows, :obj:`[*, 2 * D]`.
+    """
+    return moduli_distance(rotate(head, phase), tail)
+
+
+def diagonal_score(head: Tensor, rel: Tensor, tail: Tensor) -> Tensor:
+    r"""The form :math:`\sum_i h_i r_i t_i` of `DistMult
+    <https://arxiv.org/abs/1412.6575>`_, all :obj:`[*, D]`.
+    """
+    return (head * rel * tail).sum(dim=-1)
+
+
+def complex_score(head: Tensor, rel: Tensor, tail: Tensor) -> Tensor:
+    r"""The form :math:`\mathrm{Re}(\sum_i h_i r_i \bar{t}_i)` of `ComplEx
+    <https://arxiv.org/abs/1606.06357>`_, all :obj:`[re | im]`,
+    :obj:`[*, 2 * D]`.
+    """
+    h_re, h_im = head.chunk(2, dim=-1)
+    r_re, r_im = rel.chunk(2, dim=-1)
+    query = torch.cat([h_re * r_re - h_im * r_im, h_re * r_im + h_im * r_re],
+                      dim=-1)
+    return (query * tail).sum(dim=-1)
+
+
+def blocks(table: Tensor, num_queries: int) -> tuple[Tensor, ...]:
+    r"""Splits a table :obj:`[N, C]` so that broadcasting a block against
+    :obj:`num_queries` queries makes at most 64 MiB of floats.
+    """
+    return table.split(max(1, (1 << 24) // max(1, num_queries *
+                                               table[0].numel())))

@@ -1,0 +1,153 @@
+r"""Sums of complex moduli between queries and rows of a table, without the
+:obj:`[B, K, D]` tensor that broadcasting would make.
+
+On CPU the loops of :obj:`numba` are used where it is installed
+(:obj:`pip install pyg_mmkgc[fast]`); plain PyTorch, in blocks, works
+everywhere and gives the same values.
+"""
+from __future__ import annotations
+
+import functools
+import importlib.util
+import warnings
+from types import ModuleType
+from typing import Any, Optional
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from pyg_mmkgc.nn.functional import moduli_distance
+
+# Elements of the largest intermediate of the plain path: 64 MiB of floats.
+BLOCK = 1 << 24
+
+
+@functools.lru_cache(maxsize=1)
+def _numba_loops() -> Optional[ModuleType]:
+    if importlib.util.find_spec('numba') is None:
+        warnings.warn(
+            'Training and ranking on this CPU are several times faster with '
+            "numba: run 'pip install numba'", UserWarning, stacklevel=4)
+        return None
+    from pyg_mmkgc.nn import _loops
+    return _loops
+
+
+def _loops_for(*tensors: Tensor) -> Optional[ModuleType]:
+    if any(x.device.type != 'cpu' or x.dtype != tensors[0].dtype
+           or x.dtype not in (torch.float32, torch.float64)
+           for x in tensors):
+        return None
+    loops = _numba_loops()
+    if loops is not None:
+        loops.use_threads(torch.get_num_threads())
+    return loops
+
+
+class _CandidateDistance(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, tail_query: Tensor, head_query: Tensor,
+                table: Tensor, index: Tensor, corrupt_head: Tensor) -> Tensor:
+        args = tuple(x.contiguous() for x in (tail_query, head_query, table,
+                                              index, corrupt_head))
+        ctx.save_for_backward(*args)
+        out = table.new_empty(index.shape)
+        loops = _loops_for(*args[:3])
+        if loops is not None:
+            loops.candidates_forward(*(x.detach().numpy() for x in args),
+                                     out.numpy())
+            return out
+        for part in _parts(args):
+            query, rows = _gather(args, part)
+            out[part] = moduli_distance(query, rows)
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
+        args = ctx.saved_tensors
+        grad = grad.contiguous()
+        grads = tuple(torch.zeros_like(x) for x in args[:3])
+        loops = _loops_for(*args[:3])
+        if loops is None:
+            _plain_backward(args, grad, grads)
+            return *grads, None, None
+        tail_query, head_query, table, index, corrupt_head = (
+            x.detach().numpy() for x in args)
+        loops.candidates_backward_query(
+            tail_query, head_query, table, index, corrupt_head, grad.numpy(),
+            grads[0].numpy(), grads[1].numpy())
+        ptr, order = loops.group_by_row(index.reshape(-1), table.shape[0])
+        loops.candidates_backward_table(
+            tail_query, head_query, table, ptr, order, corrupt_head,
+            grad.numpy(), grads[2].numpy())
+        return *grads, None, None
+
+
+def _parts(args: tuple[Tensor, ...]) -> list[slice]:
+    B, K = args[3].shape
+    step = max(1, BLOCK // max(1, K * args[2].size(1)))
+    return [slice(i, min(B, i + step)) for i in range(0, B, step)]
+
+
+def _gather(args: tuple[Tensor, ...], part: slice) -> tuple[Tensor, Tensor]:
+    tail_query, head_query, table, index, corrupt_head = args
+    query = torch.where(corrupt_head[part, :, None],
+                        head_query[part, None], tail_query[part, None])
+    return query, table[index[part]]
+
+
+def _plain_backward(args: tuple[Tensor, ...], grad: Tensor,
+                    grads: tuple[Tensor, ...]) -> None:
+    index, corrupt_head = args[3:]
+    for part in _parts(args):
+        query, rows = _gather(args, part)
+        diff = query - rows  # [b, K, 2 * D]
+        modulus = torch.linalg.vector_norm(
+            torch.stack(diff.chunk(2, dim=-1)), dim=0)
+        weight = grad[part, :, None] / modulus
+        weight = weight.masked_fill(modulus == 0, 0.0)
+        diff *= torch.cat([weight, weight], dim=-1)
+        head = corrupt_head[part, :, None]
+        grads[0][part] = diff.masked_fill(head, 0.0).sum(1)
+        grads[1][part] = diff.masked_fill(~head, 0.0).sum(1)
+        grads[2].index_add_(0, index[part].reshape(-1),
+                            diff.flatten(0, 1), alpha=-1)
+
+
+def candidate_distance(tail_query: Tensor, head_query: Tensor, table: Tensor,
+                       index: Tensor, corrupt_head: Tensor) -> Tensor:
+    r"""The distances :math:`\sum_i |q_{b,i} - t_{k,i}|` between the query of
+    each positive and its candidates, with shape :obj:`[B, K]`.
+
+    Args:
+        tail_query (torch.Tensor): The queries that ask for a tail, complex
+            rows :obj:`[B, 2 * D]`.
+        head_query (torch.Tensor): The queries that ask for a head,
+            :obj:`[B, 2 * D]`.
+        table (torch.Tensor): The candidates, :obj:`[U, 2 * D]`.
+        index (torch.Tensor): Rows of :obj:`table`, :obj:`[B, K]`.
+        corrupt_head (torch.Tensor): :obj:`True` where the candidate stands
+            for the head, :obj:`[B, K]`.
+    """
+    return _CandidateDistance.apply(tail_query, head_query, table, index,
+                                    corrupt_head)
+
+
+def dense_distance(query: Tensor, table: Tensor) -> Tensor:
+    r"""The distances :math:`\sum_i |q_i - t_i|` of every query
+    :obj:`[Q, 2 * D]` to every row of a table :obj:`[N, 2 * D]`, with shape
+    :obj:`[Q, N]`; for ranking, without gradient.
+    """
+    query, table = query.detach().contiguous(), table.detach().contiguous()
+    out = table.new_empty(query.size(0), table.size(0))
+    loops = _loops_for(query, table)
+    if loops is not None:
+        loops.dense_forward(query.numpy(), table.numpy(), out.numpy())
+        return out
+    step = max(1, BLOCK // max(1, query.size(0) * table.size(1)))
+    for i in range(0, table.size(0), step):
+        out[:, i:i + step] = moduli_distance(query[:, None],
+                                             table[i:i + step])
+    return out

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import math
+from typing import Optional
+
+import torch
+from torch import Tensor
+from torch.nn import Embedding, ModuleDict
+from torch_geometric.nn.inits import reset
+
+from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.nn.encoder import ModalityEncoder
+from pyg_mmkgc.nn.functional import rotate, rotation_distance
+from pyg_mmkgc.nn.fusion import AdaptiveFusion
+from pyg_mmkgc.nn.kernel import candidate_distance, dense_distance
+from pyg_mmkgc.nn.kge.base import MMKGEModel
+
+
+class AdaMF(MMKGEModel):
+    r"""The adaptive multi-modal fusion model of the `"Unleashing the Power of
+    Imbalanced Modality Information for Multi-modal Knowledge Graph
+    Completion" <https://arxiv.org/abs/2402.15444>`_ paper.
+
+    Each modality is projected into the space of the structural embedding
+    (eqs. (2) and (3)), the views are fused with adaptive weights (eqs. (4) and
+    (5)), and the joint embeddings are scored as `RotatE
+    <https://arxiv.org/abs/1902.10197>`_ does (eq. (6)):
+
+    .. math::
+        s(h, r, t) = \gamma - \sum_{i=1}^{D} \left| h_{joint,i} \,
+        e^{\mathrm{i} \theta_{r,i}} - t_{joint,i} \right|
+
+    The paper prints a plain norm; the sum of complex moduli is RotatE's and
+    the released code's. Without modalities, AdaMF is RotatE.
+
+    Args:
+        num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
+        num_relations (int): The number of relations in the graph.
+        hidden_channels (int): The complex dimension :obj:`D`; embeddings are
+            :obj:`2 * D` real channels wide.
+        modalities (dict[str, torch.Tensor], optional): The features
+            :obj:`[N, F_m]` of each modality, by name. (default: :obj:`None`)
+        masks (dict[str, torch.Tensor], optional): :obj:`True` where a node
+            has the modality, :obj:`[N]`. (default: :obj:`None`)
+        margin (float, optional): :math:`\gamma`. (default: :obj:`12.0`)
+        fusion (str, optional): :obj:`"adaptive"`, :obj:`"shared"` or
+            :obj:`"mean"`, see :class:`~pyg_mmkgc.nn.fusion.AdaptiveFusion`.
+            (default: :obj:`"adaptive"`)
+        missing (str, optional): The policy for missing rows, see
+            :class:`~pyg_mmkgc.nn.encoder.ModalityEncoder`.
+            (default: :obj:`"random"`)
+        structure (bool, optional): If set to :obj:`False`, there is no
+            structural embedding (V+T in table 3). (default: :obj:`True`)
+        trainable_features (bool, optional): If set to :obj:`True`, trains the
+            features along, as the released code. (default: :obj:`False`)
+        num_negatives (int, optional): Negatives of :meth:`loss`.
+            (default: :obj:`128`)
+        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
+            the embedding matrices will be sparse. (default: :obj:`False`)
+    """
+    def __init__(
+        self,
+        num_nodes: int,
+        num_relations: int,
+        hidden_channels: int,
+        modalities: Optional[dict[str, Tensor]] = None,
+        masks: Optional[dict[str, Tensor]] = None,
+        margin: float = 12.0,
+        fusion: str = 'adaptive',
+        missing: str = 'random',
+        structure: bool = True,
+        trainable_features: bool = False,
+        num_negatives: int = 128,
+        sparse: bool = False,
+    ) -> None:
+        super().__init__(num_nodes, num_relations, hidden_channels, modalities,
+                         num_negatives, sparse)
+        self.margin = margin
+        self.fusion = fusion
+        self.missing = missing
+        self.structure = structure
+        self.trainable_features = trainable_features
+        channels = 2 * hidden_channels
+        names = ['structure'] * structure + self.modalities
+        if not names:
+            raise ModelError('expected a modality where there is no structure')
+        self.node_emb = Embedding(num_nodes if structure else 0, channels,
+                                  sparse=sparse)
+        self.encoders = ModuleDict({
+            name: ModalityEncoder(x, channels, (masks or {}).get(name),
+                                  missing, trainable_features)
+            for name, x in (modalities or {}).items()})
+        self.fuser = AdaptiveFusion(names, channels, fusion,
+                                    skip_absent=missing == 'drop')
+        if missing == 'drop' and not structure and bool(torch.stack(
+                [~x.get_buffer('mask') for x in self.encoders.values()]
+        ).all(dim=0).any()):
+            raise ModelError("expected a modality at every node: missing="
+                             "'drop' without structure leaves some with none")
+        # The phases of the relations start uniform on [-pi, pi].
+        self.phase_scale = math.pi * hidden_channels / (margin + 2.0)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        bound = (self.margin + 2.0) / self.hidden_channels
+        torch.nn.init.uniform_(self.rel_emb.weight, -bound, bound)
+        torch.nn.init.uniform_(self.node_emb.weight, -bound / 2, bound / 2)
+        reset(self.encoders)
+        self.fuser.reset_parameters()
+
+    def embed(self, index: Tensor) -> dict[str, Tensor]:
+        views = super().embed(index) if self.structure else {}
+        return views | {name: encoder(index)
+                        for name, encoder in self.encoders.items()}
+
+    def fuse(self, views: dict[str, Tensor]) -> Tensor:
+        return self.fuser(views)
+
+    def phase(self, rel_type: Tensor) -> Tensor:
+        r"""The angles :math:`\theta_r` in radians, :obj:`[*, D]`."""
+        return self.rel_emb(rel_type) * self.phase_scale
+
+    def score(self, head: Tensor, rel_type: Tensor, tail: Tensor) -> Tensor:
+        return self.margin - rotation_distance(head, self.phase(rel_type),
+                                               tail)
+
+    def score_candidates(self, table: Tensor, head: Tensor, rel_type: Tensor,
+                         tail: Tensor, index: Tensor,
+                         corrupt_head: Tensor) -> Tensor:
+        # A rotation keeps moduli, so that |h r - t| = |h - t conj(r)|.
+        phase = self.phase(rel_type)
+        return self.margin - candidate_distance(
+            rotate(head, phase), rotate(tail, phase, inverse=True), table,
+            index, corrupt_head)
+
+    def score_tails(self, head_index: Tensor, rel_type: Tensor,
+                    table: Optional[Tensor] = None) -> Tensor:
+        table = self.encode() if table is None else table
+        query = rotate(table[head_index], self.phase(rel_type))
+        return self.margin - dense_distance(query, table)
+
+    def score_heads(self, rel_type: Tensor, tail_index: Tensor,
+                    table: Optional[Tensor] = None) -> Tensor:
+        table = self.encode() if table is None else table
+        query = rotate(table[tail_index], self.phase(rel_type), inverse=True)
+        return self.margin - dense_distance(query, table)

@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import torch
+from torch import Tensor
+from torch.nn import ModuleDict
+
+from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.nn.adversarial import (
+    Entities,
+    call_reversed,
+    discriminator_term,
+    synthetic_scores,
+)
+from pyg_mmkgc.nn.generator import ModalityGenerator
+from pyg_mmkgc.nn.kge.adamf import AdaMF
+
+
+class AdaMFMAT(AdaMF):
+    r"""AdaMF with modality adversarial training, the full model of the
+    `"Unleashing the Power of Imbalanced Modality Information for Multi-modal
+    Knowledge Graph Completion" <https://arxiv.org/abs/2402.15444>`_ paper.
+
+    Generators make synthetic modality embeddings from the structural one and
+    noise (eq. (9)), and the model learns to tell triples with synthetic
+    entities from real ones (eqs. (10) and (11)):
+
+    .. math::
+        \min_{\mathcal{D}} \mathcal{L}_{kgc} + \min_{\mathcal{D}}
+        \max_{\mathcal{G}} \lambda \mathcal{L}_{adv}
+
+    :meth:`loss` is this whole objective for a plain loop with *one* optimizer:
+    the gradient of the generators is reversed. The two optimizers of
+    algorithm 1 are those of
+    :class:`~pyg_mmkgc.training.AdversarialTrainer`, which calls
+    :class:`~pyg_mmkgc.training.MAT` on the same generators.
+
+    Args:
+        num_nodes (int): The number of nodes/entities in the graph.
+        num_relations (int): The number of relations in the graph.
+        hidden_channels (int): The complex dimension :obj:`D`.
+        modalities (dict[str, torch.Tensor], optional): The features
+            :obj:`[N, F_m]` of each modality; at least one.
+            (default: :obj:`None`)
+        masks (dict[str, torch.Tensor], optional): :obj:`True` where a node
+            has the modality, :obj:`[N]`. (default: :obj:`None`)
+        adv_weight (float, optional): :math:`\lambda` of :meth:`loss`.
+            (default: :obj:`0.01`)
+        noise_channels (int, optional): The width of the noise.
+            (default: :obj:`64`)
+        generator_channels (int, optional): The hidden width of a generator.
+            (default: :obj:`512`)
+        **kwargs (optional): Additional arguments of
+            :class:`~pyg_mmkgc.nn.kge.AdaMF`.
+    """
+    def __init__(
+        self,
+        num_nodes: int,
+        num_relations: int,
+        hidden_channels: int,
+        modalities: Optional[dict[str, Tensor]] = None,
+        masks: Optional[dict[str, Tensor]] = None,
+        adv_weight: float = 0.01,
+        noise_channels: int = 64,
+        generator_channels: int = 512,
+        **kwargs: Any,
+    ) -> None:
+        if not modalities or not kwargs.get('structure', True):
+            raise ModelError('expected a structural embedding and at least '
+                             'one modality: MAT generates the modalities from '
+                             'the structure; AdaMF is the model without MAT')
+        super().__init__(num_nodes, num_relations, hidden_channels, modalities,
+                         masks, **kwargs)
+        self.adv_weight = adv_weight
+        self.noise_channels = noise_channels
+        self.generator_channels = generator_channels
+        self.generators = ModuleDict({
+            name: ModalityGenerator(2 * hidden_channels, noise_channels,
+                                    generator_channels)
+            for name in self.modalities})
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        # AdaMF's constructor resets before there are generators.
+        for generator in getattr(self, 'generators', {}).values():
+            generator.reset_parameters()
+
+    def loss(self, head_index: Tensor, rel_type: Tensor,
+             tail_index: Tensor) -> Tensor:
+        loss = super().loss(head_index, rel_type, tail_index)
+        views, (head, tail) = self._lookup(head_index, tail_index)
+        table = self.fuse(views)
+        heads, tails = (
+            Entities({name: x[index] for name, x in views.items()},
+                     table[index]) for index in (head, tail))
+        pos = self.score(heads.joint, rel_type, tails.joint)
+        fake = synthetic_scores(self, heads, rel_type, tails,
+                                self.modalities, self._generate)
+        return loss + self.adv_weight * discriminator_term(pos, fake)
+
+    def _generate(self, name: str, structure: Tensor) -> Tensor:
+        noise = torch.randn(1, structure.size(0), self.noise_channels,
+                            dtype=structure.dtype, device=structure.device)
+        return call_reversed(self.generators[name], structure, noise)

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import inspect
+from typing import Any, Optional
+
+import torch
+from torch import Tensor
+from torch.nn import Embedding
+from torch_geometric.nn.kge import KGEModel
+
+from pyg_mmkgc.nn.encoder import check_modalities
+from pyg_mmkgc.nn.functional import blocks
+from pyg_mmkgc.nn.loss import SelfAdversarialLoss
+from pyg_mmkgc.nn.pretrained import Pretrained
+
+
+class MMKGEModel(Pretrained, KGEModel):
+    r"""An abstract base class of multi-modal knowledge graph embedding
+    models, written as three calls: :meth:`embed` gives one view per modality,
+    :meth:`fuse` makes of them the representation that is scored, and
+    :meth:`score` scores representations. What is special about a method is an
+    edit between these calls.
+
+    It is a :class:`torch_geometric.nn.kge.KGEModel`: :meth:`forward`,
+    :meth:`loss`, :meth:`loader` and :meth:`test` are PyG's.
+
+    Args:
+        num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
+        num_relations (int): The number of relations in the graph.
+        hidden_channels (int): The hidden embedding size.
+        modalities (dict[str, torch.Tensor], optional): The features
+            :obj:`[N, F_m]` of each modality. (default: :obj:`None`)
+        num_negatives (int, optional): The number of nodes that each call of
+            :meth:`loss` draws, shared by its triples. (default: :obj:`128`)
+        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
+            the embedding matrices will be sparse. (default: :obj:`False`)
+    """
+    num_nodes: int
+    num_relations: int
+    hidden_channels: int
+    node_emb: Embedding
+    rel_emb: Embedding
+
+    def __init__(
+        self,
+        num_nodes: int,
+        num_relations: int,
+        hidden_channels: int,
+        modalities: Optional[dict[str, Tensor]] = None,
+        num_negatives: int = 128,
+        sparse: bool = False,
+    ) -> None:
+        super().__init__(num_nodes, num_relations, hidden_channels, sparse)
+        self.sparse = sparse
+        self.num_negatives = num_negatives
+        self.modalities = list(modalities or {})
+        self.criterion = SelfAdversarialLoss()
+        check_modalities(modalities or {}, num_nodes)
+
+    @classmethod
+    def from_data(cls, data: Any, hidden_channels: int,
+                  **kwargs: Any) -> MMKGEModel:
+        r"""Builds a model for a :class:`~pyg_mmkgc.data.KnowledgeGraph`, with
+        its counts, features and masks.
+        """
+        if 'masks' in inspect.signature(cls).parameters:
+            kwargs.setdefault('masks', data.masks())
+        return cls(data.num_nodes, data.num_relations, hidden_channels,
+                   modalities=data.features(), **kwargs)
+
+    def embed(self, index: Tensor) -> dict[str, Tensor]:
+        r"""One view per modality, each :obj:`[*, C]`, of nodes :obj:`[*]`."""
+        return {'structure': self.node_emb(index)}
+
+    def fuse(self, views: dict[str, Tensor]) -> Tensor:
+        r"""The representation :obj:`[*, C]` that is scored."""
+        return views['structure']
+
+    def score(self, head: Tensor, rel_type: Tensor, tail: Tensor) -> Tensor:
+        r"""The plausibility :obj:`[*]` (higher is better) of representations
+        :obj:`[*, C]` and relations :obj:`[*]`, which broadcast.
+        """
+        raise NotImplementedError
+
+    def forward(self, head_index: Tensor, rel_type: Tensor,
+                tail_index: Tensor) -> Tensor:
+        return self.score(self.encode(head_index), rel_type,
+                          self.encode(tail_index))
+
+    def encode(self, index: Optional[Tensor] = None) -> Tensor:
+        r"""The representations :obj:`[*, C]` of nodes :obj:`[*]`, by default
+        the table :obj:`[N, C]` of all.
+        """
+        if index is None:
+            index = torch.arange(self.num_nodes,
+                                 device=self.rel_emb.weight.device)
+        return self.fuse(self.embed(index))
+
+    def score_candidates(self, table: Tensor, head: Tensor, rel_type: Tensor,
+                         tail: Tensor, index: Tensor,
+                         corrupt_head: Tensor) -> Tensor:
+        r"""The scores :obj:`[B, K]` of triples with rows :obj:`index` of
+        :obj:`table` for their head where :obj:`corrupt_head`, else for their
+        tail, both :obj:`[B, K]`.
+        """
+        node, side = table[index], corrupt_head.unsqueeze(-1)
+        return self.score(torch.where(side, node, head.unsqueeze(1)),
+                          rel_type.unsqueeze(1),
+                          torch.where(side, tail.unsqueeze(1), node))
+
+    def score_tails(self, head_index: Tensor, rel_type: Tensor,
+                    table: Optional[Tensor] = None) -> Tensor:
+        r"""The scores :obj:`[Q, N]` of all nodes as tails of queries
+        :obj:`[Q]`, given the table of :meth:`encode`.
+        """
+        table = self.encode() if table is None else table
+        head = table[head_index].unsqueeze(1)
+        return torch.cat([self.score(head, rel_type.unsqueeze(1), rows)
+                          for rows in blocks(table, head.size(0))], dim=-1)
+
+    def score_heads(self, rel_type: Tensor, tail_index: Tensor,
+                    table: Optional[Tensor] = None) -> Tensor:
+        r"""The scores :obj:`[Q, N]` of all nodes as heads."""
+        table = self.encode() if table is None else table
+        tail = table[tail_index].unsqueeze(1)
+        return torch.cat([self.score(rows, rel_type.unsqueeze(1), tail)
+                          for rows in blocks(table, tail.size(0))], dim=-1)
+
+    def loss(self, head_index: Tensor, rel_type: Tensor,
+             tail_index: Tensor) -> Tensor:
+        r"""The self-adversarial loss against :obj:`num_negatives` random
+        nodes, which replace the head or the tail of each triple.
+        """
+        pool = torch.randint(self.num_nodes, (self.num_negatives, ),
+                             device=head_index.device)
+        views, (head, tail, nodes) = self._lookup(head_index, tail_index, pool)
+        table = self.fuse(views)
+        index = nodes.expand(head.numel(), -1)
+        side = torch.rand(index.shape, device=index.device) < 0.5
+        pos = self.score(table[head], rel_type, table[tail])
+        neg = self.score_candidates(table, table[head], rel_type, table[tail],
+                                    index, side)
+        return self.criterion(pos, neg)
+
+    def _lookup(self, *index: Tensor) -> tuple[dict[str, Tensor],
+                                               tuple[Tensor, ...]]:
+        node, inverse = torch.cat([x.view(-1) for x in index]).unique(
+            return_inverse=True)
+        return self.embed(node), inverse.split([x.numel() for x in index])

@@ -1,0 +1,87 @@
+r"""Losses on plausibility scores (higher is better)."""
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class SelfAdversarialLoss(torch.nn.Module):
+    r"""The sigmoid loss with self-adversarial weights, eqs. (7) and (8) of
+    `AdaMF-MAT <https://arxiv.org/abs/2402.15444>`_ and of `RotatE
+    <https://arxiv.org/abs/1902.10197>`_.
+
+    .. math::
+        \mathcal{L} = \frac{1}{B} \sum_{b} \Big( -\log \sigma(s_b) -
+        \sum_{i=1}^K p_{b,i} \log \sigma(-s_{b,i}) \Big), \qquad
+        p_{b,i} = \frac{\exp(\beta s_{b,i})}{\sum_j \exp(\beta s_{b,j})}
+
+    with scores :math:`s = \gamma - \mathcal{F}`. Eq. (8) prints
+    :math:`\exp(\beta \mathcal{F})`, which would prefer the easy negatives;
+    RotatE's paper and the released code have the sign used here. The weights
+    are constants for the gradient.
+
+    Args:
+        temperature (float, optional): :math:`\beta`; zero weighs all
+            negatives alike. (default: :obj:`1.0`)
+    """
+    def __init__(self, temperature: float = 1.0) -> None:
+        super().__init__()
+        self.temperature = temperature
+
+    def forward(self, pos: Tensor, neg: Tensor) -> Tensor:
+        r"""The mean loss of scores of positives :obj:`[B]` and of their
+        negatives :obj:`[B, K]`.
+        """
+        weight = (self.temperature * neg.detach()).softmax(dim=-1)
+        return -(F.logsigmoid(pos) +
+                 (weight * F.logsigmoid(-neg)).sum(dim=-1)).mean()
+
+    def extra_repr(self) -> str:
+        return f'temperature={self.temperature}'
+
+
+class MarginRankingLoss(torch.nn.Module):
+    r"""The pairwise hinge :math:`\max(0, m - s_b + s_{b,i})`, mean over
+    positives and negatives, as `TransE
+    <https://papers.nips.cc/paper/2013/hash/
+    1cecc7a77928ca8133fa24680a88d2f9-Abstract.html>`_ has it.
+
+    Args:
+        margin (float, optional): :math:`m`. (default: :obj:`1.0`)
+    """
+    def __init__(self, margin: float = 1.0) -> None:
+        super().__init__()
+        self.margin = margin
+
+    def forward(self, pos: Tensor, neg: Tensor) -> Tensor:
+        r"""The mean loss of scores of positives :obj:`[B]` and of their
+        negatives :obj:`[B, K]`.
+        """
+        return (self.margin - pos[:, None] + neg).relu().mean()
+
+    def extra_repr(self) -> str:
+        return f'margin={self.margin}'
+
+
+class BCELoss(torch.nn.Module):
+    r"""Binary cross-entropy with logits, mean over the positives plus mean
+    over the negatives.
+    """
+    def forward(self, pos: Tensor, neg: Tensor) -> Tensor:
+        r"""The mean loss of scores of positives :obj:`[B]` and of their
+        negatives :obj:`[B, K]`.
+        """
+        return -F.logsigmoid(pos).mean() - F.logsigmoid(-neg).mean()
+
+
+class OneVsAllLoss(torch.nn.Module):
+    r"""Cross-entropy of the true node among all nodes, as in `Canonical
+    Tensor Decomposition for Knowledge Base Completion
+    <https://arxiv.org/abs/1806.07297>`_.
+    """
+    def forward(self, scores: Tensor, target: Tensor) -> Tensor:
+        r"""The mean loss of scores :obj:`[B, N]` with the ids of the true
+        nodes :obj:`[B]`.
+        """
+        return F.cross_entropy(scores, target)

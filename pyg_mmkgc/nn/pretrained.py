@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any, Optional, TypeVar, Union
+
+import torch
+
+from pyg_mmkgc.errors import CheckpointError
+from pyg_mmkgc.io.atomic import read_json, write_json
+from pyg_mmkgc.io.tensors import load_tensors, save_tensors
+
+T = TypeVar('T', bound='Pretrained')
+TENSORS = ('modalities', 'masks')
+
+
+class Pretrained(torch.nn.Module):
+    r"""Saving to and loading from a folder: :obj:`config.json` holds the
+    class and its arguments, :obj:`model.safetensors` weights and features,
+    :obj:`labels.json` the names of nodes and relations. Nothing is pickled.
+    """
+    def config(self) -> dict[str, Any]:
+        r"""The constructor's arguments, less the tensors, as plain values."""
+        names: dict[str, None] = {}
+        for cls in type(self).__mro__:
+            params = inspect.signature(cls).parameters
+            names |= dict.fromkeys(name for name, param in params.items()
+                                   if param.kind is not param.VAR_KEYWORD)
+            if all(param.kind is not param.VAR_KEYWORD
+                   for param in params.values()):
+                break  # Only **kwargs passes arguments on to a base.
+        return {name: getattr(self, name) for name in names
+                if name not in TENSORS}
+
+    def save_pretrained(self, folder: Union[str, Path],
+                        data: Optional[Any] = None) -> None:
+        r"""Writes the model to a folder.
+
+        Args:
+            folder (str or pathlib.Path): The folder, made if missing.
+            data (KnowledgeGraph, optional): Where the labels come from.
+                (default: :obj:`None`, no labels are written)
+        """
+        folder = Path(folder)
+        state = self.state_dict()
+        widths = {name: state[f'encoders.{name}.x'].size(1)
+                  for name in getattr(self, 'modalities', [])}
+        save_tensors(folder / 'model.safetensors', state, {})
+        if data is not None:
+            write_json(folder / 'labels.json', {
+                'nodes': getattr(data, 'node_names', None),
+                'relations': getattr(data, 'relation_names', None)})
+        # Written last: a folder with a config is a whole one.
+        write_json(folder / 'config.json', {
+            'class': type(self).__name__, 'arguments': self.config(),
+            'modalities': widths})
+
+    @classmethod
+    def from_pretrained(cls: type[T], folder: Union[str, Path]) -> T:
+        r"""Loads a model that :meth:`save_pretrained` wrote, in evaluation
+        mode. Called on a base class, it gives the class that was saved.
+
+        Raises:
+            CheckpointError: If the folder holds no model, or one of another
+                class.
+        """
+        folder = Path(folder)
+        if not (folder / 'config.json').is_file():
+            raise CheckpointError(f"expected 'config.json' in '{folder}', as "
+                                  'save_pretrained writes it, got none')
+        saved = read_json(folder / 'config.json')
+        known = {c.__name__: c for c in (cls, *_subclasses(cls))}
+        if saved.get('class') not in known:
+            raise CheckpointError(
+                f"expected one of {sorted(known)} in '{folder}', got "
+                f"{saved.get('class')!r}")
+        state, _ = load_tensors(folder / 'model.safetensors')
+        arguments = dict(saved['arguments'])
+        names = list(saved['modalities'])
+        if names:
+            arguments['modalities'] = {
+                name: state[f'encoders.{name}.x'] for name in names}
+            arguments['masks'] = {
+                name: state[f'encoders.{name}.mask'] for name in names}
+        with torch.random.fork_rng(devices=[]):
+            model = known[saved['class']](**arguments)
+        try:
+            model.load_state_dict(state)
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"the weights in '{folder}' do not fit its config: {error}"
+            ) from error
+        return model.eval()
+
+
+def _subclasses(cls: type[T]) -> list[type[T]]:
+    return [c for child in cls.__subclasses__()
+            for c in (child, *_subclasses(child))]

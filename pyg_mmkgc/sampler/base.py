@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pyg_mmkgc.errors import ModelError
+
+
+class Negatives(NamedTuple):
+    r"""Corrupted triples: :obj:`node` stands for the head of the positive
+    where :obj:`corrupt_head`, else for its tail; both :obj:`[B, K]`.
+    """
+    node: Tensor
+    corrupt_head: Tensor
+
+
+class NegativeSampler:
+    r"""An abstract base class of negative samplers.
+
+    Args:
+        num_negatives (int, optional): The number of negatives :obj:`K` of
+            each positive. (default: :obj:`128`)
+    """
+    num_nodes: int
+
+    def __init__(self, num_negatives: int = 128) -> None:
+        if num_negatives < 1:
+            raise ModelError('expected at least one negative, got '
+                             f'num_negatives={num_negatives}')
+        self.num_negatives = num_negatives
+
+    def prepare(self, edge_index: Tensor, edge_type: Tensor, num_nodes: int,
+                num_relations: int) -> NegativeSampler:
+        r"""Reads the *training* triples, :obj:`[2, E]` and :obj:`[E]`; call
+        it once, before :meth:`sample`.
+        """
+        self.num_nodes = num_nodes
+        return self
+
+    def sample(self, head_index: Tensor, rel_type: Tensor, tail_index: Tensor,
+               generator: torch.Generator) -> Negatives:
+        r"""Draws :obj:`[B, K]` negatives of positives :obj:`[B]`."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(num_negatives={self.num_negatives})'
+
+
+def head_probability(edge_index: Tensor, edge_type: Tensor,
+                     num_relations: int) -> Tensor:
+    r"""The probability :obj:`[R]` of corrupting the head of a triple,
+    :math:`tph_r / (tph_r + hpt_r)`, as `Wang et al.
+    <https://ojs.aaai.org/index.php/AAAI/article/view/8870>`_ draw it: with
+    :math:`tph_r` tails per head, a 1-N relation mostly gets another head.
+    A relation without triples has probability one half.
+    """
+    num = torch.bincount(edge_type, minlength=num_relations)
+    distinct = []
+    for node in edge_index:
+        pair = torch.stack([edge_type, node]).unique(dim=1)
+        distinct.append(torch.bincount(pair[0], minlength=num_relations))
+    heads, tails = distinct
+    # tph / (tph + hpt) with tph = num / heads and hpt = num / tails.
+    prob = tails / (heads + tails)
+    return torch.where(num > 0, prob, 0.5)

@@ -1,0 +1,16 @@
+r"""Trainers and adversaries."""
+from .adversarial_trainer import AdversarialTrainer
+from .adversary import Adversary
+from .batch import Batch
+from .history import History
+from .mat import MAT
+from .trainer import Trainer
+
+__all__ = classes = [
+    'Trainer',
+    'AdversarialTrainer',
+    'Adversary',
+    'MAT',
+    'Batch',
+    'History',
+]

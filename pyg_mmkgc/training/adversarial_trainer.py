@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+from torch.nn import Parameter
+from torch_geometric.nn.kge import KGEModel
+
+from pyg_mmkgc.sampler import PooledSampler
+from pyg_mmkgc.training.adversary import Adversary
+from pyg_mmkgc.training.batch import Batch, completion_loss
+from pyg_mmkgc.training.checkpoint import State
+from pyg_mmkgc.training.step import adam, minimize
+from pyg_mmkgc.training.trainer import Trainer
+
+
+class AdversarialTrainer(Trainer):
+    r"""Trains a model and an adversary in turn, each with its own optimizer:
+    algorithm 1 of `AdaMF-MAT <https://arxiv.org/abs/2402.15444>`_.
+
+    It knows an :class:`~pyg_mmkgc.training.Adversary` by its two losses only.
+
+    Args:
+        model (KGEModel): The model, the discriminator.
+        data (KnowledgeGraph): The graph, as for
+            :class:`~pyg_mmkgc.training.Trainer`.
+        adversary (Adversary): What the model is trained against.
+        generator_lr (float, optional): The learning rate of the adversary.
+            (default: :obj:`1e-4`)
+        **kwargs (optional): Additional arguments of
+            :class:`~pyg_mmkgc.training.Trainer`. The default sampler is
+            :class:`~pyg_mmkgc.sampler.PooledSampler`.
+    """
+    def __init__(self, model: KGEModel, data: Any, *, adversary: Adversary,
+                 generator_lr: float = 1e-4, **kwargs: Any) -> None:
+        adversary.check(model)
+        self.adversary = adversary
+        if kwargs.get('sampler') is None:
+            kwargs['sampler'] = PooledSampler()
+        super().__init__(model, data, **kwargs)
+        self.generator_lr = generator_lr
+        adversary.to(self.device)
+        self.adversary_params = list(adversary.parameters())
+        self.optimizers['adversary'] = adam(adversary, self.adversary_params,
+                                            generator_lr)
+
+    def model_parameters(self) -> list[Parameter]:
+        theirs = {id(p) for p in self.adversary.parameters()}
+        return [p for p in self.model.parameters()
+                if p.requires_grad and id(p) not in theirs]
+
+    def train_step(self, batch: Batch, where: str) -> dict[str, Tensor]:
+        loss = completion_loss(self.model, self.loss, batch)
+        if self.adversary.weight > 0:
+            loss = loss + self.adversary.weight * (
+                self.adversary.discriminator_loss(self.model, batch))
+        minimize(loss, self.params, self.optimizers['model'], self.grad_clip,
+                 f'the loss of the model at {where}', self.model)
+        generator_loss = self.adversary.generator_loss(self.model, batch)
+        minimize(generator_loss, self.adversary_params,
+                 self.optimizers['adversary'], self.grad_clip,
+                 f'the loss of the adversary at {where}', self.adversary)
+        return {'loss': loss.detach(),
+                'generator_loss': generator_loss.detach()}
+
+    def fingerprint(self) -> dict[str, Any]:
+        return {**super().fingerprint(), 'adversary': repr(self.adversary),
+                'generator_lr': self.generator_lr}
+
+    def extra_states(self) -> dict[str, State]:
+        return {'adversary': self.adversary.state_dict()}
+
+    def load_extra_states(self, states: dict[str, State]) -> None:
+        self.adversary.load_state_dict(states['adversary'])

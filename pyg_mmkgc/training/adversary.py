@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch_geometric.nn.kge import KGEModel
+
+from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.training.batch import Batch
+
+
+class Adversary(torch.nn.Module):
+    r"""An abstract base class of adversaries, which
+    :class:`~pyg_mmkgc.training.AdversarialTrainer` trains in turn with the
+    model. Its parameters are the generator's.
+
+    Args:
+        weight (float, optional): :math:`\lambda`, the weight of
+            :meth:`discriminator_loss` in the loss of the model.
+            (default: :obj:`0.01`)
+    """
+    def __init__(self, weight: float = 0.01) -> None:
+        super().__init__()
+        if not weight >= 0:
+            raise ModelError('expected a weight that is not negative, got '
+                             f'{weight}')
+        self.weight = weight
+
+    def check(self, model: KGEModel) -> None:
+        r"""Raises :class:`~pyg_mmkgc.errors.ModelError` where the adversary
+        cannot work on :obj:`model`.
+        """
+
+    def discriminator_loss(self, model: KGEModel, batch: Batch) -> Tensor:
+        r"""What the model minimises, before the weight."""
+        raise NotImplementedError
+
+    def generator_loss(self, model: KGEModel, batch: Batch) -> Tensor:
+        r"""What the generator minimises; called after the model's step."""
+        raise NotImplementedError

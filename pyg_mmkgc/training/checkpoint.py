@@ -1,0 +1,74 @@
+r"""A training state in one verified file, and back."""
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from pyg_mmkgc.errors import CheckpointError
+from pyg_mmkgc.io.tensors import load_tensors, save_tensors
+
+State = dict[str, Tensor]
+
+
+def clone_state(module: torch.nn.Module) -> State:
+    r"""A copy of the weights and buffers of a module."""
+    return {name: x.detach().clone()
+            for name, x in module.state_dict().items()}
+
+
+def save_checkpoint(path: Path, states: dict[str, State],
+                    optimizers: dict[str, Optimizer],
+                    metadata: dict[str, Any]) -> None:
+    r"""Writes states, optimizers and JSON values to one file, which is either
+    the old one or the whole new one.
+    """
+    tensors = {f'state/{group}/{name}': x for group, state in states.items()
+               for name, x in state.items()}
+    groups = {}
+    for name, optimizer in optimizers.items():
+        state = optimizer.state_dict()
+        groups[name] = state['param_groups']
+        for index, slots in state['state'].items():
+            for slot, value in slots.items():
+                tensors[f'optimizer/{name}/{index}/{slot}'] = (
+                    torch.as_tensor(value))
+    save_tensors(path, tensors, {**metadata, 'param_groups': groups})
+
+
+def load_checkpoint(path: Path, fingerprint: dict[str, Any]
+                    ) -> tuple[dict[str, State], dict[str, Any],
+                               dict[str, Any]]:
+    r"""Reads states, optimizer states and metadata.
+
+    Raises:
+        CheckpointError: If there is no file, or one of another run: the
+            message names each field that differs.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"expected a checkpoint at '{path}', got none")
+    tensors, metadata = load_tensors(path)
+    saved = metadata.get('fingerprint')
+    if not isinstance(saved, dict):
+        raise CheckpointError(f"'{path}' is not a checkpoint of a training")
+    differ = [f'{key}: saved {saved.get(key)!r}, now {value!r}'
+              for key, value in fingerprint.items()
+              if saved.get(key) != value]
+    if differ:
+        raise CheckpointError(f"cannot resume from '{path}', which is of "
+                              f"another run: {'; '.join(differ)}")
+    states: dict[str, State] = {}
+    optimizers: dict[str, Any] = {
+        name: {'state': {}, 'param_groups': groups}
+        for name, groups in metadata['param_groups'].items()}
+    for key, value in tensors.items():
+        kind, name, rest = key.split('/', 2)
+        if kind == 'state':
+            states.setdefault(name, {})[rest] = value
+        else:
+            index, slot = rest.split('/')
+            optimizers[name]['state'].setdefault(int(index), {})[slot] = value
+    return states, optimizers, metadata

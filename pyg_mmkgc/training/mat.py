@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import ModuleDict
+from torch_geometric.nn.kge import KGEModel
+
+from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.nn.adversarial import (
+    KINDS,
+    PARITY,
+    Entities,
+    discriminator_term,
+    generator_term,
+    synthetic_scores,
+)
+from pyg_mmkgc.nn.generator import ModalityGenerator
+from pyg_mmkgc.nn.kge import MMKGEModel
+from pyg_mmkgc.training.adversary import Adversary
+from pyg_mmkgc.training.batch import Batch
+
+
+class MAT(Adversary):
+    r"""Modality adversarial training, section 3.4 and algorithm 1 of
+    `AdaMF-MAT <https://arxiv.org/abs/2402.15444>`_, for any
+    :class:`~pyg_mmkgc.nn.kge.MMKGEModel` with a structural view and
+    modalities.
+
+    In the model's step the generators are fixed, but the gradient of
+    :math:`\mathcal{L}_{adv}` also reaches the structural embedding through
+    their input, as eq. (11) and the released code have it; in the generators'
+    step the model is fixed.
+
+    Args:
+        generators (torch.nn.ModuleDict): One generator
+            :math:`G_m(\mathbf{e}_s, \mathbf{z})` per modality, see
+            :class:`~pyg_mmkgc.nn.generator.ModalityGenerator`.
+        weight (float, optional): :math:`\lambda`. (default: :obj:`0.01`)
+        groups (int, optional): The number :math:`L` of groups of synthetic
+            triples for each positive. (default: :obj:`1`)
+        kinds (sequence[str], optional): The kinds of synthetic triples:
+            :obj:`"head"` is :math:`(h^*, r, t)`, :obj:`"tail"` is
+            :math:`(h, r, t^*)`, :obj:`"both"` is :math:`(h^*, r, t^*)`.
+            (default: all three)
+        parity (str, optional): :obj:`"paper"` for the losses of eqs. (10) and
+            (11), :obj:`"released"` for those of the released code, see
+            :mod:`pyg_mmkgc.nn.adversarial`. (default: :obj:`"paper"`)
+        temperature (float, optional): The temperature of the softmax over the
+            batch of :obj:`parity="released"`. (default: :obj:`2.0`)
+    """
+    def __init__(
+        self,
+        generators: ModuleDict,
+        weight: float = 0.01,
+        groups: int = 1,
+        kinds: Sequence[str] = KINDS,
+        parity: str = 'paper',
+        temperature: float = 2.0,
+    ) -> None:
+        super().__init__(weight)
+        if len(generators) == 0:
+            raise ModelError('expected a generator for at least one modality')
+        if groups < 1:
+            raise ModelError(f'expected groups >= 1, got {groups}')
+        if not kinds or not set(kinds) <= set(KINDS):
+            raise ModelError(f'expected kinds among {KINDS}, got '
+                             f'{tuple(kinds)}')
+        if parity not in PARITY:
+            raise ModelError(f'expected parity in {PARITY}, got {parity!r}')
+        self.generators = generators
+        self.groups = groups
+        self.kinds = tuple(kinds)
+        self.parity = parity
+        self.temperature = temperature
+
+    @classmethod
+    def from_model(cls, model: MMKGEModel, noise_channels: int = 64,
+                   generator_channels: int = 512, **kwargs: Any) -> MAT:
+        r"""Builds MAT on the generators that the model has
+        (:class:`~pyg_mmkgc.nn.kge.AdaMFMAT`), or on new ones.
+        """
+        generators = getattr(model, 'generators', None)
+        if generators is None:
+            _check(model, list(getattr(model, 'modalities', [])))
+            channels = model.node_emb.embedding_dim
+            generators = ModuleDict({
+                name: ModalityGenerator(channels, noise_channels,
+                                        generator_channels)
+                for name in model.modalities})
+        return cls(generators, **kwargs)
+
+    def check(self, model: KGEModel) -> None:
+        _check(model, list(self.generators))
+
+    def discriminator_loss(self, model: MMKGEModel, batch: Batch) -> Tensor:
+        found = batch.encoded or batch.encode(model)
+        head, tail = found.entities(found.head), found.entities(found.tail)
+        pos = batch.pos
+        if pos is None:
+            pos = model.score(head.joint, batch.rel_type, tail.joint)
+        fake = self._scores(model, head, batch, tail)
+        return discriminator_term(pos, fake, self.parity, self.temperature)
+
+    def generator_loss(self, model: MMKGEModel, batch: Batch) -> Tensor:
+        with torch.no_grad():  # The model has stepped: its views are new.
+            index = torch.cat([batch.head_index, batch.tail_index])
+            views = model.embed(index)
+            joint = model.fuse(views)
+        B = batch.head_index.numel()
+        head, tail = (
+            Entities({name: x[part] for name, x in views.items()}, joint[part])
+            for part in (slice(0, B), slice(B, None)))
+        return generator_term(self._scores(model, head, batch, tail),
+                              self.parity)
+
+    def _scores(self, model: MMKGEModel, head: Entities, batch: Batch,
+                tail: Entities) -> dict[str, Tensor]:
+        def generate(name: str, structure: Tensor) -> Tensor:
+            module = self.generators[name]
+            assert isinstance(module, ModalityGenerator)
+            noise = torch.randn(
+                self.groups, structure.size(0), module.noise_channels,
+                generator=batch.generator, device=batch.generator.device)
+            return module(structure, noise.to(structure))
+
+        return synthetic_scores(model, head, batch.rel_type, tail,
+                                list(self.generators), generate, self.kinds)
+
+    def extra_repr(self) -> str:
+        return (f'weight={self.weight}, groups={self.groups}, '
+                f'kinds={self.kinds}, parity={self.parity!r}')
+
+
+def _check(model: Any, names: list[str]) -> None:
+    have = getattr(model, 'modalities', [])
+    if not (isinstance(model, MMKGEModel) and names
+            and set(names) <= set(have)
+            and model.node_emb.num_embeddings > 0):
+        raise ModelError(
+            'MAT needs a model with a structural embedding and with the '
+            f'modalities {names or "that it generates"}, but '
+            f'{type(model).__name__} has the modalities {have or "none"}')

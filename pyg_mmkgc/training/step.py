@@ -1,0 +1,77 @@
+r"""One optimizer step that never applies what is not finite."""
+from __future__ import annotations
+
+import math
+from typing import Optional
+
+import torch
+from torch import Tensor
+from torch.nn import Embedding, Parameter
+from torch.optim import Adam, Optimizer, SparseAdam
+
+from pyg_mmkgc.errors import ModelError, NonFiniteError
+
+
+def adam(module: torch.nn.Module, params: list[Parameter],
+         lr: float) -> Optimizer:
+    r"""Adam, or sparse Adam where all parameters have sparse gradients."""
+    sparse = {id(m.weight) for m in module.modules()
+              if isinstance(m, Embedding) and m.sparse}
+    if not sparse & {id(p) for p in params}:
+        return Adam(params, lr=lr, fused=True)
+    if {id(p) for p in params} <= sparse:
+        return SparseAdam(params, lr=lr)
+    raise ModelError(f'{type(module).__name__} has sparse and dense '
+                     'parameters: pass an optimizer that takes both, or '
+                     'sparse=False to the model')
+
+
+def learning_rate_factor(schedule: Optional[str], step: int,
+                         num_steps: int) -> float:
+    r"""The factor of the learning rate at :obj:`step` of
+    :obj:`num_steps`.
+    """
+    if schedule is None:
+        return 1.0
+    if schedule == 'linear':
+        return 1.0 - step / num_steps
+    if schedule == 'cosine':
+        return 0.5 * (1.0 + math.cos(math.pi * step / num_steps))
+    raise ModelError("expected lr_schedule to be None, 'linear' or 'cosine', "
+                     f'got {schedule!r}')
+
+
+def minimize(loss: Tensor, params: list[Parameter], optimizer: Optimizer,
+             grad_clip: Optional[float], what: str,
+             module: torch.nn.Module) -> None:
+    r"""Differentiates :obj:`loss` with respect to :obj:`params`, and to
+    nothing else, and takes a step.
+
+    Raises:
+        NonFiniteError: If the loss or a gradient is not finite. The message
+            names :obj:`what` and the parameter; no step is taken.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    if not bool(torch.isfinite(loss)):
+        raise NonFiniteError(f'expected a finite value, got {float(loss)} for '
+                             f'{what}; no step was taken')
+    loss.backward(inputs=params)
+    grads = [_values(p.grad) for p in params if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(grads)
+    if not bool(torch.isfinite(norm)):
+        names = {id(p): name for name, p in module.named_parameters()}
+        bad = [names.get(id(p), 'a parameter') for p in params
+               if p.grad is not None
+               and not bool(torch.isfinite(_values(p.grad)).all())]
+        raise NonFiniteError(
+            f'the gradient of {what} is not finite for '
+            f'{", ".join(bad) or "all parameters together"}; no step was '
+            'taken')
+    if grad_clip is not None and float(norm) > grad_clip:
+        for grad in grads:
+            grad.mul_(grad_clip / float(norm))
+    optimizer.step()
+
+
+def _values(grad: Tensor) -> Tensor:
+    return grad._values() if grad.is_sparse else grad

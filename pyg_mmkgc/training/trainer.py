@@ -1,0 +1,301 @@
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Optional, Union
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Optimizer
+from torch_geometric.nn.kge import KGEModel
+from tqdm import tqdm
+
+from pyg_mmkgc.data import KnowledgeGraph
+from pyg_mmkgc.errors import CheckpointError, DataError, ModelError
+from pyg_mmkgc.evaluation import evaluate
+from pyg_mmkgc.nn.loss import SelfAdversarialLoss
+from pyg_mmkgc.sampler import NegativeSampler
+from pyg_mmkgc.training.batch import Batch, completion_loss
+from pyg_mmkgc.training.checkpoint import (
+    State,
+    clone_state,
+    load_checkpoint,
+    save_checkpoint,
+)
+from pyg_mmkgc.training.history import History
+from pyg_mmkgc.training.step import adam, learning_rate_factor, minimize
+
+CHECKPOINT = 'checkpoint.safetensors'
+
+
+class Trainer:
+    r"""Trains any :class:`torch_geometric.nn.kge.KGEModel`, PyG's own
+    included, on any knowledge graph.
+
+    Every random number comes from a generator that is seeded by
+    :obj:`(seed, epoch)`: the same seed gives the same weights, and a resumed
+    training equals an uninterrupted one, bit for bit.
+
+    Args:
+        model (KGEModel): The model.
+        data (KnowledgeGraph): The graph; a PyG :obj:`Data` or dataset is read
+            by :meth:`~pyg_mmkgc.data.KnowledgeGraph.from_pyg`.
+        sampler (NegativeSampler, optional): Where negatives are from.
+            (default: :obj:`None`, the model's own :meth:`loss` is minimised)
+        loss (torch.nn.Module, optional): The loss of the scores of positives
+            :obj:`[B]` and negatives :obj:`[B, K]`.
+            (default: :class:`~pyg_mmkgc.nn.SelfAdversarialLoss`)
+        lr (float, optional): The learning rate. (default: :obj:`1e-3`)
+        batch_size (int, optional): Positives in a step.
+            (default: :obj:`1024`)
+        epochs (int, optional): Passes over the training triples.
+            (default: :obj:`100`)
+        optimizer (callable, optional): Maps parameters to an optimizer.
+            (default: Adam; sparse Adam for sparse embeddings)
+        lr_schedule (str, optional): :obj:`"linear"` or :obj:`"cosine"` decay
+            to zero over the whole training. (default: :obj:`None`)
+        grad_clip (float, optional): The largest norm of the gradient.
+            (default: :obj:`None`)
+        valid_every (int, optional): Epochs between validations and
+            checkpoints. The weights with the best filtered validation MRR are
+            restored at the end. With :obj:`None`, or without a validation
+            split, the last weights stay. (default: :obj:`10`)
+        patience (int, optional): Validations without improvement after which
+            training stops. (default: :obj:`None`)
+        seed (int, optional): The seed. (default: :obj:`0`)
+        device (torch.device, optional): Where to train.
+            (default: where the model is)
+        folder (str or pathlib.Path, optional): Where the checkpoint is
+            written. (default: :obj:`None`)
+        progress (bool, optional): If set to :obj:`False`, shows no progress
+            bar. (default: :obj:`True`)
+
+    Raises:
+        NonFiniteError: Before a step with a loss or gradient that is not
+            finite; the parameters are then those before that step.
+    """
+    def __init__(
+        self,
+        model: KGEModel,
+        data: Any,
+        *,
+        sampler: Optional[NegativeSampler] = None,
+        loss: Optional[torch.nn.Module] = None,
+        lr: float = 1e-3,
+        batch_size: int = 1024,
+        epochs: int = 100,
+        optimizer: Optional[Callable[[list[Parameter]], Optimizer]] = None,
+        lr_schedule: Optional[str] = None,
+        grad_clip: Optional[float] = None,
+        valid_every: Optional[int] = 10,
+        patience: Optional[int] = None,
+        seed: int = 0,
+        device: Union[str, torch.device, None] = None,
+        folder: Union[str, Path, None] = None,
+        progress: bool = True,
+    ) -> None:
+        for name, value in (('batch_size', batch_size), ('epochs', epochs),
+                            ('valid_every', valid_every or 1), ('lr', lr),
+                            ('grad_clip', grad_clip or 1)):
+            if not value > 0:
+                raise ModelError(f'expected {name} > 0, got {value}')
+        self.data = (data if isinstance(data, KnowledgeGraph) else
+                     KnowledgeGraph.from_pyg(data))
+        if (model.num_nodes < self.data.num_nodes
+                or model.num_relations < self.data.num_relations):
+            raise ModelError(
+                f'expected a model of {self.data.num_nodes} nodes and '
+                f'{self.data.num_relations} relations, as the graph has, got '
+                f'{model.num_nodes} and {model.num_relations}')
+        self.validates = (valid_every is not None
+                          and 'val' in self.data.splits())
+        reason = getattr(self.data, 'selection_refused', '')
+        if self.validates and reason:
+            raise DataError('this validation split must not select weights: '
+                            f'{reason}; pass valid_every=None')
+        self.device = torch.device(device or next(model.parameters()).device)
+        self.model = model.to(self.device)
+        train = self.data.split('train')
+        head, tail = train.edge_index.to(self.device)
+        self.triples = (head, train.edge_type.to(self.device), tail)
+        self.sampler = sampler
+        if sampler is not None:
+            sampler.prepare(torch.stack([head, tail]), self.triples[1],
+                            self.data.num_nodes, self.data.num_relations)
+        self.loss = loss or SelfAdversarialLoss()
+        self.lr, self.batch_size, self.epochs = lr, batch_size, epochs
+        self.lr_schedule, self.grad_clip = lr_schedule, grad_clip
+        self.valid_every, self.patience = valid_every, patience
+        self.seed, self.progress = seed, progress
+        self.folder = None if folder is None else Path(folder)
+        self.params = self.model_parameters()
+        self.optimizers = {'model': (
+            adam(model, self.params, lr) if optimizer is None else
+            optimizer(self.params))}
+        self.num_steps = -(-head.numel() // batch_size) * epochs
+        learning_rate_factor(lr_schedule, 0, self.num_steps)  # Checks it.
+
+    def model_parameters(self) -> list[Parameter]:
+        r"""The parameters that the loss of the model trains."""
+        if hasattr(self.model, 'generators') and self.sampler is not None:
+            raise ModelError(
+                f'{type(self.model).__name__} with a sampler needs '
+                'AdversarialTrainer, which trains its generators; without '
+                'MAT, use AdaMF')
+        return [p for p in self.model.parameters() if p.requires_grad]
+
+    def fit(self, resume: Union[bool, str, Path, None] = None) -> History:
+        r"""Trains, and leaves the best weights in the model.
+
+        Args:
+            resume (bool or str or pathlib.Path, optional): :obj:`True` goes
+                on from the checkpoint in :obj:`folder`, a path from that
+                file or folder. (default: :obj:`None`, a new training)
+        """
+        history, best = History(), None
+        path = None if self.folder is None else self.folder / CHECKPOINT
+        if resume:
+            source = path if resume is True else Path(resume)
+            if source is None:
+                raise CheckpointError('expected a folder to resume from')
+            if source.is_dir():
+                source = source / CHECKPOINT
+            history, best = self._restore(source)
+        elif path is not None and path.exists():
+            raise CheckpointError(f"'{path}' holds a training already: pass "
+                                  'resume=True or another folder')
+        first = len(history.epochs) + 1
+        bar = tqdm(range(first, self.epochs + 1), initial=first - 1,
+                   total=self.epochs, disable=not self.progress, unit='epoch')
+        for epoch in () if history.stopped_early else bar:
+            start = time.perf_counter()
+            entry: dict[str, Any] = {'epoch': epoch,
+                                     **self._train_epoch(epoch)}
+            entry['seconds'] = time.perf_counter() - start
+            history.epochs.append(entry)
+            due = epoch == self.epochs or (
+                self.valid_every is not None and epoch % self.valid_every == 0)
+            if due and self.validates:
+                metrics = evaluate(self.model, self.data, 'val').metrics()
+                entry['val_mrr'] = metrics['mrr']
+                if metrics['mrr'] > history.best_metrics.get('mrr', -1.0):
+                    history.best_epoch = epoch
+                    history.best_metrics = metrics
+                    best = clone_state(self.model)
+                history.stopped_early = self._out_of_patience(history)
+            if due and path is not None:
+                self._save(path, history, best)
+            bar.set_postfix({key: f'{value:.4g}' for key, value in
+                             entry.items() if key not in ('epoch', 'seconds')})
+            if history.stopped_early:
+                break
+        bar.close()
+        if best is not None:
+            self.model.load_state_dict(best)
+        return history
+
+    def _out_of_patience(self, history: History) -> bool:
+        if self.patience is None or history.best_epoch is None:
+            return False
+        since = [e for e in history.epochs[history.best_epoch:]
+                 if 'val_mrr' in e]
+        return len(since) >= self.patience
+
+    def _train_epoch(self, epoch: int) -> dict[str, float]:
+        self.model.train()
+        sums: dict[str, Tensor] = {}
+        count = 0
+        # A model may draw from the global generator: its own negatives, say.
+        devices = [self.device] if self.device.type == 'cuda' else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(self._seed(epoch, 3))
+            for step, batch in enumerate(self._batches(epoch), start=1):
+                done = (epoch - 1) * len(self) + step - 1
+                self._schedule(done)
+                where = f'epoch {epoch}, step {step}'
+                size = batch.head_index.numel()
+                for key, value in self.train_step(batch, where).items():
+                    sums[key] = sums.get(key, value.new_zeros(())) + (
+                        value * size)
+                count += size
+        return {key: float(value) / count for key, value in sums.items()}
+
+    def train_step(self, batch: Batch, where: str) -> dict[str, Tensor]:
+        r"""One step on a batch; gives the losses."""
+        loss = completion_loss(self.model, self.loss, batch)
+        minimize(loss, self.params, self.optimizers['model'], self.grad_clip,
+                 f'the loss at {where}', self.model)
+        return {'loss': loss.detach()}
+
+    def __len__(self) -> int:
+        r"""The number of steps in an epoch."""
+        return -(-self.triples[0].numel() // self.batch_size)
+
+    def _batches(self, epoch: int) -> Iterator[Batch]:
+        # Drawn on the CPU, so that every device sees the same numbers.
+        order, draw, noise = (
+            torch.Generator().manual_seed(self._seed(epoch, stream))
+            for stream in range(3))
+        perm = torch.randperm(self.triples[0].numel(), generator=order)
+        for index in perm.to(self.device).split(self.batch_size):
+            head, rel, tail = (x[index] for x in self.triples)
+            negatives = (None if self.sampler is None else
+                         self.sampler.sample(head, rel, tail, draw))
+            yield Batch(head, rel, tail, noise, negatives)
+
+    def _seed(self, epoch: int, stream: int) -> int:
+        sequence = np.random.SeedSequence([self.seed, epoch, stream])
+        return int(sequence.generate_state(1)[0])
+
+    def _schedule(self, step: int) -> None:
+        factor = learning_rate_factor(self.lr_schedule, step, self.num_steps)
+        for optimizer in self.optimizers.values():
+            for group in optimizer.param_groups:
+                group.setdefault('initial_lr', group['lr'])
+                group['lr'] = group['initial_lr'] * factor
+
+    def fingerprint(self) -> dict[str, Any]:
+        r"""What must not change between a training and its resumption."""
+        digest = hashlib.sha256()
+        for x in self.triples:
+            digest.update(x.cpu().numpy().tobytes())
+        shapes = {name: list(x.shape)
+                  for name, x in self.model.state_dict().items()}
+        return {
+            'model': type(self.model).__name__, 'shapes': shapes,
+            'data': digest.hexdigest(), 'seed': self.seed, 'lr': self.lr,
+            'batch_size': self.batch_size, 'sampler': repr(self.sampler),
+            'loss': repr(self.loss), 'grad_clip': self.grad_clip,
+            'lr_schedule': self.lr_schedule,
+            'steps': None if self.lr_schedule is None else self.num_steps,
+            'optimizer': type(self.optimizers['model']).__name__,
+            'torch': torch.__version__.split('+')[0],
+        }
+
+    def _save(self, path: Path, history: History,
+              best: Optional[State]) -> None:
+        states = {'model': self.model.state_dict(), **self.extra_states()}
+        if best is not None:
+            states['best'] = best
+        save_checkpoint(path, states, self.optimizers, {
+            'fingerprint': self.fingerprint(), 'history': history.to_dict()})
+
+    def _restore(self, path: Path) -> tuple[History, Optional[State]]:
+        states, optimizers, metadata = load_checkpoint(path,
+                                                       self.fingerprint())
+        self.model.load_state_dict(states['model'])
+        for name, optimizer in self.optimizers.items():
+            optimizer.load_state_dict(optimizers[name])
+        self.load_extra_states(states)
+        return History(**metadata['history']), states.get('best')
+
+    def extra_states(self) -> dict[str, State]:
+        r"""Weights outside of the model that a checkpoint must hold."""
+        return {}
+
+    def load_extra_states(self, states: dict[str, State]) -> None:
+        r"""Takes back what :meth:`extra_states` gave."""
