@@ -53,9 +53,8 @@ def test(split: str):
 
 
 for epoch in range(1, args.epochs + 1):
-    loss = train()
-    if epoch % 10 == 0 or epoch == args.epochs:
-        print(f'Epoch: {epoch:03d}, Loss: {loss:.4f}, '
-              f'Val MRR: {test("val").mrr:.4f}')
+    print(f'Epoch: {epoch:03d}, Loss: {train():.4f}')
+    if epoch % 5 == 0:
+        print(f'Epoch: {epoch:03d}, Val MRR: {test("val").mrr:.4f}')
 
 print(test('test'))

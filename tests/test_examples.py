@@ -28,10 +28,10 @@ def numbers(pattern: str, text: str) -> list[float]:
 def test_adamf_mat_pyg_loop(tmp_path: Path) -> None:
     out = run('adamf_mat_pyg_loop.py', tmp_path, '--epochs', '6')
     losses = numbers('Loss: {}', out)
-    assert len(losses) == 2
-    assert losses[1] < losses[0]
-    first, last = numbers('Val MRR: {}', out)
-    assert last > 0.05
+    assert len(losses) == 6
+    assert losses[-1] < losses[0]
+    mrr, = numbers('Val MRR: {}', out)
+    assert mrr > 0.02  # A guess has 0.0025.
     assert "Ranking of 'test'" in out
 
 
