@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import os.path as osp
 import re
@@ -80,7 +81,7 @@ class MMKGDataset(InMemoryDataset):
                     'Pass `force_reload=True` to process the dataset anew.',
                     stacklevel=2)
             return
-        if osp.exists(record):
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(record)
         self.process()
         write_json(record, applied)

@@ -4,6 +4,7 @@ import importlib
 import io
 import os
 import pickle
+import struct
 import subprocess
 import zipfile
 
@@ -90,7 +91,6 @@ def test_views_are_contiguous(tmp_path):
     torch.eye(3).to_sparse(),
     torch.randn(5, 3, device='meta'),
     torch.ones(1, 1).expand(10**6, 10**6),
-    torch.quantize_per_tensor(torch.randn(5, 3), 0.1, 0, torch.quint8),
     {},
     {'a': torch.randn(5, 3), 'b': torch.randn(5, 3)},
     {'a': {'b': torch.randn(5, 3)}},
@@ -147,11 +147,25 @@ def test_damaged_files(tmp_path, suffix):
     else:
         safetensors.torch.save_file({'x': x}, path)
     content = path.read_bytes()
+    # Quotes and brackets that do not close.
+    ends = content.replace(b'}', b'{'), content.replace(b"'<", b'"<')
     page = b'<!DOCTYPE html><html><body>Quota exceeded</body></html>'
-    for bad in [b'', content[:1], content[:200], content[:-20], page]:
+    for bad in [b'', content[:1], content[:200], content[:-20], page,
+                *(end for end in ends if suffix == '.npy')]:
         path.write_bytes(bad)
         with pytest.raises(FormatError, match=f'x{suffix}'):
             load_features(path)
+
+
+def test_a_part_of_a_larger_archive(tmp_path):
+    path = tmp_path / 'x.pth'
+    torch.save(torch.ones(5, 3), path)
+    content = path.read_bytes()
+    # The locator of an archive in 64 bits, which names many disks.
+    locator = struct.pack('<4sLQL', b'PK\6\7', 1, 0, 7)
+    path.write_bytes(content[:-22] + locator + content[-22:])
+    with pytest.raises(FormatError, match=r'x\.pth.*disks'):
+        load_features(path)
 
 
 def test_claimed_sizes(tmp_path):

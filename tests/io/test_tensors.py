@@ -78,7 +78,6 @@ def test_digest_by_hand():
 @pytest.mark.parametrize('value', [
     [1, 2],
     torch.eye(3).to_sparse(),
-    torch.eye(3).to_sparse_csr(),
 ])
 def test_what_is_no_dense_tensor_is_refused(tmp_path, value):
     with pytest.raises(DataError, match="as 'bad'"):
