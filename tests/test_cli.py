@@ -6,21 +6,21 @@ import pytest
 import torch
 
 from pyg_mmkgc.cli import main
-from pyg_mmkgc.config import Run, load_config, shipped_configs
+from pyg_mmkgc.config import load_config, shipped_configs
 from pyg_mmkgc.io.tensors import load_tensors
 
 TINY = """
-dataset: {name: FakeMMKG, num_nodes: 60, seed: 1}
+dataset: {name: FakeMMKG, num_nodes: 60, num_edges: 300, seed: 1}
 model: {name: AdaMFMAT, hidden_channels: 8, generator_channels: 8}
 sampler: {name: PooledSampler, num_negatives: 4, chunk_size: 16}
 loss: {name: SelfAdversarialLoss}
 adversary: {name: MAT, weight: 0.1}
-training: {batch_size: 64, epochs: 3, valid_every: 1, device: cpu}
+training: {batch_size: 128, epochs: 3, valid_every: 1, device: cpu}
 """
 PYG = """
-dataset: {name: FakeMMKG, num_nodes: 60, seed: 1, modalities: []}
+dataset: {name: FakeMMKG, num_nodes: 60, num_edges: 300, modalities: []}
 model: {name: PyG.TransE, hidden_channels: 8}
-training: {batch_size: 64, epochs: 2, valid_every: 1, device: cpu}
+training: {batch_size: 128, epochs: 2, valid_every: 1, device: cpu}
 """
 FILES = {'config.yaml', 'metrics.json', 'model', 'history.json',
          'checkpoint.safetensors'}
@@ -127,20 +127,17 @@ def test_a_model_of_pyg(work, capsys):
 
 
 def test_the_seed_decides_the_weights(work):
+    before = torch.random.get_rng_state()
     for name, seed in [('a', '1'), ('b', '1'), ('c', '2')]:
-        torch.rand(7)  # The state of the process is no seed.
         assert main(['train', 'tiny.yaml', '--quiet', '--seed', seed,
-                     '--output', name]) == 0
+                     '--output', name, '--set', 'training.epochs=1']) == 0
+        # The state of the process is no seed, and stays as it was.
+        assert torch.equal(torch.random.get_rng_state(), before)
+        before = torch.random.manual_seed(7).get_state()
     a, b, c = (load_tensors(work / name / 'model/model.safetensors')[0]
                for name in 'abc')
     assert all(torch.equal(a[key], b[key]) for key in a)
     assert not torch.equal(a['rel_emb.weight'], c['rel_emb.weight'])
-
-
-def test_training_leaves_the_global_random_state(work):
-    before = torch.random.get_rng_state()
-    Run.create('tiny.yaml', folder='a').train(progress=False)
-    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_an_interrupted_run_goes_on(work, capsys, monkeypatch):
@@ -268,3 +265,37 @@ def test_the_data_of_a_benchmark_is_found_from_anywhere(
     (work / 'moved').symlink_to(shared_data)
     assert main(['evaluate', '../run', '--data-root', '../moved']) == 0
     assert capsys.readouterr().out.strip() == table
+
+
+def test_own_triples(work, capsys, monkeypatch):
+    (work / 'data').mkdir()
+    lines = [f'n{i}\t{rel}\tn{(i * k + 1) % 40}' for i in range(40)
+             for k, rel in [(3, 'a'), (7, 'b'), (11, 'c')]]
+    (work / 'data/all.tsv').write_text('\n'.join(lines))
+    from pyg_mmkgc.io.tensors import save_tensors
+    save_tensors(work / 'data/audio.safetensors', {'x': torch.randn(30, 4)},
+                 {})
+    (work / 'data/labels.txt').write_text(
+        ''.join(f'n{i}\n' for i in range(30)))
+    (work / 'own.yaml').write_text("""
+dataset:
+  name: TSV
+  root: data
+  train: all.tsv
+  val_ratio: 0.1
+  test_ratio: 0.1
+  features: {audio: audio.safetensors}
+model: {name: AdaMF, hidden_channels: 4, missing: drop}
+sampler: {name: UniformSampler, num_negatives: 4}
+training: {epochs: 1, device: cpu}
+""")
+    assert main(['audit', 'own.yaml']) == 0
+    assert 'audio' in capsys.readouterr().out
+    assert main(['train', 'own.yaml', '--quiet', '--output', 'run']) == 0
+    (work / 'data').rename(work / 'moved')
+    monkeypatch.chdir(work / 'moved')
+    assert 'all.tsv' in fails(capsys, 'evaluate', '../run')
+    assert main(['evaluate', '../run', '--data-root', '.']) == 0
+    assert main(['predict', '../run', '--data-root', '.', '--head', 'n3',
+                 '--relation', 'b', '-k', '2']) == 0
+    assert '(n3, b, ?)' in capsys.readouterr().out

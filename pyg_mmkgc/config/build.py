@@ -38,7 +38,9 @@ def build_graph(config: Config,
     modalities = options.pop('modalities')
     root = options.pop('root') if data_root is None else data_root
     target = valid_names('dataset')[section.name]
-    if 'root' in inspect.signature(target).parameters:
+    if section.name == 'TSV':
+        options |= _below(pathlib.Path(root or '.').expanduser(), options)
+    elif 'root' in inspect.signature(target).parameters:
         parameter = inspect.signature(target).parameters['root']
         if root is None and parameter.default is parameter.empty:
             raise ConfigError(f"'dataset.root': {section.name} needs the "
@@ -49,6 +51,17 @@ def build_graph(config: Config,
     out = target(**options)
     graph = out if isinstance(out, KnowledgeGraph) else out[0]
     return graph if modalities is None else _keep(graph, modalities)
+
+
+def _below(root: pathlib.Path, options: dict[str, Any]) -> dict[str, Any]:
+    out: dict[str, Any] = {key: str(root / options[key])
+                           for key in ('train', 'val', 'test')
+                           if options[key] is not None}
+    if options['features'] is not None:
+        out['features'] = {name: str(root / path) if isinstance(path, str)
+                           else path for name, path
+                           in options['features'].items()}
+    return out
 
 
 def _keep(graph: KnowledgeGraph, modalities: list[str]) -> KnowledgeGraph:
@@ -70,7 +83,7 @@ def build_model(config: Config, graph: KnowledgeGraph) -> KGEModel:
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.training.seed)
-        target = valid_names('model')[config.model.name]
+        target: Any = valid_names('model')[config.model.name]
         if issubclass(target, MMKGEModel):
             return target.from_data(graph, **config.model.options)
         return target(graph.num_nodes, graph.num_relations,

@@ -11,6 +11,7 @@ import inspect
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import (
     Annotated,
     Any,
@@ -109,7 +110,9 @@ def plain_value(value: Any) -> Any:
     return value
 
 
-def signature_options(target: Any, skip: Sequence[str]) -> dict[str, Option]:
+@cache
+def signature_options(target: Callable[..., Any],
+                      skip: tuple[str, ...]) -> Mapping[str, Option]:
     r"""The keywords of a callable that a YAML file can set.
 
     What passes ``**kwargs`` on also has the keywords of where they go: a
@@ -119,7 +122,8 @@ def signature_options(target: Any, skip: Sequence[str]) -> dict[str, Option]:
         target, '__self__', None)
     calls = [] if owner is target else [target]
     if inspect.isclass(owner):
-        calls += [c.__init__ for c in owner.__mro__ if '__init__' in vars(c)]
+        calls += [vars(c)['__init__'] for c in owner.__mro__
+                  if '__init__' in vars(c)]
     out: dict[str, Option] = {}
     for call in calls:
         hints = get_type_hints(call, include_extras=True)
@@ -162,7 +166,7 @@ def read_component(kind: str, values: Any, skip: Sequence[str] = (),
     if name not in known:
         raise ConfigError(f"'{kind}.name': '{name[:60]}' is not known."
                           f'{nearest(name[:60], known)}')
-    options = {**signature_options(known[name], skip), **(extra or {})}
+    options = {**signature_options(known[name], tuple(skip)), **(extra or {})}
     check_keys(values, ['name', *options], kind)
     out = {}
     for key, option in options.items():
@@ -188,7 +192,8 @@ def valid_names(kind: str) -> dict[str, Callable[..., Any]]:
     and so on, because this library's of the same name may differ.
     """
     if kind == 'dataset':
-        return {**_listed(datasets, Dataset, datasets.MMKGDataset), 'TSV': from_tsv}
+        graphs = _listed(datasets, Dataset, datasets.MMKGDataset)
+        return {**graphs, 'TSV': from_tsv}
     if kind == 'model':
         theirs = _listed(pyg_kge, pyg_kge.KGEModel)
         return {**_listed(kge, kge.MMKGEModel),

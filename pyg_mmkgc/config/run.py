@@ -223,24 +223,23 @@ class Run:
 
 def _replace(config: Config, data_root: str | None,
              device: str | None) -> Config:
-    options = {**config.dataset.options}
-    options['root'] = data_root or options['root']
     # A run has to find its data from anywhere: paths are made absolute.
-    for key in ('root', 'features'):
-        if key in options:
-            options[key] = _absolute(options[key])
+    options = dict(config.dataset.options)
+    root = data_root or options['root']
+    if config.dataset.name == 'TSV':  # Its files lie below the root.
+        root = root or '.'
+    elif isinstance(options.get('features'), dict):
+        options['features'] = {name: _absolute(path) for name, path
+                               in options['features'].items()}
+    options['root'] = None if root is None else _absolute(root)
     dataset = dataclasses.replace(config.dataset, options=options)
     training = dataclasses.replace(config.training,
                                    device=device or config.training.device)
     return dataclasses.replace(config, dataset=dataset, training=training)
 
 
-def _absolute(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _absolute(item) for key, item in value.items()}
-    if isinstance(value, str) and value != 'none':
-        return str(pathlib.Path(value).expanduser().absolute())
-    return value
+def _absolute(path: str) -> str:
+    return str(pathlib.Path(path).expanduser().absolute())
 
 
 def _new_folder(name: str, config: Config) -> pathlib.Path:
