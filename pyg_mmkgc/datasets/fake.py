@@ -83,9 +83,10 @@ class FakeMMKG(InMemoryDataset):
                                          generator)
         # The triples come in random order: the split is a cut.
         position = torch.arange(num_edges)
-        cuts = (round(test_ratio * num_edges),
-                round((test_ratio + val_ratio) * num_edges))
-        split = sum((position >= cut).long() for cut in cuts)
+        num_test = round(test_ratio * num_edges)
+        num_val = round(val_ratio * num_edges)
+        split = (position >= num_test).long() \
+            + (position >= num_test + num_val).long()
         masks = {f'{name}_mask': split == i
                  for i, name in enumerate(['test', 'val', 'train'])
                  if bool((split == i).any())}
