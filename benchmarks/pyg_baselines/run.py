@@ -53,7 +53,7 @@ def load(name: str, root: str, data_root: str | None) -> KnowledgeGraph:
     if name == 'countries':
         return Countries()[0]
     if name == 'mkg_w':
-        return MKGW(data_root or osp.join(root, 'MKG-W'))[0]
+        return MKGW(data_root or root)[0]
     root = osp.join(root, 'FB15k-237')
     if data_root is not None:
         raw = Path(root, 'raw')
