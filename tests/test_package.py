@@ -126,6 +126,20 @@ def test_readme_begins_with_the_two_commands() -> None:
     assert readme().index(blocks[1]) < 1500
 
 
+def test_readme_python_example_runs(tmp_path: Path) -> None:
+    code = re.search(r'^```python\n(.*?)^```$', readme(),
+                     re.MULTILINE | re.DOTALL)[1]
+    assert len([line for line in code.splitlines() if line]) <= 12
+    assert 'epochs=40' in code
+    code = code.replace('epochs=40', 'epochs=1')
+    done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path,
+                          capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert "Ranking of 'test'" in done.stdout
+    assert '(Austria, neighbour, ?)' in done.stdout
+    assert (tmp_path / 'runs' / 'my_model' / 'model.safetensors').is_file()
+
+
 def test_readme_names_files_that_exist() -> None:
     links = re.findall(r'\]\((?!https?:|#|mailto:)([^)#]+)', readme())
     missing = [link for link in links if not (ROOT / link).exists()]
