@@ -50,7 +50,7 @@ def test_fake_mmkg_seed() -> None:
     dict(modalities={'audio': 3}, coverage=1.0),
     dict(modalities={f'm{i}': 2 for i in range(9)}, coverage=0.01),
     dict(val_ratio=0.0, test_ratio=0.2),
-    dict(num_nodes=3000, num_edges=9000),
+    dict(num_nodes=1000, num_edges=3000),
 ], ids=str)
 def test_fake_mmkg_arguments(kwargs: dict) -> None:
     kg = FakeMMKG(**kwargs)[0]
