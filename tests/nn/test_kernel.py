@@ -1,0 +1,288 @@
+"""Both paths of the kernel against a plain loop over pairs."""
+
+import importlib.util
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch_geometric.testing import onlyCUDA
+
+from pyg_mmkgc.nn import kernel
+from pyg_mmkgc.nn.kernel import candidate_distance, dense_distance
+
+HAS_NUMBA = importlib.util.find_spec('numba') is not None
+PATHS = ['plain', 'parts'] + ['numba'] * HAS_NUMBA
+D = 6
+
+Args = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+@pytest.fixture(params=PATHS)
+def path(request: pytest.FixtureRequest,
+         monkeypatch: pytest.MonkeyPatch) -> str:
+    """Loops of numba; PyTorch in one block; PyTorch in many blocks."""
+    if request.param != 'numba':
+        monkeypatch.setattr(kernel, '_numba_loops', lambda: None)
+    if request.param == 'parts':
+        monkeypatch.setattr(kernel, 'BLOCK', 3 * 2 * D)
+    return request.param
+
+
+def make(B: int = 7, K: int = 5, U: int = 6,
+         dtype: torch.dtype = torch.double) -> Args:
+    tail_query, head_query = torch.randn(2, B, 2 * D, dtype=dtype)
+    table = torch.randn(U, 2 * D, dtype=dtype)
+    index = torch.randint(U, (B, K))  # K > U / B: rows repeat.
+    side = torch.rand(B, K) < 0.5
+    return (tail_query.requires_grad_(), head_query.requires_grad_(),
+            table.requires_grad_(), index, side)
+
+
+def loop_distance(query: list[float], row: list[float]) -> float:
+    return sum(abs(complex(query[i], query[D + i])
+                   - complex(row[i], row[D + i])) for i in range(D))
+
+
+def loops(tail_query: Tensor, head_query: Tensor, table: Tensor,
+          index: Tensor, side: Tensor, grad: Tensor) -> list[Tensor]:
+    """The distances and the three gradients, one pair after the other."""
+    B, K = index.shape
+    out = torch.zeros(B, K, dtype=torch.double)
+    grads = [torch.zeros(x.shape, dtype=torch.double)
+             for x in (tail_query, head_query, table)]
+    queries = (tail_query.tolist(), head_query.tolist())
+    rows = table.tolist()
+    for b in range(B):
+        for k in range(K):
+            which, u = int(side[b, k]), int(index[b, k])
+            q, t = queries[which][b], rows[u]
+            out[b, k] = loop_distance(q, t)
+            for i in range(D):
+                z = complex(q[i], q[D + i]) - complex(t[i], t[D + i])
+                unit = z / abs(z) if z != 0 else 0j
+                g = float(grad[b, k]) * unit
+                for j, part in ((i, g.real), (D + i, g.imag)):
+                    grads[which][b, j] += part
+                    grads[2][u, j] -= part
+    return [out, *grads]
+
+
+def run(args: Args, grad: Tensor) -> list[Tensor]:
+    for x in args[:3]:
+        x.grad = None
+    out = candidate_distance(*args)
+    out.backward(grad.to(out.dtype))
+    return [out.detach(), *(x.grad for x in args[:3])]
+
+
+def check(args: Args) -> None:
+    grad = torch.randn(args[3].shape, dtype=torch.double)
+    tol = 1e-12 if args[0].dtype == torch.double else 2e-5
+    for got, expected in zip(run(args, grad), loops(*args, grad)):
+        assert got.dtype == args[0].dtype
+        torch.testing.assert_close(got.double(), expected, rtol=tol,
+                                   atol=tol)
+
+
+@pytest.mark.parametrize('dtype', [torch.float, torch.double])
+def test_equals_loops(path: str, dtype: torch.dtype) -> None:
+    check(make(dtype=dtype))
+    check(make(B=3, K=1, U=9, dtype=dtype))  # Some rows are in no pair.
+    check(make(B=1, K=40, U=2, dtype=dtype))  # Rows repeat in a query.
+
+
+def test_one_side_only(path: str) -> None:
+    *rest, side = make()
+    for value in (True, False):
+        args = (*rest, torch.full_like(side, value))
+        check(args)
+        unused = args[0] if value else args[1]
+        assert not unused.grad.any()
+
+
+@pytest.mark.parametrize('dtype', [torch.float, torch.double])
+def test_candidate_equal_to_the_query(path: str, dtype: torch.dtype) -> None:
+    """A zero distance, and one zero modulus among others."""
+    args = make(dtype=dtype)
+    with torch.no_grad():
+        args[2][2] = args[0][0]
+        args[2][3] = args[1][1]
+        args[2][3, 0] += 1
+    args[3][0], args[4][0] = 2, False
+    args[3][1], args[4][1] = 3, True
+    check(args)
+    assert float(candidate_distance(*args)[0, 0].detach()) < 1e-15
+
+
+def test_gradcheck(path: str) -> None:
+    args = make(B=3, K=4, U=3)
+    assert torch.autograd.gradcheck(candidate_distance, args)
+
+
+def test_not_contiguous(path: str) -> None:
+    args = make()
+    with torch.no_grad():
+        turned = [x.t().contiguous().t().requires_grad_() for x in args[:3]]
+    index = args[3].t().contiguous().t()
+    assert not turned[0].is_contiguous() and not index.is_contiguous()
+    check((*turned, index, args[4]))
+    # The gradient may come expanded, from a sum.
+    candidate_distance(*args).sum().backward()
+    expected = loops(*args, torch.ones(args[3].shape))
+    torch.testing.assert_close(args[2].grad, expected[3])
+
+
+@pytest.mark.parametrize('shape', [(0, 4, 3), (4, 0, 3), (0, 0, 3)])
+def test_empty(path: str, shape: tuple[int, int, int]) -> None:
+    args = make(*shape)
+    out = candidate_distance(*args)
+    assert out.shape == shape[:2]
+    out.sum().backward()
+    for x in args[:3]:
+        assert x.grad is not None and not x.grad.any()
+
+
+def test_nan_stays_nan(path: str) -> None:
+    args = make()
+    with torch.no_grad():
+        args[2][int(args[3][0, 0]), 1] = float('nan')
+    out, *grads = run(args, torch.ones(args[3].shape))
+    expected = (args[3] == args[3][0, 0])
+    assert torch.equal(out.isnan(), expected)
+    assert grads[2].isnan().any()
+    dense = dense_distance(args[0], args[2])
+    assert torch.equal(dense.isnan().all(0), args[2].isnan().any(1))
+
+
+@pytest.mark.parametrize('dtype', [torch.float, torch.double])
+@pytest.mark.parametrize('Q, N', [(1, 1), (4, 7), (7, 13), (0, 5), (5, 0)])
+def test_dense_equals_loops(path: str, Q: int, N: int,
+                            dtype: torch.dtype) -> None:
+    query = torch.randn(Q, 2 * D, dtype=dtype)
+    table = torch.randn(N, 2 * D, dtype=dtype)
+    if Q and N:
+        table[-1] = query[-1]
+    out = dense_distance(query, table)
+    assert out.shape == (Q, N) and out.dtype == dtype
+    tol = 1e-12 if dtype == torch.double else 2e-6
+    for q in range(Q):
+        for n in range(N):
+            expected = loop_distance(query[q].tolist(), table[n].tolist())
+            assert float(out[q, n]) == pytest.approx(expected, rel=tol,
+                                                     abs=1e-15)
+
+
+def test_mixed_dtypes_take_the_plain_path(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, '_numba_loops', lambda: 1 / 0)
+    query, table = torch.randn(3, 2 * D), torch.randn(4, 2 * D).double()
+    out = dense_distance(query, table)
+    torch.testing.assert_close(out, dense_distance_by_cdist(query, table))
+    half = dense_distance(query.bfloat16(), table.bfloat16())
+    assert half.dtype == torch.bfloat16
+    torch.testing.assert_close(half.double(), out, rtol=0.05, atol=0.05)
+
+
+def dense_distance_by_cdist(query: Tensor, table: Tensor) -> Tensor:
+    """A third formula: cdist in every complex dimension."""
+    query, table = query.double(), table.double()
+    return torch.stack([torch.cdist(query[:, i::D], table[:, i::D])
+                        for i in range(D)]).sum(0)
+
+
+@pytest.mark.skipif(not HAS_NUMBA, reason='needs numba')
+def test_paths_agree_and_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    args = make(B=32, K=16, U=20, dtype=torch.float)
+    grad = torch.randn(32, 16)
+    fast, again = run(args, grad), run(args, grad)
+    monkeypatch.setattr(kernel, '_numba_loops', lambda: None)
+    for x, y, z in zip(fast, again, run(args, grad)):
+        assert torch.equal(x, y)
+        torch.testing.assert_close(x, z, rtol=1e-4, atol=1e-5)
+
+
+def test_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One warning that says what to do, then the plain path."""
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, 'find_spec',
+        lambda name: None if name == 'numba' else find_spec(name))
+    kernel._numba_loops.cache_clear()
+    try:
+        with pytest.warns(UserWarning, match='pip install numba'):
+            check(make())
+        check(make())  # Warnings are errors: there is no second one.
+    finally:
+        kernel._numba_loops.cache_clear()
+
+
+# Planted faults: the comparison above must be able to fail.
+
+
+def _wrong_sign(args, grad, grads) -> None:  # noqa: ANN001
+    """Forgets the sign of the table's gradient."""
+    ORIGINAL(args, grad, grads)
+    grads[2].neg_()
+
+
+def _swap_sides(args, grad, grads) -> None:  # noqa: ANN001
+    swapped = (*args[:4], ~args[4])
+    ORIGINAL(swapped, grad, grads)
+
+
+def _overwrite_repeats(args, grad, grads) -> None:  # noqa: ANN001
+    """Assigns where it must add."""
+    ORIGINAL(args, grad, grads)
+    tail_query, head_query, table, index, side = args
+    for b in range(index.size(0)):
+        for k in range(index.size(1)):
+            query = (head_query if side[b, k] else tail_query)[b]
+            diff = query - table[index[b, k]]
+            modulus = diff.view(2, D).norm(dim=0).repeat(2)
+            grads[2][index[b, k]] = -grad[b, k] * diff / modulus
+
+
+ORIGINAL = kernel._plain_backward
+
+
+@pytest.mark.parametrize('fault', [_wrong_sign, _swap_sides,
+                                   _overwrite_repeats])
+def test_a_wrong_backward_is_caught(
+        fault: Callable[..., None], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, '_numba_loops', lambda: None)
+    check(make())
+    monkeypatch.setattr(kernel, '_plain_backward', fault)
+    with pytest.raises(AssertionError):
+        check(make())
+
+
+@pytest.mark.skipif(not HAS_NUMBA, reason='needs numba')
+def test_a_wrong_loop_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    loops = kernel._numba_loops()
+    assert loops is not None
+    right = loops.candidates_backward_table
+    check(make())
+
+    def fault(*args) -> None:  # noqa: ANN002
+        right(*args)
+        args[-1][0] = 0  # The first row of the table gets nothing.
+
+    monkeypatch.setattr(loops, 'candidates_backward_table', fault)
+    with pytest.raises(AssertionError):
+        check(make())
+
+
+@onlyCUDA
+@pytest.mark.parametrize('dtype', [torch.float, torch.double])
+def test_cuda_equals_cpu(dtype: torch.dtype) -> None:
+    args = make(B=32, K=16, U=20, dtype=dtype)
+    grad = torch.randn(32, 16, dtype=dtype)
+    moved = tuple(x.detach().cuda().requires_grad_(x.requires_grad)
+                  for x in args)
+    tol = 1e-12 if dtype == torch.double else 1e-4
+    for x, y in zip(run(args, grad), run(moved, grad.cuda())):
+        torch.testing.assert_close(x, y.cpu(), rtol=tol, atol=tol)
+    torch.testing.assert_close(
+        dense_distance(args[0], args[2]),
+        dense_distance(moved[0], moved[2]).cpu(), rtol=tol, atol=tol)
