@@ -31,6 +31,10 @@ def work(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'tiny.yaml').write_text(TINY)
     (tmp_path / 'pyg.yaml').write_text(PYG)
+    (tmp_path / 'own.tsv').write_text('a\tr\tb\n')
+    (tmp_path / 'own.yaml').write_text(
+        'dataset: {name: TSV, train: own.tsv}\n'
+        'model: {name: AdaMF, hidden_channels: 2}')
     return tmp_path
 
 
@@ -116,6 +120,7 @@ def test_the_plot(work, capsys, monkeypatch):
     assert {path.name for path in (work / 'b').iterdir()} == FILES
 
 
+@pytest.mark.filterwarnings('ignore:Many candidates share the score')
 def test_a_model_of_pyg(work, capsys):
     assert main(['train', 'pyg.yaml', '--quiet', '--seed', '3']) == 0
     out = capsys.readouterr().out
@@ -194,6 +199,7 @@ def test_runs_are_never_overwritten(work, capsys):
      "'dataset.modalities[0]': the graph has no modality 'smell'"),
     (['train', 'tiny.yaml', '--set', 'dataset.modalities=[]'], 'modality'),
     (['train', 'tiny.yaml', '--set', 'adversary=null'], 'AdversarialTrainer'),
+    (['train', 'own.yaml'], "the graph has no split 'test'"),
     (['train', 'mkg_w'], "'dataset.root': MKGW needs the folder"),
     (['audit', 'nothing'], 'neither a file'),
     (['evaluate', 'nowhere'], 'not the folder of a run'),

@@ -88,8 +88,8 @@ class Run:
         """
         config = _replace(load_config(name, overrides), data_root, device)
         run = cls(config, pathlib.Path())
-        run.trainer = build_trainer(config, run.graph)
-        # What cannot work has failed by now, and leaves no folder.
+        run.graph.split('test')  # What cannot work fails now, and leaves
+        run.trainer = build_trainer(config, run.graph)  # no folder.
         run.folder = (_new_folder(name, config) if folder is None
                       else _empty_folder(folder))
         save_config(config, run.folder / 'config.yaml')
@@ -142,6 +142,7 @@ class Run:
         self._save_model(model)
         write_json(self.folder / 'history.json', history.to_dict())
         self._plot(history)
+        begun = time.perf_counter()
         result = self._evaluate(model, 'test')
         write_json(self.folder / 'metrics.json', {
             'test': result.to_dict(),
@@ -150,7 +151,8 @@ class Run:
             'epochs': len(history.epochs),
             'seed': self.config.training.seed,
             'seconds': {'train': trained - start,
-                        'evaluate': time.perf_counter() - trained},
+                        'evaluate': time.perf_counter() - begun},
+            'device': str(trainer.device),
             'parameters': sum(p.numel() for p in model.parameters()),
             'config_sha256': hashlib.sha256(
                 dump_config(self.config).encode()).hexdigest(),

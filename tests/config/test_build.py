@@ -34,7 +34,8 @@ def test_shipped_configs_take_two_steps(name):
     # The shipped model, sampler, loss and adversary, at a small size.
     small = load_config(name, ['model.hidden_channels=4',
                                'training.epochs=2', 'training.device=cpu',
-                               'training.batch_size=100000'])
+                               'training.batch_size=100000',
+                               'training.valid_every=null'])
     keep = small.dataset.options['modalities']
     if small.dataset.options.get('features') == 'none':
         keep = []
@@ -159,6 +160,7 @@ def test_devices():
     with pytest.raises(ConfigError, match=r"'training\.device': 'cuda:99'"):
         build_trainer(config(training={'device': 'cuda:99'}),
                       build_graph(config()))
-    automatic = build_trainer(config(training={}), build_graph(config()))
+    plain = config(training={}, model={'name': 'AdaMF', 'hidden_channels': 4})
+    automatic = build_trainer(plain, build_graph(plain))
     assert automatic.device.type == (
         'cuda' if torch.cuda.is_available() else 'cpu')
