@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy as np
-from numba import get_num_threads, njit, prange, set_num_threads
+from numba import njit, prange
 
 # Names of the shapes: B positives, K candidates each, U rows of the table,
 # Q queries, D complex channels. A row is [re | im].
@@ -19,11 +20,12 @@ Array = Any
 FAST = {'reassoc', 'nsz', 'contract', 'afn', 'arcp'}
 
 
+MAX_THREADS = numba.get_num_threads()
+
+
 def use_threads(num_threads: int) -> None:
-    set_num_threads(max(1, min(num_threads, _MAX_THREADS)))
-
-
-_MAX_THREADS = get_num_threads()
+    r"""Uses as many threads, at most those that there are."""
+    numba.set_num_threads(min(num_threads, MAX_THREADS))
 
 
 @njit(parallel=True, fastmath=FAST, cache=True)

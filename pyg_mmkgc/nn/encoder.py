@@ -95,7 +95,9 @@ class ModalityEncoder(torch.nn.Module):
 
     def forward(self, index: Tensor) -> Tensor:
         r"""The embeddings :obj:`[*, C]` of nodes :obj:`[*]`."""
-        out = self.lin(self.x[index].to(self.lin.weight.dtype))
+        dtype = self.lin.weight.dtype
+        # Under autocast the product is in half precision, what follows not.
+        out = self.lin(self.x[index].to(dtype)).to(dtype)
         if self.complete or self.missing not in ('learned', 'drop'):
             return out
         absent = ~self.mask[index].unsqueeze(-1)

@@ -61,8 +61,10 @@ class AdaptiveFusion(torch.nn.Module):
         else:
             index = range(len(rows)) if self.mode == 'adaptive' else (
                 [0] * len(rows))
-            logits = [x.tanh() @ self.weight[i]
-                      for x, i in zip(rows, index, strict=True)]
+            # Not in half precision: the softmax needs exact logits.
+            with torch.autocast(self.weight.device.type, enabled=False):
+                logits = [x.tanh() @ self.weight[i]
+                          for x, i in zip(rows, index, strict=True)]
         logit = torch.stack(torch.broadcast_tensors(*logits), dim=-1)
         if self.skip_absent:
             present = torch.stack([(x != 0).any(dim=-1).expand(

@@ -45,4 +45,5 @@ class ModalityGenerator(torch.nn.Module):
         shape = torch.broadcast_shapes(structure.shape[:-1], noise.shape[:-1])
         x = torch.cat([structure.expand(*shape, -1),
                        noise.expand(*shape, -1)], dim=-1)
-        return self.lin2(F.leaky_relu(self.lin1(x)))
+        # Under autocast the products are in half precision, scores are not.
+        return self.lin2(F.leaky_relu(self.lin1(x))).to(structure.dtype)

@@ -50,13 +50,15 @@ class AdversarialTrainer(Trainer):
                 if p.requires_grad and id(p) not in theirs]
 
     def train_step(self, batch: Batch, where: str) -> dict[str, Tensor]:
-        loss = completion_loss(self.model, self.loss, batch)
-        if self.adversary.weight > 0:
-            loss = loss + self.adversary.weight * (
-                self.adversary.discriminator_loss(self.model, batch))
+        with self.precision():
+            loss = completion_loss(self.model, self.loss, batch)
+            if self.adversary.weight > 0:
+                loss = loss + self.adversary.weight * (
+                    self.adversary.discriminator_loss(self.model, batch))
         minimize(loss, self.params, self.optimizers['model'], self.grad_clip,
                  f'the loss of the model at {where}', self.model)
-        generator_loss = self.adversary.generator_loss(self.model, batch)
+        with self.precision():
+            generator_loss = self.adversary.generator_loss(self.model, batch)
         minimize(generator_loss, self.adversary_params,
                  self.optimizers['adversary'], self.grad_clip,
                  f'the loss of the adversary at {where}', self.adversary)

@@ -60,6 +60,10 @@ class Trainer:
             to zero over the whole training. (default: :obj:`None`)
         grad_clip (float, optional): The largest norm of the gradient.
             (default: :obj:`None`)
+        autocast (bool, optional): If set to :obj:`True`, projections and
+            generators multiply in bfloat16, where the hardware does so
+            quickly; scores, losses and ranking stay in full precision.
+            (default: :obj:`False`)
         valid_every (int, optional): Epochs between validations and
             checkpoints. The weights with the best filtered validation MRR are
             restored at the end. With :obj:`None`, or without a validation
@@ -91,6 +95,7 @@ class Trainer:
         optimizer: Optional[Callable[[list[Parameter]], Optimizer]] = None,
         lr_schedule: Optional[str] = None,
         grad_clip: Optional[float] = None,
+        autocast: bool = False,
         valid_every: Optional[int] = 10,
         patience: Optional[int] = None,
         seed: int = 0,
@@ -130,7 +135,7 @@ class Trainer:
         self.lr, self.batch_size, self.epochs = lr, batch_size, epochs
         self.lr_schedule, self.grad_clip = lr_schedule, grad_clip
         self.valid_every, self.patience = valid_every, patience
-        self.seed, self.progress = seed, progress
+        self.seed, self.progress, self.autocast = seed, progress, autocast
         self.folder = None if folder is None else Path(folder)
         self.params = self.model_parameters()
         self.optimizers = {'model': (
@@ -226,10 +231,16 @@ class Trainer:
 
     def train_step(self, batch: Batch, where: str) -> dict[str, Tensor]:
         r"""One step on a batch; gives the losses."""
-        loss = completion_loss(self.model, self.loss, batch)
+        with self.precision():
+            loss = completion_loss(self.model, self.loss, batch)
         minimize(loss, self.params, self.optimizers['model'], self.grad_clip,
                  f'the loss at {where}', self.model)
         return {'loss': loss.detach()}
+
+    def precision(self) -> torch.autocast:
+        r"""The context of a forward pass."""
+        return torch.autocast(self.device.type, torch.bfloat16,
+                              enabled=self.autocast)
 
     def __len__(self) -> int:
         r"""The number of steps in an epoch."""
@@ -270,6 +281,7 @@ class Trainer:
             'data': digest.hexdigest(), 'seed': self.seed, 'lr': self.lr,
             'batch_size': self.batch_size, 'sampler': repr(self.sampler),
             'loss': repr(self.loss), 'grad_clip': self.grad_clip,
+            'autocast': self.autocast,
             'lr_schedule': self.lr_schedule,
             'steps': None if self.lr_schedule is None else self.num_steps,
             'optimizer': type(self.optimizers['model']).__name__,
