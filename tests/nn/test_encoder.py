@@ -1,0 +1,180 @@
+"""Projection and the policies for missing rows."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.nn import ModalityEncoder
+from pyg_mmkgc.nn.encoder import check_modalities
+
+N, F, C = 40, 3, 5
+
+
+def features(num_missing: int = 10) -> tuple[Tensor, Tensor]:
+    x = torch.randn(N, F) * torch.tensor([1.0, 5.0, 0.1]) + 2.0
+    mask = torch.arange(N) >= num_missing
+    x[~mask] = 99.0  # What is masked out must not matter.
+    return x, mask
+
+
+def project(encoder: ModalityEncoder, row: Tensor) -> Tensor:
+    """Eq. (2) by plain loops."""
+    weight, bias = encoder.lin.weight.tolist(), encoder.lin.bias.tolist()
+    return torch.tensor([
+        sum(w * f for w, f in zip(weight[c], row.tolist())) + bias[c]
+        for c in range(C)])
+
+
+@pytest.mark.parametrize('missing', ['random', 'zeros', 'mean', 'learned',
+                                     'drop'])
+def test_present_rows_are_projected(missing: str) -> None:
+    x, mask = features()
+    before = x.clone()
+    encoder = ModalityEncoder(x, C, mask, missing)
+    index = torch.tensor([[12, 39], [20, 12]])
+    out = encoder(index)
+    assert out.shape == (2, 2, C)
+    for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        torch.testing.assert_close(out[i, j],
+                                   project(encoder, x[index[i, j]]))
+    encoder.reset_parameters()
+    assert torch.equal(x, before), "the graph's own features changed"
+    assert not any(name == 'x' for name, _ in encoder.named_parameters())
+
+
+def test_zeros() -> None:
+    encoder = ModalityEncoder(*swap(features(), C), missing='zeros')
+    torch.testing.assert_close(encoder(torch.arange(10)),
+                               encoder.lin.bias.expand(10, C))
+
+
+def test_mean() -> None:
+    x, mask = features()
+    encoder = ModalityEncoder(x, C, mask, 'mean')
+    mean = torch.tensor([sum(x[10:, j].tolist()) / 30 for j in range(F)])
+    torch.testing.assert_close(encoder(torch.tensor([0])),
+                               project(encoder, mean)[None])
+
+
+def swap(pair: tuple[Tensor, Tensor],
+         channels: int) -> tuple[Tensor, int, Tensor]:
+    return pair[0], channels, pair[1]
+
+
+def test_random_has_the_moments_of_the_present_rows() -> None:
+    n = 20000
+    scale = torch.tensor([1.0, 5.0, 0.1])
+    x = torch.randn(2 * n, F) * scale + torch.tensor([2.0, -1.0, 0.0])
+    mask = torch.arange(2 * n) < n
+    x[~mask] = float('nan')
+    drawn = ModalityEncoder(x, C, mask).x[n:]
+    error = scale / n ** 0.5
+    assert ((drawn.mean(0) - x[:n].mean(0)).abs() < 5 * error).all()
+    assert ((drawn.std(0) - x[:n].std(0)).abs() < 5 * error).all()
+    # Channels and rows are independent, and each row is another.
+    assert (torch.corrcoef(drawn.t()) - torch.eye(F)).abs().max() < 0.05
+    assert len(drawn.unique(dim=0)) == n
+
+
+def test_random_is_frozen_and_follows_the_seed() -> None:
+    x, mask = features()
+
+    def make() -> ModalityEncoder:
+        torch.manual_seed(5)
+        return ModalityEncoder(x, C, mask)
+
+    encoder = make()
+    assert torch.equal(encoder.x, make().x)
+    index = torch.arange(N)
+    assert torch.equal(encoder(index), encoder(index))
+    first = encoder.x.clone()
+    encoder.reset_parameters()  # Missing rows are drawn anew.
+    assert not torch.equal(encoder.x[:10], first[:10])
+    assert torch.equal(encoder.x[10:], first[10:])
+    assert not encoder.x.requires_grad
+
+
+def test_random_from_few_rows() -> None:
+    """One present row has no deviation, none at all has no mean."""
+    x = torch.full((4, F), 3.0)
+    one = ModalityEncoder(x, C, torch.arange(4) == 0).x
+    none = ModalityEncoder(x, C, torch.zeros(4, dtype=torch.bool)).x
+    assert one.isfinite().all() and none.isfinite().all()
+    assert not torch.equal(none[0], none[1])
+
+
+def test_learned() -> None:
+    x, mask = features()
+    encoder = ModalityEncoder(x, C, mask, 'learned')
+    assert encoder.fill is not None
+    index = torch.tensor([0, 3, 15])
+    out = encoder(index)
+    assert torch.equal(out[0], encoder.fill) and torch.equal(out[0], out[1])
+    weight = torch.randn(3, C)
+    (out * weight).sum().backward()
+    # The fill gets the gradient of missing rows, the projection that of the
+    # others.
+    torch.testing.assert_close(encoder.fill.grad, weight[0] + weight[1])
+    torch.testing.assert_close(encoder.lin.bias.grad, weight[2])
+    torch.testing.assert_close(encoder.lin.weight.grad,
+                               torch.outer(weight[2], x[15]))
+    encoder.zero_grad()
+    encoder(torch.tensor([12, 15])).sum().backward()
+    assert not encoder.fill.grad.any()
+
+
+def test_drop() -> None:
+    encoder = ModalityEncoder(*swap(features(), C), missing='drop')
+    out = encoder(torch.tensor([0, 15]))
+    assert not out[0].any() and out[1].all()
+    out.sum().backward()
+    torch.testing.assert_close(encoder.lin.bias.grad, torch.ones(C))
+
+
+@pytest.mark.parametrize('missing', ['random', 'learned'])
+def test_half_precision_features(missing: str) -> None:
+    x, mask = features()
+    encoder = ModalityEncoder(x.half(), C, mask, missing)
+    assert encoder.x.dtype == torch.half  # Half the memory.
+    out = encoder(torch.arange(N))
+    assert out.dtype == torch.float and out.isfinite().all()
+    torch.testing.assert_close(out[20], project(encoder, x[20].half()))
+    out.sum().backward()
+
+
+@pytest.mark.parametrize('dtype', [torch.float, torch.half])
+@pytest.mark.parametrize('num_missing', [0, 10])
+def test_trainable_features(dtype: torch.dtype, num_missing: int) -> None:
+    x, mask = features(num_missing)
+    x = x.to(dtype)
+    before = x.clone()
+    encoder = ModalityEncoder(x, C, mask, trainable_features=True)
+    assert isinstance(encoder.x, torch.nn.Parameter)
+    encoder(torch.tensor([20])).sum().backward()
+    assert encoder.x.grad[20].all() and not encoder.x.grad[21].any()
+    torch.optim.SGD(encoder.parameters(), lr=1.0).step()
+    assert torch.equal(x, before)
+
+
+def test_bad_input() -> None:
+    x, mask = features()
+    with pytest.raises(ModelError, match="'random', 'zeros'.*got 'none'"):
+        ModalityEncoder(x, C, mask, 'none')
+    with pytest.raises(ModelError, match=r'\[N, F\].*got \[40\]'):
+        ModalityEncoder(x[:, 0], C)
+    with pytest.raises(ModelError, match='int64'):
+        ModalityEncoder(x.long(), C)
+    with pytest.raises(ModelError, match=r'mask of shape \[40\], got \[39\]'):
+        ModalityEncoder(x, C, mask[1:])
+
+
+@pytest.mark.parametrize('name', ['', 'structure', 'a.b'])
+def test_bad_names(name: str) -> None:
+    with pytest.raises(ModelError, match='modality name'):
+        check_modalities({name: torch.randn(4, 2)}, 4)
+
+
+def test_rows_must_be_nodes() -> None:
+    with pytest.raises(ModelError, match=r"'text'.*\[5, F\], got \[4, 2\]"):
+        check_modalities({'text': torch.randn(4, 2)}, 5)

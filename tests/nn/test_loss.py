@@ -1,0 +1,111 @@
+"""Losses by plain loops in double precision."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from pyg_mmkgc.nn import (
+    BCELoss,
+    MarginRankingLoss,
+    OneVsAllLoss,
+    SelfAdversarialLoss,
+)
+
+B, K = 4, 5
+
+
+def log_sigmoid(x: float) -> float:
+    return -math.log(1 + math.exp(-x))
+
+
+@pytest.fixture
+def scores() -> tuple[Tensor, Tensor]:
+    pos = 3 * torch.randn(B, dtype=torch.double)
+    neg = 3 * torch.randn(B, K, dtype=torch.double)
+    return pos.requires_grad_(), neg.requires_grad_()
+
+
+def softmax(values: list[float]) -> list[float]:
+    top = [math.exp(v) for v in values]
+    return [v / sum(top) for v in top]
+
+
+@pytest.mark.parametrize('beta', [0.0, 0.5, 2.0])
+def test_self_adversarial(beta: float, scores: tuple[Tensor, Tensor]) -> None:
+    pos, neg = scores
+    loss = SelfAdversarialLoss(beta)(pos, neg)
+    total = 0.0
+    grad_pos, grad_neg = torch.zeros(B), torch.zeros(B, K)
+    for b in range(B):
+        p = softmax([beta * v for v in neg[b].tolist()])  # eq. (8)
+        total -= log_sigmoid(float(pos[b]))  # eq. (7)
+        grad_pos[b] = -1 / (1 + math.exp(float(pos[b]))) / B
+        for k in range(K):
+            s = float(neg[b, k])
+            total -= p[k] * log_sigmoid(-s)
+            # The weights p are constants.
+            grad_neg[b, k] = p[k] / (1 + math.exp(-s)) / B
+    assert float(loss) == pytest.approx(total / B, rel=1e-12)
+    loss.backward()
+    torch.testing.assert_close(pos.grad.float(), grad_pos)
+    torch.testing.assert_close(neg.grad.float(), grad_neg)
+
+
+def test_hard_negatives_weigh_more(scores: tuple[Tensor, Tensor]) -> None:
+    """The sign that eq. (8) has in print would prefer the easy ones."""
+    pos, neg = torch.zeros(1), torch.tensor([[4.0, -4.0]], requires_grad=True)
+    losses = [float(SelfAdversarialLoss(beta)(pos, neg).detach())
+              for beta in (0.0, 1.0, 2.0)]
+    assert losses == sorted(losses) and losses[0] < losses[2]
+
+
+def test_weights_in_the_loss_get_no_gradient() -> None:
+    neg = torch.randn(1, K, dtype=torch.double, requires_grad=True)
+    pos = torch.zeros(1, dtype=torch.double)
+    SelfAdversarialLoss(2.0)(pos, neg).backward()
+    attached = neg.detach().clone().requires_grad_()
+    weight = (2 * attached).softmax(-1)
+    (-(weight * torch.nn.functional.logsigmoid(-attached)).sum()).backward()
+    assert not torch.allclose(neg.grad, attached.grad)
+
+
+def test_extreme_scores_stay_finite() -> None:
+    pos = torch.tensor([-1e4, 1e4], requires_grad=True)
+    neg = torch.tensor([[1e4, -1e4], [-1e4, -1e4]], requires_grad=True)
+    loss = SelfAdversarialLoss()(pos, neg)
+    loss.backward()
+    assert float(loss.detach()) == pytest.approx(1e4)
+    assert pos.grad.isfinite().all() and neg.grad.isfinite().all()
+
+
+@pytest.mark.parametrize('margin', [0.0, 1.0, 6.0])
+def test_margin(margin: float, scores: tuple[Tensor, Tensor]) -> None:
+    pos, neg = scores
+    total = sum(max(0.0, margin - float(pos[b]) + float(neg[b, k]))
+                for b in range(B) for k in range(K))
+    loss = MarginRankingLoss(margin)(pos, neg)
+    assert float(loss) == pytest.approx(total / (B * K), rel=1e-12)
+
+
+def test_bce(scores: tuple[Tensor, Tensor]) -> None:
+    pos, neg = scores
+    total = -sum(log_sigmoid(v) for v in pos.tolist()) / B
+    total -= sum(log_sigmoid(-v) for v in neg.flatten().tolist()) / (B * K)
+    assert float(BCELoss()(pos, neg)) == pytest.approx(total, rel=1e-12)
+
+
+def test_one_vs_all() -> None:
+    scores = torch.randn(B, 7, dtype=torch.double)
+    target = torch.tensor([0, 6, 3, 3])
+    total = -sum(math.log(softmax(scores[b].tolist())[int(target[b])])
+                 for b in range(B))
+    loss = OneVsAllLoss()(scores, target)
+    assert float(loss) == pytest.approx(total / B, rel=1e-12)
+
+
+def test_options_are_printed() -> None:
+    """A checkpoint knows a loss by this."""
+    assert 'temperature=2.0' in repr(SelfAdversarialLoss(2.0))
+    assert 'margin=3.0' in repr(MarginRankingLoss(3.0))
