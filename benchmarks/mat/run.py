@@ -77,11 +77,10 @@ def run(cell: Cell, args: argparse.Namespace) -> dict[str, Any]:
         command += ['--data-root', args.data_root]
     if not (folder / 'metrics.json').is_file():
         start = time.perf_counter()
-        threads = max(1, (os.cpu_count() or 1) // args.workers)
         done = subprocess.run(
             command, capture_output=True, text=True,
-            env={**os.environ, 'OMP_NUM_THREADS': str(threads),
-                 'NUMBA_NUM_THREADS': str(threads)})
+            env={**os.environ, 'OMP_NUM_THREADS': str(args.threads),
+                 'NUMBA_NUM_THREADS': str(args.threads)})
         if done.returncode != 0:
             raise SystemExit(f'{cell.name}: {done.stderr[-2000:]}')
         minutes = (time.perf_counter() - start) / 60
@@ -141,6 +140,8 @@ def main() -> None:
     parser.add_argument('--set', action='append', default=[],
                         metavar='KEY=VALUE', help='for every configuration')
     parser.add_argument('--workers', type=int, default=1)
+    parser.add_argument('--threads', type=int, default=os.cpu_count() or 1,
+                        help='of each worker')
     parser.add_argument('--folder', type=Path, default=Path('runs', 'mat'),
                         help='where the runs go')
     parser.add_argument('--results', type=Path,
@@ -152,7 +153,8 @@ def main() -> None:
     summary = {
         'command': shlex.join(['python', 'benchmarks/mat/run.py', *words]),
         'machine': f'{platform.machine()}, {os.cpu_count()} cores, '
-                   f'{args.workers} runs at a time',
+                   f'{args.workers} runs at a time, {args.threads} threads '
+                   'each',
         'runs': results,
     }
     args.results.mkdir(parents=True, exist_ok=True)
