@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 FOLDER = Path(__file__).resolve().parents[1] / 'examples'
 NUMBER = r'(\d\.\d{4})'
 
@@ -90,12 +88,3 @@ def test_all_are_tested() -> None:
     names = {path.stem for path in FOLDER.glob('*.py')} - {'build_countries'}
     assert names == {name.removeprefix('test_') for name in globals()
                      if name.startswith('test_')} - {'all_are_tested'}
-
-
-@pytest.mark.parametrize('path', sorted(FOLDER.glob('*.py')),
-                         ids=lambda path: path.stem)
-def test_help_needs_nothing(path: Path, tmp_path: Path) -> None:
-    if path.stem == 'build_countries':
-        pytest.skip('needs packages of its own')
-    assert 'usage: ' in run(path.name, tmp_path, '--help')
-    assert list(tmp_path.iterdir()) == []
