@@ -169,7 +169,8 @@ def test_bad_input() -> None:
         ModalityEncoder(x, C, mask[1:])
 
 
-@pytest.mark.parametrize('name', ['', 'structure', 'a.b'])
+@pytest.mark.parametrize('name', ['', 'structure', 'a.b', 'forward', 'keys',
+                                  'training'])
 def test_bad_names(name: str) -> None:
     with pytest.raises(ModelError, match='modality name'):
         check_modalities({name: torch.randn(4, 2)}, 4)
