@@ -4,7 +4,7 @@ from typing import Optional
 
 import torch
 from torch import Tensor
-from torch.nn import Linear, Parameter
+from torch.nn import Linear, ModuleDict, Parameter
 
 from pyg_mmkgc.errors import ModelError
 
@@ -114,9 +114,12 @@ def check_modalities(modalities: dict[str, Tensor], num_nodes: int) -> None:
     name that a view cannot have, or not one row per node.
     """
     for name, x in modalities.items():
-        if name in ('', 'structure') or '.' in name:
+        # Parts of a model are named by modality, beside torch's own names.
+        if (name in ('', 'structure', 'training') or '.' in name
+                or hasattr(ModuleDict, name)):
             raise ModelError('expected a modality name that is not empty, not '
-                             f"'structure' and without dots, got {name!r}")
+                             "'structure', without dots and no attribute of "
+                             f'torch.nn.ModuleDict, got {name!r}')
         if x.dim() != 2 or x.size(0) != num_nodes:
             raise ModelError(f'expected features of {name!r} with shape '
                              f'[{num_nodes}, F], got {list(x.shape)}')

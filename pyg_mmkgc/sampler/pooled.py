@@ -53,3 +53,7 @@ class PooledSampler(NegativeSampler):
                           device=generator.device).to(device)
         return Negatives(node.to(device),
                          draw < self.head_prob[rel_type].unsqueeze(-1))
+
+    def __repr__(self) -> str:
+        return (f'{type(self).__name__}(num_negatives={self.num_negatives}, '
+                f'chunk_size={self.chunk_size})')
