@@ -1,0 +1,134 @@
+"""What is saved comes back bit by bit, or a typed error says why not."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from pyg_mmkgc.datasets import FakeMMKG
+from pyg_mmkgc.errors import CheckpointError, FormatError, MMKGCError
+from pyg_mmkgc.nn import AdaMF, AdaMFMAT, MMKGEModel
+
+N, R, D = 9, 2, 3
+
+
+def make(cls: type[AdaMF] = AdaMF, **kwargs: Any) -> AdaMF:
+    names = kwargs.pop('names', ['visual', 'my text'])
+    x = {name: torch.randn(N, 4) for name in names}
+    masks = {name: torch.arange(N) > i for i, name in enumerate(names)}
+    return cls(N, R, D, modalities=x, masks=masks, **kwargs)
+
+
+@pytest.mark.parametrize('kwargs', [
+    {}, {'names': []}, {'margin': 2.5}, {'fusion': 'shared'},
+    {'fusion': 'mean'}, {'missing': 'zeros'}, {'missing': 'mean'},
+    {'missing': 'learned'}, {'missing': 'drop'},
+    {'structure': False}, {'trainable_features': True},
+    {'num_negatives': 3}, {'sparse': True},
+    {'cls': AdaMFMAT, 'adv_weight': 0.5, 'noise_channels': 2,
+     'generator_channels': 5, 'fusion': 'shared', 'margin': 4.0}])
+def test_round_trip(kwargs: dict[str, Any], tmp_path: Path) -> None:
+    model = make(**kwargs)
+    model.save_pretrained(tmp_path / 'new' / 'folder')
+    rng = torch.get_rng_state()
+    loaded = MMKGEModel.from_pretrained(tmp_path / 'new' / 'folder')
+    assert torch.equal(torch.get_rng_state(), rng)
+    assert type(loaded) is type(model) and not loaded.training
+    assert loaded.config() == model.config()
+    assert loaded.modalities == model.modalities
+    state = model.state_dict()
+    assert list(loaded.state_dict()) == list(state)
+    for name, x in loaded.state_dict().items():
+        assert torch.equal(x, state[name]) and x.dtype == state[name].dtype
+    grads = {name: p.requires_grad for name, p in loaded.named_parameters()}
+    assert grads == {name: p.requires_grad
+                     for name, p in model.named_parameters()}
+    assert torch.equal(loaded.encode(), model.encode())
+    loaded.loss(*torch.zeros(3, 2).long()).backward()
+
+
+def test_config_is_the_constructors() -> None:
+    config = make(AdaMFMAT, margin=2.0).config()
+    assert config == {
+        'num_nodes': N, 'num_relations': R, 'hidden_channels': D,
+        'margin': 2.0, 'fusion': 'adaptive', 'missing': 'random',
+        'structure': True, 'trainable_features': False,
+        'num_negatives': 128, 'sparse': False, 'adv_weight': 0.01,
+        'noise_channels': 64, 'generator_channels': 512}
+
+
+@pytest.mark.parametrize('dtype', [torch.double, torch.bfloat16])
+def test_other_precision(dtype: torch.dtype, tmp_path: Path) -> None:
+    model = make().to(dtype)
+    model.save_pretrained(tmp_path)
+    loaded = AdaMF.from_pretrained(tmp_path)
+    assert loaded.node_emb.weight.dtype == dtype
+    assert torch.equal(loaded.encode(), model.encode())
+
+
+def test_half_precision_features_stay_so(tmp_path: Path) -> None:
+    model = AdaMF(N, R, D, {'text': torch.randn(N, 4).half()})
+    model.save_pretrained(tmp_path)
+    loaded = AdaMF.from_pretrained(tmp_path)
+    assert loaded.encoders['text'].x.dtype == torch.half
+    assert torch.equal(loaded.encode(), model.encode())
+
+
+def test_labels(tmp_path: Path) -> None:
+    kg = FakeMMKG(num_nodes=20, num_edges=60)[0]
+    AdaMF.from_data(kg, 3).save_pretrained(tmp_path, kg)
+    labels = json.loads((tmp_path / 'labels.json').read_text())
+    assert labels == {'nodes': kg.node_names,
+                      'relations': kg.relation_names}
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert files == ['config.json', 'labels.json', 'model.safetensors']
+
+
+def test_wrong_class(tmp_path: Path) -> None:
+    make().save_pretrained(tmp_path / 'plain')
+    make(AdaMFMAT).save_pretrained(tmp_path / 'mat')
+    with pytest.raises(CheckpointError, match="AdaMFMAT.*got 'AdaMF'"):
+        AdaMFMAT.from_pretrained(tmp_path / 'plain')
+    assert type(AdaMF.from_pretrained(tmp_path / 'mat')) is AdaMFMAT
+
+
+def test_no_model_here(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / 'none'):
+        with pytest.raises(CheckpointError, match='config.json.*got none'):
+            AdaMF.from_pretrained(folder)
+    make().save_pretrained(tmp_path)
+    (tmp_path / 'model.safetensors').unlink()
+    with pytest.raises(CheckpointError, match='model.safetensors'):
+        AdaMF.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize('position', [5, 200, -3])
+def test_corrupt_weights(position: int, tmp_path: Path) -> None:
+    make().save_pretrained(tmp_path)
+    path = tmp_path / 'model.safetensors'
+    content = bytearray(path.read_bytes())
+    content[position] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match='model.safetensors'):
+        AdaMF.from_pretrained(tmp_path)
+    path.write_bytes(content[:-9])
+    with pytest.raises(FormatError, match='model.safetensors'):
+        AdaMF.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize('change', [
+    'not json', '[]', '{}', '{"class": "Linear"}', '{"class": "AdaMF"}',
+    {'hidden_channels': 4}, {'num_nodes': 99}, {'colour': 'red'},
+    {'fusion': 'max'}, {'structure': False}, {'missing': 'learned'}])
+def test_broken_config(change: Any, tmp_path: Path) -> None:
+    make().save_pretrained(tmp_path)
+    path = tmp_path / 'config.json'
+    if isinstance(change, dict):
+        saved = json.loads(path.read_text())
+        saved['arguments'] |= change
+        change = json.dumps(saved)
+    path.write_text(change)
+    with pytest.raises(MMKGCError):
+        AdaMF.from_pretrained(tmp_path)

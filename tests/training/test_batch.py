@@ -1,0 +1,76 @@
+"""The loss of a batch equals that of its triples, one by one."""
+
+import pytest
+import torch
+from torch_geometric.nn import ComplEx, RotatE
+
+from pyg_mmkgc.nn import AdaMF, MarginRankingLoss, SelfAdversarialLoss
+from pyg_mmkgc.sampler import Negatives
+from pyg_mmkgc.training import Batch
+from pyg_mmkgc.training.batch import completion_loss
+
+N, R, B, K = 12, 3, 6, 5
+
+
+def make_batch(negatives: bool = True) -> Batch:
+    return Batch(
+        torch.randint(N, (B, )), torch.randint(R, (B, )),
+        torch.randint(N, (B, )), torch.Generator(),
+        Negatives(torch.randint(N, (B, K)), torch.rand(B, K) < 0.5)
+        if negatives else None)
+
+
+@pytest.mark.parametrize('name', ['adamf', 'rotate', 'complex'])
+@pytest.mark.parametrize('loss', [SelfAdversarialLoss(2.0),
+                                  MarginRankingLoss(3.0)])
+def test_completion_loss(name: str, loss: torch.nn.Module) -> None:
+    model = {'adamf': AdaMF(N, R, 4, {'text': torch.randn(N, 3)}),
+             'rotate': RotatE(N, R, 4), 'complex': ComplEx(N, R, 4)}[name]
+    model, batch = model.double(), make_batch()
+    args = (batch.head_index, batch.rel_type, batch.tail_index)
+    neg = torch.empty(B, K, dtype=torch.double)
+    for b in range(B):
+        for k in range(K):
+            node = batch.negatives.node[b, k:k + 1]
+            h, r, t = (x[b:b + 1] for x in args)
+            neg[b, k] = (model(node, r, t)
+                         if batch.negatives.corrupt_head[b, k] else
+                         model(h, r, node))[0]
+    params = list(model.parameters())
+    expected = loss(model(*args), neg)
+    got = completion_loss(model, loss, batch)
+    torch.testing.assert_close(got, expected)
+    for x, y in zip(torch.autograd.grad(got, params),
+                    torch.autograd.grad(expected, params)):
+        torch.testing.assert_close(x, y)
+
+
+def test_without_negatives_the_models_own_loss() -> None:
+    model, batch = RotatE(N, R, 4), make_batch(False)
+    torch.manual_seed(1)
+    got = completion_loss(model, SelfAdversarialLoss(), batch)
+    torch.manual_seed(1)
+    assert torch.equal(got, model.loss(batch.head_index, batch.rel_type,
+                                       batch.tail_index))
+
+
+@pytest.mark.parametrize('negatives', [True, False])
+def test_distinct_nodes_are_encoded_once(negatives: bool) -> None:
+    model, batch = AdaMF(N, R, 4, {'text': torch.randn(N, 3)}), make_batch(
+        negatives)
+    found = batch.encode(model)
+    ids = torch.cat([batch.head_index, batch.tail_index] + (
+        [batch.negatives.node.view(-1)] if negatives else []))
+    assert found.table.size(0) == len(ids.unique())
+    table = model.encode()
+    torch.testing.assert_close(found.table[found.head],
+                               table[batch.head_index])
+    torch.testing.assert_close(found.table[found.tail],
+                               table[batch.tail_index])
+    if negatives:
+        torch.testing.assert_close(found.table[found.negative],
+                                   table[batch.negatives.node])
+    entities = found.entities(found.head)
+    for name, view in model.embed(batch.head_index).items():
+        torch.testing.assert_close(entities.views[name], view)
+    torch.testing.assert_close(entities.joint, table[batch.head_index])
