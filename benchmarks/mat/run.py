@@ -90,6 +90,8 @@ def run(cell: Cell, args: argparse.Namespace) -> dict[str, Any]:
              *(word for x in cell.overrides for word in ('--set', x))]
     if args.data_root is not None:
         words += ['--data-root', 'DATA']
+    found['test'] = {key: found['test'][key]
+                     for key in ('protocol', 'metrics')}
     return {'row': cell.row, 'command': shlex.join(words), **found}
 
 
@@ -149,7 +151,9 @@ def main() -> None:
     args = parser.parse_args()
     with ThreadPoolExecutor(args.workers) as pool:
         results = list(pool.map(lambda cell: run(cell, args), cells(args)))
-    words = [x if x != args.data_root else 'DATA' for x in sys.argv[1:]]
+    local = {args.data_root: 'DATA', str(args.folder): 'RUNS',
+             str(args.results): 'RESULTS'}
+    words = [local.get(x, x) for x in sys.argv[1:]]
     summary = {
         'command': shlex.join(['python', 'benchmarks/mat/run.py', *words]),
         'machine': f'{platform.machine()}, {os.cpu_count()} cores, '
