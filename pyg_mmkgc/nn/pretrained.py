@@ -70,23 +70,27 @@ class Pretrained(torch.nn.Module):
                                   'save_pretrained writes it, got none')
         saved = read_json(folder / 'config.json')
         known = {c.__name__: c for c in (cls, *_subclasses(cls))}
-        if saved.get('class') not in known:
-            raise CheckpointError(
-                f"expected one of {sorted(known)} in '{folder}', got "
-                f"{saved.get('class')!r}")
+        name = saved.get('class') if isinstance(saved, dict) else None
+        if name not in known:
+            raise CheckpointError(f"expected one of {sorted(known)} in "
+                                  f"'{folder}', got {name!r}")
+        if not (folder / 'model.safetensors').is_file():
+            raise CheckpointError(f"expected 'model.safetensors' in "
+                                  f"'{folder}', got none")
         state, _ = load_tensors(folder / 'model.safetensors')
-        arguments = dict(saved['arguments'])
-        names = list(saved['modalities'])
-        if names:
-            arguments['modalities'] = {
-                name: state[f'encoders.{name}.x'] for name in names}
-            arguments['masks'] = {
-                name: state[f'encoders.{name}.mask'] for name in names}
-        with torch.random.fork_rng(devices=[]):
-            model = known[saved['class']](**arguments)
         try:
-            model.load_state_dict(state)
-        except RuntimeError as error:
+            arguments = dict(saved['arguments'])
+            if saved['modalities']:
+                arguments['modalities'] = {
+                    m: state[f'encoders.{m}.x'] for m in saved['modalities']}
+                arguments['masks'] = {
+                    m: state[f'encoders.{m}.mask']
+                    for m in saved['modalities']}
+            with torch.random.fork_rng(devices=[]):
+                model = known[name](**arguments)
+            # Assigned, not copied: a model in double precision stays so.
+            model.load_state_dict(state, assign=True)
+        except (KeyError, RuntimeError, TypeError) as error:
             raise CheckpointError(
                 f"the weights in '{folder}' do not fit its config: {error}"
             ) from error

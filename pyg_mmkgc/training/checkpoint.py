@@ -28,15 +28,20 @@ def save_checkpoint(path: Path, states: dict[str, State],
     """
     tensors = {f'state/{group}/{name}': x for group, state in states.items()
                for name, x in state.items()}
-    groups = {}
+    groups: dict[str, Any] = {}
+    numbers: dict[str, Any] = {}
     for name, optimizer in optimizers.items():
         state = optimizer.state_dict()
         groups[name] = state['param_groups']
         for index, slots in state['state'].items():
             for slot, value in slots.items():
-                tensors[f'optimizer/{name}/{index}/{slot}'] = (
-                    torch.as_tensor(value))
-    save_tensors(path, tensors, {**metadata, 'param_groups': groups})
+                key = f'optimizer/{name}/{index}/{slot}'
+                if isinstance(value, Tensor):
+                    tensors[key] = value
+                else:  # Sparse Adam counts its steps in a Python number.
+                    numbers[key] = value
+    save_tensors(path, tensors, {**metadata, 'param_groups': groups,
+                                 'numbers': numbers})
 
 
 def load_checkpoint(path: Path, fingerprint: dict[str, Any]
@@ -55,7 +60,8 @@ def load_checkpoint(path: Path, fingerprint: dict[str, Any]
     if not isinstance(saved, dict):
         raise CheckpointError(f"'{path}' is not a checkpoint of a training")
     differ = [f'{key}: saved {saved.get(key)!r}, now {value!r}'
-              for key, value in fingerprint.items()
+              for key, value in {**dict.fromkeys(saved),
+                                 **fingerprint}.items()
               if saved.get(key) != value]
     if differ:
         raise CheckpointError(f"cannot resume from '{path}', which is of "
@@ -64,7 +70,7 @@ def load_checkpoint(path: Path, fingerprint: dict[str, Any]
     optimizers: dict[str, Any] = {
         name: {'state': {}, 'param_groups': groups}
         for name, groups in metadata['param_groups'].items()}
-    for key, value in tensors.items():
+    for key, value in {**tensors, **metadata['numbers']}.items():
         kind, name, rest = key.split('/', 2)
         if kind == 'state':
             states.setdefault(name, {})[rest] = value

@@ -131,7 +131,8 @@ class MAT(Adversary):
 
     def extra_repr(self) -> str:
         return (f'weight={self.weight}, groups={self.groups}, '
-                f'kinds={self.kinds}, parity={self.parity!r}')
+                f'kinds={self.kinds}, parity={self.parity!r}, '
+                f'temperature={self.temperature}')
 
 
 def _check(model: Any, names: list[str]) -> None:

@@ -53,9 +53,15 @@ def minimize(loss: Tensor, params: list[Parameter], optimizer: Optimizer,
     """
     optimizer.zero_grad(set_to_none=True)
     if not bool(torch.isfinite(loss)):
-        raise NonFiniteError(f'expected a finite value, got {float(loss)} for '
-                             f'{what}; no step was taken')
+        bad = [name for name, x in module.state_dict().items()
+               if x.is_floating_point() and not bool(x.isfinite().all())]
+        because = f'; not finite: {", ".join(bad)}' if bad else ''
+        raise NonFiniteError(f'expected a finite value, got {loss.item()} for '
+                             f'{what}{because}; no step was taken')
     loss.backward(inputs=params)
+    for p in params:  # A node that is in a batch twice has two sparse rows.
+        if p.grad is not None and p.grad.is_sparse:
+            p.grad = p.grad.coalesce()
     grads = [_values(p.grad) for p in params if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(grads)
     if not bool(torch.isfinite(norm)):

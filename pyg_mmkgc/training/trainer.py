@@ -104,9 +104,9 @@ class Trainer:
         progress: bool = True,
     ) -> None:
         for name, value in (('batch_size', batch_size), ('epochs', epochs),
-                            ('valid_every', valid_every or 1), ('lr', lr),
-                            ('grad_clip', grad_clip or 1)):
-            if not value > 0:
+                            ('valid_every', valid_every), ('lr', lr),
+                            ('grad_clip', grad_clip), ('patience', patience)):
+            if value is not None and not value > 0:
                 raise ModelError(f'expected {name} > 0, got {value}')
         self.data = (data if isinstance(data, KnowledgeGraph) else
                      KnowledgeGraph.from_pyg(data))
@@ -272,12 +272,20 @@ class Trainer:
     def fingerprint(self) -> dict[str, Any]:
         r"""What must not change between a training and its resumption."""
         digest = hashlib.sha256()
-        for x in self.triples:
+        triples = [*self.triples]
+        if self.validates:
+            val = self.data.split('val')
+            triples += [val.edge_index, val.edge_type]
+        for x in triples:
             digest.update(x.cpu().numpy().tobytes())
+        options = {name: value for name, value in vars(self.model).items()
+                   if name != 'training' and not name.startswith('_')
+                   and isinstance(value, (bool, int, float, str))}
         shapes = {name: list(x.shape)
                   for name, x in self.model.state_dict().items()}
         return {
-            'model': type(self.model).__name__, 'shapes': shapes,
+            'model': type(self.model).__name__, 'options': options,
+            'shapes': shapes,
             'data': digest.hexdigest(), 'seed': self.seed, 'lr': self.lr,
             'batch_size': self.batch_size, 'sampler': repr(self.sampler),
             'loss': repr(self.loss), 'grad_clip': self.grad_clip,
