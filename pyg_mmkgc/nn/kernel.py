@@ -138,8 +138,14 @@ def candidate_distance(tail_query: Tensor, head_query: Tensor, table: Tensor,
 def dense_distance(query: Tensor, table: Tensor) -> Tensor:
     r"""The distances :math:`\sum_i |q_i - t_i|` of every query
     :obj:`[Q, 2 * D]` to every row of a table :obj:`[N, 2 * D]`, with shape
-    :obj:`[Q, N]`; for ranking, without gradient.
+    :obj:`[Q, N]`.
     """
+    if torch.is_grad_enabled() and (query.requires_grad
+                                    or table.requires_grad):
+        index = torch.arange(table.size(0), device=table.device)
+        index = index.expand(query.size(0), -1)
+        return candidate_distance(query, query, table, index,
+                                  torch.zeros_like(index, dtype=torch.bool))
     query, table = query.detach().contiguous(), table.detach().contiguous()
     out = table.new_empty(query.size(0), table.size(0))
     loops = _loops_for(query, table)

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch_geometric.testing import onlyCUDA
 
 from pyg_mmkgc.nn import kernel
+from pyg_mmkgc.nn.functional import moduli_distance
 from pyg_mmkgc.nn.kernel import candidate_distance, dense_distance
 
 HAS_NUMBA = importlib.util.find_spec('numba') is not None
@@ -151,7 +152,7 @@ def test_nan_stays_nan(path: str) -> None:
     expected = (args[3] == args[3][0, 0])
     assert torch.equal(out.isnan(), expected)
     assert grads[2].isnan().any()
-    dense = dense_distance(args[0], args[2])
+    dense = dense_distance(args[0].detach(), args[2].detach())
     assert torch.equal(dense.isnan().all(0), args[2].isnan().any(1))
 
 
@@ -171,6 +172,32 @@ def test_dense_equals_loops(path: str, Q: int, N: int,
             expected = loop_distance(query[q].tolist(), table[n].tolist())
             assert float(out[q, n]) == pytest.approx(expected, rel=tol,
                                                      abs=1e-15)
+
+
+def test_dense_has_the_gradient_of_the_formula(path: str) -> None:
+    query, _, table, _, _ = make()
+    grad = torch.randn(query.size(0), table.size(0), dtype=query.dtype)
+    out = dense_distance(query, table)
+    grads = torch.autograd.grad(out, (query, table), grad)
+    expected = moduli_distance(query[:, None], table)
+    torch.testing.assert_close(out, expected)
+    for x, y in zip(grads, torch.autograd.grad(expected, (query, table),
+                                               grad)):
+        torch.testing.assert_close(x, y)
+
+
+def test_dense_gradients(path: str) -> None:
+    """As a row of candidates for each query."""
+    query = torch.randn(3, 2 * D, dtype=torch.double, requires_grad=True)
+    table = torch.randn(4, 2 * D, dtype=torch.double, requires_grad=True)
+    grad = torch.randn(3, 4, dtype=torch.double)
+    dense_distance(query, table).backward(grad)
+    index = torch.arange(4).expand(3, -1)
+    expected = loops(query, query, table, index, torch.zeros(3, 4), grad)
+    torch.testing.assert_close(query.grad, expected[1])
+    torch.testing.assert_close(table.grad, expected[3])
+    with torch.no_grad():
+        assert not dense_distance(query, table).requires_grad
 
 
 def test_mixed_dtypes_take_the_plain_path(
@@ -284,5 +311,6 @@ def test_cuda_equals_cpu(dtype: torch.dtype) -> None:
     for x, y in zip(run(args, grad), run(moved, grad.cuda())):
         torch.testing.assert_close(x, y.cpu(), rtol=tol, atol=tol)
     torch.testing.assert_close(
-        dense_distance(args[0], args[2]),
-        dense_distance(moved[0], moved[2]).cpu(), rtol=tol, atol=tol)
+        dense_distance(args[0].detach(), args[2].detach()),
+        dense_distance(moved[0].detach(), moved[2].detach()).cpu(), rtol=tol,
+        atol=tol)
