@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Module
@@ -178,16 +180,18 @@ def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 def _resolve(ids: Any, names: list[str] | None, size: int,
              kind: str) -> Tensor:
-    if isinstance(ids, Tensor):
+    if isinstance(ids, (Tensor, np.ndarray, np.generic)):
         ids = ids.tolist()
-    ids = [ids] if isinstance(ids, (int, str)) else list(ids)
+    ids = list(ids) if isinstance(ids, Iterable) and not isinstance(
+        ids, str) else [ids]
     place = {name: i for i, name in enumerate(names or [])}
     out = []
     for value in ids:
         if isinstance(value, str):
             out.append(_find(value, place, names, kind))
-        elif isinstance(value, int) and 0 <= value < size:
-            out.append(value)
+        elif (isinstance(value, Integral) and type(value) is not bool
+              and 0 <= int(value) < size):
+            out.append(int(value))
         else:
             raise DataError(f'Expected a {kind} id in 0..{size - 1} or a '
                             f'label (got {value!r})')

@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 import torch
 from torch_geometric.nn.kge import RotatE
@@ -80,6 +81,8 @@ def test_fewer_candidates_than_k(kg):
     (['Austria', 'Belgium', 'Chile'], 'far'),
     ([0, 'Belgium', 2], [1, 'far', 1]),
     (torch.tensor([0, 1, 2]), torch.tensor([1])),
+    (np.arange(3), np.int64(1)),
+    (list(np.arange(3)), [1]),
 ])
 def test_many_queries_at_once(kg, head, rel_type):
     out = predict(Line(), kg, head=head, rel_type=rel_type, k=2)
@@ -166,12 +169,15 @@ def test_unknown_labels_name_the_nearest(kg):
         predict(Line(), kg, head='???', rel_type='next')
 
 
-@pytest.mark.parametrize('bad', [7, -1, 1.5, None])
+@pytest.mark.parametrize('bad', [7, -1, 1.5, None, True])
 def test_ids_out_of_range(kg, bad):
     with pytest.raises(DataError, match=r'node id in 0\.\.6'):
         predict(Line(), kg, head=[bad], rel_type=0)
     with pytest.raises(DataError, match=r'relation id in 0\.\.1'):
         predict(Line(), kg, head=0, rel_type=[bad])
+    if bad is not None:  # Without a list, nothing at all is given.
+        with pytest.raises(DataError, match=r'node id in 0\.\.6'):
+            predict(Line(), kg, head=bad, rel_type=0)
 
 
 def test_ambiguous_label(kg):
