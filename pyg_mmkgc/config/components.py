@@ -42,6 +42,8 @@ from pyg_mmkgc.training import MAT
 
 #: Limits of keywords that mean the same wherever they appear.
 LIMITS: dict[str, Range | Choice] = {
+    'chunk_size': Range(ge=1),
+    'coverage': Range(gt=0, le=1),
     'fusion': Choice(('adaptive', 'shared', 'mean')),
     'generator_channels': Range(ge=1),
     'groups': Range(ge=1),
@@ -49,12 +51,18 @@ LIMITS: dict[str, Range | Choice] = {
     'kinds': Choice(KINDS),
     'margin': Range(gt=0),
     'missing': Choice(MISSING),
+    'noise': Range(ge=0),
     'noise_channels': Range(ge=1),
+    'num_edges': Range(ge=1),
     'num_negatives': Range(ge=1),
+    'num_nodes': Range(ge=2),
+    'num_relations': Range(ge=1),
     'p_norm': Range(gt=0),
     'parity': Choice(PARITY),
     'seed': Range(ge=0),
     'temperature': Range(ge=0),
+    'test_ratio': Range(ge=0, lt=1),
+    'val_ratio': Range(ge=0, lt=1),
     'valid': Choice(('clean', 'official')),
     'weight': Range(ge=0),
 }
@@ -201,7 +209,7 @@ def valid_names(kind: str) -> dict[str, Callable[..., Any]]:
     if kind == 'sampler':
         return _listed(sampler, sampler.NegativeSampler)
     if kind == 'loss':
+        # Not OneVsAllLoss: a trainer scores sampled negatives, not all nodes.
         return {item.__name__: item for item in (
-            nn.SelfAdversarialLoss, nn.MarginRankingLoss, nn.BCELoss,
-            nn.OneVsAllLoss)}
+            nn.SelfAdversarialLoss, nn.MarginRankingLoss, nn.BCELoss)}
     return {'MAT': MAT.from_model}

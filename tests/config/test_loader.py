@@ -105,9 +105,14 @@ BAD = [
     (change('training.patience', 0), r"'training\.patience'"),
     (change('model.hidden_channels', -8), r"'model\.hidden_channels'"),
     (change('sampler.num_negatives', 0), r"'sampler\.num_negatives'"),
+    (change('sampler.chunk_size', 0), r"'sampler\.chunk_size'"),
+    (change('dataset.coverage', 0), r"'dataset\.coverage': .* > 0 and <= 1"),
+    (change('dataset.num_nodes', 1), r"'dataset\.num_nodes'"),
     (change('adversary.weight', -0.1), r"'adversary\.weight'"),
     (change('training.lr', 10**400), r"'training\.lr': expected a finite"),
     # Unknown and missing names.
+    (change('loss.name', 'OneVsAllLoss'), r"'loss\.name': 'OneVsAllLoss' is "
+     'not known'),
     (change('model.name', 'AdaMFF'), r"'model\.name': 'AdaMFF' is not known\. "
      "Did you mean 'AdaMF'"),
     (change('model.name', 'MMKGEModel'), r"'model\.name': 'MMKGEModel' is"),
