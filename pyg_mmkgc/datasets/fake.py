@@ -68,6 +68,12 @@ class FakeMMKG(InMemoryDataset):
         transform: Callable[..., Any] | None = None,
     ) -> None:
         super().__init__(None, transform)
+        if num_nodes < 2 or num_relations < 1 or num_edges < 1:
+            raise DataError(f"expected 'num_nodes' >= 2, 'num_relations' >= 1 "
+                            f"and 'num_edges' >= 1 (got {num_nodes}, "
+                            f'{num_relations} and {num_edges})')
+        if not noise >= 0.0:
+            raise DataError(f"'noise' must not be negative (got {noise})")
         if not 0.0 < coverage <= 1.0:
             raise DataError(f"'coverage' must lie in (0, 1] (got {coverage})")
         if min(val_ratio, test_ratio) < 0.0 or val_ratio + test_ratio >= 1.0:

@@ -66,6 +66,12 @@ def test_fake_mmkg_arguments(kwargs: dict) -> None:
 def test_fake_mmkg_errors() -> None:
     with pytest.raises(DataError, match='too few plausible triples'):
         FakeMMKG(num_nodes=5, num_relations=1, num_edges=100)
+    for kwargs in [dict(num_nodes=1), dict(num_relations=0),
+                   dict(num_edges=0)]:
+        with pytest.raises(DataError, match="expected 'num_nodes' >= 2"):
+            FakeMMKG(**kwargs)
+    with pytest.raises(DataError, match="'noise' must not be negative"):
+        FakeMMKG(noise=-0.1)
     with pytest.raises(DataError, match="'coverage' must lie in"):
         FakeMMKG(coverage=0.0)
     with pytest.raises(DataError, match='must leave triples to train'):
