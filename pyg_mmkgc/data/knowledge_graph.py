@@ -348,13 +348,13 @@ class KnowledgeGraph(Data):
         return from_pyg(data, val, test, **kwargs)
 
     @classmethod
-    def from_tsv(cls, train: str | os.PathLike[str],
+    def from_tsv(cls, train: Any, val: Any = None, test: Any = None,
                  **kwargs: Any) -> KnowledgeGraph:
         r"""Reads labelled triples from text files, see
         :func:`~pyg_mmkgc.data.tsv.from_tsv`.
         """
         from pyg_mmkgc.data.tsv import from_tsv
-        return from_tsv(train, **kwargs)
+        return from_tsv(train, val, test, **kwargs)
 
     # The names of modalities are free: none may be taken for an index.
 

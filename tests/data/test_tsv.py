@@ -49,6 +49,9 @@ def test_one_file_per_split(change: Any, tmp_path: Path) -> None:
     assert labels(kg.split('val')) == [('a', 'q', 'c')]
     assert labels(kg.split('test')) == [('d', 'r', 'b'), ('b', 'p', 'a')]
 
+    again = KnowledgeGraph.from_tsv(paths['train'], paths['val'],
+                                    paths['test'])
+    assert torch.equal(again.edge_index, kg.edge_index)
     kg = KnowledgeGraph.from_tsv(paths['train'])
     assert list(kg.splits()) == ['train'] and 'train_mask' in kg
     kg = KnowledgeGraph.from_tsv(paths['train'], test=paths['test'])
