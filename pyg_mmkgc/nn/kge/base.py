@@ -9,20 +9,20 @@ from torch.nn import Embedding
 from torch_geometric.nn.kge import KGEModel
 
 from pyg_mmkgc.nn.encoder import check_modalities
+from pyg_mmkgc.nn.fast_paths import FastPaths
 from pyg_mmkgc.nn.functional import blocks
 from pyg_mmkgc.nn.loss import SelfAdversarialLoss
 from pyg_mmkgc.nn.pretrained import Pretrained
 
 
-class MMKGEModel(Pretrained, KGEModel):
+class MMKGEModel(FastPaths, Pretrained, KGEModel):
     r"""An abstract base class of multi-modal knowledge graph embedding
     models, written as three calls: :meth:`embed` gives one view per modality,
     :meth:`fuse` makes of them the representation that is scored, and
-    :meth:`score` scores representations. What is special about a method is an
-    edit between these calls.
-
-    It is a :class:`torch_geometric.nn.kge.KGEModel`: :meth:`forward`,
-    :meth:`loss`, :meth:`loader` and :meth:`test` are PyG's.
+    :meth:`score` scores representations. It is a
+    :class:`torch_geometric.nn.kge.KGEModel`: :meth:`forward`, :meth:`loss`,
+    :meth:`loader` and :meth:`test` have PyG's signatures. A subclass that
+    writes :meth:`score` inherits no fast form of another score.
 
     Args:
         num_nodes (int): The number of nodes/entities :obj:`N` in the graph.

@@ -173,6 +173,34 @@ def test_base_class_ranks_alike() -> None:
         model.score_heads(rel, tail))
 
 
+def test_a_subclass_with_its_own_score_keeps_no_fast_path() -> None:
+    class Diagonal(AdaMF):
+        def score(self, head: Tensor, rel_type: Tensor,
+                  tail: Tensor) -> Tensor:
+            rel = self.rel_emb(rel_type)
+            return (head * torch.cat([rel, rel], -1) * tail).sum(dim=-1)
+
+    class Same(AdaMF):
+        def fuse(self, views: dict[str, Tensor]) -> Tensor:
+            return views['structure']
+
+    assert Same.score_tails is AdaMF.score_tails
+    model = Diagonal(N, R, D).double()
+    head, rel, tail = triples()
+    every, b = torch.arange(N), head.numel()
+    tails, heads = model.score_tails(head, rel), model.score_heads(rel, tail)
+    table, index = model.encode(), every.expand(b, -1)
+    side = torch.rand(b, N) < 0.5
+    mixed = model.score_candidates(table, table[head], rel, table[tail],
+                                   index, side)
+    for i in range(b):
+        one = [x[i].expand(N) for x in (head, rel, tail)]
+        torch.testing.assert_close(tails[i], model(*one[:2], every))
+        torch.testing.assert_close(heads[i], model(every, *one[1:]))
+        torch.testing.assert_close(
+            mixed[i], torch.where(side[i], heads[i], tails[i]))
+
+
 def test_loss_replays() -> None:
     """Eqs. (7) and (8) with the draws that the seed gives."""
     model = make(num_negatives=5).double()
