@@ -3,7 +3,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -189,8 +188,8 @@ def _resolve(ids: Any, names: list[str] | None, size: int,
     for value in ids:
         if isinstance(value, str):
             out.append(_find(value, place, names, kind))
-        elif (isinstance(value, Integral) and type(value) is not bool
-              and 0 <= int(value) < size):
+        elif (isinstance(value, (int, np.integer))
+              and not isinstance(value, bool) and 0 <= value < size):
             out.append(int(value))
         else:
             raise DataError(f'Expected a {kind} id in 0..{size - 1} or a '
