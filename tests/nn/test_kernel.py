@@ -314,3 +314,14 @@ def test_cuda_equals_cpu(dtype: torch.dtype) -> None:
         dense_distance(args[0].detach(), args[2].detach()),
         dense_distance(moved[0].detach(), moved[2].detach()).cpu(), rtol=tol,
         atol=tol)
+
+
+@withPackage('numba')
+def test_loops_leave_threads_of_torch() -> None:
+    code = ('import torch; torch.set_num_threads(1); '
+            'from pyg_mmkgc.nn.kernel import dense_distance; '
+            'dense_distance(torch.ones(2, 4), torch.ones(3, 4)); '
+            'print(torch.get_num_threads())')
+    done = subprocess.run([sys.executable, '-c', code], capture_output=True,
+                          text=True, check=True)
+    assert done.stdout.strip() == '1'
