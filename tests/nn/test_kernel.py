@@ -1,12 +1,14 @@
 """Both paths of the kernel against a plain loop over pairs."""
 
 import importlib.util
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
-from torch_geometric.testing import onlyCUDA
+from torch_geometric.testing import onlyCUDA, withPackage
 
 from pyg_mmkgc.nn import kernel
 from pyg_mmkgc.nn.functional import moduli_distance
