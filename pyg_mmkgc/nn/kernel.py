@@ -30,7 +30,10 @@ def _numba_loops() -> Optional[ModuleType]:
             'Training and ranking on this CPU are several times faster with '
             "numba: run 'pip install numba'", UserWarning, stacklevel=4)
         return None
+    # Where numba starts its threads, OpenMP forgets how many torch may use.
+    num_threads = torch.get_num_threads()
     from pyg_mmkgc.nn import _loops
+    torch.set_num_threads(num_threads)
     return _loops
 
 
