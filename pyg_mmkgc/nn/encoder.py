@@ -56,9 +56,10 @@ class ModalityEncoder(torch.nn.Module):
                              f'point, got {list(x.shape)} of {x.dtype}')
         if mask is None:
             mask = x.new_ones(x.size(0), dtype=torch.bool)
-        if mask.shape != x.shape[:1]:
-            raise ModelError(f'expected a mask of shape [{x.size(0)}], got '
-                             f'{list(mask.shape)}')
+        if mask.shape != x.shape[:1] or mask.dtype != torch.bool:
+            raise ModelError(f'expected a mask of shape [{x.size(0)}] and '
+                             f'type torch.bool, got {list(mask.shape)} of '
+                             f'{mask.dtype}')
         self.missing = missing
         self.complete = bool(mask.all())
         self.lin = Linear(x.size(1), out_channels)

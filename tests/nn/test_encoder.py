@@ -165,8 +165,10 @@ def test_bad_input() -> None:
         ModalityEncoder(x[:, 0], C)
     with pytest.raises(ModelError, match='int64'):
         ModalityEncoder(x.long(), C)
-    with pytest.raises(ModelError, match=r'mask of shape \[40\], got \[39\]'):
+    with pytest.raises(ModelError, match=r'mask of shape \[40\].*got \[39\]'):
         ModalityEncoder(x, C, mask[1:])
+    with pytest.raises(ModelError, match='torch.bool, got .*torch.float32'):
+        ModalityEncoder(x, C, mask.float())
 
 
 @pytest.mark.parametrize('name', ['', 'structure', 'a.b', 'forward', 'keys',

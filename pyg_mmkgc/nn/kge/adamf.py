@@ -84,6 +84,9 @@ class AdaMF(MMKGEModel):
         names = ['structure'] * structure + self.modalities
         if not names:
             raise ModelError('expected a modality where there is no structure')
+        if not set(masks or {}) <= set(self.modalities):
+            raise ModelError(f'expected masks of {self.modalities}, got '
+                             f'{list(masks or {})}')
         self.node_emb = Embedding(num_nodes if structure else 0, channels,
                                   sparse=sparse)
         self.encoders = ModuleDict({

@@ -304,6 +304,8 @@ def test_bad_input() -> None:
         AdaMF(N, R, D, x, missing='guess')
     with pytest.raises(ModelError, match='fusion'):
         AdaMF(N, R, D, x, fusion='max')
+    with pytest.raises(ModelError, match=r"masks of \['text'\], got.*'txt'"):
+        AdaMF(N, R, D, x, {'txt': torch.arange(N) > 0})
     mask = {'text': torch.arange(N) > 0}
     with pytest.raises(ModelError, match='modality at every node'):
         AdaMF(N, R, D, x, mask, missing='drop', structure=False)
