@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import pyg_mmkgc
+from pyg_mmkgc.config import load_config
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'pyg_mmkgc'
@@ -138,6 +139,14 @@ def test_readme_python_example_runs(tmp_path: Path) -> None:
     assert "Ranking of 'test'" in done.stdout
     assert '(Austria, neighbour, ?)' in done.stdout
     assert (tmp_path / 'runs' / 'my_model' / 'model.safetensors').is_file()
+
+
+def test_readme_configuration_is_valid(tmp_path: Path) -> None:
+    code = re.search(r'^```yaml\n(.*?)^```$', readme(),
+                     re.MULTILINE | re.DOTALL)[1]
+    (tmp_path / 'my.yaml').write_text(code)
+    config = load_config(str(tmp_path / 'my.yaml'))
+    assert config.dataset.name == 'TSV' and config.adversary.name == 'MAT'
 
 
 def test_readme_names_files_that_exist() -> None:
