@@ -120,7 +120,7 @@ def test_reset_parameters() -> None:
     fusion = AdaptiveFusion(NAMES, 400)
     fusion.weight.data.fill_(9.0)
     fusion.reset_parameters()
-    assert 0.9 / 20 < float(fusion.weight.abs().max()) <= 1 / 20
+    assert 0.9 / 20 < fusion.weight.abs().max().item() <= 1 / 20
 
 
 def test_bad_mode() -> None:

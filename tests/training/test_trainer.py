@@ -283,6 +283,29 @@ def test_bad_gradient_is_named(make, state, same) -> None:
     same(state(trainer), before)
 
 
+# Learning ####################################################################
+
+
+@pytest.fixture(scope='module')
+def graph() -> KnowledgeGraph:
+    return FakeMMKG(num_nodes=150, num_edges=900, seed=3)[0]
+
+
+def train(model: torch.nn.Module, graph: KnowledgeGraph) -> float:
+    Trainer(model, graph, sampler=PooledSampler(64, 64), lr=0.05,
+            batch_size=128, epochs=30, valid_every=10, progress=False).fit()
+    return evaluate(model, graph, 'test').mrr
+
+
+def test_features_help(graph) -> None:
+    """Better than chance by far, and better with features than without."""
+    chance = sum(1 / n for n in range(1, 151)) / 150
+    structure = train(AdaMF(150, graph.num_relations, 8, margin=3.0), graph)
+    features = train(AdaMF.from_data(graph, 8, margin=3.0), graph)
+    assert structure > 3 * chance
+    assert features > structure + 0.1
+
+
 @withCUDA
 def test_devices(device, kg) -> None:
     """Every device draws the same numbers; the model goes along."""
