@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import pathlib
 import platform
 import subprocess
@@ -292,11 +293,22 @@ def _provenance() -> dict[str, Any]:
             'platform': platform.platform()}
 
 
+def _installed_commit() -> str | None:
+    # What pip records of an installation from git (PEP 610).
+    try:
+        text = metadata.distribution('pyg_mmkgc').read_text('direct_url.json')
+    except metadata.PackageNotFoundError:
+        return None
+    return json.loads(text or '{}').get('vcs_info', {}).get('commit_id')
+
+
 def _commit() -> str | None:
-    r"""The commit of this package's own checkout, if there is one."""
+    r"""The commit of this package's own checkout, or of the one that it was
+    installed from, if that is known.
+    """
     root = pathlib.Path(__file__).parents[2]
     if not (root / '.git').exists():
-        return None
+        return _installed_commit()
     try:
         out = subprocess.run(
             ['git', '-C', str(root), 'describe', '--always', '--dirty',
