@@ -44,6 +44,11 @@ def from_pyg(
             (default: :obj:`None`)
         modality (str, optional): The modality that node features :obj:`x`
             become. (default: :obj:`"features"`)
+
+    Raises:
+        DataError: If there are no triples in any of the layouts, or the
+            graph is not valid, see
+            :meth:`~pyg_mmkgc.data.KnowledgeGraph.validate`.
     """
     data = _first(data, 'data')
     if val is not None or test is not None:

@@ -65,6 +65,11 @@ def from_tsv(
             masked. (default: :obj:`None`)
         allow_overlap (bool, optional): If set to :obj:`True`, a triple may be
             in several of the files. (default: :obj:`False`)
+
+    Raises:
+        FormatError: If a file is not what it should be, with its row.
+        DataError: If a triple is in several files, the ratios leave no
+            triples, or features fit no node.
     """
     for name, ratio in [('val_ratio', val_ratio), ('test_ratio', test_ratio)]:
         if not 0.0 <= ratio < 1.0:

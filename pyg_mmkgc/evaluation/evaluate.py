@@ -65,6 +65,10 @@ def evaluate(
         sides (list of str, optional): Which nodes to replace.
             (default: :obj:`("head", "tail")`)
 
+    Returns:
+        The ranks, metrics and slices, with the protocol that they were made
+        under; printing it shows a table.
+
     Raises:
         DataError: If the split is absent or empty.
         ModelError: If the model does not fit the graph.

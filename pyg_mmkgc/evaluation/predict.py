@@ -120,8 +120,16 @@ def predict(
             answers that are triples of the graph, of whatever split.
             (default: :obj:`False`)
 
+    Returns:
+        The answers with their ids, labels and scores, best first; printing
+        it shows a table.
+
     Raises:
+        ConfigError: If not exactly one of :obj:`head` and :obj:`tail` is
+            given, or no relation.
         DataError: If an id or label is not in the graph.
+        ModelError: If the model does not fit the graph.
+        NonFiniteError: If a score is NaN or infinite.
     """
     if rel_type is None or (head is None) == (tail is None):
         raise ConfigError("Expected 'rel_type' and one of 'head' (to predict "
