@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pyg_mmkgc.cli import main
-from pyg_mmkgc.config import load_config, shipped_configs
+from pyg_mmkgc.config import build_graph, load_config, shipped_configs
 from pyg_mmkgc.io.tensors import load_tensors
 
 TINY = """
@@ -66,6 +66,9 @@ def test_a_run_from_training_to_prediction(capsys):
     assert 0 < metrics['test']['metrics']['mrr'] <= 1
     assert metrics['epochs'] == 3 and metrics['seed'] == 0
     assert 1 <= metrics['best_epoch'] <= 3
+    graph = build_graph(load_config('tiny.yaml'))
+    assert metrics['modalities'] == {name: x.size(1) for name, x
+                                     in graph.features().items()} != {}
     assert metrics['versions']['torch'] == torch.__version__
     assert set(metrics['versions']) == {'python', 'pyg_mmkgc', 'torch',
                                         'torch_geometric', 'numpy'}

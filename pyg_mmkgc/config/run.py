@@ -151,6 +151,9 @@ class Run:
             'best_epoch': history.best_epoch,
             'epochs': len(history.epochs),
             'seed': self.config.training.seed,
+            # A benchmark may lack the file of a modality.
+            'modalities': {name: x.size(1) for name, x
+                           in self.graph.features().items()},
             'seconds': {'train': trained - start,
                         'evaluate': time.perf_counter() - begun},
             'device': str(trainer.device),
