@@ -64,10 +64,11 @@ class ModalityEncoder(torch.nn.Module):
         self.complete = bool(mask.all())
         self.lin = Linear(x.size(1), out_channels)
         self.register_buffer('mask', mask)
-        if not self.complete:  # Rows are filled: the graph keeps its own.
-            x = x.clone()
+        # A copy: rows are filled and states are loaded into it, and the graph
+        # keeps its own.
+        x = x.detach().clone()
         if trainable_features:
-            self.x = Parameter(x.float().clone())
+            self.x = Parameter(x.float())
         else:
             self.register_buffer('x', x)
         self.fill: Optional[Parameter] = None

@@ -32,8 +32,14 @@ def _numba_loops() -> Optional[ModuleType]:
         return None
     # Where numba starts its threads, OpenMP forgets how many torch may use.
     num_threads = torch.get_num_threads()
-    from pyg_mmkgc.nn import _loops
-    torch.set_num_threads(num_threads)
+    try:
+        from pyg_mmkgc.nn import _loops
+    except RuntimeError as error:  # No folder for numba's cache is writable.
+        warnings.warn(f'numba is not used: {error}', UserWarning,
+                      stacklevel=4)
+        return None
+    finally:
+        torch.set_num_threads(num_threads)
     return _loops
 
 

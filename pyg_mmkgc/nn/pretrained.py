@@ -46,6 +46,8 @@ class Pretrained(torch.nn.Module):
         widths = {name: state[f'encoders.{name}.x'].size(1)
                   for name in getattr(self, 'modalities', [])}
         save_tensors(folder / 'model.safetensors', state, {})
+        # Labels of an earlier model would be wrong for this one.
+        (folder / 'labels.json').unlink(missing_ok=True)
         if data is not None:
             write_json(folder / 'labels.json', {
                 'nodes': getattr(data, 'node_names', None),

@@ -6,6 +6,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch_geometric.nn.kge import KGEModel
 
+from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.sampler import PooledSampler
 from pyg_mmkgc.training.adversary import Adversary
 from pyg_mmkgc.training.batch import Batch, completion_loss
@@ -34,6 +35,8 @@ class AdversarialTrainer(Trainer):
     def __init__(self, model: KGEModel, data: Any, *, adversary: Adversary,
                  generator_lr: float = 1e-4, **kwargs: Any) -> None:
         adversary.check(model)
+        if not generator_lr > 0:
+            raise ModelError(f'expected generator_lr > 0, got {generator_lr}')
         self.adversary = adversary
         if kwargs.get('sampler') is None:
             kwargs['sampler'] = PooledSampler()

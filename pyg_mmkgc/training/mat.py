@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Optional
 
 import torch
 from torch import Tensor
@@ -68,6 +68,9 @@ class MAT(Adversary):
         if not kinds or not set(kinds) <= set(KINDS):
             raise ModelError(f'expected kinds among {KINDS}, got '
                              f'{tuple(kinds)}')
+        if not temperature >= 0:
+            raise ModelError('expected a temperature that is not negative, '
+                             f'got {temperature}')
         if parity not in PARITY:
             raise ModelError(f'expected parity in {PARITY}, got {parity!r}')
         self.generators = generators
@@ -77,18 +80,32 @@ class MAT(Adversary):
         self.temperature = temperature
 
     @classmethod
-    def from_model(cls, model: MMKGEModel, noise_channels: int = 64,
-                   generator_channels: int = 512, **kwargs: Any) -> MAT:
+    def from_model(cls, model: MMKGEModel, *,
+                   noise_channels: Optional[int] = None,
+                   generator_channels: Optional[int] = None,
+                   **kwargs: Any) -> MAT:
         r"""Builds MAT on the generators that the model has
         (:class:`~pyg_mmkgc.nn.kge.AdaMFMAT`), or on new ones.
+
+        Args:
+            model (MMKGEModel): The model.
+            noise_channels (int, optional): The width of the noise of new
+                generators. (default: :obj:`64`)
+            generator_channels (int, optional): Their hidden width.
+                (default: :obj:`512`)
+            **kwargs (optional): Arguments of :class:`MAT`.
         """
         generators = getattr(model, 'generators', None)
+        if generators is not None and (noise_channels, generator_channels) != (
+                None, None):
+            raise ModelError(f'{type(model).__name__} has generators: their '
+                             'widths are arguments of the model')
         if generators is None:
             _check(model, list(getattr(model, 'modalities', [])))
             channels = model.node_emb.embedding_dim
             generators = ModuleDict({
-                name: ModalityGenerator(channels, noise_channels,
-                                        generator_channels)
+                name: ModalityGenerator(channels, noise_channels or 64,
+                                        generator_channels or 512)
                 for name in model.modalities})
         return cls(generators, **kwargs)
 

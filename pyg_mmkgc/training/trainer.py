@@ -12,12 +12,13 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch_geometric.nn.kge import KGEModel
+from torch_geometric.nn.kge.loader import KGTripletLoader
 from tqdm import tqdm
 
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import CheckpointError, DataError, ModelError
 from pyg_mmkgc.evaluation import evaluate
-from pyg_mmkgc.nn.loss import SelfAdversarialLoss
+from pyg_mmkgc.nn.loss import OneVsAllLoss, SelfAdversarialLoss
 from pyg_mmkgc.sampler import NegativeSampler
 from pyg_mmkgc.training.batch import Batch, completion_loss
 from pyg_mmkgc.training.checkpoint import (
@@ -30,6 +31,8 @@ from pyg_mmkgc.training.history import History
 from pyg_mmkgc.training.step import adam, learning_rate_factor, minimize
 
 CHECKPOINT = 'checkpoint.safetensors'
+# Epochs between checkpoints, beside those of validations.
+CHECKPOINT_EVERY = 10
 
 
 class Trainer:
@@ -43,7 +46,9 @@ class Trainer:
     Args:
         model (KGEModel): The model.
         data (KnowledgeGraph): The graph; a PyG :obj:`Data` or dataset is read
-            by :meth:`~pyg_mmkgc.data.KnowledgeGraph.from_pyg`.
+            by :meth:`~pyg_mmkgc.data.KnowledgeGraph.from_pyg`, of a
+            :class:`~torch_geometric.nn.kge.loader.KGTripletLoader` the
+            triples are taken.
         sampler (NegativeSampler, optional): Where negatives are from.
             (default: :obj:`None`, the model's own :meth:`loss` is minimised)
         loss (torch.nn.Module, optional): The loss of the scores of positives
@@ -64,12 +69,14 @@ class Trainer:
             generators multiply in bfloat16, where the hardware does so
             quickly; scores, losses and ranking stay in full precision.
             (default: :obj:`False`)
-        valid_every (int, optional): Epochs between validations and
-            checkpoints. The weights with the best filtered validation MRR are
-            restored at the end. With :obj:`None`, or without a validation
-            split, the last weights stay. (default: :obj:`10`)
+        valid_every (int, optional): Epochs between validations; a checkpoint
+            is written with each, and every ten epochs. The weights with the
+            best filtered validation MRR are restored at the end. With
+            :obj:`None`, or without a validation split, the last weights
+            stay. (default: :obj:`10`)
         patience (int, optional): Validations without improvement after which
-            training stops. (default: :obj:`None`)
+            training stops; without validations it has no effect.
+            (default: :obj:`None`)
         seed (int, optional): The seed. (default: :obj:`0`)
         device (torch.device, optional): Where to train.
             (default: where the model is)
@@ -79,6 +86,9 @@ class Trainer:
             bar. (default: :obj:`True`)
 
     Raises:
+        DataError: If the graph is broken, or its validation split must not
+            select weights.
+        ModelError: If an argument is out of range or does not fit the others.
         NonFiniteError: Before a step with a loss or gradient that is not
             finite; the parameters are then those before that step.
     """
@@ -108,9 +118,18 @@ class Trainer:
                             ('grad_clip', grad_clip), ('patience', patience)):
             if value is not None and not value > 0:
                 raise ModelError(f'expected {name} > 0, got {value}')
-        self.data = (data if isinstance(data, KnowledgeGraph) else
-                     KnowledgeGraph.from_pyg(data))
-        if (model.num_nodes < self.data.num_nodes
+        if not isinstance(model, KGEModel):
+            raise ModelError('expected a torch_geometric.nn.kge.KGEModel, got '
+                             f'{type(model).__name__}')
+        if sampler is None and loss is not None:
+            raise ModelError('expected a sampler beside a loss: without one '
+                             "the model's own loss is minimised")
+        if isinstance(loss, OneVsAllLoss):
+            raise ModelError('OneVsAllLoss takes the scores of all nodes, '
+                             'not of negatives')
+        self.data = _as_graph(data, model)
+        self.data.validate()
+        if (model.num_nodes != self.data.num_nodes
                 or model.num_relations < self.data.num_relations):
             raise ModelError(
                 f'expected a model of {self.data.num_nodes} nodes and '
@@ -192,7 +211,7 @@ class Trainer:
                     history.best_metrics = metrics
                     best = clone_state(self.model)
                 history.stopped_early = self._out_of_patience(history)
-            if due and path is not None:
+            if path is not None and (due or epoch % CHECKPOINT_EVERY == 0):
                 self._save(path, history, best)
             bar.set_postfix({key: f'{value:.4g}' for key, value in
                              entry.items() if key not in ('epoch', 'seconds')})
@@ -319,3 +338,13 @@ class Trainer:
 
     def load_extra_states(self, states: dict[str, State]) -> None:
         r"""Takes back what :meth:`extra_states` gave."""
+
+
+def _as_graph(data: Any, model: KGEModel) -> KnowledgeGraph:
+    if isinstance(data, KnowledgeGraph):
+        return data
+    if isinstance(data, KGTripletLoader):
+        return KnowledgeGraph(
+            torch.stack([data.head_index, data.tail_index]), data.rel_type,
+            num_nodes=model.num_nodes, num_relations=model.num_relations)
+    return KnowledgeGraph.from_pyg(data)

@@ -181,3 +181,13 @@ def test_bad_names(name: str) -> None:
 def test_rows_must_be_nodes() -> None:
     with pytest.raises(ModelError, match=r"'text'.*\[5, F\], got \[4, 2\]"):
         check_modalities({'text': torch.randn(4, 2)}, 5)
+
+
+def test_a_loaded_state_leaves_the_graph_alone() -> None:
+    x = torch.randn(5, 3)
+    expected = x.clone()
+    encoder = ModalityEncoder(x, 4)
+    other = ModalityEncoder(torch.randn(5, 3), 4)
+    encoder.load_state_dict(other.state_dict())
+    assert torch.equal(x, expected)
+    assert torch.equal(encoder.x, other.x)

@@ -40,7 +40,7 @@ def test_self_adversarial(beta: float, scores: tuple[Tensor, Tensor]) -> None:
     grad_pos, grad_neg = torch.zeros(B), torch.zeros(B, K)
     for b in range(B):
         p = softmax([beta * v for v in neg[b].tolist()])  # eq. (8)
-        total -= log_sigmoid(float(pos[b]))  # eq. (7)
+        total -= log_sigmoid(pos[b].item())  # eq. (7)
         grad_pos[b] = -1 / (1 + math.exp(float(pos[b]))) / B
         for k in range(K):
             s = float(neg[b, k])

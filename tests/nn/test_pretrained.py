@@ -84,6 +84,8 @@ def test_labels(tmp_path: Path) -> None:
                       'relations': kg.relation_names}
     files = sorted(path.name for path in tmp_path.iterdir())
     assert files == ['config.json', 'labels.json', 'model.safetensors']
+    AdaMF.from_data(kg, 3).save_pretrained(tmp_path)
+    assert not (tmp_path / 'labels.json').exists()
 
 
 def test_wrong_class(tmp_path: Path) -> None:

@@ -68,6 +68,19 @@ def test_checkpoints_between_epochs(valid_every, make, interrupted, state,
     same(state(resumed), state(whole))
 
 
+def test_checkpoints_without_validation(make, interrupted, state, same,
+                                        tmp_path) -> None:
+    whole = make('adamf', valid_every=None, epochs=12)
+    whole.fit()
+    interrupted(tmp_path, 'adamf', 35, valid_every=None, epochs=12)
+    saved = load_tensors(tmp_path / CHECKPOINT)[1]['history']
+    assert len(saved['epochs']) == 10
+    resumed = make('adamf', init=9, valid_every=None, epochs=12,
+                   folder=tmp_path)
+    resumed.fit(resume=True)
+    same(state(resumed), state(whole))
+
+
 SCRIPT = """
 import importlib.util, sys
 spec = importlib.util.spec_from_file_location('helpers', sys.argv[1])

@@ -13,9 +13,15 @@ from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.datasets import FakeMMKG
 from pyg_mmkgc.errors import DataError, ModelError, NonFiniteError
 from pyg_mmkgc.evaluation import evaluate
-from pyg_mmkgc.nn import AdaMF, AdaMFMAT, MarginRankingLoss
-from pyg_mmkgc.sampler import BernoulliSampler, PooledSampler
-from pyg_mmkgc.training import Trainer
+from pyg_mmkgc.nn import (
+    AdaMF,
+    AdaMFMAT,
+    MarginRankingLoss,
+    OneVsAllLoss,
+    SelfAdversarialLoss,
+)
+from pyg_mmkgc.sampler import BernoulliSampler, PooledSampler, UniformSampler
+from pyg_mmkgc.training import MAT, AdversarialTrainer, Trainer
 
 
 def test_a_step_by_hand(kg, make) -> None:
@@ -320,3 +326,47 @@ def test_devices(device, kg) -> None:
                     epochs=2, batch_size=50, progress=False)
     for x, y in zip(history.epochs, other.fit().epochs):
         assert x['loss'] == pytest.approx(y['loss'], rel=1e-4)
+
+
+def test_a_loader_of_pyg(kg: KnowledgeGraph) -> None:
+    """The triples of PyG's loader, in batches of the trainer's own."""
+    train = kg.split('train')
+    head, tail = train.edge_index
+    torch.manual_seed(0)
+    model = TransE(kg.num_nodes, kg.num_relations, 8)
+    loader = model.loader(head, train.edge_type, tail, batch_size=16)
+    trainer = Trainer(model, loader, epochs=1, batch_size=50, progress=False)
+    for x, expected in zip(trainer.triples, (head, train.edge_type, tail),
+                           strict=True):
+        assert torch.equal(x, expected)
+    before = model.node_emb.weight.clone()
+    assert len(trainer.fit().epochs) == 1
+    assert not torch.equal(model.node_emb.weight, before)
+
+
+def test_arguments_that_do_not_fit(kg: KnowledgeGraph) -> None:
+    counts = (kg.num_nodes, kg.num_relations)
+    model = TransE(*counts, 8)
+    with pytest.raises(ModelError, match='a sampler beside a loss'):
+        Trainer(model, kg, loss=SelfAdversarialLoss())
+    with pytest.raises(ModelError, match='scores of all nodes'):
+        Trainer(model, kg, sampler=UniformSampler(2), loss=OneVsAllLoss())
+    with pytest.raises(ModelError, match='KGEModel, got Linear'):
+        Trainer(torch.nn.Linear(2, 2), kg)
+    with pytest.raises(ModelError, match=f'of {counts[0]} nodes'):
+        Trainer(TransE(counts[0] + 1, counts[1], 8), kg)
+    mat = AdaMFMAT.from_data(kg, 4)
+    with pytest.raises(ModelError, match='arguments of the model'):
+        MAT.from_model(mat, noise_channels=3)
+    with pytest.raises(ModelError, match='generator_lr > 0'):
+        AdversarialTrainer(mat, kg, adversary=MAT.from_model(mat),
+                           generator_lr=0.0)
+
+
+def test_a_broken_graph_is_refused(kg: KnowledgeGraph) -> None:
+    model = TransE(kg.num_nodes, kg.num_relations, 8)
+    broken = kg.clone()
+    broken.edge_index = kg.edge_index.clone()
+    broken.edge_index[0, 3] = kg.num_nodes
+    with pytest.raises(DataError, match=str(kg.num_nodes)):
+        Trainer(model, broken)

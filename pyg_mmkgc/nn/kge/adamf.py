@@ -40,15 +40,12 @@ class AdaMF(MMKGEModel):
             :obj:`2 * D` real channels wide.
         modalities (dict[str, torch.Tensor], optional): The features
             :obj:`[N, F_m]` of each modality, by name. (default: :obj:`None`)
-        masks (dict[str, torch.Tensor], optional): :obj:`True` where a node
-            has the modality, :obj:`[N]`. (default: :obj:`None`)
+        masks (dict[str, torch.Tensor], optional): Who has it, :obj:`[N]`.
         margin (float, optional): :math:`\gamma`. (default: :obj:`12.0`)
-        fusion (str, optional): :obj:`"adaptive"`, :obj:`"shared"` or
-            :obj:`"mean"`, see :class:`~pyg_mmkgc.nn.fusion.AdaptiveFusion`.
-            (default: :obj:`"adaptive"`)
-        missing (str, optional): The policy for missing rows, see
-            :class:`~pyg_mmkgc.nn.encoder.ModalityEncoder`.
-            (default: :obj:`"random"`)
+        fusion (str, optional): The mode of
+            :class:`~pyg_mmkgc.nn.AdaptiveFusion`.
+        missing (str, optional): The policy for missing rows of
+            :class:`~pyg_mmkgc.nn.ModalityEncoder`. (default: :obj:`"random"`)
         structure (bool, optional): If set to :obj:`False`, there is no
             structural embedding (V+T in table 3). (default: :obj:`True`)
         trainable_features (bool, optional): If set to :obj:`True`, trains the
@@ -80,6 +77,9 @@ class AdaMF(MMKGEModel):
         self.missing = missing
         self.structure = structure
         self.trainable_features = trainable_features
+        if hidden_channels < 1 or not margin > 0:
+            raise ModelError('expected hidden_channels >= 1 and margin > 0, '
+                             f'got {hidden_channels} and {margin}')
         channels = 2 * hidden_channels
         names = ['structure'] * structure + self.modalities
         if not names:
