@@ -5,6 +5,7 @@ Writes one JSON file per dataset, and a table of all of them.
 
 import argparse
 import json
+import os
 import os.path as osp
 import platform
 import shlex
@@ -146,7 +147,8 @@ def describe(args: argparse.Namespace) -> dict[str, Any]:
         'commit': git('rev-parse', 'HEAD'),
         'changed_since_commit': bool(git('status', '--porcelain', '-uno')),
         'machine': torch.cuda.get_device_name() if gpu else
-        f'{platform.machine()}, {torch.get_num_threads()} threads',
+        f'{platform.machine()}, {os.cpu_count()} cores, '
+        f'{torch.get_num_threads()} threads',
         'versions': {
             'python': platform.python_version(),
             'pyg_mmkgc': __version__,
@@ -233,8 +235,7 @@ def main() -> None:
                   f"test MRR {run['metrics']['mrr']:.4f}  "
                   f"{run['seconds']} s", flush=True)
             runs.append(run)
-    protocol = runs[0]['protocol']
-    assert all(run.pop('protocol') == protocol for run in runs)
+    protocol = [run.pop('protocol') for run in runs][0]
     args.output.mkdir(parents=True, exist_ok=True)
     record = {'dataset': args.dataset, 'protocol': protocol,
               **describe(args), 'runs': runs}
