@@ -77,7 +77,7 @@ def test_missing_modality(tmp_path: Path) -> None:
 
 
 def test_new_model(tmp_path: Path) -> None:
-    out = run('new_model.py', tmp_path, '--epochs', '5')
+    out = run('new_model.py', tmp_path)
     alone, together = numbers('Test MRR: {}', out)
     assert 'structure, ' in out
     assert together > alone > 0
