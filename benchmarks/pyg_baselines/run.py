@@ -38,15 +38,24 @@ from pyg_mmkgc.sampler import PooledSampler
 
 HERE = Path(__file__).resolve().parent
 
-# Model, real channels per hidden channel of a node, and the loss: the family
-# that PyG gives the model, here over many negatives instead of one.
-MODELS: dict[str, tuple[type[KGEModel], int, torch.nn.Module]] = {
-    'TransE': (TransE, 1, MarginRankingLoss(margin=1.0)),
-    'DistMult': (DistMult, 1, MarginRankingLoss(margin=1.0)),
-    'ComplEx': (ComplEx, 2, BCELoss()),
-    'RotatE': (RotatE, 2, SelfAdversarialLoss(temperature=1.0)),
-    'AdaMFMAT': (AdaMFMAT, 2, SelfAdversarialLoss(temperature=2.0)),
+# Model, real channels per hidden channel of a node, and the margins to choose
+# from. Each has as many margins as the others, ComplEx, which has none, one.
+MODELS: dict[str, tuple[type[KGEModel], int, tuple[float, ...]]] = {
+    'TransE': (TransE, 1, (0.5, 1.0, 2.0)),
+    'DistMult': (DistMult, 1, (0.5, 1.0, 2.0)),
+    'ComplEx': (ComplEx, 2, (0.0, )),
+    'RotatE': (RotatE, 2, (1.0, 3.0, 9.0)),
+    'AdaMFMAT': (AdaMFMAT, 2, (3.0, 6.0, 12.0)),
 }
+
+
+def loss_of(name: str, margin: float) -> torch.nn.Module:
+    """The family of loss that PyG gives a model, here over many negatives."""
+    if name in ('TransE', 'DistMult'):
+        return MarginRankingLoss(margin)
+    if name == 'ComplEx':
+        return BCELoss()
+    return SelfAdversarialLoss(1.0 if name == 'RotatE' else 2.0)
 
 
 def load(name: str, root: str, data_root: str | None) -> KnowledgeGraph:
@@ -65,24 +74,28 @@ def load(name: str, root: str, data_root: str | None) -> KnowledgeGraph:
         FB15k_237(root, split=split) for split in ('train', 'val', 'test')))
 
 
-def build(name: str, kg: KnowledgeGraph, channels: int) -> KGEModel:
+def build(name: str, kg: KnowledgeGraph, channels: int,
+          margin: float) -> KGEModel:
     """Builds a model whose nodes have ``channels`` real channels."""
     cls, width, _ = MODELS[name]
     if name == 'AdaMFMAT':
         # Without modalities there is nothing to generate.
         cls = AdaMFMAT if kg.modalities else AdaMF
-        return cls.from_data(kg, hidden_channels=channels // width)
-    return cls(kg.num_nodes, kg.num_relations, channels // width)
+        return cls.from_data(kg, hidden_channels=channels // width,
+                             margin=margin)
+    # The margin of the others is that of their loss.
+    kwargs = {'margin': margin} if cls is RotatE else {}
+    return cls(kg.num_nodes, kg.num_relations, channels // width, **kwargs)
 
 
-def train(name: str, kg: KnowledgeGraph, lr: float, seed: int,
+def train(name: str, kg: KnowledgeGraph, lr: float, margin: float, seed: int,
           args: argparse.Namespace) -> tuple[KGEModel, dict[str, Any]]:
     """Trains with a budget that is the same for all models."""
     torch.manual_seed(seed)
-    model = build(name, kg, args.channels)
+    model = build(name, kg, args.channels, margin)
     options = dict(
         sampler=PooledSampler(num_negatives=args.num_negatives),
-        loss=MODELS[name][2],
+        loss=loss_of(name, margin),
         lr=lr,
         batch_size=args.batch_size,
         epochs=args.epochs,
@@ -102,6 +115,7 @@ def train(name: str, kg: KnowledgeGraph, lr: float, seed: int,
         'class': type(model).__name__,
         'seed': seed,
         'lr': lr,
+        'margin': margin,
         'parameters': sum(p.numel() for p in model.parameters()),
         'best_epoch': history.best_epoch,
         'val_mrr': history.best_metrics['mrr'],
@@ -111,20 +125,22 @@ def train(name: str, kg: KnowledgeGraph, lr: float, seed: int,
 
 def benchmark(name: str, kg: KnowledgeGraph,
               args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Chooses the learning rate on validation, then runs every seed.
+    """Chooses learning rate and margin on validation, then runs every seed.
 
     The test split is ranked once per seed, at the end.
     """
     first, *others = args.seeds
-    tried = [train(name, kg, lr, first, args) for lr in args.lrs]
+    tried = [train(name, kg, lr, margin, first, args)
+             for lr in args.lrs for margin in MODELS[name][2]]
     best = max(tried, key=lambda pair: pair[1]['val_mrr'])
-    runs = [best] + [train(name, kg, best[1]['lr'], seed, args)
-                     for seed in others]
+    runs = [best] + [
+        train(name, kg, best[1]['lr'], best[1]['margin'], seed, args)
+        for seed in others]
     for model, run in runs:
         result = evaluate(model, kg, split='test')
         run['metrics'] = result.metrics()
         run['protocol'] = result.protocol
-    best[1]['tried'] = [{key: run[key] for key in ('lr', 'val_mrr')}
+    best[1]['tried'] = [{key: run[key] for key in ('lr', 'margin', 'val_mrr')}
                         for _, run in tried]
     return [run for _, run in runs]
 
@@ -182,19 +198,21 @@ def table(folder: Path) -> str:
             f"{protocol['filter']}, {protocol['ties']} ranks, "
             f"{protocol['num_triples']} triples against "
             f"{protocol['num_nodes']} nodes; seeds {budget['seeds']}; the "
-            f'learning rate is the best of {budget["lrs"]} on validation, '
+            f'learning rate, of {budget["lrs"]}, and the margin, of those of '
+            '`run.py`, are the best on validation, '
             f"{budget['epochs']} epochs, "
             f"{budget['channels']} real channels a node, "
             f"{budget['num_negatives']} negatives.", '',
-            '| model | MRR | Hits@1 | Hits@3 | Hits@10 | lr | seconds |',
-            '|---|---|---|---|---|---|---|']
+            '| model | MRR | Hits@1 | Hits@3 | Hits@10 | lr | margin | '
+            'seconds |', '|---|---|---|---|---|---|---|---|']
         for name in dict.fromkeys(run['model'] for run in record['runs']):
             runs = [run for run in record['runs'] if run['model'] == name]
             cells = [cell([run['metrics'][key] for run in runs])
                      for key in ('mrr', 'hits@1', 'hits@3', 'hits@10')]
             seconds = statistics.mean(run['seconds'] for run in runs)
             out.append(f"| {runs[0]['class']} | {' | '.join(cells)} | "
-                       f"{runs[0]['lr']:g} | {seconds:.0f} |")
+                       f"{runs[0]['lr']:g} | {runs[0]['margin']:g} | "
+                       f"{seconds:.0f} |")
         out += ['', f"`{record['command']}`, commit "
                 f"{record['commit'][:12] or 'unknown'}, {record['machine']}, "
                 f"torch {record['versions']['torch']}.", '']
@@ -231,6 +249,7 @@ def main() -> None:
     for name in args.models:
         for run in benchmark(name, kg, args):
             print(f"{run['class']:<9} seed {run['seed']}  lr {run['lr']:g}  "
+                  f"margin {run['margin']:g}  "
                   f"val MRR {run['val_mrr']:.4f}  "
                   f"test MRR {run['metrics']['mrr']:.4f}  "
                   f"{run['seconds']} s", flush=True)
