@@ -49,6 +49,7 @@ LIMITS: dict[str, Range | Choice] = {
     'groups': Range(ge=1),
     'hidden_channels': Range(ge=1),
     'kinds': Choice(KINDS),
+    'label_smoothing': Range(ge=0, lt=1),
     'margin': Range(gt=0),
     'missing': Choice(MISSING),
     'noise': Range(ge=0),
@@ -209,7 +210,7 @@ def valid_names(kind: str) -> dict[str, Callable[..., Any]]:
     if kind == 'sampler':
         return _listed(sampler, sampler.NegativeSampler)
     if kind == 'loss':
-        # Not OneVsAllLoss: a trainer scores sampled negatives, not all nodes.
         return {item.__name__: item for item in (
-            nn.SelfAdversarialLoss, nn.MarginRankingLoss, nn.BCELoss)}
+            nn.SelfAdversarialLoss, nn.MarginRankingLoss, nn.BCELoss,
+            nn.OneVsAllLoss, nn.KvsAllLoss)}
     return {'MAT': MAT.from_model}

@@ -4,7 +4,9 @@ from .fusion import AdaptiveFusion
 from .generator import ModalityGenerator
 from .kge import AdaMF, AdaMFMAT, MMKGEModel
 from .loss import (
+    AllNodesLoss,
     BCELoss,
+    KvsAllLoss,
     MarginRankingLoss,
     OneVsAllLoss,
     SelfAdversarialLoss,
@@ -20,5 +22,7 @@ __all__ = classes = [
     'SelfAdversarialLoss',
     'MarginRankingLoss',
     'BCELoss',
+    'AllNodesLoss',
     'OneVsAllLoss',
+    'KvsAllLoss',
 ]

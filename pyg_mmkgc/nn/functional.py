@@ -31,14 +31,20 @@ def rotate(x: Tensor, phase: Tensor, inverse: bool = False) -> Tensor:
     return torch.cat([re * cos - im * sin, re * sin + im * cos], dim=-1)
 
 
-def moduli_distance(x: Tensor, y: Tensor) -> Tensor:
-    r"""The sum of complex moduli :math:`\sum_i |x_i - y_i|` of rows
-    :obj:`[*, 2 * D]`, with shape :obj:`[*]`.
+def moduli_distance(x: Tensor, y: Tensor, group: int = 2) -> Tensor:
+    r"""The sum of the Euclidean norms of groups of channels,
+    :math:`\sum_i \| x_i - y_i \|_2`, of rows :obj:`[*, group * S]`, with shape
+    :obj:`[*]`. Channel :obj:`j` of group :obj:`i` is at :obj:`j * S + i`.
 
-    The gradient of a modulus at zero is zero.
+    With groups of one channel it is the :math:`L_1` distance, of two the sum
+    of complex moduli of rows :obj:`[re | im]`, of more that of blocks. The
+    gradient of a norm at zero is zero.
     """
-    re, im = (x - y).chunk(2, dim=-1)
-    square = re * re + im * im
+    diff = x - y
+    if group == 1:
+        return diff.abs().sum(dim=-1)
+    square = sum(part * part for part in diff.chunk(group, dim=-1))
+    assert isinstance(square, Tensor)
     # sqrt has no gradient at zero; the clamp gives it a zero one there.
     return square.clamp_min(torch.finfo(x.dtype).tiny).sqrt().sum(dim=-1)
 

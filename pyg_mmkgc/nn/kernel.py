@@ -57,19 +57,21 @@ def _loops_for(*tensors: Tensor) -> Optional[ModuleType]:
 class _CandidateDistance(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tail_query: Tensor, head_query: Tensor,
-                table: Tensor, index: Tensor, corrupt_head: Tensor) -> Tensor:
+                table: Tensor, index: Tensor, corrupt_head: Tensor,
+                group: int) -> Tensor:
         args = tuple(x.contiguous() for x in (tail_query, head_query, table,
                                               index, corrupt_head))
         ctx.save_for_backward(*args)
+        ctx.group = group
         out = table.new_empty(index.shape)
-        loops = _loops_for(*args[:3])
+        loops = _loops_for(*args[:3]) if group == 2 else None
         if loops is not None:
             loops.candidates_forward(*(x.detach().numpy() for x in args),
                                      out.numpy())
             return out
         for part in _parts(args):
             query, rows = _gather(args, part)
-            out[part] = moduli_distance(query, rows)
+            out[part] = moduli_distance(query, rows, group)
         return out
 
     @staticmethod
@@ -78,10 +80,10 @@ class _CandidateDistance(torch.autograd.Function):
         args = ctx.saved_tensors
         grad = grad.contiguous()
         grads = tuple(torch.zeros_like(x) for x in args[:3])
-        loops = _loops_for(*args[:3])
+        loops = _loops_for(*args[:3]) if ctx.group == 2 else None
         if loops is None:
-            _plain_backward(args, grad, grads)
-            return *grads, None, None
+            _plain_backward(args, grad, grads, ctx.group)
+            return *grads, None, None, None
         tail_query, head_query, table, index, corrupt_head = (
             x.detach().numpy() for x in args)
         loops.candidates_backward_query(
@@ -91,7 +93,7 @@ class _CandidateDistance(torch.autograd.Function):
         loops.candidates_backward_table(
             tail_query, head_query, table, ptr, order, corrupt_head,
             grad.numpy(), grads[2].numpy())
-        return *grads, None, None
+        return *grads, None, None, None
 
 
 def _parts(args: tuple[Tensor, ...]) -> list[slice]:
@@ -108,16 +110,16 @@ def _gather(args: tuple[Tensor, ...], part: slice) -> tuple[Tensor, Tensor]:
 
 
 def _plain_backward(args: tuple[Tensor, ...], grad: Tensor,
-                    grads: tuple[Tensor, ...]) -> None:
+                    grads: tuple[Tensor, ...], group: int) -> None:
     index, corrupt_head = args[3:]
     for part in _parts(args):
         query, rows = _gather(args, part)
-        diff = query - rows  # [b, K, 2 * D]
+        diff = query - rows  # [b, K, group * S]
         modulus = torch.linalg.vector_norm(
-            torch.stack(diff.chunk(2, dim=-1)), dim=0)
+            torch.stack(diff.chunk(group, dim=-1)), dim=0)
         weight = grad[part, :, None] / modulus
         weight = weight.masked_fill(modulus == 0, 0.0)
-        diff *= torch.cat([weight, weight], dim=-1)
+        diff *= torch.cat([weight] * group, dim=-1)
         head = corrupt_head[part, :, None]
         grads[0][part] = diff.masked_fill(head, 0.0).sum(1)
         grads[1][part] = diff.masked_fill(~head, 0.0).sum(1)
@@ -126,27 +128,31 @@ def _plain_backward(args: tuple[Tensor, ...], grad: Tensor,
 
 
 def candidate_distance(tail_query: Tensor, head_query: Tensor, table: Tensor,
-                       index: Tensor, corrupt_head: Tensor) -> Tensor:
-    r"""The distances :math:`\sum_i |q_{b,i} - t_{k,i}|` between the query of
-    each positive and its candidates, with shape :obj:`[B, K]`.
+                       index: Tensor, corrupt_head: Tensor,
+                       group: int = 2) -> Tensor:
+    r"""The distances :math:`\sum_i \| q_{b,i} - t_{k,i} \|_2` between the
+    query of each positive and its candidates, with shape :obj:`[B, K]`: the
+    function :func:`~pyg_mmkgc.nn.functional.moduli_distance`.
 
     Args:
-        tail_query (torch.Tensor): The queries that ask for a tail, complex
-            rows :obj:`[B, 2 * D]`.
+        tail_query (torch.Tensor): The queries that ask for a tail,
+            :obj:`[B, C]`.
         head_query (torch.Tensor): The queries that ask for a head,
-            :obj:`[B, 2 * D]`.
-        table (torch.Tensor): The candidates, :obj:`[U, 2 * D]`.
+            :obj:`[B, C]`.
+        table (torch.Tensor): The candidates, :obj:`[U, C]`.
         index (torch.Tensor): Rows of :obj:`table`, :obj:`[B, K]`.
         corrupt_head (torch.Tensor): :obj:`True` where the candidate stands
             for the head, :obj:`[B, K]`.
+        group (int, optional): The channels of a norm: one for the
+            :math:`L_1` distance, two for complex moduli. (default: :obj:`2`)
     """
     return _CandidateDistance.apply(tail_query, head_query, table, index,
-                                    corrupt_head)
+                                    corrupt_head, group)
 
 
-def dense_distance(query: Tensor, table: Tensor) -> Tensor:
-    r"""The distances :math:`\sum_i |q_i - t_i|` of every query
-    :obj:`[Q, 2 * D]` to every row of a table :obj:`[N, 2 * D]`, with shape
+def dense_distance(query: Tensor, table: Tensor, group: int = 2) -> Tensor:
+    r"""The distances :math:`\sum_i \| q_i - t_i \|_2` of every query
+    :obj:`[Q, C]` to every row of a table :obj:`[N, C]`, with shape
     :obj:`[Q, N]`.
     """
     if torch.is_grad_enabled() and (query.requires_grad
@@ -154,15 +160,18 @@ def dense_distance(query: Tensor, table: Tensor) -> Tensor:
         index = torch.arange(table.size(0), device=table.device)
         index = index.expand(query.size(0), -1)
         return candidate_distance(query, query, table, index,
-                                  torch.zeros_like(index, dtype=torch.bool))
+                                  torch.zeros_like(index, dtype=torch.bool),
+                                  group)
     query, table = query.detach().contiguous(), table.detach().contiguous()
+    if group == 1:
+        return torch.cdist(query, table, p=1.0)
     out = table.new_empty(query.size(0), table.size(0))
-    loops = _loops_for(query, table)
+    loops = _loops_for(query, table) if group == 2 else None
     if loops is not None:
         loops.dense_forward(query.numpy(), table.numpy(), out.numpy())
         return out
     step = max(1, BLOCK // max(1, query.size(0) * table.size(1)))
     for i in range(0, table.size(0), step):
         out[:, i:i + step] = moduli_distance(query[:, None],
-                                             table[i:i + step])
+                                             table[i:i + step], group)
     return out

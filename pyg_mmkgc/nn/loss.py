@@ -1,9 +1,13 @@
 r"""Losses on plausibility scores (higher is better)."""
 from __future__ import annotations
 
+from typing import Optional
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from pyg_mmkgc.errors import ModelError
 
 
 class SelfAdversarialLoss(torch.nn.Module):
@@ -75,13 +79,65 @@ class BCELoss(torch.nn.Module):
         return -F.logsigmoid(pos).mean() - F.logsigmoid(-neg).mean()
 
 
-class OneVsAllLoss(torch.nn.Module):
-    r"""Cross-entropy of the true node among all nodes, as in `Canonical
-    Tensor Decomposition for Knowledge Base Completion
+class AllNodesLoss(torch.nn.Module):
+    r"""An abstract base class of losses on the scores of all nodes, as tails
+    and as heads of the queries of a batch. They need no negative sampler.
+    """
+    #: Whether :meth:`forward` needs the known answers of each query.
+    needs_labels = False
+
+    def forward(self, scores: Tensor, target: Tensor,
+                labels: Optional[Tensor] = None) -> Tensor:
+        r"""The mean loss of queries.
+
+        Args:
+            scores (torch.Tensor): The scores of all nodes, :obj:`[B, N]`.
+            target (torch.Tensor): The ids of the true nodes, :obj:`[B]`.
+            labels (torch.Tensor, optional): One where a node is known to
+                answer the query in training, else zero, :obj:`[B, N]`.
+        """
+        raise NotImplementedError
+
+
+class OneVsAllLoss(AllNodesLoss):
+    r"""Cross-entropy of the true node among all nodes (1-vs-all), as in
+    `Canonical Tensor Decomposition for Knowledge Base Completion
     <https://arxiv.org/abs/1806.07297>`_.
     """
-    def forward(self, scores: Tensor, target: Tensor) -> Tensor:
-        r"""The mean loss of scores :obj:`[B, N]` with the ids of the true
-        nodes :obj:`[B]`.
-        """
+    def forward(self, scores: Tensor, target: Tensor,
+                labels: Optional[Tensor] = None) -> Tensor:
         return F.cross_entropy(scores, target)
+
+
+class KvsAllLoss(AllNodesLoss):
+    r"""Binary cross-entropy of all nodes against the known answers of each
+    query (K-vs-all, 1-N), as in `Convolutional 2D Knowledge Graph Embeddings
+    <https://arxiv.org/abs/1707.01476>`_.
+
+    Queries are those of the triples of a batch; one that has several triples
+    there counts for each.
+
+    Args:
+        label_smoothing (float, optional): :math:`\epsilon` of the labels
+            :math:`(1 - \epsilon) y + \epsilon / N`. (default: :obj:`0.0`)
+    """
+    needs_labels = True
+
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        if not 0 <= label_smoothing < 1:
+            raise ModelError('expected 0 <= label_smoothing < 1, got '
+                             f'{label_smoothing}')
+        self.label_smoothing = label_smoothing
+
+    def forward(self, scores: Tensor, target: Tensor,
+                labels: Optional[Tensor] = None) -> Tensor:
+        if labels is None:
+            raise ModelError('KvsAllLoss needs the labels of all nodes')
+        labels = (1.0 - self.label_smoothing) * labels + (
+            self.label_smoothing / scores.size(-1))
+        return F.binary_cross_entropy_with_logits(scores,
+                                                  labels.to(scores.dtype))
+
+    def extra_repr(self) -> str:
+        return f'label_smoothing={self.label_smoothing}'

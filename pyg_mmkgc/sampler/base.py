@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import torch
 from torch import Tensor
@@ -11,9 +11,13 @@ from pyg_mmkgc.errors import ModelError
 class Negatives(NamedTuple):
     r"""Corrupted triples: :obj:`node` stands for the head of the positive
     where :obj:`corrupt_head`, else for its tail; both :obj:`[B, K]`.
+
+    Of the views that :obj:`kept` names, the node that is replaced keeps its
+    own where the mask :obj:`[B, K]` is :obj:`True`.
     """
     node: Tensor
     corrupt_head: Tensor
+    kept: Optional[dict[str, Tensor]] = None
 
 
 class NegativeSampler:

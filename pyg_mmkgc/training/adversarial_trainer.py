@@ -7,6 +7,7 @@ from torch.nn import Parameter
 from torch_geometric.nn.kge import KGEModel
 
 from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.nn.kge import MMKGEModel
 from pyg_mmkgc.sampler import PooledSampler
 from pyg_mmkgc.training.adversary import Adversary
 from pyg_mmkgc.training.batch import Batch, completion_loss
@@ -60,6 +61,8 @@ class AdversarialTrainer(Trainer):
                     self.adversary.discriminator_loss(self.model, batch))
         minimize(loss, self.params, self.optimizers['model'], self.grad_clip,
                  f'the loss of the model at {where}', self.model)
+        if isinstance(self.model, MMKGEModel):
+            self.model.after_step()
         with self.precision():
             generator_loss = self.adversary.generator_loss(self.model, batch)
         minimize(generator_loss, self.adversary_params,

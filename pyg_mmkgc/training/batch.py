@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 from torch_geometric.nn.kge import KGEModel
 
+from pyg_mmkgc.data.index import TripleIndex
 from pyg_mmkgc.nn.adversarial import Entities
 from pyg_mmkgc.nn.kge import MMKGEModel
+from pyg_mmkgc.nn.loss import AllNodesLoss
 from pyg_mmkgc.sampler import Negatives
 
 
@@ -36,6 +38,8 @@ class Batch:
         tail_index (torch.Tensor): The tails :obj:`[B]`.
         generator (torch.Generator): Where the noise of an adversary is from.
         negatives (Negatives, optional): The negatives :obj:`[B, K]`.
+        index (TripleIndex, optional): The training triples, where the loss
+            needs labels.
         encoded (Encoded, optional): What :meth:`encode` keeps for the step.
         pos (torch.Tensor, optional): The scores of the positives, likewise.
     """
@@ -44,6 +48,7 @@ class Batch:
     tail_index: Tensor
     generator: torch.Generator
     negatives: Optional[Negatives] = None
+    index: Optional[TripleIndex] = None
     encoded: Optional[Encoded] = None
     pos: Optional[Tensor] = None
 
@@ -66,25 +71,77 @@ class Batch:
 
 def completion_loss(model: KGEModel, loss: torch.nn.Module,
                     batch: Batch) -> Tensor:
-    r""":math:`\mathcal{L}_{kgc}` of a batch: the model's own loss where the
-    batch has no negatives, else :obj:`loss` of the scores of positives
-    :obj:`[B]` and negatives :obj:`[B, K]`.
+    r""":math:`\mathcal{L}_{kgc}` of a batch: :obj:`loss` of the scores of all
+    nodes, where it is an :class:`~pyg_mmkgc.nn.AllNodesLoss`; the model's own
+    loss, where the batch has no negatives; else :obj:`loss` of the scores of
+    positives :obj:`[B]` and negatives :obj:`[B, K]`. Of the last and the
+    first, a model's regularization is part.
     """
     head, rel, tail = batch.head_index, batch.rel_type, batch.tail_index
-    if batch.negatives is None:
+    if not isinstance(loss, AllNodesLoss) and batch.negatives is None:
         return model.loss(head, rel, tail)
     if not isinstance(model, MMKGEModel):
-        node, side = batch.negatives
+        assert batch.negatives is not None
+        node, side, _ = batch.negatives
         corrupted = (torch.where(side, node, head.unsqueeze(-1)),
                      rel.unsqueeze(-1).expand_as(node),
                      torch.where(side, tail.unsqueeze(-1), node))
         neg = model(*(x.reshape(-1) for x in corrupted)).view_as(node)
         return loss(model(head, rel, tail), neg)
-    batch.encoded = found = batch.encode(model)
-    assert found.negative is not None
-    heads, tails = found.table[found.head], found.table[found.tail]
-    batch.pos = model.score(heads, rel, tails)
-    neg = model.score_candidates(found.table, heads, rel, tails,
-                                 found.negative,
-                                 batch.negatives.corrupt_head)
-    return loss(batch.pos, neg)
+    model.before_step(head, rel, tail)
+    if isinstance(loss, AllNodesLoss):
+        nodes = torch.arange(model.num_nodes, device=head.device)
+        views = model.embed(nodes)
+        found = Encoded(views, model.fuse(views), head, tail, None)
+        out = _all_nodes_loss(model, loss, batch, found.table)
+    else:
+        found = batch.encode(model)
+        batch.pos = model.score(found.table[found.head], rel,
+                                found.table[found.tail])
+        out = loss(batch.pos, _negative_scores(model, batch, found))
+    batch.encoded = found
+    extra = model.regularization(found.views, found.table, found.head, rel,
+                                 found.tail)
+    return out if extra is None else out + extra
+
+
+def _all_nodes_loss(model: MMKGEModel, loss: AllNodesLoss, batch: Batch,
+                    table: Tensor) -> Tensor:
+    head, rel, tail = batch.head_index, batch.rel_type, batch.tail_index
+    labels: list[Optional[Tensor]] = [None, None]
+    if loss.needs_labels:
+        assert batch.index is not None
+        labels = [_labels(model.num_nodes, *known) for known in (
+            (head, batch.index.tails(head, rel)),
+            (tail, batch.index.heads(rel, tail)))]
+    # Half of each side, so that the loss of a triple counts once.
+    return 0.5 * (
+        loss(model.score_tails(head, rel, table=table), tail, labels[0]) +
+        loss(model.score_heads(rel, tail, table=table), head, labels[1]))
+
+
+def _labels(num_nodes: int, query: Tensor,
+            known: tuple[Tensor, Tensor]) -> Tensor:
+    out = torch.zeros(query.numel(), num_nodes, device=query.device)
+    out[known] = 1.0
+    return out
+
+
+def _negative_scores(model: MMKGEModel, batch: Batch,
+                     found: Encoded) -> Tensor:
+    assert batch.negatives is not None and found.negative is not None
+    _, side, kept = batch.negatives
+    head, tail = found.table[found.head], found.table[found.tail]
+    if kept is None:
+        return model.score_candidates(found.table, head, batch.rel_type, tail,
+                                      found.negative, side)
+    own = torch.where(side, found.head[:, None], found.tail[:, None])
+    rows = {name: found.negative if name not in kept else
+            torch.where(kept[name], own, found.negative)
+            for name in found.views}
+    joint = model.fuse({name: found.views[name][row]
+                        for name, row in rows.items()})
+    side = side.unsqueeze(-1)
+    return model.score(torch.where(side, joint, head[:, None]),
+                       batch.rel_type[:, None],
+                       torch.where(side, tail[:, None], joint))

@@ -16,9 +16,11 @@ from torch_geometric.nn.kge.loader import KGTripletLoader
 from tqdm import tqdm
 
 from pyg_mmkgc.data import KnowledgeGraph
+from pyg_mmkgc.data.index import TripleIndex
 from pyg_mmkgc.errors import CheckpointError, DataError, ModelError
 from pyg_mmkgc.evaluation import evaluate
-from pyg_mmkgc.nn.loss import OneVsAllLoss, SelfAdversarialLoss
+from pyg_mmkgc.nn.kge import MMKGEModel
+from pyg_mmkgc.nn.loss import AllNodesLoss, SelfAdversarialLoss
 from pyg_mmkgc.sampler import NegativeSampler
 from pyg_mmkgc.training.batch import Batch, completion_loss
 from pyg_mmkgc.training.checkpoint import (
@@ -52,7 +54,8 @@ class Trainer:
         sampler (NegativeSampler, optional): Where negatives are from.
             (default: :obj:`None`, the model's own :meth:`loss` is minimised)
         loss (torch.nn.Module, optional): The loss of the scores of positives
-            :obj:`[B]` and negatives :obj:`[B, K]`.
+            :obj:`[B]` and negatives :obj:`[B, K]`, or, without a sampler, an
+            :class:`~pyg_mmkgc.nn.AllNodesLoss`.
             (default: :class:`~pyg_mmkgc.nn.SelfAdversarialLoss`)
         lr (float, optional): The learning rate. (default: :obj:`1e-3`)
         batch_size (int, optional): Positives in a step.
@@ -121,12 +124,7 @@ class Trainer:
         if not isinstance(model, KGEModel):
             raise ModelError('expected a torch_geometric.nn.kge.KGEModel, got '
                              f'{type(model).__name__}')
-        if sampler is None and loss is not None:
-            raise ModelError('expected a sampler beside a loss: without one '
-                             "the model's own loss is minimised")
-        if isinstance(loss, OneVsAllLoss):
-            raise ModelError('OneVsAllLoss takes the scores of all nodes, '
-                             'not of negatives')
+        _check_loss(model, sampler, loss)
         self.data = _as_graph(data, model)
         self.data.validate()
         if (model.num_nodes != self.data.num_nodes
@@ -151,6 +149,13 @@ class Trainer:
             sampler.prepare(torch.stack([head, tail]), self.triples[1],
                             self.data.num_nodes, self.data.num_relations)
         self.loss = loss or SelfAdversarialLoss()
+        self.index = None
+        if isinstance(loss, AllNodesLoss) and loss.needs_labels:
+            self.index = TripleIndex(torch.stack([head, tail]),
+                                     self.triples[1], self.data.num_nodes,
+                                     self.data.num_relations)
+        if isinstance(model, MMKGEModel):
+            model.prepare(torch.stack([head, tail]), self.triples[1])
         self.lr, self.batch_size, self.epochs = lr, batch_size, epochs
         self.lr_schedule, self.grad_clip = lr_schedule, grad_clip
         self.valid_every, self.patience = valid_every, patience
@@ -254,6 +259,8 @@ class Trainer:
             loss = completion_loss(self.model, self.loss, batch)
         minimize(loss, self.params, self.optimizers['model'], self.grad_clip,
                  f'the loss at {where}', self.model)
+        if isinstance(self.model, MMKGEModel):
+            self.model.after_step()
         return {'loss': loss.detach()}
 
     def precision(self) -> torch.autocast:
@@ -275,7 +282,7 @@ class Trainer:
             head, rel, tail = (x[index] for x in self.triples)
             negatives = (None if self.sampler is None else
                          self.sampler.sample(head, rel, tail, draw))
-            yield Batch(head, rel, tail, noise, negatives)
+            yield Batch(head, rel, tail, noise, negatives, self.index)
 
     def _seed(self, epoch: int, stream: int) -> int:
         sequence = np.random.SeedSequence([self.seed, epoch, stream])
@@ -338,6 +345,21 @@ class Trainer:
 
     def load_extra_states(self, states: dict[str, State]) -> None:
         r"""Takes back what :meth:`extra_states` gave."""
+
+
+def _check_loss(model: KGEModel, sampler: Optional[NegativeSampler],
+                loss: Optional[torch.nn.Module]) -> None:
+    if isinstance(loss, AllNodesLoss):
+        if sampler is not None:
+            raise ModelError(f'{type(loss).__name__} takes the scores of all '
+                             'nodes: expected no sampler beside it')
+        if not isinstance(model, MMKGEModel):
+            raise ModelError(f'{type(loss).__name__} needs a MMKGEModel, '
+                             'which scores all nodes with gradients, got '
+                             f'{type(model).__name__}')
+    elif sampler is None and loss is not None:
+        raise ModelError('expected a sampler beside a loss: without one the '
+                         "model's own loss is minimised")
 
 
 def _as_graph(data: Any, model: KGEModel) -> KnowledgeGraph:

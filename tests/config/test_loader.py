@@ -111,7 +111,7 @@ BAD = [
     (change('adversary.weight', -0.1), r"'adversary\.weight'"),
     (change('training.lr', 10**400), r"'training\.lr': expected a finite"),
     # Unknown and missing names.
-    (change('loss.name', 'OneVsAllLoss'), r"'loss\.name': 'OneVsAllLoss' is "
+    (change('loss.name', 'OneVersusAll'), r"'loss\.name': 'OneVersusAll' is "
      'not known'),
     (change('model.name', 'AdaMFF'), r"'model\.name': 'AdaMFF' is not known\. "
      "Did you mean 'AdaMF'"),

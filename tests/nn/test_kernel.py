@@ -249,20 +249,20 @@ def test_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
 # Planted faults: the comparison above must be able to fail.
 
 
-def _wrong_sign(args, grad, grads) -> None:  # noqa: ANN001
+def _wrong_sign(args, grad, grads, group) -> None:  # noqa: ANN001
     """Forgets the sign of the table's gradient."""
-    ORIGINAL(args, grad, grads)
+    ORIGINAL(args, grad, grads, group)
     grads[2].neg_()
 
 
-def _swap_sides(args, grad, grads) -> None:  # noqa: ANN001
+def _swap_sides(args, grad, grads, group) -> None:  # noqa: ANN001
     swapped = (*args[:4], ~args[4])
-    ORIGINAL(swapped, grad, grads)
+    ORIGINAL(swapped, grad, grads, group)
 
 
-def _overwrite_repeats(args, grad, grads) -> None:  # noqa: ANN001
+def _overwrite_repeats(args, grad, grads, group) -> None:  # noqa: ANN001
     """Assigns where it must add."""
-    ORIGINAL(args, grad, grads)
+    ORIGINAL(args, grad, grads, group)
     tail_query, head_query, table, index, side = args
     for b in range(index.size(0)):
         for k in range(index.size(1)):

@@ -80,7 +80,7 @@ def test_brute_force(triples: list[tuple[int, int, int]],
 def test_uniform_over_the_complement(position: int) -> None:
     sampler, triples = prepare(num_negatives=4000)
     one = triples[:, position:position + 1]
-    node, side = (x.view(-1) for x in draw(sampler, one, seed=11))
+    node, side = (x.view(-1) for x in draw(sampler, one, seed=11)[:2])
     h, r, t = TRIPLES[position]
     for heads in (True, False):
         free = [n for n in range(N)
@@ -145,7 +145,7 @@ def test_a_query_with_all_answers_known() -> None:
 
 def test_the_last_free_node() -> None:
     sampler, triples = prepare([(0, 0, n) for n in range(N - 1)], 50)
-    node, side = draw(sampler, triples)
+    node, side, _ = draw(sampler, triples)
     assert bool((node[~side] == N - 1).all()) and bool((~side).any())
 
 

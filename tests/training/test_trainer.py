@@ -351,6 +351,8 @@ def test_arguments_that_do_not_fit(kg: KnowledgeGraph) -> None:
         Trainer(model, kg, loss=SelfAdversarialLoss())
     with pytest.raises(ModelError, match='scores of all nodes'):
         Trainer(model, kg, sampler=UniformSampler(2), loss=OneVsAllLoss())
+    with pytest.raises(ModelError, match='needs a MMKGEModel'):
+        Trainer(model, kg, loss=OneVsAllLoss())
     with pytest.raises(ModelError, match='KGEModel, got Linear'):
         Trainer(torch.nn.Linear(2, 2), kg)
     with pytest.raises(ModelError, match=f'of {counts[0]} nodes'):

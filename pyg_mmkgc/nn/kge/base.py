@@ -10,12 +10,12 @@ from torch_geometric.nn.kge import KGEModel
 
 from pyg_mmkgc.nn.encoder import check_modalities
 from pyg_mmkgc.nn.fast_paths import FastPaths
-from pyg_mmkgc.nn.functional import blocks
+from pyg_mmkgc.nn.hooks import TrainingHooks
 from pyg_mmkgc.nn.loss import SelfAdversarialLoss
 from pyg_mmkgc.nn.pretrained import Pretrained
 
 
-class MMKGEModel(FastPaths, Pretrained, KGEModel):
+class MMKGEModel(FastPaths, TrainingHooks, Pretrained, KGEModel):
     r"""An abstract base class of multi-modal knowledge graph embedding
     models, written as three calls: :meth:`embed` gives one view per modality,
     :meth:`fuse` makes of them the representation that is scored, and
@@ -61,12 +61,15 @@ class MMKGEModel(FastPaths, Pretrained, KGEModel):
     def from_data(cls, data: Any, hidden_channels: int,
                   **kwargs: Any) -> MMKGEModel:
         r"""Builds a model for a :class:`~pyg_mmkgc.data.KnowledgeGraph`, with
-        its counts, features and masks.
+        its counts, and those of its features and masks that it takes.
         """
-        if 'masks' in inspect.signature(cls).parameters:
-            kwargs.setdefault('masks', data.masks())
+        names = inspect.signature(cls).parameters
+        for name, values in (('modalities', data.features()),
+                             ('masks', data.masks())):
+            if name in names:
+                kwargs.setdefault(name, values)
         return cls(data.num_nodes, data.num_relations, hidden_channels,
-                   modalities=data.features(), **kwargs)
+                   **kwargs)
 
     def embed(self, index: Tensor) -> dict[str, Tensor]:
         r"""One view per modality, each :obj:`[*, C]`, of nodes :obj:`[*]`."""
@@ -96,36 +99,6 @@ class MMKGEModel(FastPaths, Pretrained, KGEModel):
                                  device=self.rel_emb.weight.device)
         return self.fuse(self.embed(index))
 
-    def score_candidates(self, table: Tensor, head: Tensor, rel_type: Tensor,
-                         tail: Tensor, index: Tensor,
-                         corrupt_head: Tensor) -> Tensor:
-        r"""The scores :obj:`[B, K]` of triples with rows :obj:`index` of
-        :obj:`table` for their head where :obj:`corrupt_head`, else for their
-        tail, both :obj:`[B, K]`.
-        """
-        node, side = table[index], corrupt_head.unsqueeze(-1)
-        return self.score(torch.where(side, node, head.unsqueeze(1)),
-                          rel_type.unsqueeze(1),
-                          torch.where(side, tail.unsqueeze(1), node))
-
-    def score_tails(self, head_index: Tensor, rel_type: Tensor,
-                    table: Optional[Tensor] = None) -> Tensor:
-        r"""The scores :obj:`[Q, N]` of all nodes as tails of queries
-        :obj:`[Q]`, given the table of :meth:`encode`.
-        """
-        table = self.encode() if table is None else table
-        head = table[head_index].unsqueeze(1)
-        return torch.cat([self.score(head, rel_type.unsqueeze(1), rows)
-                          for rows in blocks(table, head.size(0))], dim=-1)
-
-    def score_heads(self, rel_type: Tensor, tail_index: Tensor,
-                    table: Optional[Tensor] = None) -> Tensor:
-        r"""The scores :obj:`[Q, N]` of all nodes as heads."""
-        table = self.encode() if table is None else table
-        tail = table[tail_index].unsqueeze(1)
-        return torch.cat([self.score(rows, rel_type.unsqueeze(1), tail)
-                          for rows in blocks(table, tail.size(0))], dim=-1)
-
     def loss(self, head_index: Tensor, rel_type: Tensor,
              tail_index: Tensor) -> Tensor:
         r"""The self-adversarial loss against :obj:`num_negatives` random
@@ -133,6 +106,7 @@ class MMKGEModel(FastPaths, Pretrained, KGEModel):
         """
         pool = torch.randint(self.num_nodes, (self.num_negatives, ),
                              device=head_index.device)
+        self.before_step(head_index, rel_type, tail_index)
         views, (head, tail, nodes) = self._lookup(head_index, tail_index, pool)
         table = self.fuse(views)
         index = nodes.expand(head.numel(), -1)
@@ -140,7 +114,9 @@ class MMKGEModel(FastPaths, Pretrained, KGEModel):
         pos = self.score(table[head], rel_type, table[tail])
         neg = self.score_candidates(table, table[head], rel_type, table[tail],
                                     index, side)
-        return self.criterion(pos, neg)
+        loss = self.criterion(pos, neg)
+        extra = self.regularization(views, table, head, rel_type, tail)
+        return loss if extra is None else loss + extra
 
     def _lookup(self, *index: Tensor) -> tuple[dict[str, Tensor],
                                                tuple[Tensor, ...]]:
