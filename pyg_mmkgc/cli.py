@@ -66,6 +66,13 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument('name', metavar='NAME|FILE')
     sub.set_defaults(call=_audit)
 
+    sub = commands.add_parser(
+        'profile', parents=[config, data, device],
+        help='show where the time and memory of a training step go')
+    sub.add_argument('name', metavar='NAME|FILE')
+    sub.add_argument('--steps', type=int, default=10, help='how many (10)')
+    sub.set_defaults(call=_profile)
+
     sub = commands.add_parser('models', help='list what can be trained')
     sub.set_defaults(call=_models, debug=False)
     return parser
@@ -111,6 +118,11 @@ def _predict(args: argparse.Namespace) -> None:
 def _audit(args: argparse.Namespace) -> None:
     config = lib.load_config(args.name, args.overrides)
     print(lib.build_graph(config, args.data_root).audit())
+
+
+def _profile(args: argparse.Namespace) -> None:
+    print(lib.profile_config(args.name, args.overrides, args.steps,
+                             args.data_root, args.device))
 
 
 def _models(args: argparse.Namespace) -> None:

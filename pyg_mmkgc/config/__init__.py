@@ -9,6 +9,7 @@ from .loader import (
     save_config,
     shipped_configs,
 )
+from .profile import profile_config
 from .run import Run
 from .schema import Config, EvaluationConfig, TrainingConfig
 
@@ -25,5 +26,6 @@ __all__ = [
     'build_graph',
     'build_model',
     'build_trainer',
+    'profile_config',
     'DEFAULT_MODEL',
 ]
