@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from typing import NamedTuple, Optional
+from collections.abc import Callable
+from typing import Any, NamedTuple, Optional
 
 import torch
 from torch import Tensor
@@ -8,16 +9,29 @@ from torch import Tensor
 from pyg_mmkgc.errors import ModelError
 
 
+class Choice(NamedTuple):
+    r"""How a learned sampler chose the nodes of :class:`Negatives`, with what
+    its training needs.
+    """
+    candidates: Tensor  # The nodes to choose from, [M].
+    logits: Tensor  # Those of the choice, with their noise, [B, M].
+    picks: Tensor  # The candidates that were chosen, [B, K].
+    # Maps the scores of the negatives [B, K] to a scalar for the loss.
+    penalty: Callable[[Tensor], Tensor]
+
+
 class Negatives(NamedTuple):
     r"""Corrupted triples: :obj:`node` stands for the head of the positive
     where :obj:`corrupt_head`, else for its tail; both :obj:`[B, K]`.
 
     Of the views that :obj:`kept` names, the node that is replaced keeps its
-    own where the mask :obj:`[B, K]` is :obj:`True`.
+    own where the mask :obj:`[B, K]` is :obj:`True`. Of a learned sampler,
+    :obj:`choice` carries the gradient.
     """
     node: Tensor
     corrupt_head: Tensor
     kept: Optional[dict[str, Tensor]] = None
+    choice: Optional[Choice] = None
 
 
 class NegativeSampler:
@@ -28,6 +42,11 @@ class NegativeSampler:
             each positive. (default: :obj:`128`)
     """
     num_nodes: int
+    #: What the sampler learns, trained along with the model at :attr:`lr`.
+    module: Optional[torch.nn.Module] = None
+    lr: float = 1e-4
+    #: Whether the negatives depend on how many epochs there will be.
+    scheduled: bool = False
 
     def __init__(self, num_negatives: int = 128) -> None:
         if num_negatives < 1:
@@ -42,6 +61,16 @@ class NegativeSampler:
         """
         self.num_nodes = num_nodes
         return self
+
+    def check(self, model: Any) -> None:
+        r"""Raises :class:`~pyg_mmkgc.errors.ModelError` where :obj:`model`
+        cannot score the negatives.
+        """
+
+    def begin_epoch(self, model: Any, epoch: int, epochs: int) -> None:
+        r"""Called before epoch 1, 2, ... of :obj:`epochs`, with the model as
+        :meth:`sample` will find it.
+        """
 
     def sample(self, head_index: Tensor, rel_type: Tensor, tail_index: Tensor,
                generator: torch.Generator) -> Negatives:

@@ -76,7 +76,9 @@ class AdversarialTrainer(Trainer):
                 'generator_lr': self.generator_lr}
 
     def extra_states(self) -> dict[str, State]:
-        return {'adversary': self.adversary.state_dict()}
+        return {**super().extra_states(),
+                'adversary': self.adversary.state_dict()}
 
     def load_extra_states(self, states: dict[str, State]) -> None:
+        super().load_extra_states(states)
         self.adversary.load_state_dict(states['adversary'])

@@ -11,6 +11,7 @@ from pyg_mmkgc.data.index import TripleIndex
 from pyg_mmkgc.nn.adversarial import Entities
 from pyg_mmkgc.nn.kge import MMKGEModel
 from pyg_mmkgc.nn.loss import AllNodesLoss
+from pyg_mmkgc.nn.straight_through import straight_through
 from pyg_mmkgc.sampler import Negatives
 
 
@@ -21,6 +22,7 @@ class Encoded(NamedTuple):
     head: Tensor  # Rows of the table, [B].
     tail: Tensor  # [B]
     negative: Optional[Tensor]  # [B, K]
+    candidates: Optional[Tensor] = None  # Those of a choice, [M].
 
     def entities(self, index: Tensor) -> Entities:
         r"""The views and the representation of rows of the table."""
@@ -40,8 +42,11 @@ class Batch:
         negatives (Negatives, optional): The negatives :obj:`[B, K]`.
         index (TripleIndex, optional): The training triples, where the loss
             needs labels.
+        weight (torch.Tensor, optional): The weights of the positives in the
+            loss, :obj:`[B]`.
         encoded (Encoded, optional): What :meth:`encode` keeps for the step.
         pos (torch.Tensor, optional): The scores of the positives, likewise.
+        neg (torch.Tensor, optional): Those of the negatives, :obj:`[B, K]`.
     """
     head_index: Tensor
     rel_type: Tensor
@@ -49,14 +54,18 @@ class Batch:
     generator: torch.Generator
     negatives: Optional[Negatives] = None
     index: Optional[TripleIndex] = None
+    weight: Optional[Tensor] = None
     encoded: Optional[Encoded] = None
     pos: Optional[Tensor] = None
+    neg: Optional[Tensor] = None
 
     def encode(self, model: MMKGEModel) -> Encoded:
         r"""Embeds and fuses the distinct nodes of the batch."""
         index = [self.head_index, self.tail_index]
         if self.negatives is not None:
             index.append(self.negatives.node)
+            if self.negatives.choice is not None:
+                index.append(self.negatives.choice.candidates)
         # A table of flags finds the distinct ids without sorting them.
         used = torch.zeros(model.num_nodes, dtype=torch.bool,
                            device=self.head_index.device)
@@ -64,9 +73,9 @@ class Batch:
             used[ids] = True
         place = used.cumsum(0) - 1
         views = model.embed(used.nonzero().view(-1))
-        rows = [place[ids] for ids in index]
-        return Encoded(views, model.fuse(views), rows[0], rows[1],
-                       rows[2] if self.negatives is not None else None)
+        head, tail, *more = [place[ids] for ids in index]
+        return Encoded(views, model.fuse(views), head, tail,
+                       more[0] if more else None, *more[1:])
 
 
 def completion_loss(model: KGEModel, loss: torch.nn.Module,
@@ -82,12 +91,13 @@ def completion_loss(model: KGEModel, loss: torch.nn.Module,
         return model.loss(head, rel, tail)
     if not isinstance(model, MMKGEModel):
         assert batch.negatives is not None
-        node, side, _ = batch.negatives
+        node, side = batch.negatives[:2]
         corrupted = (torch.where(side, node, head.unsqueeze(-1)),
                      rel.unsqueeze(-1).expand_as(node),
                      torch.where(side, tail.unsqueeze(-1), node))
-        neg = model(*(x.reshape(-1) for x in corrupted)).view_as(node)
-        return loss(model(head, rel, tail), neg)
+        batch.neg = model(*(x.reshape(-1) for x in corrupted)).view_as(node)
+        batch.pos = model(head, rel, tail)
+        return _loss(loss, batch)
     model.before_step(head, rel, tail)
     if isinstance(loss, AllNodesLoss):
         nodes = torch.arange(model.num_nodes, device=head.device)
@@ -98,11 +108,20 @@ def completion_loss(model: KGEModel, loss: torch.nn.Module,
         found = batch.encode(model)
         batch.pos = model.score(found.table[found.head], rel,
                                 found.table[found.tail])
-        out = loss(batch.pos, _negative_scores(model, batch, found))
+        batch.neg = _negative_scores(model, batch, found)
+        out = _loss(loss, batch)
     batch.encoded = found
     extra = model.regularization(found.views, found.table, found.head, rel,
                                  found.tail)
     return out if extra is None else out + extra
+
+
+def _loss(loss: torch.nn.Module, batch: Batch) -> Tensor:
+    assert batch.negatives is not None and batch.neg is not None
+    weight = [] if batch.weight is None else [batch.weight]
+    out = loss(batch.pos, batch.neg, *weight)
+    choice = batch.negatives.choice
+    return out if choice is None else out + choice.penalty(batch.neg)
 
 
 def _all_nodes_loss(model: MMKGEModel, loss: AllNodesLoss, batch: Batch,
@@ -130,17 +149,22 @@ def _labels(num_nodes: int, query: Tensor,
 def _negative_scores(model: MMKGEModel, batch: Batch,
                      found: Encoded) -> Tensor:
     assert batch.negatives is not None and found.negative is not None
-    _, side, kept = batch.negatives
+    _, side, kept, choice = batch.negatives
     head, tail = found.table[found.head], found.table[found.tail]
-    if kept is None:
+    if not kept and choice is None:
         return model.score_candidates(found.table, head, batch.rel_type, tail,
                                       found.negative, side)
-    own = torch.where(side, found.head[:, None], found.tail[:, None])
-    rows = {name: found.negative if name not in kept else
-            torch.where(kept[name], own, found.negative)
-            for name in found.views}
-    joint = model.fuse({name: found.views[name][row]
-                        for name, row in rows.items()})
+    if choice is not None:
+        joint = straight_through(
+            found.table[found.negative], choice.logits, choice.picks,
+            found.table[found.candidates])
+    elif kept:
+        own = torch.where(side, found.head[:, None], found.tail[:, None])
+        rows = {name: found.negative if name not in kept else
+                torch.where(kept[name], own, found.negative)
+                for name in found.views}
+        joint = model.fuse({name: found.views[name][row]
+                            for name, row in rows.items()})
     side = side.unsqueeze(-1)
     return model.score(torch.where(side, joint, head[:, None]),
                        batch.rel_type[:, None],

@@ -146,6 +146,7 @@ class Trainer:
         self.triples = (head, train.edge_type.to(self.device), tail)
         self.sampler = sampler
         if sampler is not None:
+            sampler.check(model)
             sampler.prepare(torch.stack([head, tail]), self.triples[1],
                             self.data.num_nodes, self.data.num_relations)
         self.loss = loss or SelfAdversarialLoss()
@@ -165,6 +166,13 @@ class Trainer:
         self.optimizers = {'model': (
             adam(model, self.params, lr) if optimizer is None else
             optimizer(self.params))}
+        learned = None if sampler is None else sampler.module
+        self.sampler_module = learned and learned.to(self.device)
+        if sampler is not None and learned is not None:
+            theirs = list(learned.parameters())
+            self.params += theirs
+            self.optimizers['model'].add_param_group(
+                {'params': theirs, 'lr': sampler.lr})
         self.num_steps = -(-head.numel() // batch_size) * epochs
         learning_rate_factor(lr_schedule, 0, self.num_steps)  # Checks it.
 
@@ -238,6 +246,8 @@ class Trainer:
         self.model.train()
         sums: dict[str, Tensor] = {}
         count = 0
+        if self.sampler is not None:
+            self.sampler.begin_epoch(self.model, epoch, self.epochs)
         # A model may draw from the global generator: its own negatives, say.
         devices = [self.device] if self.device.type == 'cuda' else []
         with torch.random.fork_rng(devices=devices):
@@ -317,10 +327,14 @@ class Trainer:
             'loss': repr(self.loss), 'grad_clip': self.grad_clip,
             'autocast': self.autocast,
             'lr_schedule': self.lr_schedule,
-            'steps': None if self.lr_schedule is None else self.num_steps,
+            'steps': self.num_steps if self._scheduled() else None,
             'optimizer': type(self.optimizers['model']).__name__,
             'torch': torch.__version__.split('+')[0],
         }
+
+    def _scheduled(self) -> bool:
+        return self.lr_schedule is not None or (
+            self.sampler is not None and self.sampler.scheduled)
 
     def _save(self, path: Path, history: History,
               best: Optional[State]) -> None:
@@ -341,10 +355,13 @@ class Trainer:
 
     def extra_states(self) -> dict[str, State]:
         r"""Weights outside of the model that a checkpoint must hold."""
-        return {}
+        module = self.sampler_module
+        return {} if module is None else {'sampler': module.state_dict()}
 
     def load_extra_states(self, states: dict[str, State]) -> None:
         r"""Takes back what :meth:`extra_states` gave."""
+        if self.sampler_module is not None:
+            self.sampler_module.load_state_dict(states['sampler'])
 
 
 def _check_loss(model: KGEModel, sampler: Optional[NegativeSampler],

@@ -145,7 +145,7 @@ def test_a_query_with_all_answers_known() -> None:
 
 def test_the_last_free_node() -> None:
     sampler, triples = prepare([(0, 0, n) for n in range(N - 1)], 50)
-    node, side, _ = draw(sampler, triples)
+    node, side, *_ = draw(sampler, triples)
     assert bool((node[~side] == N - 1).all()) and bool((~side).any())
 
 

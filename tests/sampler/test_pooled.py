@@ -25,7 +25,7 @@ def make(num_negatives: int = 7, chunk_size: int = 4,
 def test_layout(num: int, chunk: int, num_chunks: int,
                 device: torch.device) -> None:
     sampler, triples = make(chunk_size=chunk, device=device)
-    node, side, _ = sampler.sample(*(x[:num] for x in triples),
+    node, side, *_ = sampler.sample(*(x[:num] for x in triples),
                                 torch.Generator().manual_seed(0))
     assert node.shape == side.shape == (num, 7)
     assert node.device == side.device == triples[0].device
@@ -43,7 +43,7 @@ def test_sides_are_of_each_positive() -> None:
                                [5, 6, 7, 8, 0, 0, 0, 0]])
     rel = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1])
     sampler = PooledSampler(5000).prepare(edge_index, rel, N, R)
-    _, side, _ = sampler.sample(edge_index[0], rel, edge_index[1],
+    _, side, *_ = sampler.sample(edge_index[0], rel, edge_index[1],
                              torch.Generator().manual_seed(0))
     share = side.double().mean(1)
     expected = torch.tensor([0.8] * 4 + [0.2] * 4).double()
@@ -54,7 +54,7 @@ def test_sides_are_of_each_positive() -> None:
 def test_pools_are_uniform() -> None:
     sampler, triples = make(2000, 1)
     sampler.num_nodes = 5
-    node, _, _ = sampler.sample(*triples, torch.Generator().manual_seed(0))
+    node, *_ = sampler.sample(*triples, torch.Generator().manual_seed(0))
     share = node.view(-1).bincount() / node.numel()
     assert share.numel() == 5
     assert (share - 0.2).abs().max() < 5 * (0.16 / node.numel()) ** 0.5

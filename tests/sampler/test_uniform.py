@@ -12,7 +12,7 @@ def test_uniform() -> None:
     sampler = UniformSampler(500).prepare(edge_index, rel, 5, 1)
     assert isinstance(sampler, UniformSampler)
     args = (edge_index[0], rel, edge_index[1])
-    node, side, _ = sampler.sample(*args, torch.Generator().manual_seed(0))
+    node, side, *_ = sampler.sample(*args, torch.Generator().manual_seed(0))
     assert node.shape == side.shape == (40, 500)
     cells = (node * 2 + side).view(-1).bincount(minlength=10)
     assert len(cells) == 10 and chisquare(cells.numpy()).pvalue > 1e-4
