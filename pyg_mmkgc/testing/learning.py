@@ -1,0 +1,164 @@
+r"""Checks by training: what a model learns, and what it learns from."""
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyg_mmkgc.data import KnowledgeGraph
+from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.evaluation import evaluate
+from pyg_mmkgc.nn.encoder import MISSING
+from pyg_mmkgc.nn.kge import MMKGEModel
+from pyg_mmkgc.sampler import PooledSampler
+from pyg_mmkgc.testing.subject import (
+    Subject,
+    chain_graph,
+    changed,
+    expect,
+    small_graph,
+    state,
+    triples,
+)
+from pyg_mmkgc.training import MAT, AdversarialTrainer, Adversary
+from pyg_mmkgc.transforms import DropModality
+
+
+@torch.no_grad()
+def _gap(model: MMKGEModel, data: KnowledgeGraph) -> float:
+    head, rel, tail = triples(data)
+    other = torch.randint(model.num_nodes, (20, tail.numel()),
+                          generator=torch.Generator().manual_seed(0))
+    model.eval()
+    neg = [model(head, rel, row) for row in other]
+    return float(model(head, rel, tail).mean() - torch.stack(neg).mean())
+
+
+def check_higher_is_better(subject: Subject) -> None:
+    r"""After 20 steps the scores of triples have risen above those of other
+    tails.
+    """
+    data = small_graph()
+    model = subject.model(data)
+    before = _gap(model, data)
+    after = _gap(subject.fit(model, data, steps=20), data)
+    expect(after > max(before, 0.0),
+           'expected higher scores of training triples than of others after '
+           f'20 steps, got a difference of {after:.4g} (before: '
+           f'{before:.4g})')
+
+
+def check_overfits(subject: Subject) -> None:
+    r"""50 triples are learnt by heart: a filtered MRR of more than 0.95 on
+    the training triples.
+    """
+    data = chain_graph()
+    model = subject.fit(subject.model(data), data, steps=subject.epochs)
+    mrr = evaluate(model, data, 'train').mrr
+    expect(mrr > 0.95, 'expected a training MRR of more than 0.95 on 50 '
+           f'triples, got {mrr:.3f} after {subject.epochs} steps')
+
+
+def check_modality_dropped(subject: Subject) -> None:
+    r"""Without one modality, or any, a model trains or refuses clearly."""
+    names = subject.model().modalities
+    for drop in [[name] for name in names] + [names] * (len(names) > 1):
+        data = DropModality(*drop)(small_graph())
+        _expect_trains_or_refuses(subject, data, f'without {drop}')
+
+
+def check_modality_missing(subject: Subject) -> None:
+    r"""With every policy for missing rows, with modalities of all nodes or
+    of one, a model trains; what stands in a row that is missing has no
+    effect.
+    """
+    names = subject.model().modalities
+    if not names:
+        return
+    for policy in MISSING if subject.takes('missing') else ():
+        _expect_trains_or_refuses(subject, small_graph(),
+                                  f'with missing={policy!r}', missing=policy)
+    for what, mask in (('all nodes', torch.ones(24, dtype=torch.bool)),
+                       ('one node', torch.arange(24) == 7)):
+        data = small_graph()
+        for name in names:
+            data[f'mask_{name}'] = mask.clone()
+        _expect_trains_or_refuses(subject, data, f'with features of {what}')
+    if not subject.takes('masks'):
+        return
+    data, scores = small_graph(), []
+    for _ in range(2):
+        scores.append(subject.model(data).eval()(*triples(data)))
+        for name in names:
+            data[f'x_{name}'][~data[f'mask_{name}']] = 50.0
+    expect(torch.equal(*scores), 'features of nodes that have none, by their '
+           'mask, change the scores')
+
+
+def _expect_trains_or_refuses(subject: Subject, data: KnowledgeGraph,
+                              what: str, **kwargs: Any) -> None:
+    try:
+        model = subject.model(data, **kwargs)
+    except ModelError as error:
+        expect(len(str(error)) > 20, f'{what}: a ModelError that says more '
+               f'than {str(error)!r}')
+        return
+    model = subject.fit(model, data)
+    expect(model(*triples(data)).isfinite().all(),
+           f'{what}: scores are not finite')
+
+
+def check_mat(subject: Subject) -> None:
+    r"""The two steps of modality adversarial training change only their own
+    side, of a model with a structure and modalities.
+    """
+    data = small_graph()
+    model = subject.model(data)
+    if not model.modalities or model.node_emb.num_embeddings == 0:
+        return
+    small = {} if hasattr(model, 'generators') else {
+        'noise_channels': 3, 'generator_channels': 8}
+    adversary = MAT.from_model(model, weight=0.5, **small)
+    check_sides(model, adversary, data, subject.lr)
+
+
+def check_sides(model: MMKGEModel, adversary: Adversary,
+                data: KnowledgeGraph, lr: float = 0.05) -> None:
+    r"""Two steps of each side change that side, and nothing of the other."""
+    trainer = AdversarialTrainer(
+        model, data, adversary=adversary, sampler=PooledSampler(8, 16),
+        lr=lr, generator_lr=lr, batch_size=32, epochs=1, valid_every=None,
+        progress=False)
+    theirs = {name for name, p in model.named_parameters()
+              if any(p is q for q in adversary.parameters())}
+
+    def sides() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        return ({name: x for name, x in state(model).items()
+                 if name not in theirs}, state(adversary))
+
+    seen: list[Any] = [sides()]
+    for key in ('model', 'adversary'):
+        optimizer = trainer.optimizers.get(key)
+        if optimizer is not None:
+            # Before and after each step, so that what is between counts.
+            optimizer.register_step_pre_hook(
+                lambda *_, key=key: seen.append((f'before {key}', sides())))
+            optimizer.register_step_post_hook(
+                lambda *_, key=key: seen.append((f'after {key}', sides())))
+    trainer.fit()
+    last, which = seen.pop(0), 'model'
+    for where, now in seen:
+        # From the end of a step on, what runs belongs to the other side.
+        model_side, adversary_side = (changed(a, b)
+                                      for a, b in zip(last, now, strict=True))
+        if which == 'model':
+            expect(not adversary_side, 'the step of the model changes the '
+                   f'adversary: {", ".join(adversary_side)} ({where})')
+        else:
+            expect(not model_side, 'the step of the adversary changes the '
+                   f'model: {", ".join(model_side)} ({where})')
+        if where == f'after {which}':
+            expect(model_side or adversary_side,
+                   f'the step of the {which} changes nothing')
+        last, which = now, where.split()[-1]

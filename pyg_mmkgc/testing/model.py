@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from pyg_mmkgc.testing import learning, scores, state
+from pyg_mmkgc.testing.subject import Build, Subject
+
+#: Every check of a model, by name.
+MODEL_CHECKS: dict[str, Callable[[Subject], None]] = {
+    check.__name__.removeprefix('check_'): check for check in (
+        scores.check_finite,
+        scores.check_shapes,
+        scores.check_broadcasting,
+        scores.check_score_tails,
+        scores.check_score_heads,
+        scores.check_score_candidates,
+        scores.check_batch_of_0_and_1,
+        scores.check_float64,
+        scores.check_eval_is_deterministic,
+        state.check_gradients,
+        state.check_reset_parameters,
+        state.check_state_dict,
+        state.check_pretrained,
+        state.check_seed,
+        learning.check_higher_is_better,
+        learning.check_modality_dropped,
+        learning.check_modality_missing,
+        learning.check_mat,
+        learning.check_overfits,
+    )
+}
+
+
+def check_model(model: Build, *, checks: Sequence[str] = tuple(MODEL_CHECKS),
+                lr: float = 0.05, epochs: int = 150,
+                **kwargs: Any) -> None:
+    r"""Checks that a model keeps the promises of
+    :class:`~pyg_mmkgc.nn.kge.MMKGEModel`, on graphs of some dozen nodes with
+    the modalities :obj:`visual` and :obj:`text`.
+
+    .. code-block:: python
+
+        check_model(MyModel, hidden_channels=4, lr=0.1)
+
+    Args:
+        model: A subclass of :class:`~pyg_mmkgc.nn.kge.MMKGEModel`, or a
+            function that makes a model of a
+            :class:`~pyg_mmkgc.data.KnowledgeGraph`.
+        checks (list of str, optional): The names of the checks, see
+            :obj:`MODEL_CHECKS`. (default: all)
+        lr (float, optional): The learning rate of the trainings.
+            (default: :obj:`0.05`)
+        epochs (int, optional): The steps in which 50 triples must be learnt
+            by heart. (default: :obj:`150`)
+        **kwargs (optional): :obj:`sampler` (makes a negative sampler;
+            :obj:`None` for the model's own loss) and :obj:`loss` of the
+            trainings; all else are arguments of the class.
+
+    Raises:
+        AssertionError: With the name of the check that fails.
+    """
+    how = {key: kwargs.pop(key) for key in ('sampler', 'loss')
+           if key in kwargs}
+    subject = Subject(model, kwargs, lr, epochs, **how)
+    for name in checks:
+        run_check(name, subject)
+
+
+def run_check(name: str, subject: Subject) -> None:
+    r"""One check of a model; the global random numbers stay untouched."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(12345)
+        try:
+            MODEL_CHECKS[name](subject)
+        except Exception as error:
+            kind = '' if isinstance(error, AssertionError) else (
+                f'{type(error).__name__}: ')
+            raise AssertionError(f'{name}: {kind}{error}') from error

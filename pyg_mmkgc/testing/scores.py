@@ -1,0 +1,240 @@
+r"""Checks of what a model scores: every form of a score is the same score."""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pyg_mmkgc.nn.kge import MMKGEModel
+from pyg_mmkgc.testing.subject import (
+    Subject,
+    expect,
+    expect_close,
+    small_graph,
+    triples,
+)
+
+
+def check_finite(subject: Subject) -> None:
+    r"""Scores, the model's own loss and its gradient are finite, also for
+    triples from a node to itself.
+    """
+    data = small_graph()
+    model = subject.model(data)
+    head, rel, tail = triples(data)
+    head, rel, tail = (torch.cat([head, tail]), torch.cat([rel, rel]),
+                       torch.cat([tail, tail]))
+    expect(model.eval()(head, rel, tail).isfinite().all(),
+           'expected finite scores of forward')
+    loss = model.train().loss(head, rel, tail)
+    expect(loss.dim() == 0 and loss.isfinite(),
+           f'expected a finite scalar of loss, got {loss}')
+    loss.backward()
+    for name, p in model.named_parameters():
+        expect(p.grad is None or _values(p.grad).isfinite().all(),
+               f'expected a finite gradient of {name}')
+
+
+def check_shapes(subject: Subject) -> None:
+    r"""Every call gives the shape that the base class states."""
+    model = subject.model().eval()
+    N, index = model.num_nodes, torch.arange(6).view(2, 3)
+    views = model.embed(index)
+    for name, x in views.items():
+        _expect_shape(x.shape[:2], (2, 3), f'embed: view {name!r}')
+    expect(set(model.modalities) <= set(views),
+           f'embed: expected the views {model.modalities}, got {list(views)}')
+    C = model.encode().size(-1)
+    _expect_shape(model.encode().shape, (N, C), 'encode()')
+    _expect_shape(model.encode(index).shape, (2, 3, C), 'encode(index)')
+    head, rel, tail = _queries(model, 5)
+    _expect_shape(model(head, rel, tail).shape, (5, ), 'forward')
+    _expect_shape(model.score_tails(head, rel).shape, (5, N), 'score_tails')
+    _expect_shape(model.score_heads(rel, tail).shape, (5, N), 'score_heads')
+    table, node = model.encode(), torch.arange(20).view(5, 4)
+    out = model.score_candidates(table, table[head], rel, table[tail], node,
+                                 node > 7)
+    _expect_shape(out.shape, (5, 4), 'score_candidates')
+
+
+def check_broadcasting(subject: Subject) -> None:
+    r"""Scores of broadcast representations are those of each pair, and those
+    of a batch are those of each triple.
+    """
+    model = subject.model().double().eval()
+    head, rel, tail = _queries(model, 4)
+    table = model.encode()
+    wanted = torch.stack([model(h.view(1), r.view(1), t.view(1))[0]
+                          for h, r, t in zip(head, rel, tail, strict=True)])
+    expect_close(model(head, rel, tail), wanted, 'a batch of triples')
+    pairs = torch.stack([
+        model.score(table[head[i]].view(1, -1), rel[i].view(1),
+                    table[tail[j]].view(1, -1))[0]
+        for i in range(4) for j in range(4)]).view(4, 4)
+    expect_close(pairs.diagonal(), wanted, 'score of representations')
+    out = model.score(table[head][:, None], rel[:, None], table[tail][None])
+    expect_close(out, pairs, 'score of [Q, 1, C], [Q, 1] and [1, K, C]')
+    out = model.score(table[head][None], rel[None], table[tail][:, None])
+    expect_close(out, pairs.t(), 'score of [1, B, C], [1, B] and [L, 1, C]')
+    out = model.score(table[head], rel,
+                      table[tail].expand(2, 4, -1))
+    expect_close(out, wanted.expand(2, -1), 'score of [B, C] and [L, B, C]')
+
+
+def check_score_tails(subject: Subject) -> None:
+    r""":meth:`score_tails` equals :meth:`forward`, gradients included."""
+    _check_all_nodes(subject, 'score_tails')
+
+
+def check_score_heads(subject: Subject) -> None:
+    r""":meth:`score_heads` equals :meth:`forward`, gradients included; with
+    reciprocal relations, that of the tails of relation :obj:`r + R`.
+    """
+    _check_all_nodes(subject, 'score_heads')
+
+
+def _check_all_nodes(subject: Subject, name: str) -> None:
+    model = subject.model().double().eval()
+    N, R = model.num_nodes, model.num_relations
+    head, rel, tail = _queries(model, 5)
+    every = torch.arange(N).expand(5, -1)
+    if name == 'score_tails':
+        def fast(table: Tensor) -> Tensor:
+            return model.score_tails(head, rel, table=table)
+        columns = (head[:, None], rel[:, None], every)
+    else:
+        def fast(table: Tensor) -> Tensor:
+            return model.score_heads(rel, tail, table=table)
+        columns = (every, rel[:, None], tail[:, None])
+        if getattr(model, 'reciprocal', False):
+            columns = (tail[:, None], rel[:, None] + R, every)
+    flat = [x.expand(5, N).reshape(-1) for x in columns]
+    _compare(model, lambda: fast(model.encode()),
+             lambda: model(*flat).view(5, N), name)
+    with torch.no_grad():
+        out = (model.score_tails(head, rel) if name == 'score_tails' else
+               model.score_heads(rel, tail))
+        expect_close(out, model(*flat).view(5, N), f'{name} without a table')
+
+
+def check_score_candidates(subject: Subject) -> None:
+    r""":meth:`score_candidates` on a table of some nodes equals
+    :meth:`forward`, gradients included.
+    """
+    model = subject.model().double().eval()
+    head, rel, tail = _queries(model, 5)
+    # Rows of the table are not ids of nodes: a batch has a table of its own.
+    node = torch.randperm(model.num_nodes)
+    row = torch.empty_like(node)
+    row[node] = torch.arange(model.num_nodes)
+    index = torch.randint(model.num_nodes, (5, 7))
+    side = torch.rand(5, 7) < 0.5
+
+    def fast() -> Tensor:
+        table = model.encode(node)
+        return model.score_candidates(table, table[row[head]], rel,
+                                      table[row[tail]], row[index], side)
+
+    flat = [x.expand(5, 7).reshape(-1) for x in (
+        torch.where(side, index, head[:, None]), rel[:, None],
+        torch.where(side, tail[:, None], index))]
+    _compare(model, fast, lambda: model(*flat).view(5, 7),
+             'score_candidates')
+
+
+def check_batch_of_0_and_1(subject: Subject) -> None:
+    r"""No triple has no score, one triple the score it has among others, and
+    one triple can be trained on.
+    """
+    model = subject.model().eval()
+    head, rel, tail = _queries(model, 3)
+    wanted = [model(head, rel, tail), model.score_tails(head, rel),
+              model.score_heads(rel, tail)]
+    for size in (0, 1):
+        h, r, t = head[:size], rel[:size], tail[:size]
+        for out, whole, name in zip(
+                (model(h, r, t), model.score_tails(h, r),
+                 model.score_heads(r, t)), wanted,
+                ('forward', 'score_tails', 'score_heads'), strict=True):
+            expect_close(out, whole[:size], f'{name}, batch of {size}', 1e-4)
+    loss = model.train().loss(head[:1], rel[:1], tail[:1])
+    expect(loss.isfinite(), f'loss of one triple: got {loss}')
+
+
+def check_float64(subject: Subject) -> None:
+    r"""In double precision, scores, loss and gradient are double, and the
+    scores nearly those of single precision.
+    """
+    data = small_graph()
+    head, rel, tail = triples(data)
+    model = subject.model(data).eval()
+    single = model(head, rel, tail).detach()
+    expect(single.dtype == torch.float32,
+           f'expected scores in float32, got {single.dtype}')
+    model = model.double()
+    for name, out in (('forward', model(head, rel, tail)),
+                      ('score_tails', model.score_tails(head, rel)),
+                      ('score_heads', model.score_heads(rel, tail)),
+                      ('loss', model.train().loss(head, rel, tail))):
+        expect(out.dtype == torch.float64,
+               f'{name}: expected float64, got {out.dtype}')
+    out = model.eval()(head, rel, tail)
+    expect_close(single.double(), out, 'float32 against float64', 1e-3)
+    model.loss(head, rel, tail).backward()
+
+
+def check_eval_is_deterministic(subject: Subject) -> None:
+    r"""In evaluation mode scores draw no random number."""
+    model = subject.model().eval()
+    head, rel, tail = _queries(model, 5)
+    calls: dict[str, Callable[[], Tensor]] = {
+        'forward': lambda: model(head, rel, tail),
+        'encode': lambda: model.encode(),
+        'score_tails': lambda: model.score_tails(head, rel),
+        'score_heads': lambda: model.score_heads(rel, tail)}
+    for name, call in calls.items():
+        before = torch.get_rng_state()
+        first = call()
+        expect(torch.equal(torch.get_rng_state(), before),
+               f'{name} draws random numbers in evaluation mode')
+        expect(torch.equal(first, call()),
+               f'{name} differs from call to call in evaluation mode')
+
+
+def _queries(model: MMKGEModel, size: int) -> tuple[Tensor, ...]:
+    return (torch.randint(model.num_nodes, (size, )),
+            torch.randint(model.num_relations, (size, )),
+            torch.randint(model.num_nodes, (size, )))
+
+
+def _expect_shape(shape: torch.Size, wanted: tuple[int, ...],
+                  what: str) -> None:
+    expect(tuple(shape) == wanted, f'{what}: expected the shape '
+           f'{list(wanted)}, got {list(shape)}')
+
+
+def _compare(model: MMKGEModel, fast: Callable[[], Tensor],
+             slow: Callable[[], Tensor], name: str) -> None:
+    wanted = slow()
+    with torch.no_grad():
+        expect_close(fast(), wanted.detach(), f'{name} against forward')
+    out = fast()
+    expect_close(out, wanted, f'{name} with gradient against forward')
+    weight = torch.randn_like(wanted)
+    grads = [_gradient(model, (weight * x).sum()) for x in (out, wanted)]
+    for key, grad in grads[1].items():
+        expect_close(grads[0][key], grad,
+                     f'the gradient of {key} through {name} against forward')
+
+
+def _gradient(model: MMKGEModel, loss: Tensor) -> dict[str, Tensor]:
+    params = dict(model.named_parameters())
+    grads = torch.autograd.grad(loss, list(params.values()),
+                                allow_unused=True)
+    return {name: torch.zeros_like(p) if grad is None else grad.to_dense()
+            for (name, p), grad in zip(params.items(), grads, strict=True)}
+
+
+def _values(grad: Tensor) -> Tensor:
+    return grad.coalesce().values() if grad.is_sparse else grad
