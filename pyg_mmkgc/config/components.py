@@ -214,3 +214,9 @@ def valid_names(kind: str) -> dict[str, Callable[..., Any]]:
             nn.SelfAdversarialLoss, nn.MarginRankingLoss, nn.BCELoss,
             nn.OneVsAllLoss, nn.KvsAllLoss)}
     return {'MAT': MAT.from_model}
+
+
+def takes_all_nodes(loss: Component) -> bool:
+    r"""Whether a loss is one on the scores of all nodes."""
+    return issubclass(valid_names('loss')[loss.name],  # type: ignore[arg-type]
+                      nn.AllNodesLoss)

@@ -12,6 +12,7 @@ from pyg_mmkgc.config.components import (
     Component,
     Option,
     read_component,
+    takes_all_nodes,
 )
 from pyg_mmkgc.errors import ConfigError
 
@@ -86,7 +87,7 @@ class Config:
     r"""The whole configuration of a run: one section per field.
 
     Without a sampler, a model is trained on its own loss, with the negatives
-    that it draws itself.
+    that it draws itself, or on a loss of the scores of all nodes.
     """
 
     dataset: Component
@@ -112,15 +113,22 @@ class Config:
         for key in ('dataset', 'model'):
             if values.get(key) is None:
                 raise ConfigError(f"the section '{key}' is missing")
-        for key in ('loss', 'adversary'):
-            if values.get('sampler') is None and values.get(key) is not None:
-                raise ConfigError(f"the section '{key}' needs the section "
-                                  "'sampler': without one, a model is "
-                                  'trained on its own loss')
         out: dict[str, Any] = {}
         for key, more in _SECTIONS.items():
             if values.get(key) is not None:
                 out[key] = read_component(key, values[key], **more)
+        # A loss on the scores of all nodes replaces a sampler.
+        sampled = 'loss' not in out or not takes_all_nodes(out['loss'])
+        if not sampled and 'sampler' in out:
+            raise ConfigError(f"'loss.name': {out['loss'].name} takes the "
+                              "scores of all nodes: remove the section "
+                              "'sampler'")
+        for key in ('loss', 'adversary'):
+            if sampled and 'sampler' not in out and (
+                    values.get(key) is not None):
+                raise ConfigError(f"the section '{key}' needs the section "
+                                  "'sampler': without one, a model is "
+                                  'trained on its own loss')
         if values.get('adversary') is not None:
             # Keywords of generators that the model has are set there.
             out['adversary'] = read_component(

@@ -58,6 +58,18 @@ def test_good(tmp_path):
     assert config.evaluation.ties == 'realistic'
 
 
+def test_loss_on_all_nodes_replaces_the_sampler(tmp_path):
+    values = parse_yaml(GOOD)
+    del values['sampler'], values['adversary']
+    values['loss'] = {'name': 'KvsAllLoss', 'label_smoothing': 0.1}
+    config = load_config(write(tmp_path, dump_yaml(values)))
+    assert config.sampler is None
+    assert config.loss.options == {'label_smoothing': 0.1}
+    values['sampler'] = {'name': 'PooledSampler'}
+    with pytest.raises(ConfigError, match="remove the section 'sampler'"):
+        load_config(write(tmp_path, dump_yaml(values)))
+
+
 def test_byte_order_mark_and_windows_lines(tmp_path):
     plain = load_config(write(tmp_path, GOOD))
     text = b'\xef\xbb\xbf' + GOOD.replace('\n', '\r\n').encode()
@@ -125,6 +137,8 @@ BAD = [
      'missing: AdaMF needs it'),
     (change('dataset', None), "section 'dataset' is missing"),
     (change('sampler', None), "'loss' needs the section 'sampler'"),
+    (change('loss.name', 'OneVsAllLoss'), r"'loss\.name': OneVsAllLoss takes "
+     "the scores of all nodes: remove the section 'sampler'"),
     # Given twice; aliases; encoding.
     (GOOD + 'model: {name: AdaMF}', "'model' is given twice"),
     (GOOD.replace('epochs: 2', 'epochs: 2, epochs: 3'),
