@@ -152,7 +152,7 @@ class Run:
             'epochs': len(history.epochs),
             'seed': self.config.training.seed,
             # A benchmark may lack the file of a modality.
-            'modalities': {name: x.size(1) for name, x
+            'modalities': {name: x.size(-1) for name, x
                            in self.graph.features().items()},
             'seconds': {'train': trained - start,
                         'evaluate': time.perf_counter() - begun},

@@ -203,13 +203,14 @@ def _lookup(keys: Tensor, values: Tensor, query: Tensor) -> Tensor:
 
 
 def _audit_modality(x: Tensor, mask: Tensor) -> ModalityAudit:
-    x = x[mask]
+    rows = int(mask.reshape(mask.size(0), -1).any(dim=1).sum())
+    x = x[mask].flatten(end_dim=-2)  # Where nodes have several: all of them.
     finite = x.isfinite().all(dim=1)
     norm = torch.linalg.vector_norm(x[finite].float(), dim=1)
     dead = (x == x[:1]).all(dim=0) if x.size(0) > 0 else x.new_zeros(0)
     return ModalityAudit(
         channels=x.size(1),
-        rows=x.size(0),
+        rows=rows,
         nonfinite_rows=int((~finite).sum()),
         zero_rows=int((x == 0).all(dim=1).sum()),
         duplicate_rows=x.size(0) - _row_hash(x).unique().numel(),

@@ -93,7 +93,10 @@ class KnowledgeGraph(Data):
         **kwargs (optional): :obj:`x_<modality>` with shape
             :obj:`[num_nodes, num_channels]`, :obj:`mask_<modality>` with
             shape :obj:`[num_nodes]`, and any other attribute. Features of
-            double precision are cast to single precision.
+            double precision are cast to single precision. Where a node has
+            several images, say, features have shape
+            :obj:`[num_nodes, num_instances, num_channels]` and the mask may
+            have shape :obj:`[num_nodes, num_instances]`.
 
     .. note::
 

@@ -124,19 +124,21 @@ def _modalities(kg: KnowledgeGraph) -> Iterator[str]:
 
 def _features(kg: KnowledgeGraph, name: str, x: Any) -> Iterator[str]:
     what = f"features 'x_{name}' of modality '{name}'"
-    if not isinstance(x, Tensor) or x.dim() != 2 or x.size(1) == 0 \
+    if not isinstance(x, Tensor) or x.dim() not in (2, 3) \
+            or 0 in x.shape[1:] \
             or x.layout != torch.strided or not x.is_floating_point():
         got = f'{x.dtype} {list(x.shape)}, {x.layout}' \
             if isinstance(x, Tensor) else type(x).__name__
         yield (f'{what} must be a dense floating-point tensor with shape '
-               f'[num_nodes, num_channels] (got {got})')
+               f'[num_nodes, num_channels], or [num_nodes, num_instances, '
+               f'num_channels] where a node has several (got {got})')
         return
     if x.size(0) != kg.num_nodes:
         yield f'{what} must have {kg.num_nodes} rows (got {x.size(0)})'
         return
     # A sum is finite only if all its terms are, and needs no mask in memory:
-    rows = (~x.float().sum(dim=1).isfinite()).nonzero().view(-1)
-    rows = rows[~x[rows].isfinite().all(dim=1)]
+    rows = (~x.float().flatten(1).sum(dim=1).isfinite()).nonzero().view(-1)
+    rows = rows[~x[rows].flatten(1).isfinite().all(dim=1)]
     if rows.numel() > 0:
         row = int(rows[0])
         label = f' ({kg.node_names[row]!r})' \
@@ -148,6 +150,10 @@ def _features(kg: KnowledgeGraph, name: str, x: Any) -> Iterator[str]:
     mask = kg._store.get(f'mask_{name}')
     if mask is not None:
         problem = _not_a(mask, torch.bool, 1, kg.num_nodes)
+        if problem is not None and x.dim() == 3:
+            problem = _not_a(mask, torch.bool, 2, kg.num_nodes)
+            if problem is None and mask.shape != x.shape[:2]:
+                problem = f'got shape {list(mask.shape)}'
         if problem is not None:
             yield (f"'mask_{name}' must be a bool tensor with one entry for "
                    f"each of the {kg.num_nodes} nodes ({problem})")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Optional
 
 import torch
@@ -16,12 +17,17 @@ class ModalityEncoder(torch.nn.Module):
     of `AdaMF-MAT <https://arxiv.org/abs/2402.15444>`_:
     :math:`\mathbf{e}_m = \mathbf{W}_m \mathbf{f}_m + \mathbf{b}_m`.
 
+    A node may have several feature rows: :obj:`I` images, say. They are
+    projected one by one and averaged, with the weights of
+    :func:`attention_weights` where there is a query.
+
     Args:
-        x (torch.Tensor): The features :obj:`[N, F]`, kept in their own
-            floating point type and frozen.
+        x (torch.Tensor): The features :obj:`[N, F]` or :obj:`[N, I, F]`, kept
+            in their own floating point type and frozen.
         out_channels (int): The width :obj:`C` of the embedding.
         mask (torch.Tensor, optional): :obj:`True` where a node has the
-            modality, :obj:`[N]`. (default: :obj:`None`, all have it)
+            modality, :obj:`[N]`, or has the :obj:`i`-th row, :obj:`[N, I]`.
+            (default: :obj:`None`, all have it)
         missing (str, optional): What stands for a missing row.
             :obj:`"random"`: a feature row drawn once, from a normal
             distribution with the mean and the standard deviation of the
@@ -35,6 +41,8 @@ class ModalityEncoder(torch.nn.Module):
         trainable_features (bool, optional): If set to :obj:`True`, the
             features are trained along, as the released code does.
             (default: :obj:`False`)
+        bias (bool, optional): If set to :obj:`False`, there is no
+            :math:`\mathbf{b}_m`. (default: :obj:`True`)
     """
     x: Tensor
     mask: Tensor
@@ -46,23 +54,28 @@ class ModalityEncoder(torch.nn.Module):
         mask: Optional[Tensor] = None,
         missing: str = 'random',
         trainable_features: bool = False,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         if missing not in MISSING:
             raise ModelError(f'expected missing to be one of {MISSING}, got '
                              f'{missing!r}')
-        if x.dim() != 2 or not x.is_floating_point():
-            raise ModelError('expected features of shape [N, F] in floating '
-                             f'point, got {list(x.shape)} of {x.dtype}')
+        if x.dim() not in (2, 3) or not x.is_floating_point():
+            raise ModelError('expected features of shape [N, F] or [N, I, F] '
+                             f'in floating point, got {list(x.shape)} of '
+                             f'{x.dtype}')
         if mask is None:
             mask = x.new_ones(x.size(0), dtype=torch.bool)
-        if mask.shape != x.shape[:1] or mask.dtype != torch.bool:
-            raise ModelError(f'expected a mask of shape [{x.size(0)}] and '
-                             f'type torch.bool, got {list(mask.shape)} of '
+        if (mask.shape not in (x.shape[:1], x.shape[:-1])
+                or mask.dtype != torch.bool):
+            raise ModelError(f'expected a mask of shape {list(x.shape[:-1])} '
+                             f'and type torch.bool, got {list(mask.shape)} of '
                              f'{mask.dtype}')
+        if mask.dim() < x.dim() - 1:
+            mask = mask.unsqueeze(-1).expand(x.shape[:-1]).contiguous()
         self.missing = missing
         self.complete = bool(mask.all())
-        self.lin = Linear(x.size(1), out_channels)
+        self.lin = Linear(x.size(-1), out_channels, bias)
         self.register_buffer('mask', mask)
         # A copy: rows are filled and states are loaded into it, and the graph
         # keeps its own.
@@ -86,7 +99,7 @@ class ModalityEncoder(torch.nn.Module):
             bound = self.lin.weight.size(1) ** -0.5
             torch.nn.init.uniform_(self.fill, -bound, bound)
         present = self.x[self.mask].float()
-        rows = present.new_zeros(int((~self.mask).sum()), self.x.size(1))
+        rows = present.new_zeros(int((~self.mask).sum()), self.x.size(-1))
         if self.missing in ('random', 'mean') and present.size(0) > 0:
             rows += present.mean(dim=0)
         if self.missing == 'random':
@@ -95,20 +108,54 @@ class ModalityEncoder(torch.nn.Module):
             rows += std * torch.randn_like(rows)
         self.x[~self.mask] = rows.to(self.x.dtype)
 
-    def forward(self, index: Tensor) -> Tensor:
-        r"""The embeddings :obj:`[*, C]` of nodes :obj:`[*]`."""
+    def forward(self, index: Tensor, query: Optional[Tensor] = None) -> Tensor:
+        r"""The embeddings :obj:`[*, C]` of nodes :obj:`[*]`.
+
+        Args:
+            index (torch.Tensor): The nodes, :obj:`[*]`.
+            query (torch.Tensor, optional): What attends to the rows of a node
+                that has several, :obj:`[*, C]`.
+                (default: :obj:`None`, they count alike)
+        """
         dtype = self.lin.weight.dtype
         # Under autocast the product is in half precision, what follows not.
         out = self.lin(self.x[index].to(dtype)).to(dtype)
-        if self.complete or self.missing not in ('learned', 'drop'):
-            return out
-        absent = ~self.mask[index].unsqueeze(-1)
+        mask = self.mask[index]
         if self.fill is not None:
-            return torch.where(absent, self.fill, out)
-        return out.masked_fill(absent, 0.0)
+            out = torch.where(mask.unsqueeze(-1), out, self.fill)
+        elif self.missing == 'drop' and not self.complete:
+            out = out.masked_fill(~mask.unsqueeze(-1), 0.0)
+        if self.x.dim() == 2:
+            return out
+        weight = attention_weights(out, mask, query)
+        return (weight.unsqueeze(-1) * out).sum(dim=-2)
 
     def extra_repr(self) -> str:
         return f'{self.x.size(0)} rows, missing={self.missing!r}'
+
+
+def attention_weights(x: Tensor, mask: Tensor,
+                      query: Optional[Tensor] = None) -> Tensor:
+    r"""The attention of `IKRL <https://arxiv.org/abs/1609.07028>`_ over the
+    images of an entity (its eq. (4)).
+
+    .. math::
+        a_i = \frac{\exp(\mathbf{p}_i \cdot \mathbf{e}_S)}
+        {\sum_j \exp(\mathbf{p}_j \cdot \mathbf{e}_S)}
+
+    Args:
+        x (torch.Tensor): The projected rows :math:`\mathbf{p}_i`,
+            :obj:`[*, I, C]`.
+        mask (torch.Tensor): The rows that are there, :obj:`[*, I]`. Where
+            there is none, all count: they are what stands for it.
+        query (torch.Tensor, optional): The structural embeddings
+            :math:`\mathbf{e}_S`, :obj:`[*, C]`.
+            (default: :obj:`None`, equal weights)
+    """
+    logit = (x.new_zeros(()).expand(mask.shape) if query is None else
+             (x * query.unsqueeze(-2)).sum(dim=-1))
+    absent = ~mask & mask.any(dim=-1, keepdim=True)
+    return logit.masked_fill(absent, -math.inf).softmax(dim=-1)
 
 
 def check_modalities(modalities: dict[str, Tensor], num_nodes: int) -> None:
@@ -122,6 +169,7 @@ def check_modalities(modalities: dict[str, Tensor], num_nodes: int) -> None:
             raise ModelError('expected a modality name that is not empty, not '
                              "'structure', without dots and no attribute of "
                              f'torch.nn.ModuleDict, got {name!r}')
-        if x.dim() != 2 or x.size(0) != num_nodes:
+        if x.dim() not in (2, 3) or x.size(0) != num_nodes:
             raise ModelError(f'expected features of {name!r} with shape '
-                             f'[{num_nodes}, F], got {list(x.shape)}')
+                             f'[{num_nodes}, F] or [{num_nodes}, I, F], got '
+                             f'{list(x.shape)}')

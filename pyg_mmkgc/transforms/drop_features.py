@@ -32,14 +32,15 @@ class DropFeatures(BaseTransform):
     def forward(self, data: KnowledgeGraph) -> KnowledgeGraph:
         check_modality(data, self.modality)
         mask = data.masks()[self.modality].clone()
-        rows = mask.nonzero().view(-1)
+        rows = mask.reshape(mask.size(0), -1).any(dim=1).nonzero().view(-1)
         generator = torch.Generator().manual_seed(self.seed)
         perm = torch.randperm(rows.numel(), generator=generator)
         # At least one row is left, or else nothing of the modality is.
         num_drops = min(round(self.ratio * rows.numel()), rows.numel() - 1)
         mask[rows[perm[:num_drops].to(rows.device)]] = False
         x = data[f'x_{self.modality}']
-        data[f'x_{self.modality}'] = x * mask.view(-1, 1).to(x.dtype)
+        there = mask.view(mask.shape + (1, ) * (x.dim() - mask.dim()))
+        data[f'x_{self.modality}'] = x * there.to(x.dtype)
         data[f'mask_{self.modality}'] = mask
         return data
 

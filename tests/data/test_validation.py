@@ -102,6 +102,15 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     'mask all false': (dict(x_v=x(), mask_v=torch.zeros(5).bool()),
                        "'mask_v' leaves no row of modality 'v'"),
     'mask alone': (dict(mask_v=torch.ones(5).bool()), 'belongs to no modal'),
+    'no instances': (dict(x_v=torch.ones(5, 0, 2)), r'float32 \[5, 0, 2\]'),
+    '4-D features': (dict(x_v=torch.ones(5, 1, 1, 2)), 'where a node has sev'),
+    'NaN instance': (dict(x_v=torch.stack([x(), x(3, float('nan'))], 1)),
+                     "row 3 .'d'. is NaN, 1 such rows"),
+    'mask of other instances': (dict(
+        x_v=torch.ones(5, 3, 2), mask_v=torch.ones(5, 2).bool()),
+        r'of the 5 nodes .got shape \[5, 2\]'),
+    'mask of instances of one': (dict(
+        x_v=x(), mask_v=torch.ones(5, 2).bool()), r'got shape \[5, 2\]'),
     'name with a dot': ({'x_v.2': x()}, "without a dot .got 'v.2'"),
     'empty name': ({'x_': x()}, "needs a name .* .got ''"),
     'reserved name': (dict(x_structure=x()), 'that a model learns itself'),
@@ -128,6 +137,10 @@ def test_validate_rejects(name: str) -> None:
     dict(train_mask=None, test_mask=None),
     dict(node_names=None, relation_names=None),
     {'x_with space': x()},
+    # Several images of a node:
+    dict(x_v=torch.ones(5, 3, 2)),
+    dict(x_v=torch.ones(5, 3, 2), mask_v=torch.tensor([0, 0, 1, 0, 0]) > 0),
+    dict(x_v=torch.ones(5, 3, 2), mask_v=torch.eye(5, 3) > 0),
 ], ids=str)
 def test_validate_accepts(attributes: dict[str, Any]) -> None:
     assert make_kg(**attributes).validate()

@@ -1,5 +1,7 @@
 """Projection and the policies for missing rows."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -179,7 +181,7 @@ def test_bad_names(name: str) -> None:
 
 
 def test_rows_must_be_nodes() -> None:
-    with pytest.raises(ModelError, match=r"'text'.*\[5, F\], got \[4, 2\]"):
+    with pytest.raises(ModelError, match=r"'text'.*\[5, F\].*, got \[4, 2\]"):
         check_modalities({'text': torch.randn(4, 2)}, 5)
 
 
@@ -191,3 +193,71 @@ def test_a_loaded_state_leaves_the_graph_alone() -> None:
     encoder.load_state_dict(other.state_dict())
     assert torch.equal(x, expected)
     assert torch.equal(encoder.x, other.x)
+
+
+# Several rows per node ######################################################
+
+
+def several() -> tuple[Tensor, Tensor]:
+    mask = torch.rand(N, 4) < 0.5
+    mask[0], mask[1] = False, torch.tensor([False, True, False, False])
+    return torch.randn(N, 4, F), mask
+
+
+def attended(encoder: ModalityEncoder, n: int, query: Tensor | None,
+             rows: list[int]) -> Tensor:
+    """IKRL's eqs. (3) to (5) for a node, by plain loops."""
+    p = [project(encoder, encoder.x[n, i]).double() for i in rows]
+    e = [math.exp(sum(a * b for a, b in zip(
+        q.tolist(), [0.0] * C if query is None else query[n].tolist())))
+         for q in p]
+    return torch.stack([a / sum(e) * q for a, q in zip(e, p)]).sum(0).float()
+
+
+@pytest.mark.parametrize('missing', ['random', 'zeros', 'mean', 'learned',
+                                     'drop'])
+@pytest.mark.parametrize('attention', [True, False])
+def test_several_rows(missing: str, attention: bool) -> None:
+    x, mask = several()
+    x[~mask] = 99.0  # What is masked out must not matter.
+    encoder = ModalityEncoder(x, C, mask, missing)
+    query = torch.randn(N, C) if attention else None
+    out = encoder(torch.arange(N), query)
+    assert out.shape == (N, C)
+    for n in range(1, N):
+        rows = mask[n].nonzero().view(-1).tolist()
+        if rows:
+            torch.testing.assert_close(out[n],
+                                       attended(encoder, n, query, rows))
+    # A node without any is what the policy says.
+    wanted = {'zeros': encoder.lin.bias, 'drop': torch.zeros(C),
+              'mean': project(encoder, x[mask].mean(dim=0)),
+              'learned': encoder.fill,
+              'random': attended(encoder, 0, query, [0, 1, 2, 3])}[missing]
+    torch.testing.assert_close(out[0], wanted)
+    torch.testing.assert_close(encoder(torch.arange(6).view(2, 3), None if
+                                       query is None else
+                                       query[:6].view(2, 3, C)),
+                               out[:6].view(2, 3, C))
+
+
+def test_one_row_of_several_is_a_single_row() -> None:
+    x, mask = features()
+    torch.manual_seed(3)
+    one = ModalityEncoder(x, C, mask)
+    torch.manual_seed(3)
+    # A mask of nodes is one of all their rows.
+    several = ModalityEncoder(x[:, None], C, mask)
+    index = torch.randperm(N)
+    for query in (None, torch.randn(N, C)):
+        torch.testing.assert_close(several(index, query), one(index))
+
+
+def test_attention_learns() -> None:
+    x, mask = several()
+    encoder = ModalityEncoder(x, C, mask).double()
+    query = torch.randn(N, C, dtype=torch.double, requires_grad=True)
+    assert torch.autograd.gradcheck(
+        lambda weight, q: torch.func.functional_call(
+            encoder, {'lin.weight': weight}, (torch.arange(N), q)),
+        (encoder.lin.weight, query))

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.datasets.fake import FakeMMKG
 from pyg_mmkgc.errors import DataError
 from pyg_mmkgc.transforms import DropFeatures
@@ -33,6 +34,20 @@ def test_drop_features_seed_and_nesting() -> None:
     assert less.sum() == 150 and more.sum() == 100
     assert not (more & ~less).any()
     assert not torch.equal(more, other)
+
+
+@pytest.mark.parametrize('dims', [1, 2])
+def test_drop_features_of_nodes_with_several_rows(dims: int) -> None:
+    x, mask = torch.ones(40, 3, 2), torch.rand(40, 3) < 0.5
+    mask = mask if dims == 2 else mask[:, 0]
+    kg = KnowledgeGraph(torch.tensor([[0], [1]]), torch.tensor([0]),
+                        num_nodes=40, x_v=x, mask_v=mask)
+    out = DropFeatures('v', 0.5)(kg)
+    left = out.mask_v.reshape(40, -1).any(dim=1)
+    had = mask.reshape(40, -1).any(dim=1)
+    assert left.sum() == had.sum() - round(0.5 * int(had.sum()))
+    assert torch.equal(out.mask_v[left], mask[left])  # All rows of a node.
+    assert torch.equal(out.x_v, out.mask_v.view(40, -1, 1).expand(x.shape) * x)
 
 
 def test_drop_features_errors() -> None:
