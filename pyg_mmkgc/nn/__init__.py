@@ -2,7 +2,7 @@ r"""Models and the parts that they are made of."""
 from .encoder import ModalityEncoder
 from .fusion import AdaptiveFusion
 from .generator import ModalityGenerator
-from .kge import AdaMF, AdaMFMAT, MMKGEModel
+from .kge import AdaMF, AdaMFMAT, MMKGEModel, RotatE, TransE
 from .loss import (
     AllNodesLoss,
     BCELoss,
@@ -14,6 +14,8 @@ from .loss import (
 
 __all__ = classes = [
     'MMKGEModel',
+    'TransE',
+    'RotatE',
     'AdaMF',
     'AdaMFMAT',
     'ModalityEncoder',

@@ -2,9 +2,13 @@ r"""Knowledge graph embedding models, one per file."""
 from pyg_mmkgc.nn.kge.adamf import AdaMF
 from pyg_mmkgc.nn.kge.adamf_mat import AdaMFMAT
 from pyg_mmkgc.nn.kge.base import MMKGEModel
+from pyg_mmkgc.nn.kge.rotate import RotatE
+from pyg_mmkgc.nn.kge.transe import TransE
 
 __all__ = classes = [
     'MMKGEModel',
+    'TransE',
+    'RotatE',
     'AdaMF',
     'AdaMFMAT',
 ]

@@ -9,14 +9,13 @@ from torch.nn import Embedding, ModuleDict
 from torch_geometric.nn.inits import reset
 
 from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.nn.distance import RotationDistance
 from pyg_mmkgc.nn.encoder import ModalityEncoder
-from pyg_mmkgc.nn.functional import rotate, rotation_distance
 from pyg_mmkgc.nn.fusion import AdaptiveFusion
-from pyg_mmkgc.nn.kernel import candidate_distance, dense_distance
 from pyg_mmkgc.nn.kge.base import MMKGEModel
 
 
-class AdaMF(MMKGEModel):
+class AdaMF(RotationDistance, MMKGEModel):
     r"""The adaptive multi-modal fusion model of the `"Unleashing the Power of
     Imbalanced Modality Information for Multi-modal Knowledge Graph
     Completion" <https://arxiv.org/abs/2402.15444>`_ paper.
@@ -31,7 +30,8 @@ class AdaMF(MMKGEModel):
         e^{\mathrm{i} \theta_{r,i}} - t_{joint,i} \right|
 
     The paper prints a plain norm; the sum of complex moduli is RotatE's and
-    the released code's. Without modalities, AdaMF is RotatE.
+    the released code's. Without modalities, AdaMF is
+    :class:`~pyg_mmkgc.nn.RotatE`.
 
     Args:
         num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
@@ -118,32 +118,3 @@ class AdaMF(MMKGEModel):
 
     def fuse(self, views: dict[str, Tensor]) -> Tensor:
         return self.fuser(views)
-
-    def phase(self, rel_type: Tensor) -> Tensor:
-        r"""The angles :math:`\theta_r` in radians, :obj:`[*, D]`."""
-        return self.rel_emb(rel_type) * self.phase_scale
-
-    def score(self, head: Tensor, rel_type: Tensor, tail: Tensor) -> Tensor:
-        return self.margin - rotation_distance(head, self.phase(rel_type),
-                                               tail)
-
-    def score_candidates(self, table: Tensor, head: Tensor, rel_type: Tensor,
-                         tail: Tensor, index: Tensor,
-                         corrupt_head: Tensor) -> Tensor:
-        # A rotation keeps moduli, so that |h r - t| = |h - t conj(r)|.
-        phase = self.phase(rel_type)
-        return self.margin - candidate_distance(
-            rotate(head, phase), rotate(tail, phase, inverse=True), table,
-            index, corrupt_head)
-
-    def score_tails(self, head_index: Tensor, rel_type: Tensor,
-                    table: Optional[Tensor] = None) -> Tensor:
-        table = self.encode() if table is None else table
-        query = rotate(table[head_index], self.phase(rel_type))
-        return self.margin - dense_distance(query, table)
-
-    def score_heads(self, rel_type: Tensor, tail_index: Tensor,
-                    table: Optional[Tensor] = None) -> Tensor:
-        table = self.encode() if table is None else table
-        query = rotate(table[tail_index], self.phase(rel_type), inverse=True)
-        return self.margin - dense_distance(query, table)

@@ -40,6 +40,7 @@ class MMKGEModel(FastPaths, TrainingHooks, Pretrained, KGEModel):
     hidden_channels: int
     node_emb: Embedding
     rel_emb: Embedding
+    criterion: torch.nn.Module
 
     def __init__(
         self,
@@ -111,10 +112,11 @@ class MMKGEModel(FastPaths, TrainingHooks, Pretrained, KGEModel):
         table = self.fuse(views)
         index = nodes.expand(head.numel(), -1)
         side = torch.rand(index.shape, device=index.device) < 0.5
-        pos = self.score(table[head], rel_type, table[tail])
-        neg = self.score_candidates(table, table[head], rel_type, table[tail],
-                                    index, side)
-        loss = self.criterion(pos, neg)
+        loss = torch.stack([self.criterion(
+            expert.score(rows[head], rel_type, rows[tail]),
+            expert.score_candidates(rows, rows[head], rel_type, rows[tail],
+                                    index, side))
+            for expert, rows in self.experts(table)]).sum()
         extra = self.regularization(views, table, head, rel_type, tail)
         return loss if extra is None else loss + extra
 

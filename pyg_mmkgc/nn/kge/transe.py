@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.nn.distance import QueryDistance
+from pyg_mmkgc.nn.kge.base import MMKGEModel
+from pyg_mmkgc.nn.loss import MarginRankingLoss
+
+
+class TransE(QueryDistance, MMKGEModel):
+    r"""The TransE model from the `"Translating Embeddings for Modeling
+    Multi-Relational Data" <https://proceedings.neurips.cc/paper/2013/file/
+    1cecc7a77928ca8133fa24680a88d2f9-Paper.pdf>`_ paper, which translates the
+    head by the relation.
+
+    .. math::
+        s(h, r, t) = \gamma - \| \mathbf{h} + \mathbf{r} - \mathbf{t} \|_p
+
+    The paper's score has no :math:`\gamma`, which its ranking loss does not
+    see. :pyg:`PyG`'s :class:`~torch_geometric.nn.kge.TransE` differs in two
+    ways: it divides :math:`\mathbf{h}` and :math:`\mathbf{t}` by their
+    :math:`p`-norm, and its :meth:`loss` has one negative.
+
+    Args:
+        num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
+        num_relations (int): The number of relations :obj:`R` in the graph.
+        hidden_channels (int): The hidden embedding size :obj:`D`.
+        margin (float, optional): :math:`\gamma`, and the margin of the ranking
+            loss of :meth:`loss`. (default: :obj:`1.0`)
+        p_norm (float, optional): :math:`p`, one or two.
+            (default: :obj:`1.0`)
+        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
+            the embedding matrices will be sparse. (default: :obj:`False`)
+        norm (str, optional): What keeps entities from growing.
+            :obj:`"constraint"`, the paper's: before each step all are
+            divided by their Euclidean norm; :obj:`"score"`, OpenKE's:
+            :math:`\mathbf{h}`, :math:`\mathbf{r}` and :math:`\mathbf{t}` are
+            divided by theirs inside the score; :obj:`"none"`, that of
+            RotatE's code: nothing does. (default: :obj:`"constraint"`)
+        num_negatives (int, optional): Negatives of :meth:`loss`.
+            (default: :obj:`128`)
+    """
+    def __init__(
+        self,
+        num_nodes: int,
+        num_relations: int,
+        hidden_channels: int,
+        margin: float = 1.0,
+        p_norm: float = 1.0,
+        sparse: bool = False,
+        norm: str = 'constraint',
+        num_negatives: int = 128,
+    ) -> None:
+        super().__init__(num_nodes, num_relations, hidden_channels,
+                         num_negatives=num_negatives, sparse=sparse)
+        if hidden_channels < 1 or not margin > 0 or p_norm not in (1, 2):
+            raise ModelError('expected hidden_channels >= 1, margin > 0 and '
+                             f'p_norm 1 or 2, got {hidden_channels}, {margin} '
+                             f'and {p_norm}')
+        if norm not in ('constraint', 'score', 'none'):
+            raise ModelError("expected a norm of 'constraint', 'score' or "
+                             f"'none', got {norm!r}")
+        self.margin = margin
+        self.p_norm = p_norm
+        self.norm = norm
+        self.group = 1 if p_norm == 1 else hidden_channels
+        self.criterion = MarginRankingLoss(margin)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        bound = 6.0 / math.sqrt(self.hidden_channels)
+        if self.norm == 'none':  # The range of RotatE's code.
+            bound = (self.margin + 2.0) / self.hidden_channels
+        torch.nn.init.uniform_(self.node_emb.weight, -bound, bound)
+        torch.nn.init.uniform_(self.rel_emb.weight, -bound, bound)
+        if self.norm == 'constraint':
+            _normalize_rows(self.rel_emb.weight)
+            _normalize_rows(self.node_emb.weight)
+
+    def before_step(self, head_index: Tensor, rel_type: Tensor,
+                    tail_index: Tensor) -> None:
+        if self.norm == 'constraint':
+            _normalize_rows(self.node_emb.weight)
+
+    def fuse(self, views: dict[str, Tensor]) -> Tensor:
+        x = views['structure']
+        return F.normalize(x, dim=-1) if self.norm == 'score' else x
+
+    def relation(self, rel_type: Tensor) -> Tensor:
+        r"""The translations :math:`\mathbf{r}`, :obj:`[*, D]`."""
+        rel = self.rel_emb(rel_type)
+        return F.normalize(rel, dim=-1) if self.norm == 'score' else rel
+
+    def tail_query(self, head: Tensor, rel_type: Tensor) -> Tensor:
+        return head + self.relation(rel_type)
+
+    def head_query(self, rel_type: Tensor, tail: Tensor) -> Tensor:
+        return tail - self.relation(rel_type)
+
+
+@torch.no_grad()
+def _normalize_rows(weight: Tensor) -> None:
+    weight.div_(weight.norm(dim=-1, keepdim=True).clamp_min(1e-12))
