@@ -34,6 +34,13 @@ class FastPaths:
     def score(self, head: Tensor, rel_type: Tensor, tail: Tensor) -> Tensor:
         raise NotImplementedError
 
+    def experts(self, table: Tensor) -> list[tuple[FastPaths, Tensor]]:
+        r"""What a loss on the scores of all nodes trains, each with its part
+        of a table :obj:`[N, C]`; the losses of several are added up. By
+        default, the model itself.
+        """
+        return [(self, table)]
+
     def score_candidates(self, table: Tensor, head: Tensor, rel_type: Tensor,
                          tail: Tensor, index: Tensor,
                          corrupt_head: Tensor) -> Tensor:

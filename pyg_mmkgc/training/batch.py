@@ -9,6 +9,7 @@ from torch_geometric.nn.kge import KGEModel
 
 from pyg_mmkgc.data.index import TripleIndex
 from pyg_mmkgc.nn.adversarial import Entities
+from pyg_mmkgc.nn.fast_paths import FastPaths
 from pyg_mmkgc.nn.kge import MMKGEModel
 from pyg_mmkgc.nn.loss import AllNodesLoss
 from pyg_mmkgc.nn.straight_through import straight_through
@@ -81,10 +82,11 @@ class Batch:
 def completion_loss(model: KGEModel, loss: torch.nn.Module,
                     batch: Batch) -> Tensor:
     r""":math:`\mathcal{L}_{kgc}` of a batch: :obj:`loss` of the scores of all
-    nodes, where it is an :class:`~pyg_mmkgc.nn.AllNodesLoss`; the model's own
-    loss, where the batch has no negatives; else :obj:`loss` of the scores of
-    positives :obj:`[B]` and negatives :obj:`[B, K]`. Of the last and the
-    first, a model's regularization is part.
+    nodes, summed over the model's experts, where it is an
+    :class:`~pyg_mmkgc.nn.AllNodesLoss`; the model's own loss, where the batch
+    has no negatives; else :obj:`loss` of the scores of positives :obj:`[B]`
+    and negatives :obj:`[B, K]`. Of the last and the first, a model's
+    regularization is part.
     """
     head, rel, tail = batch.head_index, batch.rel_type, batch.tail_index
     if not isinstance(loss, AllNodesLoss) and batch.negatives is None:
@@ -103,7 +105,9 @@ def completion_loss(model: KGEModel, loss: torch.nn.Module,
         nodes = torch.arange(model.num_nodes, device=head.device)
         views = model.embed(nodes)
         found = Encoded(views, model.fuse(views), head, tail, None)
-        out = _all_nodes_loss(model, loss, batch, found.table)
+        out = torch.stack([_all_nodes_loss(expert, loss, batch, table)
+                           for expert, table in model.experts(found.table)
+                           ]).sum()
     else:
         found = batch.encode(model)
         batch.pos = model.score(found.table[found.head], rel,
@@ -124,13 +128,13 @@ def _loss(loss: torch.nn.Module, batch: Batch) -> Tensor:
     return out if choice is None else out + choice.penalty(batch.neg)
 
 
-def _all_nodes_loss(model: MMKGEModel, loss: AllNodesLoss, batch: Batch,
+def _all_nodes_loss(model: FastPaths, loss: AllNodesLoss, batch: Batch,
                     table: Tensor) -> Tensor:
     head, rel, tail = batch.head_index, batch.rel_type, batch.tail_index
     labels: list[Optional[Tensor]] = [None, None]
     if loss.needs_labels:
         assert batch.index is not None
-        labels = [_labels(model.num_nodes, *known) for known in (
+        labels = [_labels(table.size(0), *known) for known in (
             (head, batch.index.tails(head, rel)),
             (tail, batch.index.heads(rel, tail)))]
     # Half of each side, so that the loss of a triple counts once.
