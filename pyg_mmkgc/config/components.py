@@ -42,6 +42,7 @@ from pyg_mmkgc.training import MAT
 
 #: Limits of keywords that mean the same wherever they appear.
 LIMITS: dict[str, Range | Choice] = {
+    'beta': Range(ge=0, le=1),
     'chunk_size': Range(ge=1),
     'coverage': Range(gt=0, le=1),
     'fusion': Choice(('adaptive', 'shared', 'mean')),

@@ -1,7 +1,9 @@
 r"""Negative samplers, one per file."""
 from .base import Choice, Negatives, NegativeSampler
 from .bernoulli import BernoulliSampler
+from .mans import MANSSampler
 from .pooled import PooledSampler
+from .twins import TwinsSampler
 from .uniform import UniformSampler
 
 __all__ = classes = [
@@ -11,4 +13,6 @@ __all__ = classes = [
     'UniformSampler',
     'BernoulliSampler',
     'PooledSampler',
+    'MANSSampler',
+    'TwinsSampler',
 ]

@@ -81,6 +81,26 @@ class NegativeSampler:
         return f'{type(self).__name__}(num_negatives={self.num_negatives})'
 
 
+def view_names(sampler: NegativeSampler, model: Any) -> list[str]:
+    r"""The names of a model's views.
+
+    Raises:
+        ModelError: If it has no structural view or none beside it, or cannot
+            score representations.
+    """
+    names = getattr(model, 'modalities', [])
+    if (not names or not hasattr(model, 'fuse')
+            or model.node_emb.num_embeddings == 0):
+        raise ModelError(
+            f'{type(sampler).__name__} needs a model with a structural '
+            f'embedding and a modality, but {type(model).__name__} has the '
+            f'modalities {names or "none"}')
+    if getattr(model, 'reciprocal', False):
+        raise ModelError(f'{type(sampler).__name__} scores heads and tails by '
+                         'one relation: expected reciprocal=False')
+    return ['structure', *names]
+
+
 def head_probability(edge_index: Tensor, edge_type: Tensor,
                      num_relations: int) -> Tensor:
     r"""The probability :obj:`[R]` of corrupting the head of a triple,

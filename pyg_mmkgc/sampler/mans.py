@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import torch
+from torch import Tensor
+
+from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.sampler.base import Negatives, view_names
+from pyg_mmkgc.sampler.bernoulli import BernoulliSampler
+
+VARIANTS = ('V', 'T', 'H', 'A')
+
+
+class MANSSampler(BernoulliSampler):
+    r"""The modality-aware negative sampling of the `"Modality-Aware Negative
+    Sampling for Multi-modal Knowledge Graph Embedding"
+    <https://arxiv.org/abs/2304.11618>`_ paper.
+
+    A *visual* negative replaces the visual embedding of an entity and keeps
+    its structural one, :math:`(\mathbf{e}_s, \mathbf{e}'_v)`, an ordinary one
+    replaces both. The variants mix them: :obj:`"V"` has visual negatives
+    only; :obj:`"T"` has these in the first half of the epochs, and ordinary
+    ones in the second; :obj:`"H"` makes a share :math:`\beta` visual;
+    :obj:`"A"` takes for this share, in each batch, that of the ordinary
+    negatives with
+
+    .. math::
+        E_{sv} + E_{vs} < E_{ss} + E_{vv}
+
+    where :math:`E_{xy}` is the energy :math:`-s(\mathbf{h}_x, r,
+    \mathbf{t}_y)` of a head of which the model sees nothing but view
+    :math:`x` and a tail of which it sees nothing but view :math:`y`.
+
+    Which negatives are visual is drawn for each one; the released code takes
+    the first rows, which is the same in distribution. The paper has one
+    modality; with several, a visual negative replaces all of them, and the
+    energies are summed over them, or :obj:`modality` names the one. The
+    ordinary negatives are those of
+    :class:`~pyg_mmkgc.sampler.BernoulliSampler`, as in the released code,
+    which has one of each positive.
+
+    Args:
+        num_negatives (int, optional): The number of negatives :obj:`K` of
+            each positive. (default: :obj:`1`)
+        variant (str, optional): :obj:`"V"`, :obj:`"T"`, :obj:`"H"` or
+            :obj:`"A"`. (default: :obj:`"A"`)
+        beta (float, optional): :math:`\beta` of :obj:`"H"`.
+            (default: :obj:`0.3`)
+        modality (str, optional): The view that a visual negative replaces.
+            (default: :obj:`None`, all beside the structural one)
+    """
+    views: list[str]
+    model: Any
+
+    def __init__(self, num_negatives: int = 1, variant: str = 'A',
+                 beta: float = 0.3, modality: Optional[str] = None) -> None:
+        super().__init__(num_negatives)
+        if variant not in VARIANTS:
+            raise ModelError(f'expected variant in {VARIANTS}, got '
+                             f'{variant!r}')
+        if not 0 <= beta <= 1:
+            raise ModelError(f'expected beta in [0, 1], got {beta}')
+        self.variant, self.beta, self.modality = variant, beta, modality
+        self.scheduled = variant == 'T'
+        self.share = beta if variant == 'H' else 1.0
+
+    def check(self, model: Any) -> None:
+        self.views = view_names(self, model)
+        if self.modality not in (None, *self.views[1:]):
+            raise ModelError(f'expected a modality of {self.views[1:]}, got '
+                             f'{self.modality!r}')
+
+    def begin_epoch(self, model: Any, epoch: int, epochs: int) -> None:
+        self.model = model
+        if self.variant == 'T':
+            self.share = float(2 * (epoch - 1) < epochs)
+
+    def sample(self, head_index: Tensor, rel_type: Tensor, tail_index: Tensor,
+               generator: torch.Generator) -> Negatives:
+        node, side = super().sample(head_index, rel_type, tail_index,
+                                    generator)[:2]
+        share = self.share
+        if self.variant == 'A':
+            head = torch.where(side, node, head_index[:, None])
+            tail = torch.where(side, tail_index[:, None], node)
+            share = self._share(head, rel_type[:, None], tail)
+        draw = torch.rand(node.shape, generator=generator,
+                          device=generator.device).to(node.device)
+        replaced = (self.views[1:] if self.modality is None else
+                    [self.modality])
+        return Negatives(node, side, {name: draw < share for name in self.views
+                                      if name not in replaced})
+
+    @torch.no_grad()
+    def _share(self, head: Tensor, rel_type: Tensor, tail: Tensor) -> float:
+        def only(views: dict[str, Tensor], name: str) -> Tensor:
+            return self.model.fuse(dict.fromkeys(views, views[name]))
+
+        node, place = torch.stack([head, tail]).unique(return_inverse=True)
+        views = self.model.embed(node)
+        heads, tails = ({name: x[index] for name, x in views.items()}
+                        for index in place)
+        cross = torch.zeros(head.shape, device=head.device)
+        for name in ([self.modality] if self.modality else self.views[1:]):
+            for x, y, sign in (('structure', name, 1), (name, 'structure', 1),
+                               ('structure', 'structure', -1),
+                               (name, name, -1)):
+                cross = cross + sign * self.model.score(
+                    only(heads, x), rel_type, only(tails, y))
+        # Scores are energies with the other sign.
+        return float((cross > 0).float().mean())
+
+    def __repr__(self) -> str:
+        return (f'{type(self).__name__}(num_negatives={self.num_negatives}, '
+                f'variant={self.variant!r}, beta={self.beta}, '
+                f'modality={self.modality!r})')
