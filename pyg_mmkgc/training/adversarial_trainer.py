@@ -8,6 +8,7 @@ from torch_geometric.nn.kge import KGEModel
 
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.nn.kge import MMKGEModel
+from pyg_mmkgc.nn.loss import AllNodesLoss
 from pyg_mmkgc.sampler import PooledSampler
 from pyg_mmkgc.training.adversary import Adversary
 from pyg_mmkgc.training.batch import Batch, completion_loss
@@ -30,7 +31,8 @@ class AdversarialTrainer(Trainer):
         generator_lr (float, optional): The learning rate of the adversary.
             (default: :obj:`1e-4`)
         **kwargs (optional): Additional arguments of
-            :class:`~pyg_mmkgc.training.Trainer`. The default sampler is
+            :class:`~pyg_mmkgc.training.Trainer`. The default sampler, but
+            for a loss on all nodes, is
             :class:`~pyg_mmkgc.sampler.PooledSampler`.
     """
     def __init__(self, model: KGEModel, data: Any, *, adversary: Adversary,
@@ -39,7 +41,8 @@ class AdversarialTrainer(Trainer):
         if not generator_lr > 0:
             raise ModelError(f'expected generator_lr > 0, got {generator_lr}')
         self.adversary = adversary
-        if kwargs.get('sampler') is None:
+        if kwargs.get('sampler') is None and not isinstance(
+                kwargs.get('loss'), AllNodesLoss):
             kwargs['sampler'] = PooledSampler()
         super().__init__(model, data, **kwargs)
         self.generator_lr = generator_lr

@@ -178,11 +178,12 @@ class Trainer:
 
     def model_parameters(self) -> list[Parameter]:
         r"""The parameters that the loss of the model trains."""
-        if hasattr(self.model, 'generators') and self.sampler is not None:
+        if hasattr(self.model, 'generators') and (
+                self.sampler or isinstance(self.loss, AllNodesLoss)):
             raise ModelError(
-                f'{type(self.model).__name__} with a sampler needs '
-                'AdversarialTrainer, which trains its generators; without '
-                'MAT, use AdaMF')
+                f'{type(self.model).__name__} with a sampler, or a loss on '
+                'all nodes, needs AdversarialTrainer, which trains its '
+                'generators; without MAT, use AdaMF')
         return [p for p in self.model.parameters() if p.requires_grad]
 
     def fit(self, resume: Union[bool, str, Path, None] = None) -> History:
@@ -377,6 +378,10 @@ def _check_loss(model: KGEModel, sampler: Optional[NegativeSampler],
     elif sampler is None and loss is not None:
         raise ModelError('expected a sampler beside a loss: without one the '
                          "model's own loss is minimised")
+    elif sampler is not None and getattr(model, 'reciprocal', False):
+        raise ModelError('expected OneVsAllLoss, KvsAllLoss or no sampler: '
+                         'a sampler corrupts heads and tails of one relation, '
+                         f'but {type(model).__name__} has reciprocal ones')
 
 
 def _as_graph(data: Any, model: KGEModel) -> KnowledgeGraph:
