@@ -2,7 +2,17 @@ r"""Models and the parts that they are made of."""
 from .encoder import ModalityEncoder
 from .fusion import AdaptiveFusion
 from .generator import ModalityGenerator
-from .kge import AdaMF, AdaMFMAT, MMKGEModel, RotatE, TransE
+from .kge import (
+    IKRL,
+    MMKRL,
+    TBKGC,
+    VBKGC,
+    AdaMF,
+    AdaMFMAT,
+    MMKGEModel,
+    RotatE,
+    TransE,
+)
 from .loss import (
     AllNodesLoss,
     BCELoss,
@@ -18,6 +28,10 @@ __all__ = classes = [
     'RotatE',
     'AdaMF',
     'AdaMFMAT',
+    'IKRL',
+    'TBKGC',
+    'MMKRL',
+    'VBKGC',
     'ModalityEncoder',
     'AdaptiveFusion',
     'ModalityGenerator',

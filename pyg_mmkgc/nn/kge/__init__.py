@@ -2,8 +2,12 @@ r"""Knowledge graph embedding models, one per file."""
 from pyg_mmkgc.nn.kge.adamf import AdaMF
 from pyg_mmkgc.nn.kge.adamf_mat import AdaMFMAT
 from pyg_mmkgc.nn.kge.base import MMKGEModel
+from pyg_mmkgc.nn.kge.ikrl import IKRL
+from pyg_mmkgc.nn.kge.mmkrl import MMKRL
 from pyg_mmkgc.nn.kge.rotate import RotatE
+from pyg_mmkgc.nn.kge.tbkgc import TBKGC
 from pyg_mmkgc.nn.kge.transe import TransE
+from pyg_mmkgc.nn.kge.vbkgc import VBKGC
 
 __all__ = classes = [
     'MMKGEModel',
@@ -11,4 +15,8 @@ __all__ = classes = [
     'RotatE',
     'AdaMF',
     'AdaMFMAT',
+    'IKRL',
+    'TBKGC',
+    'MMKRL',
+    'VBKGC',
 ]

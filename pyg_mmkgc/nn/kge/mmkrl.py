@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn import Linear, Parameter
+
+from pyg_mmkgc.nn.kge.multi_view import MultiViewModel
+
+
+class MMKRL(MultiViewModel):
+    r"""The model of the `"MMKRL: A Robust Embedding Approach for Multi-modal
+    Knowledge Graph Representation Learning"
+    <https://doi.org/10.1007/s10489-021-02693-9>`_ paper: distances of
+    structural and multi-modal embeddings, and a loss that aligns them.
+
+    .. math::
+        s(h, r, t) = \gamma - \tfrac{1}{4} \big( d(\mathbf{h}', \mathbf{r}',
+        \mathbf{t}') + d(\mathbf{m}_h, \mathbf{r}', \mathbf{m}_t) +
+        d(\mathbf{m}_h, \mathbf{r}', \mathbf{t}) + d(\mathbf{h},
+        \mathbf{r}', \mathbf{m}_t) \big)
+
+    with :math:`\mathbf{h}' = \mathbf{W}_s \mathbf{h} + \mathbf{b}_h`, and
+    :math:`\mathbf{r}'` and :math:`\mathbf{t}'` likewise with biases of their
+    own; :math:`\mathbf{m}` a projection of the features of all modalities,
+    side by side; and :math:`d` the :math:`L_1` distance of vectors normalised
+    to length one. The knowledge alignment, with :math:`\mathrm{MSE}` the mean
+    squared error, is
+
+    .. math::
+        \mathcal{L}_{KA} = \sum_{x \in \{h, r, t\}} \mathrm{MSE}(\mathbf{x},
+        \mathbf{x}') + \sum_{x \in \{h, t\}} \mathrm{MSE}(\mathbf{W}_{sm}
+        \mathbf{x}, \mathbf{m}_x)
+
+    The authors' code is not public: these are the equations of a public
+    re-implementation, which takes :math:`\mathcal{L}_{KA}` of the negatives,
+    too, and draws biases from :math:`\mathcal{N}(0, 1)`, beside which the
+    embeddings vanish; here they start as those of a linear layer. The
+    adversarial perturbation of the paper is an adversary of its own.
+
+    Args:
+        num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
+        num_relations (int): The number of relations in the graph.
+        hidden_channels (int): The width :obj:`C` of an embedding.
+        modalities (dict[str, torch.Tensor]): The features :obj:`[N, F_m]` of
+            each modality, at least one.
+        masks (dict[str, torch.Tensor], optional): Who has it, :obj:`[N]`.
+        align_weight (float, optional): The weight of
+            :math:`\mathcal{L}_{KA}`. (default: :obj:`1.0`)
+        **kwargs (optional): Additional arguments of
+            :class:`~pyg_mmkgc.nn.kge.multi_view.MultiViewModel`.
+    """
+    def __init__(
+        self,
+        num_nodes: int,
+        num_relations: int,
+        hidden_channels: int,
+        modalities: Optional[dict[str, Tensor]] = None,
+        masks: Optional[dict[str, Tensor]] = None,
+        align_weight: float = 1.0,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(num_nodes, num_relations, hidden_channels, modalities,
+                         masks, **kwargs)
+        self.align_weight = align_weight
+        self.lin = Linear(hidden_channels, hidden_channels, bias=False)
+        self.align = Linear(hidden_channels, hidden_channels, bias=False)
+        self.bias = Parameter(torch.empty(3, hidden_channels))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        if hasattr(self, 'bias'):  # Not yet in the base class' constructor.
+            self.lin.reset_parameters()
+            self.align.reset_parameters()
+            bound = self.hidden_channels ** -0.5
+            torch.nn.init.uniform_(self.bias, -bound, bound)
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        return [(0, 1), (3, 3), (3, 2), (2, 3)]
+
+    def parts(self, views: dict[str, Tensor]) -> list[Tensor]:
+        structure = views['structure']
+        x = self._project(structure)
+        return [x + self.bias[0], x + self.bias[1], structure,
+                self.modal(views)]
+
+    def normalize(self, x: Tensor) -> Tensor:
+        return super().normalize(x) / 4  # The mean of four distances.
+
+    def relation(self, rel_type: Tensor) -> Tensor:
+        return self.normalize(self._project(self.rel_emb(rel_type)) +
+                              self.bias[2])
+
+    def regularization(self, views: dict[str, Tensor], table: Tensor,
+                       head: Tensor, rel_type: Tensor, tail: Tensor) -> Tensor:
+        structure, modal = views['structure'], self.modal(views)
+        out = structure.new_zeros(())
+        rel = self.rel_emb(rel_type)
+        for x, bias in zip((structure[head], structure[tail], rel), self.bias,
+                           strict=True):
+            out = out + F.mse_loss(self._project(x) + bias, x)
+        for row in (head, tail):
+            out = out + F.mse_loss(self._multiply(self.align, structure[row]),
+                                   modal[row])
+        return self.align_weight * out
+
+    def _project(self, x: Tensor) -> Tensor:
+        return self._multiply(self.lin, x)
+
+    @staticmethod
+    def _multiply(lin: Linear, x: Tensor) -> Tensor:
+        # Under autocast the product is in half precision, what follows not.
+        return lin(x).to(x.dtype)

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import math
+from typing import Any, Optional
+
+import torch
+from torch import Tensor
+
+from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.nn.functional import rotate
+from pyg_mmkgc.nn.kge.multi_view import MultiViewModel
+
+DISTANCES = ('translation', 'rotation')
+
+
+class VBKGC(MultiViewModel):
+    r"""The model of the `"Knowledge Graph Completion with Pre-trained
+    Multimodal Transformer and Twins Negative Sampling"
+    <https://arxiv.org/abs/2209.07084>`_ paper.
+
+    .. math::
+        s(h, r, t) = \gamma - \sum_{X, Y \in \{S, M\}} d(\mathbf{h}_X,
+        \mathbf{r}, \mathbf{t}_Y)
+
+    with the distance of `TransE <https://papers.nips.cc/paper/2013/hash/
+    1cecc7a77928ca8133fa24680a88d2f9-Abstract.html>`_, :math:`\|
+    \hat{\mathbf{h}} + \hat{\mathbf{r}} - \hat{\mathbf{t}} \|_1` of
+    vectors normalised to length one, or of `RotatE
+    <https://arxiv.org/abs/1902.10197>`_, :math:`\sum_i |h_i e^{\mathrm{i}
+    \theta_i} - t_i|`.
+
+    The paper's :math:`M` is a projection of one feature of image and text
+    together, from VisualBERT; here, as such features are not public, of the
+    features of all modalities side by side. Give that one feature as the only
+    modality to have the paper's model. Its twins negatives are a sampler's.
+    The authors' own code was not to be had: normalisation and initialisation
+    are those of their later code.
+
+    Args:
+        num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
+        num_relations (int): The number of relations in the graph.
+        hidden_channels (int): The width :obj:`D` of an embedding; that of a
+            node has :obj:`2 * D` real channels with :obj:`"rotation"`.
+        modalities (dict[str, torch.Tensor]): The features :obj:`[N, F_m]` of
+            each modality, at least one.
+        masks (dict[str, torch.Tensor], optional): Who has it, :obj:`[N]`.
+        distance (str, optional): :obj:`"translation"` or :obj:`"rotation"`.
+            (default: :obj:`"translation"`)
+        **kwargs (optional): Additional arguments of
+            :class:`~pyg_mmkgc.nn.kge.multi_view.MultiViewModel`.
+    """
+    def __init__(
+        self,
+        num_nodes: int,
+        num_relations: int,
+        hidden_channels: int,
+        modalities: Optional[dict[str, Tensor]] = None,
+        masks: Optional[dict[str, Tensor]] = None,
+        distance: str = 'translation',
+        **kwargs: Any,
+    ) -> None:
+        if distance not in DISTANCES:
+            raise ModelError(f'expected a distance of {DISTANCES}, got '
+                             f'{distance!r}')
+        self.distance = distance  # The base class' constructor needs it.
+        self.group = 2 if distance == 'rotation' else 1
+        super().__init__(num_nodes, num_relations, hidden_channels, modalities,
+                         masks, **kwargs)
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        if self.distance == 'rotation':
+            bound = (self.margin + 2.0) / self.hidden_channels
+            torch.nn.init.uniform_(self.rel_emb.weight, -bound, bound)
+            torch.nn.init.uniform_(self.node_emb.weight, -bound / 2, bound / 2)
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        return [(0, 0), (1, 1), (1, 0), (0, 1)]
+
+    def parts(self, views: dict[str, Tensor]) -> list[Tensor]:
+        return [views['structure'], self.modal(views)]
+
+    def normalize(self, x: Tensor) -> Tensor:
+        return x if self.distance == 'rotation' else super().normalize(x)
+
+    def relation(self, rel_type: Tensor) -> Tensor:
+        if self.distance == 'translation':
+            return super().relation(rel_type)
+        # Phases start uniform on [-pi, pi].
+        return self.rel_emb(rel_type) * (
+            math.pi * self.hidden_channels / (self.margin + 2.0))
+
+    def move(self, x: Tensor, rel: Tensor, inverse: bool = False) -> Tensor:
+        if self.distance == 'translation':
+            return super().move(x, rel, inverse)
+        return rotate(x, rel, inverse)
