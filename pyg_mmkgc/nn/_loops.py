@@ -13,12 +13,13 @@ import numpy as np
 from numba import njit, prange
 
 # Names of the shapes: B positives, K candidates each, U rows of the table,
-# Q queries, D complex channels. A row is [re | im].
+# Q queries, S groups of channels. Channel j of group i is at j * S + i.
 
 Array = Any
 # NaN must stay NaN: a diverged model has to be seen, so no nnan / ninf here.
 FAST = {'reassoc', 'nsz', 'contract', 'afn', 'arcp'}
-
+# Positives that share their candidates and one buffer of gradients.
+MAX_RUN = 128
 
 MAX_THREADS = numba.get_num_threads()
 
@@ -28,45 +29,94 @@ def use_threads(num_threads: int) -> None:
     numba.set_num_threads(min(num_threads, MAX_THREADS))
 
 
+@njit(fastmath=FAST, inline='always')
+def _squares(q: Array, t: Array, group: int, square: Array) -> None:
+    S = square.size
+    square[:] = 0
+    for j in range(group):
+        a, b = q[j * S:(j + 1) * S], t[j * S:(j + 1) * S]
+        for i in range(S):
+            diff = a[i] - b[i]
+            square[i] += diff * diff
+
+
+@njit(fastmath=FAST, inline='always')
+def _distance(q: Array, t: Array, group: int, square: Array) -> Any:
+    r"""The sum of norms of one pair of rows."""
+    total = q.dtype.type(0)
+    if group == 1:
+        for d in range(q.size):
+            total += abs(q[d] - t[d])
+    elif group == 2:
+        S = q.size // 2
+        for d in range(S):
+            re = q[d] - t[d]
+            im = q[S + d] - t[S + d]
+            total += np.sqrt(re * re + im * im)
+    else:
+        _squares(q, t, group, square)
+        for i in range(square.size):
+            total += np.sqrt(square[i])
+    return total
+
+
+@njit(fastmath=FAST, inline='always')
+def _backward(q: Array, t: Array, grad: Any, group: int, square: Array,
+              grad_q: Array) -> None:
+    r"""Adds the gradient of one pair to that of its query."""
+    if group == 1:
+        for d in range(q.size):
+            diff = q[d] - t[d]
+            sign = grad if diff > 0 else -grad
+            grad_q[d] += sign if diff != 0 else diff
+    elif group == 2:
+        S = q.size // 2
+        for d in range(S):
+            re = q[d] - t[d]
+            im = q[S + d] - t[S + d]
+            norm = re * re + im * im
+            w = grad / np.sqrt(norm) if norm > 0 else norm
+            grad_q[d] += w * re
+            grad_q[S + d] += w * im
+    else:
+        S = square.size
+        _squares(q, t, group, square)
+        for i in range(S):
+            norm = square[i]
+            square[i] = grad / np.sqrt(norm) if norm > 0 else norm
+        for j in range(group):
+            a, b = q[j * S:(j + 1) * S], t[j * S:(j + 1) * S]
+            out = grad_q[j * S:(j + 1) * S]
+            for i in range(S):
+                out[i] += square[i] * (a[i] - b[i])
+
+
 @njit(parallel=True, fastmath=FAST, cache=True)
 def candidates_forward(tail_query: Array, head_query: Array, table: Array,
-                       index: Array, corrupt_head: Array, out: Array) -> None:
+                       index: Array, corrupt_head: Array, group: int,
+                       out: Array) -> None:
     B, K = index.shape
-    D = table.shape[1] // 2
     for b in prange(B):
+        square = np.empty(table.shape[1] // group, table.dtype)
         for k in range(K):
             q = head_query[b] if corrupt_head[b, k] else tail_query[b]
-            t = table[index[b, k]]
-            total = out.dtype.type(0)
-            for d in range(D):
-                re = q[d] - t[d]
-                im = q[D + d] - t[D + d]
-                total += np.sqrt(re * re + im * im)
-            out[b, k] = total
+            out[b, k] = _distance(q, table[index[b, k]], group, square)
 
 
 @njit(parallel=True, fastmath=FAST, cache=True)
 def candidates_backward_query(tail_query: Array, head_query: Array,
                               table: Array, index: Array,
-                              corrupt_head: Array, grad: Array,
+                              corrupt_head: Array, grad: Array, group: int,
                               grad_tail_query: Array,
                               grad_head_query: Array) -> None:
     B, K = index.shape
-    D = table.shape[1] // 2
     for b in prange(B):
+        square = np.empty(table.shape[1] // group, table.dtype)
         for k in range(K):
-            t = table[index[b, k]]
             q, out = tail_query[b], grad_tail_query[b]
             if corrupt_head[b, k]:
                 q, out = head_query[b], grad_head_query[b]
-            g = grad[b, k]
-            for d in range(D):
-                re = q[d] - t[d]
-                im = q[D + d] - t[D + d]
-                square = re * re + im * im
-                w = g / np.sqrt(square) if square > 0 else square
-                out[d] += w * re
-                out[D + d] += w * im
+            _backward(q, table[index[b, k]], grad[b, k], group, square, out)
 
 
 @njit(cache=True)
@@ -88,37 +138,85 @@ def group_by_row(index: Array, num_rows: int) -> tuple[Array, Array]:
 @njit(parallel=True, fastmath=FAST, cache=True)
 def candidates_backward_table(tail_query: Array, head_query: Array,
                               table: Array, ptr: Array, order: Array,
-                              corrupt_head: Array, grad: Array,
+                              corrupt_head: Array, grad: Array, group: int,
                               grad_table: Array) -> None:
     K = corrupt_head.shape[1]
-    D = table.shape[1] // 2
     for u in prange(table.shape[0]):
-        t, out = table[u], grad_table[u]
+        square = np.empty(table.shape[1] // group, table.dtype)
         for i in range(ptr[u], ptr[u + 1]):
             b, k = order[i] // K, order[i] % K
             q = head_query[b] if corrupt_head[b, k] else tail_query[b]
-            g = grad[b, k]
-            for d in range(D):
-                re = q[d] - t[d]
-                im = q[D + d] - t[D + d]
-                square = re * re + im * im
-                w = g / np.sqrt(square) if square > 0 else square
-                out[d] -= w * re
-                out[D + d] -= w * im
+            _backward(table[u], q, grad[b, k], group, square, grad_table[u])
+
+
+@njit(cache=True)
+def find_runs(index: Array) -> Array:
+    r"""Where positives begin that share all candidates with the ones before
+    them, at most :obj:`MAX_RUN` together; the last entry is the end.
+    """
+    B, K = index.shape
+    starts = np.empty(B + 1, np.int64)
+    num = 0
+    for b in range(B):
+        same = num > 0 and b - starts[num - 1] < MAX_RUN
+        if same:
+            for k in range(K):
+                if index[b, k] != index[b - 1, k]:
+                    same = False
+                    break
+        if not same:
+            starts[num] = b
+            num += 1
+    starts[num] = B
+    return starts[:num + 1]
 
 
 @njit(parallel=True, fastmath=FAST, cache=True)
-def dense_forward(query: Array, table: Array, out: Array) -> None:
+def candidates_backward_runs(tail_query: Array, head_query: Array,
+                             table: Array, index: Array, corrupt_head: Array,
+                             grad: Array, starts: Array,
+                             grad_tail_query: Array, grad_head_query: Array,
+                             grad_rows: Array) -> None:
+    r"""Complex moduli (:obj:`group == 2`) of positives in runs: one pass for
+    both gradients, that of the candidates of a run in
+    :obj:`grad_rows[run]`.
+    """
+    K, S = index.shape[1], table.shape[1] // 2
+    for run in prange(starts.size - 1):
+        for b in range(starts[run], starts[run + 1]):
+            for k in range(K):
+                q, grad_q = tail_query[b], grad_tail_query[b]
+                if corrupt_head[b, k]:
+                    q, grad_q = head_query[b], grad_head_query[b]
+                t, grad_t = table[index[b, k]], grad_rows[run, k]
+                g = grad[b, k]
+                for d in range(S):
+                    re = q[d] - t[d]
+                    im = q[S + d] - t[S + d]
+                    norm = re * re + im * im
+                    w = g / np.sqrt(norm) if norm > 0 else norm
+                    grad_q[d] += w * re
+                    grad_q[S + d] += w * im
+                    grad_t[d] -= w * re
+                    grad_t[S + d] -= w * im
+
+
+@njit(fastmath=FAST, cache=True)
+def add_rows(index: Array, rows: Array, out: Array) -> None:
+    for i in range(index.size):
+        a, b = rows[i], out[index[i]]
+        for c in range(a.size):
+            b[c] += a[c]
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def dense_forward(query: Array, table: Array, group: int,
+                  out: Array) -> None:
     # Four queries share each table row while it is in cache.
-    Q, D = query.shape[0], query.shape[1] // 2
+    Q = query.shape[0]
     for block in prange((Q + 3) // 4):
+        square = np.empty(table.shape[1] // group, table.dtype)
         for n in range(table.shape[0]):
             t = table[n]
             for i in range(block * 4, min(Q, block * 4 + 4)):
-                q = query[i]
-                total = out.dtype.type(0)
-                for d in range(D):
-                    re = q[d] - t[d]
-                    im = q[D + d] - t[D + d]
-                    total += np.sqrt(re * re + im * im)
-                out[i, n] = total
+                out[i, n] = _distance(query[i], t, group, square)

@@ -1,4 +1,4 @@
-r"""Sums of complex moduli between queries and rows of a table, without the
+r"""Sums of norms between queries and rows of a table, without the
 :obj:`[B, K, D]` tensor that broadcasting would make.
 
 On CPU the loops of :obj:`numba` are used where it is installed
@@ -64,10 +64,10 @@ class _CandidateDistance(torch.autograd.Function):
         ctx.save_for_backward(*args)
         ctx.group = group
         out = table.new_empty(index.shape)
-        loops = _loops_for(*args[:3]) if group == 2 else None
+        loops = _loops_for(*args[:3])
         if loops is not None:
             loops.candidates_forward(*(x.detach().numpy() for x in args),
-                                     out.numpy())
+                                     group, out.numpy())
             return out
         for part in _parts(args):
             query, rows = _gather(args, part)
@@ -80,20 +80,34 @@ class _CandidateDistance(torch.autograd.Function):
         args = ctx.saved_tensors
         grad = grad.contiguous()
         grads = tuple(torch.zeros_like(x) for x in args[:3])
-        loops = _loops_for(*args[:3]) if ctx.group == 2 else None
+        loops = _loops_for(*args[:3])
         if loops is None:
             _plain_backward(args, grad, grads, ctx.group)
-            return *grads, None, None, None
-        tail_query, head_query, table, index, corrupt_head = (
-            x.detach().numpy() for x in args)
-        loops.candidates_backward_query(
-            tail_query, head_query, table, index, corrupt_head, grad.numpy(),
-            grads[0].numpy(), grads[1].numpy())
-        ptr, order = loops.group_by_row(index.reshape(-1), table.shape[0])
-        loops.candidates_backward_table(
-            tail_query, head_query, table, ptr, order, corrupt_head,
-            grad.numpy(), grads[2].numpy())
+        else:
+            _loops_backward(loops, args, grad, grads, ctx.group)
         return *grads, None, None, None
+
+
+def _loops_backward(loops: ModuleType, tensors: tuple[Tensor, ...],
+                    grad: Tensor, grads: tuple[Tensor, ...],
+                    group: int) -> None:
+    args = [x.detach().numpy() for x in (*tensors, grad)]
+    out = [x.numpy() for x in grads]
+    index, num_rows = args[3], out[2].shape[0]
+    starts = loops.find_runs(index)
+    if group == 2 and 4 * starts.size <= index.shape[0]:
+        # Pooled candidates: both gradients in one pass.
+        nodes = index[starts[:-1]].reshape(-1)
+        rows = tensors[2].new_zeros(nodes.size, out[2].shape[1]).numpy()
+        loops.candidates_backward_runs(
+            *args, starts, *out[:2], rows.reshape(starts.size - 1, -1,
+                                                  rows.shape[1]))
+        loops.add_rows(nodes, rows, out[2])
+        return
+    loops.candidates_backward_query(*args, group, *out[:2])
+    ptr, order = loops.group_by_row(index.reshape(-1), num_rows)
+    loops.candidates_backward_table(*args[:3], ptr, order, *args[4:], group,
+                                    out[2])
 
 
 def _parts(args: tuple[Tensor, ...]) -> list[slice]:
@@ -163,13 +177,13 @@ def dense_distance(query: Tensor, table: Tensor, group: int = 2) -> Tensor:
                                   torch.zeros_like(index, dtype=torch.bool),
                                   group)
     query, table = query.detach().contiguous(), table.detach().contiguous()
+    out = table.new_empty(query.size(0), table.size(0))
+    loops = _loops_for(query, table)
+    if loops is not None:
+        loops.dense_forward(query.numpy(), table.numpy(), group, out.numpy())
+        return out
     if group == 1:
         return torch.cdist(query, table, p=1.0)
-    out = table.new_empty(query.size(0), table.size(0))
-    loops = _loops_for(query, table) if group == 2 else None
-    if loops is not None:
-        loops.dense_forward(query.numpy(), table.numpy(), out.numpy())
-        return out
     step = max(1, BLOCK // max(1, query.size(0) * table.size(1)))
     for i in range(0, table.size(0), step):
         out[:, i:i + step] = moduli_distance(query[:, None],

@@ -1,6 +1,7 @@
 """Both paths of the kernel against a plain loop over pairs."""
 
 import importlib.util
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -42,13 +43,22 @@ def make(B: int = 7, K: int = 5, U: int = 6,
             table.requires_grad_(), index, side)
 
 
-def loop_distance(query: list[float], row: list[float]) -> float:
-    return sum(abs(complex(query[i], query[D + i])
-                   - complex(row[i], row[D + i])) for i in range(D))
+def parts(query: list[float], row: list[float],
+          group: int) -> list[list[float]]:
+    """The differences, one list for each group of channels."""
+    S = len(query) // group
+    return [[query[j * S + i] - row[j * S + i] for j in range(group)]
+            for i in range(S)]
+
+
+def loop_distance(query: list[float], row: list[float],
+                  group: int = 2) -> float:
+    return sum(math.hypot(*diff) for diff in parts(query, row, group))
 
 
 def loops(tail_query: Tensor, head_query: Tensor, table: Tensor,
-          index: Tensor, side: Tensor, grad: Tensor) -> list[Tensor]:
+          index: Tensor, side: Tensor, grad: Tensor,
+          group: int = 2) -> list[Tensor]:
     """The distances and the three gradients, one pair after the other."""
     B, K = index.shape
     out = torch.zeros(B, K, dtype=torch.double)
@@ -60,29 +70,30 @@ def loops(tail_query: Tensor, head_query: Tensor, table: Tensor,
         for k in range(K):
             which, u = int(side[b, k]), int(index[b, k])
             q, t = queries[which][b], rows[u]
-            out[b, k] = loop_distance(q, t)
-            for i in range(D):
-                z = complex(q[i], q[D + i]) - complex(t[i], t[D + i])
-                unit = z / abs(z) if z != 0 else 0j
-                g = float(grad[b, k]) * unit
-                for j, part in ((i, g.real), (D + i, g.imag)):
-                    grads[which][b, j] += part
-                    grads[2][u, j] -= part
+            out[b, k] = loop_distance(q, t, group)
+            found = parts(q, t, group)
+            for i, diff in enumerate(found):
+                norm = math.hypot(*diff)
+                for j, value in enumerate(diff):
+                    g = float(grad[b, k]) * value / norm if norm else 0.0
+                    grads[which][b, j * len(found) + i] += g
+                    grads[2][u, j * len(found) + i] -= g
     return [out, *grads]
 
 
-def run(args: Args, grad: Tensor) -> list[Tensor]:
+def run(args: Args, grad: Tensor, group: int = 2) -> list[Tensor]:
     for x in args[:3]:
         x.grad = None
-    out = candidate_distance(*args)
+    out = candidate_distance(*args, group)
     out.backward(grad.to(out.dtype))
     return [out.detach(), *(x.grad for x in args[:3])]
 
 
-def check(args: Args) -> None:
+def check(args: Args, group: int = 2) -> None:
     grad = torch.randn(args[3].shape, dtype=torch.double)
     tol = 1e-12 if args[0].dtype == torch.double else 2e-5
-    for got, expected in zip(run(args, grad), loops(*args, grad)):
+    for got, expected in zip(run(args, grad, group),
+                             loops(*args, grad, group)):
         assert got.dtype == args[0].dtype
         torch.testing.assert_close(got.double(), expected, rtol=tol,
                                    atol=tol)
@@ -93,6 +104,66 @@ def test_equals_loops(path: str, dtype: torch.dtype) -> None:
     check(make(dtype=dtype))
     check(make(B=3, K=1, U=9, dtype=dtype))  # Some rows are in no pair.
     check(make(B=1, K=40, U=2, dtype=dtype))  # Rows repeat in a query.
+
+
+@pytest.mark.parametrize('dtype', [torch.float, torch.double])
+@pytest.mark.parametrize('group', [1, 3, 6, 12])
+def test_groups_of_channels(path: str, group: int,
+                            dtype: torch.dtype) -> None:
+    """L1, blocks, and one Euclidean norm; with a distance of zero."""
+    args = make(dtype=dtype)
+    with torch.no_grad():
+        args[2][2] = args[0][0]
+        args[2][3] = args[1][1]
+        args[2][3, 0] += 1
+    args[3][0], args[4][0] = 2, False
+    args[3][1], args[4][1] = 3, True
+    check(args, group)
+    query, table = args[0].detach(), args[2].detach()
+    dense = dense_distance(query, table, group)
+    for q in range(query.size(0)):
+        for n in range(table.size(0)):
+            assert float(dense[q, n]) == pytest.approx(
+                loop_distance(query[q].tolist(), table[n].tolist(), group),
+                rel=1e-12 if dtype == torch.double else 1e-6, abs=1e-15)
+
+
+def pooled(chunk: int, B: int = 40, K: int = 5,
+           dtype: torch.dtype = torch.double) -> Args:
+    """Chunks of positives share their candidates, some twice in a row."""
+    tail_query, head_query, table, _, side = make(B, K, 6, dtype)
+    pool = torch.randint(6, (-(-B // chunk), K))
+    return (tail_query, head_query, table,
+            pool.repeat_interleave(chunk, dim=0)[:B].contiguous(), side)
+
+
+@pytest.mark.parametrize('dtype', [torch.float, torch.double])
+@pytest.mark.parametrize('chunk', [1, 3, 16, 40])
+def test_pooled_candidates(path: str, chunk: int,
+                           dtype: torch.dtype) -> None:
+    check(pooled(chunk, dtype=dtype))
+    args = pooled(chunk, dtype=dtype)
+    with torch.no_grad():  # A distance of zero.
+        args[2][int(args[3][0, 0])] = args[0][0]
+    args[4][0, 0] = False
+    check(args)
+
+
+@pytest.mark.skipif(not HAS_NUMBA, reason='needs numba')
+def test_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    loops = kernel._numba_loops()
+    assert loops is not None
+    for chunk, starts in ((16, [0, 16, 32, 40]), (40, [0, 40])):
+        index = torch.arange(-(-40 // chunk)).repeat_interleave(chunk)[:40]
+        found = loops.find_runs(index[:, None].repeat(1, 3).numpy())
+        assert found.tolist() == starts
+    long = loops.find_runs(torch.zeros(300, 2, dtype=torch.long).numpy())
+    assert long.tolist() == [0, 128, 256, 300]
+    # The path for pools is the one that runs.
+    monkeypatch.setattr(loops, 'candidates_backward_table', None)
+    check(pooled(16))
+    with pytest.raises(TypeError):
+        check(pooled(1))
 
 
 def test_one_side_only(path: str) -> None:
@@ -300,6 +371,10 @@ def test_a_wrong_loop_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loops, 'candidates_backward_table', fault)
     with pytest.raises(AssertionError):
         check(make())
+    check(pooled(16))
+    monkeypatch.setattr(loops, 'add_rows', lambda *_: None)
+    with pytest.raises(AssertionError):
+        check(pooled(16))
 
 
 @onlyCUDA
