@@ -77,16 +77,56 @@ def diagonal_score(head: Tensor, rel: Tensor, tail: Tensor) -> Tensor:
     return (head * rel * tail).sum(dim=-1)
 
 
+def complex_product(x: Tensor, y: Tensor, conjugate: bool = False) -> Tensor:
+    r"""The products :math:`x_i y_i`, or :math:`x_i \bar{y}_i`, of complex
+    rows, all :obj:`[re | im]`, :obj:`[*, 2 * D]`.
+    """
+    x_re, x_im = x.chunk(2, dim=-1)
+    y_re, y_im = y.chunk(2, dim=-1)
+    if conjugate:
+        y_im = -y_im
+    return torch.cat([x_re * y_re - x_im * y_im, x_re * y_im + x_im * y_re],
+                     dim=-1)
+
+
 def complex_score(head: Tensor, rel: Tensor, tail: Tensor) -> Tensor:
     r"""The form :math:`\mathrm{Re}(\sum_i h_i r_i \bar{t}_i)` of `ComplEx
     <https://arxiv.org/abs/1606.06357>`_, all :obj:`[re | im]`,
     :obj:`[*, 2 * D]`.
     """
-    h_re, h_im = head.chunk(2, dim=-1)
-    r_re, r_im = rel.chunk(2, dim=-1)
-    query = torch.cat([h_re * r_re - h_im * r_im, h_re * r_im + h_im * r_re],
-                      dim=-1)
-    return (query * tail).sum(dim=-1)
+    return (complex_product(head, rel) * tail).sum(dim=-1)
+
+
+def inner_products(query: Tensor, table: Tensor) -> Tensor:
+    r"""The inner products :obj:`[Q, N]` of queries :obj:`[Q, C]` with the
+    rows of a table :obj:`[N, C]`, never in half precision.
+
+    Without gradient, they are summed in double precision: in single
+    precision the sums of a matrix product change with the number of its
+    rows, hence ranks with the size of a block.
+    """
+    grad = torch.is_grad_enabled() and (query.requires_grad
+                                        or table.requires_grad)
+    with torch.autocast(query.device.type, enabled=False):
+        if grad or query.device.type == 'mps':  # Which has no doubles.
+            return query @ table.t()
+        wide, out = query.double(), query.new_empty(query.size(0),
+                                                    table.size(0))
+        step = max(1, (1 << 24) // max(1, *query.shape))
+        for i in range(0, table.size(0), step):
+            out[:, i:i + step] = wide @ table[i:i + step].double().t()
+    return out
+
+
+def cubes(x: Tensor, group: int = 1) -> Tensor:
+    r"""The sum of the cubes of moduli, :math:`\sum_i |x_i|^3`, of rows
+    :obj:`[*, group * S]`: N3, with groups of two channels of
+    :obj:`[re | im]`. Channel :obj:`j` of group :obj:`i` is at
+    :obj:`j * S + i`.
+    """
+    square = x.unflatten(-1, (group, -1)).square().sum(dim=-2)
+    # Unlike that of a root, the gradient of this power at zero is zero.
+    return square.pow(1.5).sum()
 
 
 def blocks(table: Tensor, num_queries: int) -> tuple[Tensor, ...]:

@@ -2,6 +2,8 @@ r"""Knowledge graph embedding models, one per file."""
 from pyg_mmkgc.nn.kge.adamf import AdaMF
 from pyg_mmkgc.nn.kge.adamf_mat import AdaMFMAT
 from pyg_mmkgc.nn.kge.base import MMKGEModel
+from pyg_mmkgc.nn.kge.complex import ComplEx
+from pyg_mmkgc.nn.kge.distmult import DistMult
 from pyg_mmkgc.nn.kge.ikrl import IKRL
 from pyg_mmkgc.nn.kge.mmkrl import MMKRL
 from pyg_mmkgc.nn.kge.rotate import RotatE
@@ -13,6 +15,8 @@ __all__ = classes = [
     'MMKGEModel',
     'TransE',
     'RotatE',
+    'DistMult',
+    'ComplEx',
     'AdaMF',
     'AdaMFMAT',
     'IKRL',

@@ -10,6 +10,8 @@ option that changes what is computed. To run the checks of one model:
 
 from typing import Any, NamedTuple
 
+from pyg_mmkgc.nn import OneVsAllLoss
+
 
 class Case(NamedTuple):
     name: str
@@ -23,6 +25,9 @@ class Case(NamedTuple):
         return f'{self.name}-{options}'.rstrip('-')
 
 
+# Relations that are reciprocal refuse a sampler.
+ALL_NODES = {'sampler': None, 'loss': OneVsAllLoss()}
+
 CASES = [
     Case('AdaMF', {'margin': 3.0}),
     Case('AdaMF', {'margin': 3.0, 'missing': 'drop'}),
@@ -32,4 +37,7 @@ CASES = [
          skip=('overfits', )),  # Nodes without features are all alike.
     Case('AdaMFMAT', {'margin': 3.0, 'noise_channels': 3,
                       'generator_channels': 8}),
+    *(Case(name, kwargs, hints) for name in ('DistMult', 'ComplEx')
+      for kwargs, hints in (({}, {}), ({'n3': 1e-3, 'l3': 1e-4}, {}),
+                            ({'reciprocal': True}, ALL_NODES))),
 ]

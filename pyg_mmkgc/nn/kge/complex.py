@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from torch import Tensor
+
+from pyg_mmkgc.nn.functional import complex_product
+from pyg_mmkgc.nn.kge.bilinear import Bilinear
+
+
+class ComplEx(Bilinear):
+    r"""The ComplEx model from the `"Complex Embeddings for Simple Link
+    Prediction" <https://arxiv.org/abs/1606.06357>`_ paper.
+
+    .. math::
+        s(h, r, t) = \mathrm{Re} \Big( \sum_{i=1}^{D} h_i \, r_i \,
+        \bar{t}_i \Big)
+
+    It has the arguments of :class:`torch_geometric.nn.kge.ComplEx`, whose
+    score is the same; here, rows are :obj:`[re | im]` in one table, and
+    :meth:`loss` is the softplus loss of the paper against
+    :obj:`num_negatives`, not against one. The paper's L2 regulariser is
+    replaced by N3, of `Canonical Tensor Decomposition for Knowledge Base
+    Completion <https://arxiv.org/abs/1806.07297>`_, or L3.
+
+    Args:
+        num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
+        num_relations (int): The number of relations :obj:`R` in the graph.
+        hidden_channels (int): The complex dimension :obj:`D`; embeddings are
+            :obj:`2 * D` real channels wide.
+        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
+            the embedding matrices will be sparse. (default: :obj:`False`)
+        reciprocal (bool, optional): If set to :obj:`True`, each relation has
+            a reciprocal one, for the heads. (default: :obj:`False`)
+        n3 (float, optional): The weight of N3, the cubed moduli of the
+            factors of each positive. (default: :obj:`0.0`)
+        l3 (float, optional): The weight of L3, the cubes of both tables.
+            (default: :obj:`0.0`)
+        num_negatives (int, optional): Negatives of :meth:`loss`.
+            (default: :obj:`128`)
+    """
+    def __init__(self, num_nodes: int, num_relations: int,
+                 hidden_channels: int, sparse: bool = False,
+                 reciprocal: bool = False, n3: float = 0.0, l3: float = 0.0,
+                 num_negatives: int = 128) -> None:
+        super().__init__(num_nodes, num_relations, hidden_channels,
+                         2 * hidden_channels, None, reciprocal, n3, l3,
+                         num_negatives, sparse)
+        self.reset_parameters()
+
+    def query(self, x: Tensor, rel_type: Tensor,
+              adjoint: bool = False) -> Tensor:
+        # Re(h r conj(t)) is the real product of h r with t, and of t conj(r)
+        # with h.
+        return complex_product(x, self.rel_emb(rel_type), conjugate=adjoint)

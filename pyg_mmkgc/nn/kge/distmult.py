@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from torch import Tensor
+
+from pyg_mmkgc.nn.kge.bilinear import Bilinear
+
+
+class DistMult(Bilinear):
+    r"""The DistMult model from the `"Embedding Entities and Relations for
+    Learning and Inference in Knowledge Bases"
+    <https://arxiv.org/abs/1412.6575>`_ paper.
+
+    .. math::
+        s(h, r, t) = \sum_{i=1}^{D} h_i \, r_i \, t_i
+
+    It has the arguments of :class:`torch_geometric.nn.kge.DistMult`, whose
+    score is the same. That one's :meth:`loss` is the margin loss against one
+    negative, this one's the softplus loss of ComplEx's paper against
+    :obj:`num_negatives`. The paper keeps entities on the unit sphere; here, as
+    in all later code, N3 or L3 bounds them.
+
+    Args:
+        num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
+        num_relations (int): The number of relations :obj:`R` in the graph.
+        hidden_channels (int): The width :obj:`D` of an embedding.
+        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
+            the embedding matrices will be sparse. (default: :obj:`False`)
+        reciprocal (bool, optional): If set to :obj:`True`, each relation has
+            a reciprocal one, for the heads; the score is then no longer
+            symmetric. (default: :obj:`False`)
+        n3 (float, optional): The weight of N3 (here the cubes of the factors
+            of each positive). (default: :obj:`0.0`)
+        l3 (float, optional): The weight of L3, the cubes of both tables.
+            (default: :obj:`0.0`)
+        num_negatives (int, optional): Negatives of :meth:`loss`.
+            (default: :obj:`128`)
+    """
+    group = 1
+
+    def __init__(self, num_nodes: int, num_relations: int,
+                 hidden_channels: int, sparse: bool = False,
+                 reciprocal: bool = False, n3: float = 0.0, l3: float = 0.0,
+                 num_negatives: int = 128) -> None:
+        super().__init__(num_nodes, num_relations, hidden_channels,
+                         hidden_channels, None, reciprocal, n3, l3,
+                         num_negatives, sparse)
+        self.reset_parameters()
+
+    def query(self, x: Tensor, rel_type: Tensor,
+              adjoint: bool = False) -> Tensor:
+        return x * self.rel_emb(rel_type)
