@@ -14,7 +14,7 @@ from pyg_mmkgc.nn.kge import MMKGEModel
 from pyg_mmkgc.sampler import PooledSampler
 from pyg_mmkgc.testing.subject import (
     Subject,
-    chain_graph,
+    tree_graph,
     changed,
     expect,
     small_graph,
@@ -53,7 +53,7 @@ def check_overfits(subject: Subject) -> None:
     r"""50 triples are learnt by heart: a filtered MRR of more than 0.95 on
     the training triples.
     """
-    data = chain_graph()
+    data = tree_graph()
     model = subject.fit(subject.model(data), data, steps=subject.epochs)
     mrr = evaluate(model, data, 'train').mrr
     expect(mrr > 0.95, 'expected a training MRR of more than 0.95 on 50 '

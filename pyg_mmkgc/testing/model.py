@@ -35,7 +35,7 @@ MODEL_CHECKS: dict[str, Callable[[Subject], None]] = {
 
 
 def check_model(model: Build, *, checks: Sequence[str] = tuple(MODEL_CHECKS),
-                lr: float = 0.05, epochs: int = 150,
+                lr: float = 0.05, epochs: int = 100,
                 **kwargs: Any) -> None:
     r"""Checks that a model keeps the promises of
     :class:`~pyg_mmkgc.nn.kge.MMKGEModel`, on graphs of some dozen nodes with
@@ -54,7 +54,7 @@ def check_model(model: Build, *, checks: Sequence[str] = tuple(MODEL_CHECKS),
         lr (float, optional): The learning rate of the trainings.
             (default: :obj:`0.05`)
         epochs (int, optional): The steps in which 50 triples must be learnt
-            by heart. (default: :obj:`150`)
+            by heart. (default: :obj:`100`)
         **kwargs (optional): :obj:`sampler` (makes a negative sampler;
             :obj:`None` for the model's own loss) and :obj:`loss` of the
             trainings; all else are arguments of the class.

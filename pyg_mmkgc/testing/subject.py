@@ -52,22 +52,25 @@ def small_graph() -> KnowledgeGraph:
     return _small_graph().clone()
 
 
-def chain_graph() -> KnowledgeGraph:
+def tree_graph() -> KnowledgeGraph:
     r"""A graph of 50 training triples that any model can learn by heart:
-    relation :obj:`r` is one-to-one from layer :obj:`r` of ten nodes to the
-    next, so that no two triples contradict each other in a translation, a
-    rotation or a symmetric form.
+    five trees, each a root with five children under different relations, each
+    of which has a child under one more. No two triples contradict each other
+    in a translation, a rotation or a symmetric form.
     """
     generator = torch.Generator().manual_seed(0)
-    name = torch.randperm(60, generator=generator).view(6, 10)
-    rel = torch.arange(5).repeat_interleave(10)
-    data = KnowledgeGraph(torch.stack([name[:-1].flatten(),
-                                       name[1:].flatten()]), rel,
-                          num_nodes=60, num_relations=5,
-                          train_mask=torch.ones(50, dtype=torch.bool))
+    # Root, then child r and grandchild r, of each tree.
+    name = torch.randperm(55, generator=generator).view(5, 11)
+    root, child, leaf = name[:, :1].expand(-1, 5), name[:, 1:6], name[:, 6:]
+    rel = torch.arange(10).view(2, 1, 5).expand(-1, 5, -1)
+    data = KnowledgeGraph(
+        torch.stack([torch.cat([root, child]).flatten(),
+                     torch.cat([child, leaf]).flatten()]), rel.flatten(),
+        num_nodes=55, num_relations=10,
+        train_mask=torch.ones(50, dtype=torch.bool))
     for modality, channels in (('visual', 6), ('text', 5)):
-        mask = torch.rand(60, generator=generator) < 0.8
-        x = torch.randn(60, channels, generator=generator)
+        mask = torch.rand(55, generator=generator) < 0.8
+        x = torch.randn(55, channels, generator=generator)
         data[f'x_{modality}'] = x * mask.view(-1, 1)
         data[f'mask_{modality}'] = mask
     return data
@@ -89,7 +92,7 @@ class Subject:
     target: Build
     kwargs: dict[str, Any] = field(default_factory=dict)
     lr: float = 0.05
-    epochs: int = 150
+    epochs: int = 100
     sampler: Optional[Callable[[], NegativeSampler]] = (
         lambda: BernoulliSampler(32))
     loss: Optional[torch.nn.Module] = None

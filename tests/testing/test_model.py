@@ -1,0 +1,353 @@
+"""check_model passes a sound model, and finds each planted fault."""
+
+import random
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import Embedding, ModuleDict, Parameter
+from torch.nn.functional import softplus
+from torch_geometric.nn import TransE
+
+from pyg_mmkgc.data import KnowledgeGraph
+from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.nn import MMKGEModel, ModalityEncoder
+from pyg_mmkgc.nn.kernel import candidate_distance, dense_distance
+from pyg_mmkgc.testing import MODEL_CHECKS, check_model
+
+
+class Sound(MMKGEModel):
+    """A translation of the mean of all views, with weights; all fast."""
+    def __init__(self, num_nodes: int, num_relations: int,
+                 hidden_channels: int,
+                 modalities: dict[str, Tensor] | None = None,
+                 masks: dict[str, Tensor] | None = None,
+                 margin: float = 4.0) -> None:
+        super().__init__(num_nodes, num_relations, hidden_channels,
+                         modalities)
+        self.margin = margin
+        self.encoders = ModuleDict({
+            name: ModalityEncoder(x, hidden_channels, (masks or {})[name])
+            for name, x in (modalities or {}).items()})
+        self.gate = Parameter(torch.empty(hidden_channels))
+        self.node_emb = Embedding(num_nodes, hidden_channels)
+        self.rel_emb = Embedding(num_relations, hidden_channels)
+        self.more()
+        self.reset_parameters()
+
+    def more(self) -> None:
+        """What a faulty model has beside."""
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        torch.nn.init.normal_(self.gate, 1.0, 0.1)
+        for encoder in self.encoders.values():
+            encoder.reset_parameters()
+
+    def embed(self, index: Tensor) -> dict[str, Tensor]:
+        return super().embed(index) | {
+            name: encoder(index) for name, encoder in self.encoders.items()}
+
+    def fuse(self, views: dict[str, Tensor]) -> Tensor:
+        first, *rest = views.values()
+        return first + sum(0.3 * self.gate * x for x in rest)
+
+    def score(self, head: Tensor, rel_type: Tensor, tail: Tensor) -> Tensor:
+        diff = head + self.rel_emb(rel_type) - tail
+        return self.margin - diff.abs().sum(-1)
+
+    def score_candidates(self, table: Tensor, head: Tensor, rel_type: Tensor,
+                         tail: Tensor, index: Tensor,
+                         corrupt_head: Tensor) -> Tensor:
+        rel = self.rel_emb(rel_type)
+        return self.margin - candidate_distance(head + rel, tail - rel, table,
+                                                index, corrupt_head, group=1)
+
+    def score_tails(self, head_index: Tensor, rel_type: Tensor,
+                    table: Tensor | None = None) -> Tensor:
+        table = self.encode() if table is None else table
+        query = table[head_index] + self.rel_emb(rel_type)
+        return self.margin - dense_distance(query, table, group=1)
+
+    def score_heads(self, rel_type: Tensor, tail_index: Tensor,
+                    table: Tensor | None = None) -> Tensor:
+        table = self.encode() if table is None else table
+        query = table[tail_index] - self.rel_emb(rel_type)
+        return self.margin - dense_distance(query, table, group=1)
+
+
+FAULTS: dict[str, tuple[type[Sound], str]] = {}
+
+
+def fault(message: str) -> Any:
+    """Registers a broken model with what must be said about it."""
+    def add(cls: type[Sound]) -> type[Sound]:
+        FAULTS[cls.__name__] = (cls, message)
+        return cls
+    return add
+
+
+@fault('score_tails: score_tails against forward')
+class SlowScoreOfAnotherSign(Sound):
+    def forward(self, *args: Tensor) -> Tensor:
+        return -super().forward(*args)
+
+
+@fault('overfits: expected a training MRR of more than 0.95')
+class FarIsGood(Sound):
+    def score(self, *args: Tensor) -> Tensor:
+        return -super().score(*args)
+
+
+@fault('score_heads: score_heads against forward: differs')
+class HeadsAsTails(Sound):
+    def score_heads(self, rel_type: Tensor, tail_index: Tensor,
+                    table: Tensor | None = None) -> Tensor:
+        return self.score_tails(tail_index, rel_type, table)
+
+
+@fault('score_tails: score_tails against forward: differs')
+class EuclideanTails(Sound):
+    def score_tails(self, head_index: Tensor, rel_type: Tensor,
+                    table: Tensor | None = None) -> Tensor:
+        table = self.encode() if table is None else table
+        query = table[head_index] + self.rel_emb(rel_type)
+        return self.margin - torch.cdist(query, table)
+
+
+@fault('the gradient of rel_emb.weight through score_tails')
+class DetachedTails(Sound):
+    def score_tails(self, head_index: Tensor, rel_type: Tensor,
+                    table: Tensor | None = None) -> Tensor:
+        table = self.encode() if table is None else table
+        query = table[head_index] + self.rel_emb(rel_type).detach()
+        return self.margin - dense_distance(query, table, group=1)
+
+
+@fault('score_candidates: score_candidates against forward: differs')
+class OtherSide(Sound):
+    def score_candidates(self, *args: Tensor) -> Tensor:
+        return super().score_candidates(*args[:-1], ~args[-1])
+
+
+@fault('score_candidates: score_candidates against forward: differs')
+class IdsForRows(Sound):
+    def score_candidates(self, table: Tensor, *args: Tensor) -> Tensor:
+        return super().score_candidates(self.encode(), *args)
+
+
+@fault('eval_is_deterministic: forward draws random numbers')
+class NoiseInEvaluation(Sound):
+    def embed(self, index: Tensor) -> dict[str, Tensor]:
+        return {name: torch.dropout(x, 0.1, True)
+                for name, x in super().embed(index).items()}
+
+
+@fault('seed: two trainings with the same seed differ in')
+class NoiseOfItsOwn(Sound):
+    def embed(self, index: Tensor) -> dict[str, Tensor]:
+        scale = 1.0 + self.training * random.SystemRandom().random()
+        return {name: scale * x for name, x in super().embed(index).items()}
+
+
+@fault('gradients: unused gets no gradient')
+class UnusedParameter(Sound):
+    def more(self) -> None:
+        self.unused = Parameter(torch.zeros(3))
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        torch.nn.init.zeros_(self.unused)
+
+
+@fault('gradients: gate gets no gradient')
+class DetachedGate(Sound):
+    def fuse(self, views: dict[str, Tensor]) -> Tensor:
+        first, *rest = views.values()
+        return first + sum(0.3 * self.gate.detach() * x for x in rest)
+
+
+@fault('reset_parameters: reset_parameters does not reset gate')
+class ForgottenGate(Sound):
+    def more(self) -> None:
+        torch.nn.init.normal_(self.gate)
+
+    def reset_parameters(self) -> None:
+        self.node_emb.reset_parameters()
+        self.rel_emb.reset_parameters()
+        for encoder in self.encoders.values():
+            encoder.reset_parameters()
+
+
+@fault('finite: expected finite scores of forward')
+class NotANumber(Sound):
+    def score(self, *args: Tensor) -> Tensor:
+        return super().score(*args).log()
+
+
+@fault('finite: expected a finite gradient of')
+class RootOfZero(Sound):
+    def score(self, head: Tensor, rel_type: Tensor, tail: Tensor) -> Tensor:
+        change = (head - tail).square().sum(-1).sqrt()
+        return super().score(head, rel_type, tail) - 0.1 * change
+
+
+@fault(r'shapes: forward: expected the shape \[5\], got \[5, 1\]')
+class ColumnOfScores(Sound):
+    def forward(self, *args: Tensor) -> Tensor:
+        return super().forward(*args).unsqueeze(-1)
+
+
+@fault('broadcasting: RuntimeError')
+class NoBroadcasting(Sound):
+    def score(self, head: Tensor, rel_type: Tensor, tail: Tensor) -> Tensor:
+        half = head.size(-1)
+        x = torch.cat([head, tail], dim=-1)
+        return -(x[..., :half] + self.rel_emb(rel_type) - x[..., half:]
+                 ).abs().sum(-1)
+
+
+@fault('broadcasting: a batch of triples: differs')
+class ScoreOfTheBatch(Sound):
+    def forward(self, *args: Tensor) -> Tensor:
+        out = super().forward(*args)
+        return out - out.mean()
+
+
+@fault('batch_of_0_and_1: ValueError')
+class NormOfTheBatch(Sound):
+    def more(self) -> None:
+        self.norm = torch.nn.BatchNorm1d(self.hidden_channels)
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        self.norm.reset_parameters()
+
+    def regularization(self, views: dict[str, Tensor], table: Tensor,
+                       head: Tensor, rel_type: Tensor,
+                       tail: Tensor) -> Tensor:
+        return self.norm(table[head]).square().mean()
+
+
+@fault('float64: forward: expected float64, got torch.float32')
+class SinglePrecision(Sound):
+    def forward(self, *args: Tensor) -> Tensor:
+        return super().forward(*args).float()
+
+
+@fault('state_dict: forward differs after state_dict')
+class StateOutsideOfTheState(Sound):
+    def more(self) -> None:
+        self.steps = 0
+
+    def after_step(self) -> None:
+        self.steps += 1
+
+    def score(self, *args: Tensor) -> Tensor:
+        return super().score(*args) * (1 + self.steps)
+
+
+@fault("pretrained: AttributeError: .* no attribute 'scale'")
+class ArgumentNotKept(Sound):
+    def __init__(self, num_nodes: int, num_relations: int,
+                 hidden_channels: int, scale: float = 2.0,
+                 **kwargs: Any) -> None:
+        super().__init__(num_nodes, num_relations, hidden_channels, **kwargs)
+
+
+@fault('pretrained: forward differs after from_pretrained')
+class ArgumentKeptWrongly(Sound):
+    def __init__(self, num_nodes: int, num_relations: int,
+                 hidden_channels: int, scale: float = 2.0,
+                 **kwargs: Any) -> None:
+        super().__init__(num_nodes, num_relations, hidden_channels, **kwargs)
+        self.factor, self.scale = scale, 1.0
+
+    def score(self, *args: Tensor) -> Tensor:
+        return super().score(*args) * self.factor
+
+
+@fault('modality_dropped: KeyError')
+class NeedsAModality(Sound):
+    def fuse(self, views: dict[str, Tensor]) -> Tensor:
+        return views['structure'] + self.gate * (
+            views['visual'] + views['text'])
+
+
+@fault('modality_missing: features of nodes that have none')
+class MaskIgnored(Sound):
+    def __init__(self, num_nodes: int, num_relations: int,
+                 hidden_channels: int, modalities: Any, masks: Any) -> None:
+        everyone = {name: torch.ones_like(x) for name, x in masks.items()}
+        super().__init__(num_nodes, num_relations, hidden_channels,
+                         modalities, everyone)
+
+
+@fault('mat: the step of the adversary changes the model')
+class FuseThatCounts(Sound):
+    def more(self) -> None:
+        self.register_buffer('calls', torch.zeros(()))
+
+    def fuse(self, views: dict[str, Tensor]) -> Tensor:
+        if self.training:
+            self.calls += 1
+        return super().fuse(views)
+
+
+@fault('mat: RuntimeError')
+class ViewsOfTwoDimensionsOnly(Sound):
+    def fuse(self, views: dict[str, Tensor]) -> Tensor:
+        for x in views.values():
+            if x.dim() == 3 and x.size(0) == 1:
+                raise RuntimeError('expected views [B, C]')
+        return super().fuse(views)
+
+
+def test_a_sound_model_passes() -> None:
+    before = torch.get_rng_state()
+    check_model(Sound, lr=0.1)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_function_can_make_the_model() -> None:
+    check_model(lambda data: Sound.from_data(data, 8, margin=5.0), lr=0.1)
+
+
+@pytest.mark.parametrize('name', FAULTS)
+def test_planted_fault_is_found(name: str) -> None:
+    cls, message = FAULTS[name]
+    # The check that must find it; others may, too.
+    checks = [message.partition(':')[0]]
+    if checks[0] not in MODEL_CHECKS:
+        checks = list(MODEL_CHECKS)
+    with pytest.raises(AssertionError, match=message):
+        check_model(cls, checks=checks, lr=0.1)
+
+
+class Flipped(torch.nn.Module):
+    def forward(self, pos: Tensor, neg: Tensor) -> Tensor:
+        return softplus(pos).mean() + softplus(-neg).mean()
+
+
+def test_learning_the_wrong_way_is_found() -> None:
+    with pytest.raises(AssertionError, match='higher_is_better: expected'):
+        check_model(Sound, loss=Flipped(), checks=['higher_is_better'])
+
+
+def test_only_this_librarys_models() -> None:
+    def build(data: KnowledgeGraph) -> Any:
+        return TransE(data.num_nodes, data.num_relations, 4)
+
+    with pytest.raises(AssertionError, match='expected a MMKGEModel'):
+        check_model(build)
+
+
+def test_refusing_without_a_reason_is_a_fault() -> None:
+    def build(data: KnowledgeGraph) -> Sound:
+        if len(data.modalities) < 2:
+            raise ModelError('no')
+        return Sound.from_data(data, 8)
+
+    with pytest.raises(AssertionError, match="says more than 'no'"):
+        check_model(build, checks=['modality_dropped'])
