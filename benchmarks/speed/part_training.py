@@ -1,0 +1,60 @@
+"""Training steps and epochs of RotatE, AdaMF and AdaMF-MAT."""
+
+import statistics
+
+import torch
+from protocol import Row, Setup, row
+from workloads import Size, build, db15k, epoch, mkg_w, steps, trainer
+
+# Seconds of an epoch on MKG-W with pooled negatives, 2 cores.
+EPOCH = {'RotatE': 1.5, 'AdaMF': 1.6, 'AdaMF-MAT': 2.5}
+# Seconds of a step at the full size of DB15K, 2 cores.
+STEP = {'pooled': 0.30, 'bernoulli': 0.9}
+# 77,000 steps in six minutes.
+GPU_STEP = 360 / 77_000
+
+
+def mkg_w_epochs(setup: Setup) -> list[Row]:
+    """Epochs on MKG-W, structure and text, d=200, B=1024, K=128."""
+    kg, size = mkg_w(setup), Size.of(setup)
+    runs = {}
+    for name in EPOCH:
+        for sampler in STEP:
+            model = build(name, kg, size.channels)
+            runs[name, sampler] = trainer(setup, model, kg, sampler, size)
+    found = setup.interleave({f'{name}, {sampler}': epoch(run)
+                              for (name, sampler), run in runs.items()})
+    out = []
+    for (name, sampler), run in runs.items():
+        values = found[f'{name}, {sampler}']
+        pooled = sampler == 'pooled'
+        out.append(row(
+            f'{name}, {sampler}: epoch', values,
+            bar=setup.bar(('<=', EPOCH[name])) if pooled else None,
+            steps=len(run), step=statistics.median(values) / len(run)))
+    return out
+
+
+def full_size_steps(setup: Setup) -> list[Row]:
+    """AdaMF-MAT at the paper's size of DB15K (features 4096 and 768,
+    d=250, B=1024, K=128, lambda=0.01), every precision of the features.
+    """
+    size, tasks, count = Size.of(setup, 250), {}, {}
+    for dtype, autocast in ((torch.float32, False), (torch.float16, False),
+                            (torch.float16, True)):
+        kg = db15k(setup, dtype)
+        for sampler in STEP:
+            run = trainer(setup, build('AdaMF-MAT', kg, size.channels), kg,
+                          sampler, size, autocast=autocast)
+            name = (f'{sampler}, features fp{8 * dtype.itemsize}'
+                    f'{", projections bf16" if autocast else ""}: step')
+            tasks[name], count[name] = steps(run, setup, 3), len(run)
+    found = setup.interleave(tasks)
+    return [row(name, values, epoch=statistics.median(values) * count[name],
+                bar=setup.bar(('<=', STEP[name.split(',')[0]]),
+                              ('<=', GPU_STEP) if name.startswith('pooled')
+                              else None))
+            for name, values in found.items()]
+
+
+GROUPS = {'mkg_w_epochs': mkg_w_epochs, 'full_size_steps': full_size_steps}

@@ -1,0 +1,73 @@
+"""A child process that is asked to measure, line by line.
+
+Both sides of a comparison run in turns: while one works, the other waits
+for its next line. Only the standard library is used, since the child may be
+another Python.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+class Peer:
+    """Starts a script that calls :func:`serve`."""
+
+    def __init__(self, python: str, script: str, *args: str,
+                 log: Path) -> None:
+        self.log = log
+        with log.open('w') as errors:
+            self.process = subprocess.Popen(
+                [python, str(Path(__file__).with_name(script)), *args],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
+                text=True)
+
+    def ask(self, call: str, **kwargs: Any) -> Any:
+        """Calls a function of the child and waits for what it returns."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        try:
+            self.process.stdin.write(json.dumps([call, kwargs]) + '\n')
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass  # The log says why.
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f'{call}: the child ended: '
+                               f'{self.log.read_text()[-2000:]}')
+        return json.loads(line)
+
+    def __enter__(self) -> 'Peer':
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        try:
+            self.process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+def serve(calls: dict[str, Callable[..., Any]]) -> None:
+    """Answers until there is no more input. What libraries print goes to
+    the log.
+    """
+    answers = os.fdopen(os.dup(1), 'w')
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        name, kwargs = json.loads(line)
+        try:
+            found = calls[name](**kwargs)
+        except Exception:
+            traceback.print_exc()
+            sys.exit(1)
+        answers.write(json.dumps(found) + '\n')
+        answers.flush()

@@ -1,0 +1,150 @@
+r"""How fast the library is, and how far from what the machine can do.
+
+.. code-block:: sh
+
+    python benchmarks/speed/run.py --data-root DIR            # all parts
+    python benchmarks/speed/run.py training ranking:mkg_w --data-root DIR
+    python benchmarks/speed/run.py --quick --results DIR      # smoke test
+
+Each part is made of groups, whose rows were measured in one process and
+one run; a group that the results have already is skipped.
+"""
+
+import argparse
+import importlib
+import json
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+PARTS = ('training', 'pyg_loop', 'sampling', 'ranking', 'pykeen', 'memory',
+         'growth', 'roofline', 'kernels')
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description='Measures speed and memory.',
+        epilog=f'Parts: {", ".join(PARTS)}; PART:GROUP for one group.')
+    parser.add_argument('parts', nargs='*', default=list(PARTS),
+                        metavar='PART[:GROUP]')
+    parser.add_argument('--data-root', type=Path,
+                        help='folder of MKG-W/ and DB15K/')
+    parser.add_argument('--results', type=Path, default=None,
+                        help='where the files go (results/DEVICE)')
+    parser.add_argument('--device', default='cpu')
+    parser.add_argument('--threads', type=int, default=os.cpu_count())
+    parser.add_argument('--repeat', type=int, default=None,
+                        help='rounds that count (5; quick: 1)')
+    parser.add_argument('--pykeen', type=Path, metavar='PYTHON',
+                        help='a Python that has requirements.txt')
+    parser.add_argument('--scratch', type=Path,
+                        help='folder for large files (a temporary one)')
+    parser.add_argument('--quick', action='store_true',
+                        help='tiny sizes: shows only that it runs')
+    parser.add_argument('--force', action='store_true',
+                        help='measure again what is there')
+    parser.add_argument('--list', action='store_true',
+                        help='list parts and groups')
+    args = parser.parse_args(argv)
+    for name in args.parts:
+        if name.partition(':')[0] not in PARTS:
+            parser.error(f'no part {name!r}: expected {", ".join(PARTS)}')
+    if args.data_root is None and not (args.quick or args.list):
+        parser.error('expected --data-root, or --quick')
+    return args
+
+
+def main() -> int:
+    args = parse()
+    # Read when torch and numba are imported, here and in child processes.
+    os.environ['OMP_NUM_THREADS'] = str(args.threads)
+    os.environ['NUMBA_NUM_THREADS'] = str(args.threads)
+    import torch
+    from protocol import Setup
+
+    torch.set_num_threads(args.threads)
+    if args.results is None:
+        args.results = HERE / 'results' / args.device.partition(':')[0]
+    if args.list:
+        for part in PARTS:
+            groups = importlib.import_module(f'part_{part}').GROUPS
+            print(f'{part}: {", ".join(groups)}')
+        return 0
+    args.results.mkdir(parents=True, exist_ok=True)
+    failed = []
+    with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
+        setup = Setup(
+            quick=args.quick, repeat=args.repeat or (1 if args.quick else 5),
+            device=torch.device(args.device), scratch=Path(scratch),
+            data_root=args.data_root, pykeen=args.pykeen)
+        for name in args.parts:
+            failed += measure(name, setup, args)
+    from report import write_report
+
+    write_report(args.results)
+    print(args.results / 'README.md')
+    if failed:
+        print('failed: ' + ', '.join(failed), file=sys.stderr)
+    return 1 if failed else 0
+
+
+def measure(name: str, setup: Any, args: argparse.Namespace) -> list[str]:
+    """Measures the groups of a part that are asked for and not there yet;
+    gives those that failed.
+    """
+    from protocol import (
+        TEXT,
+        command,
+        git,
+        machine,
+        save,
+        versions,
+    )
+
+    part, _, only = name.partition(':')
+    module = importlib.import_module(f'part_{part}')
+    if only and only not in module.GROUPS:
+        raise SystemExit(f'{part} has the groups {", ".join(module.GROUPS)}')
+    path = args.results / f'{part}.json'
+    content = json.loads(path.read_text()) if path.exists() else {
+        'part': part, 'about': module.__doc__, 'protocol': TEXT, 'groups': {}}
+    hidden = {str(x): word for x, word in (
+        (args.data_root, 'DATA'), (args.pykeen, 'PYTHON'),
+        (args.scratch, 'SCRATCH'), (args.results, 'RESULTS'))}
+    failed = []
+    for group, function in module.GROUPS.items():
+        there = group in content['groups']
+        if (only and group != only) or (there and not args.force):
+            continue
+        print(f'{part}:{group}', end=' ', flush=True)
+        start, before = time.perf_counter(), machine(setup.device)
+        try:
+            rows = function(setup)
+        except Exception as error:  # The others are measured all the same.
+            if args.quick:
+                raise
+            print(f'failed: {type(error).__name__}: {error}')
+            failed.append(f'{part}:{group}')
+            continue
+        minutes = (time.perf_counter() - start) / 60
+        content['groups'][group] = {
+            'about': ' '.join((function.__doc__ or '').split()),
+            'rows': rows, 'quick': setup.quick, 'minutes': round(minutes, 2),
+            'repeat': setup.repeat, 'machine': before,
+            'load_average_after': machine(setup.device)['load_average'],
+            'versions': versions(), 'commit': git('rev-parse', 'HEAD'),
+            'changed_since_commit': bool(git('status', '--porcelain', '-uno')),
+            'command': command(hidden),
+            'date': time.strftime('%Y-%m-%d', time.gmtime()),
+        }
+        save(path, content)
+        print(f'{minutes:.1f} minutes', flush=True)
+    return failed
+
+
+if __name__ == '__main__':
+    sys.exit(main())
