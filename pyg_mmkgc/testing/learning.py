@@ -14,11 +14,11 @@ from pyg_mmkgc.nn.kge import MMKGEModel
 from pyg_mmkgc.sampler import PooledSampler
 from pyg_mmkgc.testing.subject import (
     Subject,
-    tree_graph,
     changed,
     expect,
     small_graph,
     state,
+    tree_graph,
     triples,
 )
 from pyg_mmkgc.training import MAT, AdversarialTrainer, Adversary
