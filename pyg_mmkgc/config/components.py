@@ -25,7 +25,7 @@ from typing import (
 import torch_geometric.nn.kge as pyg_kge
 from torch_geometric.data import Dataset
 
-from pyg_mmkgc import datasets, nn, sampler
+from pyg_mmkgc import datasets, nn, sampler, training
 from pyg_mmkgc.config.coerce import (
     Choice,
     Range,
@@ -38,7 +38,6 @@ from pyg_mmkgc.errors import ConfigError
 from pyg_mmkgc.nn import kge
 from pyg_mmkgc.nn.adversarial import KINDS, PARITY
 from pyg_mmkgc.nn.encoder import MISSING
-from pyg_mmkgc.training import MAT
 
 #: Limits of keywords that mean the same wherever they appear.
 LIMITS: dict[str, Range | Choice] = {
@@ -214,7 +213,9 @@ def valid_names(kind: str) -> dict[str, Callable[..., Any]]:
         return {item.__name__: item for item in (
             nn.SelfAdversarialLoss, nn.MarginRankingLoss, nn.BCELoss,
             nn.OneVsAllLoss, nn.KvsAllLoss)}
-    return {'MAT': MAT.from_model}
+    found = _listed(training, training.Adversary)
+    return {name: item.from_model  # type: ignore[attr-defined]
+            for name, item in found.items()}
 
 
 def takes_all_nodes(loss: Component) -> bool:

@@ -133,7 +133,8 @@ class Config:
             # Keywords of generators that the model has are set there.
             out['adversary'] = read_component(
                 'adversary', values['adversary'],
-                skip=list(out['model'].options),
+                skip=[key for key in ('noise_channels', 'generator_channels')
+                      if key in out['model'].options],
                 extra={'lr': Option(Annotated[float, _POSITIVE], 1e-4)})
         out['training'] = _read_fields(TrainingConfig, values, 'training')
         out['evaluation'] = _read_fields(EvaluationConfig, values,

@@ -1,6 +1,7 @@
 r"""Negative samplers, one per file."""
 from .base import Choice, Negatives, NegativeSampler
 from .bernoulli import BernoulliSampler
+from .candidate import CandidateSampler
 from .mans import MANSSampler
 from .pooled import PooledSampler
 from .twins import TwinsSampler
@@ -13,6 +14,7 @@ __all__ = classes = [
     'UniformSampler',
     'BernoulliSampler',
     'PooledSampler',
+    'CandidateSampler',
     'MANSSampler',
     'TwinsSampler',
 ]

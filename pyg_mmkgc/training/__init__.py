@@ -3,6 +3,7 @@ from .adversarial_trainer import AdversarialTrainer
 from .adversary import Adversary
 from .batch import Batch
 from .history import History
+from .kbgan import KBGAN
 from .mat import MAT
 from .trainer import Trainer
 
@@ -11,6 +12,7 @@ __all__ = classes = [
     'AdversarialTrainer',
     'Adversary',
     'MAT',
+    'KBGAN',
     'Batch',
     'History',
 ]

@@ -9,7 +9,6 @@ from torch_geometric.nn.kge import KGEModel
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.nn.kge import MMKGEModel
 from pyg_mmkgc.nn.loss import AllNodesLoss
-from pyg_mmkgc.sampler import PooledSampler
 from pyg_mmkgc.training.adversary import Adversary
 from pyg_mmkgc.training.batch import Batch, completion_loss
 from pyg_mmkgc.training.checkpoint import State
@@ -32,8 +31,7 @@ class AdversarialTrainer(Trainer):
             (default: :obj:`1e-4`)
         **kwargs (optional): Additional arguments of
             :class:`~pyg_mmkgc.training.Trainer`. The default sampler, but
-            for a loss on all nodes, is
-            :class:`~pyg_mmkgc.sampler.PooledSampler`.
+            for a loss on all nodes, is the adversary's.
     """
     def __init__(self, model: KGEModel, data: Any, *, adversary: Adversary,
                  generator_lr: float = 1e-4, **kwargs: Any) -> None:
@@ -43,7 +41,8 @@ class AdversarialTrainer(Trainer):
         self.adversary = adversary
         if kwargs.get('sampler') is None and not isinstance(
                 kwargs.get('loss'), AllNodesLoss):
-            kwargs['sampler'] = PooledSampler()
+            kwargs['sampler'] = adversary.default_sampler()
+        adversary.check_sampler(kwargs.get('sampler'))
         super().__init__(model, data, **kwargs)
         self.generator_lr = generator_lr
         adversary.to(self.device)
@@ -56,8 +55,13 @@ class AdversarialTrainer(Trainer):
         return [p for p in self.model.parameters()
                 if p.requires_grad and id(p) not in theirs]
 
+    def _train_epoch(self, epoch: int) -> dict[str, float]:
+        self.adversary.begin_epoch(epoch)
+        return super()._train_epoch(epoch)
+
     def train_step(self, batch: Batch, where: str) -> dict[str, Tensor]:
         with self.precision():
+            batch.negatives = self.adversary.choose(self.model, batch)
             loss = completion_loss(self.model, self.loss, batch)
             if self.adversary.weight > 0:
                 loss = loss + self.adversary.weight * (

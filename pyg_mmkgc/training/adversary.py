@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from typing import Optional
+
 import torch
 from torch import Tensor
 from torch_geometric.nn.kge import KGEModel
 
 from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.sampler import Negatives, NegativeSampler, PooledSampler
 from pyg_mmkgc.training.batch import Batch
 
 
@@ -29,6 +32,24 @@ class Adversary(torch.nn.Module):
         r"""Raises :class:`~pyg_mmkgc.errors.ModelError` where the adversary
         cannot work on :obj:`model`.
         """
+
+    def check_sampler(self, sampler: Optional[NegativeSampler]) -> None:
+        r"""Raises :class:`~pyg_mmkgc.errors.ModelError` where it cannot work
+        on the negatives of :obj:`sampler`.
+        """
+
+    def default_sampler(self) -> NegativeSampler:
+        r"""Where negatives are from, if nothing else is said."""
+        return PooledSampler()
+
+    def begin_epoch(self, epoch: int) -> None:
+        r"""Called before epoch 1, 2, ..."""
+
+    def choose(self, model: KGEModel, batch: Batch) -> Optional[Negatives]:
+        r"""The negatives that the model is trained on; by default those that
+        the sampler drew.
+        """
+        return batch.negatives
 
     def discriminator_loss(self, model: KGEModel, batch: Batch) -> Tensor:
         r"""What the model minimises, before the weight."""
