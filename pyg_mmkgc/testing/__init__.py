@@ -1,7 +1,13 @@
 r"""Checks for models, samplers and adversaries, one's own included."""
+from .adversary import ADVERSARY_CHECKS, check_adversary
 from .model import MODEL_CHECKS, check_model
+from .sampler import SAMPLER_CHECKS, check_sampler
 
 __all__ = [
     'check_model',
+    'check_sampler',
+    'check_adversary',
     'MODEL_CHECKS',
+    'SAMPLER_CHECKS',
+    'ADVERSARY_CHECKS',
 ]

@@ -4,24 +4,21 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.evaluation import evaluate
 from pyg_mmkgc.nn.encoder import MISSING
 from pyg_mmkgc.nn.kge import MMKGEModel
-from pyg_mmkgc.sampler import PooledSampler
+from pyg_mmkgc.testing.adversary import expect_sides
 from pyg_mmkgc.testing.subject import (
     Subject,
-    changed,
     expect,
     small_graph,
-    state,
     tree_graph,
     triples,
 )
-from pyg_mmkgc.training import MAT, AdversarialTrainer, Adversary
+from pyg_mmkgc.training import MAT
 from pyg_mmkgc.transforms import DropModality
 
 
@@ -120,45 +117,4 @@ def check_mat(subject: Subject) -> None:
     small = {} if hasattr(model, 'generators') else {
         'noise_channels': 3, 'generator_channels': 8}
     adversary = MAT.from_model(model, weight=0.5, **small)
-    check_sides(model, adversary, data, subject.lr)
-
-
-def check_sides(model: MMKGEModel, adversary: Adversary,
-                data: KnowledgeGraph, lr: float = 0.05) -> None:
-    r"""Two steps of each side change that side, and nothing of the other."""
-    trainer = AdversarialTrainer(
-        model, data, adversary=adversary, sampler=PooledSampler(8, 16),
-        lr=lr, generator_lr=lr, batch_size=32, epochs=1, valid_every=None,
-        progress=False)
-    theirs = {name for name, p in model.named_parameters()
-              if any(p is q for q in adversary.parameters())}
-
-    def sides() -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        return ({name: x for name, x in state(model).items()
-                 if name not in theirs}, state(adversary))
-
-    seen: list[Any] = [sides()]
-    for key in ('model', 'adversary'):
-        optimizer = trainer.optimizers.get(key)
-        if optimizer is not None:
-            # Before and after each step, so that what is between counts.
-            optimizer.register_step_pre_hook(
-                lambda *_, key=key: seen.append((f'before {key}', sides())))
-            optimizer.register_step_post_hook(
-                lambda *_, key=key: seen.append((f'after {key}', sides())))
-    trainer.fit()
-    last, which = seen.pop(0), 'model'
-    for where, now in seen:
-        # From the end of a step on, what runs belongs to the other side.
-        model_side, adversary_side = (changed(a, b)
-                                      for a, b in zip(last, now, strict=True))
-        if which == 'model':
-            expect(not adversary_side, 'the step of the model changes the '
-                   f'adversary: {", ".join(adversary_side)} ({where})')
-        else:
-            expect(not model_side, 'the step of the adversary changes the '
-                   f'model: {", ".join(model_side)} ({where})')
-        if where == f'after {which}':
-            expect(model_side or adversary_side,
-                   f'the step of the {which} changes nothing')
-        last, which = now, where.split()[-1]
+    expect_sides(model, adversary, subject.lr)

@@ -3,35 +3,31 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import torch
-
 from pyg_mmkgc.testing import learning, scores, state
-from pyg_mmkgc.testing.subject import Build, Subject
+from pyg_mmkgc.testing.subject import Build, Subject, named, run_check
 
 #: Every check of a model, by name.
-MODEL_CHECKS: dict[str, Callable[[Subject], None]] = {
-    check.__name__.removeprefix('check_'): check for check in (
-        scores.check_finite,
-        scores.check_shapes,
-        scores.check_broadcasting,
-        scores.check_score_tails,
-        scores.check_score_heads,
-        scores.check_score_candidates,
-        scores.check_batch_of_0_and_1,
-        scores.check_float64,
-        scores.check_eval_is_deterministic,
-        state.check_gradients,
-        state.check_reset_parameters,
-        state.check_state_dict,
-        state.check_pretrained,
-        state.check_seed,
-        learning.check_higher_is_better,
-        learning.check_modality_dropped,
-        learning.check_modality_missing,
-        learning.check_mat,
-        learning.check_overfits,
-    )
-}
+MODEL_CHECKS: dict[str, Callable[[Subject], None]] = named(
+    scores.check_finite,
+    scores.check_shapes,
+    scores.check_broadcasting,
+    scores.check_score_tails,
+    scores.check_score_heads,
+    scores.check_score_candidates,
+    scores.check_batch_of_0_and_1,
+    scores.check_float64,
+    scores.check_eval_is_deterministic,
+    state.check_gradients,
+    state.check_reset_parameters,
+    state.check_state_dict,
+    state.check_pretrained,
+    state.check_seed,
+    learning.check_higher_is_better,
+    learning.check_modality_dropped,
+    learning.check_modality_missing,
+    learning.check_mat,
+    learning.check_overfits,
+)
 
 
 def check_model(model: Build, *, checks: Sequence[str] = tuple(MODEL_CHECKS),
@@ -66,16 +62,5 @@ def check_model(model: Build, *, checks: Sequence[str] = tuple(MODEL_CHECKS),
            if key in kwargs}
     subject = Subject(model, kwargs, lr, epochs, **how)
     for name in checks:
-        run_check(name, subject)
+        run_check(name, MODEL_CHECKS[name], subject)
 
-
-def run_check(name: str, subject: Subject) -> None:
-    r"""One check of a model; the global random numbers stay untouched."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(12345)
-        try:
-            MODEL_CHECKS[name](subject)
-        except Exception as error:
-            kind = '' if isinstance(error, AssertionError) else (
-                f'{type(error).__name__}: ')
-            raise AssertionError(f'{name}: {kind}{error}') from error

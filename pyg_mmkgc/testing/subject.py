@@ -153,3 +153,20 @@ def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> list[str]:
     return [name for name in sorted({*before, *after})
             if name not in before or name not in after
             or not torch.equal(before[name], after[name])]
+
+
+def named(*checks: Callable[[Any], None]) -> dict[str, Any]:
+    r"""Checks by their names, less :obj:`check_`."""
+    return {check.__name__.removeprefix('check_'): check for check in checks}
+
+
+def run_check(name: str, check: Callable[[Any], None], subject: Any) -> None:
+    r"""Runs one check; the global random numbers stay untouched."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(12345)
+        try:
+            check(subject)
+        except Exception as error:
+            kind = '' if isinstance(error, AssertionError) else (
+                f'{type(error).__name__}: ')
+            raise AssertionError(f'{name}: {kind}{error}') from error

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Optional
+
+import torch
+from torch import Tensor
+from torch_geometric.nn.kge import KGEModel
+
+from pyg_mmkgc.data import KnowledgeGraph
+from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.nn.kge import RotatE
+from pyg_mmkgc.testing.sampler import small_model
+from pyg_mmkgc.testing.subject import (
+    changed,
+    expect,
+    named,
+    run_check,
+    small_graph,
+    state,
+)
+from pyg_mmkgc.training import AdversarialTrainer, Adversary
+
+
+@dataclass
+class Opponent:
+    r"""The adversary that is checked, and the model that it meets."""
+    build: Callable[[Any], Adversary]
+    model: Callable[[KnowledgeGraph], KGEModel]
+
+    def pair(self, seed: int = 0) -> tuple[KGEModel, Adversary]:
+        r"""A model and an adversary for it."""
+        torch.manual_seed(seed)
+        model = self.model(small_graph())
+        adversary = self.build(model)
+        expect(isinstance(adversary, Adversary),
+               f'expected an Adversary, got {type(adversary).__name__}')
+        return model, adversary
+
+
+def trainer_of(model: KGEModel, adversary: Adversary, epochs: int = 2,
+               folder: Optional[str] = None,
+               lr: float = 0.05) -> AdversarialTrainer:
+    r"""A training in batches of 32, without validation."""
+    return AdversarialTrainer(
+        model, small_graph(), adversary=adversary, lr=lr, generator_lr=lr,
+        batch_size=32, epochs=epochs, valid_every=None, folder=folder,
+        progress=False)
+
+
+def check_sides(subject: Opponent) -> None:
+    r"""The step of each side changes that side, and nothing of the other."""
+    expect_sides(*subject.pair())
+
+
+def expect_sides(model: KGEModel, adversary: Adversary,
+                 lr: float = 0.05) -> None:
+    r"""Two steps of each side change that side, and nothing of the other."""
+    trainer = trainer_of(model, adversary, epochs=1, lr=lr)
+    theirs = {name for name, p in model.named_parameters()
+              if any(p is q for q in adversary.parameters())}
+    seen: list[tuple[dict[str, Tensor], dict[str, Tensor]]] = []
+
+    def look() -> None:
+        seen.append(({name: x for name, x in state(model).items()
+                      if name not in theirs}, state(adversary)))
+
+    def generator_loss(*args: Any) -> Tensor:
+        look()  # The model has stepped; now it is the adversary's turn.
+        loss = adversary_loss(*args)
+        expect(loss.dim() == 0 and loss.isfinite(), 'expected a finite scalar '
+               f'of generator_loss, got {loss}')
+        return loss
+
+    def train_step(*args: Any) -> dict[str, Tensor]:
+        look()
+        out = step(*args)
+        look()
+        return out
+
+    step, adversary_loss = trainer.train_step, adversary.generator_loss
+    vars(trainer)['train_step'] = train_step
+    vars(adversary)['generator_loss'] = generator_loss
+    try:
+        trainer.fit()
+    finally:
+        del vars(trainer)['train_step'], vars(adversary)['generator_loss']
+    expect(len(seen) == 6, 'expected one generator_loss in each step')
+    for start, middle, end in (seen[:3], seen[3:]):
+        leaks = changed(start[1], middle[1])
+        expect(not leaks, 'the step of the model changes the adversary: '
+               f'{", ".join(leaks)}')
+        leaks = changed(middle[0], end[0])
+        expect(not leaks, 'the step of the adversary changes the model: '
+               f'{", ".join(leaks)}')
+        expect(changed(start[0], middle[0]),
+               'the step of the model changes nothing')
+    learnt = changed(seen[0][1], seen[-1][1])
+    for name, _ in adversary.named_parameters():
+        expect(name in learnt, f'{name} of the adversary does not learn')
+
+
+def check_seed(subject: Opponent) -> None:
+    r"""Two trainings from the same seed are the same, bit for bit."""
+    runs = []
+    for _ in range(2):
+        model, adversary = subject.pair()
+        trainer_of(model, adversary).fit()
+        runs.append(_all(model, adversary))
+    expect(not changed(*runs), 'two trainings with the same seed differ in '
+           f'{", ".join(changed(*runs))}')
+
+
+def check_state(subject: Opponent) -> None:
+    r"""A training that is resumed after its first epoch equals one that was
+    not interrupted, bit for bit.
+    """
+    whole = subject.pair()
+    trainer_of(*whole).fit()
+    with tempfile.TemporaryDirectory() as folder:
+        trainer_of(*subject.pair(), epochs=1, folder=folder).fit()
+        resumed = subject.pair(seed=1)
+        trainer_of(*resumed, folder=folder).fit(resume=True)
+    differ = changed(_all(*whole), _all(*resumed))
+    expect(not differ, f'after resuming, {", ".join(differ)} differ')
+
+
+def check_refusal(subject: Opponent) -> None:
+    r"""A model without modalities is trained, or refused clearly at
+    construction.
+    """
+    data = small_graph()
+    model = RotatE(data.num_nodes, data.num_relations, 4)
+    try:
+        trainer = trainer_of(model, subject.build(model))
+    except ModelError as error:
+        expect(len(str(error)) > 20, f'refuses without a reason: {error}')
+        return
+    trainer.fit()
+
+
+def _all(model: KGEModel, adversary: Adversary) -> dict[str, Tensor]:
+    return {**state(model), **{f'adversary.{name}': x for name, x in
+                               state(adversary).items()}}
+
+
+#: Every check of an adversary, by name.
+ADVERSARY_CHECKS: dict[str, Callable[[Opponent], None]] = named(
+    check_sides, check_seed, check_state, check_refusal)
+
+
+def check_adversary(build: Callable[[Any], Adversary], *,
+                    model: Callable[[KnowledgeGraph], KGEModel] = small_model,
+                    checks: Sequence[str] = tuple(ADVERSARY_CHECKS)) -> None:
+    r"""Checks that an adversary keeps the promises of
+    :class:`~pyg_mmkgc.training.Adversary`, on a graph of 24 nodes.
+
+    .. code-block:: python
+
+        check_adversary(MAT.from_model)
+
+    Args:
+        build (callable): Makes an adversary for a model.
+        model (callable, optional): Makes the model for a graph.
+            (default: a small :class:`~pyg_mmkgc.nn.kge.AdaMF`)
+        checks (list of str, optional): The names of the checks, see
+            :obj:`ADVERSARY_CHECKS`. (default: all)
+
+    Raises:
+        AssertionError: With the name of the check that fails.
+    """
+    subject = Opponent(build, model)
+    for name in checks:
+        run_check(name, ADVERSARY_CHECKS[name], subject)
