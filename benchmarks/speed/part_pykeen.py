@@ -76,8 +76,8 @@ def rotate(setup: Setup) -> list[Row]:
             'one': lambda: peer.ask('rank', count=1)['seconds'],
             'many': lambda: peer.ask('rank',
                                      count=sample.numel())['seconds'],
-            'same': lambda: evaluate(model, kg) and None,
-            'own': lambda: evaluate(own, kg) and None}
+            'same': lambda: evaluate(model, kg),
+            'own': lambda: evaluate(own, kg)}
         found = setup.interleave(tasks)
         theirs = peer.ask('rank', count=sample.numel())['ranks']
         version = peer.ask('version')
