@@ -3,8 +3,12 @@ from .encoder import ModalityEncoder
 from .fusion import AdaptiveFusion
 from .generator import ModalityGenerator
 from .kge import (
+    GCOTE,
     IKRL,
     MMKRL,
+    OTE,
+    OTKGE,
+    RSME,
     TBKGC,
     VBKGC,
     AdaMF,
@@ -12,7 +16,10 @@ from .kge import (
     ComplEx,
     DistMult,
     MMKGEModel,
+    PairRE,
     RotatE,
+    TransAE,
+    TransD,
     TransE,
 )
 from .loss import (
@@ -27,15 +34,22 @@ from .loss import (
 __all__ = classes = [
     'MMKGEModel',
     'TransE',
+    'TransD',
     'RotatE',
+    'PairRE',
+    'OTE',
+    'GCOTE',
     'DistMult',
     'ComplEx',
+    'RSME',
+    'OTKGE',
     'AdaMF',
     'AdaMFMAT',
     'IKRL',
     'TBKGC',
     'MMKRL',
     'VBKGC',
+    'TransAE',
     'ModalityEncoder',
     'AdaptiveFusion',
     'ModalityGenerator',

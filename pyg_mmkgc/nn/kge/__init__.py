@@ -4,23 +4,37 @@ from pyg_mmkgc.nn.kge.adamf_mat import AdaMFMAT
 from pyg_mmkgc.nn.kge.base import MMKGEModel
 from pyg_mmkgc.nn.kge.complex import ComplEx
 from pyg_mmkgc.nn.kge.distmult import DistMult
+from pyg_mmkgc.nn.kge.gc_ote import GCOTE
 from pyg_mmkgc.nn.kge.ikrl import IKRL
 from pyg_mmkgc.nn.kge.mmkrl import MMKRL
+from pyg_mmkgc.nn.kge.ote import OTE
+from pyg_mmkgc.nn.kge.otkge import OTKGE
+from pyg_mmkgc.nn.kge.pairre import PairRE
 from pyg_mmkgc.nn.kge.rotate import RotatE
+from pyg_mmkgc.nn.kge.rsme import RSME
 from pyg_mmkgc.nn.kge.tbkgc import TBKGC
+from pyg_mmkgc.nn.kge.transae import TransAE
+from pyg_mmkgc.nn.kge.transd import TransD
 from pyg_mmkgc.nn.kge.transe import TransE
 from pyg_mmkgc.nn.kge.vbkgc import VBKGC
 
 __all__ = classes = [
     'MMKGEModel',
     'TransE',
+    'TransD',
     'RotatE',
+    'PairRE',
+    'OTE',
+    'GCOTE',
     'DistMult',
     'ComplEx',
+    'RSME',
+    'OTKGE',
     'AdaMF',
     'AdaMFMAT',
     'IKRL',
     'TBKGC',
     'MMKRL',
     'VBKGC',
+    'TransAE',
 ]

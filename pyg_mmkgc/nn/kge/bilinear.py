@@ -72,7 +72,7 @@ class Bilinear(BilinearScore, MMKGEModel):
     relations, and the regularisers of the literature.
 
     Args:
-        channels (int): The width of a row of the tables.
+        channels (int): The width :obj:`C` of a node's row.
         reciprocal (bool, optional): If set to :obj:`True`, each relation has
             a reciprocal one, for the heads. (default: :obj:`False`)
         n3 (float, optional): The weight of N3, :math:`\frac{1}{B} \sum
@@ -80,6 +80,8 @@ class Bilinear(BilinearScore, MMKGEModel):
             positives. (default: :obj:`0.0`)
         l3 (float, optional): The weight of L3, the cubes of both tables, as
             RotatE's code has it. (default: :obj:`0.0`)
+        blocks (int, optional): The number of relation rows :obj:`[C]` that
+            lie side by side. (default: :obj:`1`)
     """
     #: The real channels of a factor that N3 takes the modulus of.
     group = 2
@@ -88,7 +90,8 @@ class Bilinear(BilinearScore, MMKGEModel):
                  hidden_channels: int, channels: int,
                  modalities: Optional[dict[str, Tensor]] = None,
                  reciprocal: bool = False, n3: float = 0.0, l3: float = 0.0,
-                 num_negatives: int = 128, sparse: bool = False) -> None:
+                 num_negatives: int = 128, sparse: bool = False,
+                 blocks: int = 1) -> None:
         super().__init__(num_nodes, num_relations, hidden_channels, modalities,
                          num_negatives, sparse)
         if hidden_channels < 1 or not n3 >= 0 or not l3 >= 0:
@@ -100,8 +103,9 @@ class Bilinear(BilinearScore, MMKGEModel):
         self.reciprocal, self.n3, self.l3 = reciprocal, n3, l3
         self.criterion = BCELoss()
         self.node_emb = Embedding(num_nodes, channels, sparse=sparse)
-        self.rel_emb = Embedding((1 + reciprocal) * num_relations, channels,
-                                 sparse=sparse)
+        self.blocks = blocks
+        self.rel_emb = Embedding((1 + reciprocal) * num_relations,
+                                 blocks * channels, sparse=sparse)
 
     def reset_parameters(self) -> None:
         torch.nn.init.xavier_uniform_(self.node_emb.weight)
@@ -129,12 +133,15 @@ class Bilinear(BilinearScore, MMKGEModel):
         if self.n3 > 0:
             both = torch.stack([rel_type, self.inverse(rel_type)]
                                if self.reciprocal else [rel_type])
-            nodes = torch.stack([self.factors(table[i], rel_type)
-                                 for i in (head, tail)])
-            total = cubes(nodes, self.group) + cubes(
-                self.rel_emb(both), self.group) / both.size(0)
+            total = self._cubes(self.rel_emb(both)) / both.size(0)
+            for index in (head, tail):
+                total = total + self._cubes(
+                    self.factors(table[index], rel_type))
             out = out + self.n3 / head.numel() * total
         if self.l3 > 0:
             out = out + self.l3 * (cubes(self.node_emb.weight) +
                                    cubes(self.rel_emb.weight))
         return out
+
+    def _cubes(self, x: Tensor) -> Tensor:
+        return cubes(x.unflatten(-1, (self.blocks, -1)), self.group)

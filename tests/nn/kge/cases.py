@@ -10,7 +10,7 @@ option that changes what is computed. To run the checks of one model:
 
 from typing import Any, NamedTuple
 
-from pyg_mmkgc.nn import OneVsAllLoss
+from pyg_mmkgc.nn import MarginRankingLoss, OneVsAllLoss
 
 
 class Case(NamedTuple):
@@ -37,7 +37,36 @@ CASES = [
          skip=('overfits', )),  # Nodes without features are all alike.
     Case('AdaMFMAT', {'margin': 3.0, 'noise_channels': 3,
                       'generator_channels': 8}),
+    *(Case('TransE', {'margin': 3.0, 'norm': norm})
+      for norm in ('none', 'score', 'constraint')),
+    Case('TransE', {'p_norm': 2.0, 'norm': 'none'},
+         {'loss': MarginRankingLoss()}),
+    Case('TransD', {'margin': 3.0}),
+    Case('TransD', {'p_norm': 2.0}, {'loss': MarginRankingLoss()}),
+    Case('RotatE', {'margin': 3.0}),
+    Case('PairRE', {'margin': 3.0}),
+    *(Case(name, {'margin': 3.0, 'block_size': size})
+      for name in ('OTE', 'GCOTE') for size in (2, 4)),
     *(Case(name, kwargs, hints) for name in ('DistMult', 'ComplEx')
       for kwargs, hints in (({}, {}), ({'n3': 1e-3, 'l3': 1e-4}, {}),
                             ({'reciprocal': True}, ALL_NODES))),
+    Case('IKRL', {'margin': 20.0}),
+    Case('IKRL', {'margin': 20.0, 'missing': 'drop'}),
+    Case('IKRL', {'margin': 20.0, 'trainable_features': True}),
+    Case('TBKGC', {'margin': 6.0}),
+    Case('MMKRL', {'margin': 3.0}),
+    Case('VBKGC', {'margin': 6.0}),
+    Case('VBKGC', {'margin': 6.0, 'distance': 'rotation'}),
+    Case('TransAE', {'margin': 1.0, 'reconstruction_weight': 0.1},
+         {'lr': 0.02, 'epochs': 400}),
+    # check_mat trains with a sampler: see tests/training/test_all_nodes.py.
+    *(Case(name, {**kwargs, 'n3': 1e-3, 'reciprocal': True}, ALL_NODES,
+           skip=('mat', )) for name, kwargs in (
+               ('RSME', {}), ('RSME', {'form': 'port'}),
+               ('OTKGE', {'scale': 1.0}))),
+    Case('RSME'),
+    Case('RSME', {'alpha': None, 'forget': 0.5, 'n3': 1e-3}),
+    Case('RSME', {'form': 'port'}),
+    # So few features: the transported ones are as large at 100 of hundreds.
+    Case('OTKGE', {'scale': 1.0, 'refresh': 3}),
 ]

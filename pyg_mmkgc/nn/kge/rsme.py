@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import math
+from typing import Optional, Union
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.nn.kge.bilinear_views import BilinearViews
+from pyg_mmkgc.nn.rank_percentage import mean_rank_percentage
+
+
+class RSME(BilinearViews):
+    r"""The RSME model from the `"Is Visual Context Really Helpful for
+    Knowledge Graph? A Representation Learning Perspective"
+    <https://dl.acm.org/doi/10.1145/3474085.3475470>`_ paper: ComplEx, with
+    gates that decide how much of the images counts.
+
+    .. math::
+        \mathbf{e} &= (1 - a_r) \, \mathbf{e}_S + a_r \mathbf{P} \mathbf{f} \\
+        s(h, r, t) &= b \, \mathrm{Re} \langle \mathbf{e}_h, \mathbf{r},
+        \bar{\mathbf{e}}_t \rangle + (1 - b) \, g_r
+        \cos(\mathbf{f}_h, \mathbf{f}_t)
+
+    The fusion gate :math:`a_r` is one constant, or
+    :math:`1 / (1 + e^{MRP_r})`; the forget gate :math:`g_r` is one where
+    :math:`MRP_r` is below a threshold, else zero. As in the authors' code, the
+    cosine takes no part in training, which maximises the first term alone:
+    :meth:`embed` adds it in evaluation mode only. The filter gate chose one
+    image per entity before training; it is not here.
+
+    Several modalities each have a :math:`\mathbf{P}`; the means of their
+    projections and of their cosines are taken. The authors' code cuts the
+    gradient where :math:`a_r` depends on the relation; here it flows.
+
+    With :obj:`form="port"`, the model that the released code of AdaMF-MAT
+    calls RSME: ComplEx of structure and projections side by side, which have
+    relations of their own, no gates, and a cosine of the projections
+    :math:`\mathbf{P} \mathbf{f}`, also in training.
+
+    Args:
+        num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
+        num_relations (int): The number of relations :obj:`R` in the graph.
+        hidden_channels (int): The complex dimension :obj:`D`.
+        modalities (dict[str, torch.Tensor]): The features :obj:`[N, F_m]`.
+        masks (dict[str, torch.Tensor], optional): Who has it, :obj:`[N]`.
+        form (str, optional): :obj:`"official"` or :obj:`"port"`.
+            (default: :obj:`"official"`)
+        alpha (float, optional): :math:`a`, the same for all relations;
+            :obj:`None` for that of their MRP. (default: :obj:`0.7`)
+        beta (float, optional): :math:`b`. (default: :obj:`0.95`)
+        forget (float, optional): The threshold of :math:`MRP_r`; at
+            :obj:`1.0` nothing is forgotten. (default: :obj:`1.0`)
+        missing (str, optional): The policy for missing rows.
+            (default: :obj:`"zeros"`)
+        reciprocal, n3, num_negatives, sparse (optional): As for
+            :class:`~pyg_mmkgc.nn.ComplEx`.
+    """
+    mrp: Tensor
+
+    def __init__(self, num_nodes: int, num_relations: int,
+                 hidden_channels: int,
+                 modalities: Optional[dict[str, Tensor]] = None,
+                 masks: Optional[dict[str, Tensor]] = None,
+                 form: str = 'official', alpha: Optional[float] = 0.7,
+                 beta: float = 0.95, forget: float = 1.0,
+                 missing: str = 'zeros', reciprocal: bool = False,
+                 n3: float = 0.0, num_negatives: int = 128,
+                 sparse: bool = False) -> None:
+        if form not in ('official', 'port'):
+            raise ModelError("expected a form of 'official' or 'port', got "
+                             f'{form!r}')
+        if not all(0 <= x <= 1 for x in (alpha or 0.0, beta, forget)):
+            raise ModelError('expected alpha, beta and forget in [0, 1], got '
+                             f'{alpha}, {beta} and {forget}')
+        super().__init__(
+            num_nodes, num_relations, hidden_channels, modalities, masks,
+            missing, reciprocal=reciprocal, n3=n3, num_negatives=num_negatives,
+            sparse=sparse,
+            blocks=1 + len(modalities or {}) if form == 'port' else 1)
+        self.form, self.alpha = form, alpha
+        self.beta, self.forget = beta, forget
+        #: Whether the fusion depends on the relation.
+        self.mixes = form == 'official' and alpha is None
+        self.register_buffer('mrp', torch.zeros(num_relations))
+        self.reset_parameters()
+
+    def prepare(self, edge_index: Tensor, edge_type: Tensor) -> None:
+        if self.mixes or (self.form == 'official' and self.forget < 1):
+            self.mrp.copy_(mean_rank_percentage(
+                self._cosine(slice(None)), edge_index, edge_type,
+                self.num_relations))
+
+    def embed(self, index: Tensor) -> dict[str, Tensor]:
+        views = super().embed(index)
+        if self.form == 'official' and not self.training:
+            views['cosine'] = self._cosine(index)
+        return views
+
+    def _cosine(self, index: Union[Tensor, slice]) -> Tensor:
+        return _units([encoder.get_buffer('x')[index].to(self.mrp)
+                       for encoder in self.encoders.values()])
+
+    def fuse(self, views: dict[str, Tensor]) -> Tensor:
+        structure = views['structure']
+        images = [views[name] for name in self.modalities]
+        if self.form == 'port':
+            return _side_by_side(structure, *images, _units(images))
+        image = sum(images[1:], images[0]) / len(images)
+        parts = ([structure, image] if self.alpha is None else
+                 [torch.lerp(structure, image, self.alpha)])
+        return _side_by_side(*parts, *(
+            [views['cosine']] if 'cosine' in views else []))
+
+    def query(self, x: Tensor, rel_type: Tensor,
+              adjoint: bool = False) -> Tensor:
+        width = (2 if self.mixes else self.blocks) * 2 * self.hidden_channels
+        unit = x[..., width:]
+        out = super().query(self.factors(x, rel_type), rel_type, adjoint)
+        mrp = self.mrp[rel_type % self.num_relations].unsqueeze(-1)
+        if self.mixes:  # The relation's fusion of the other node.
+            gate = torch.sigmoid(-mrp)
+            out = torch.cat([(1 - gate) * out, gate * out], dim=-1)
+        if unit.size(-1) == 0:
+            return out
+        return _side_by_side(self.beta * out, (1 - self.beta) * (
+            mrp < self.forget) * unit)
+
+    def factors(self, x: Tensor, rel_type: Tensor) -> Tensor:
+        r"""The representations that ComplEx scores, :obj:`[*, 2 * D]`."""
+        channels = 2 * self.hidden_channels
+        if not self.mixes:
+            return x[..., :self.blocks * channels]
+        gate = torch.sigmoid(-self.mrp[rel_type % self.num_relations])
+        return torch.lerp(x[..., :channels], x[..., channels:2 * channels],
+                          gate.unsqueeze(-1))
+
+
+def _units(parts: list[Tensor]) -> Tensor:
+    # Their inner products are the mean of the cosines of the parts.
+    return _side_by_side(*(F.normalize(x, dim=-1) / math.sqrt(len(parts))
+                           for x in parts))
+
+
+def _side_by_side(*parts: Tensor) -> Tensor:
+    shape = torch.broadcast_shapes(*(x.shape[:-1] for x in parts))
+    return torch.cat([x.expand(*shape, -1) for x in parts], dim=-1)
