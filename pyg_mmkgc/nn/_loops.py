@@ -220,3 +220,122 @@ def dense_forward(query: Array, table: Array, group: int,
             t = table[n]
             for i in range(block * 4, min(Q, block * 4 + 4)):
                 out[i, n] = _distance(query[i], t, group, square)
+
+
+@njit(fastmath=FAST, inline='always')
+def _tanh(x: Any) -> Any:
+    r"""The fraction of degree (7, 6) of the continued fraction of tanh at
+    :math:`x / 4`, doubled twice by :math:`\tanh 2y = 2 p q / (p^2 + q^2)`,
+    :math:`\tanh y = p / q`; within 4e-7 of it, for single precision.
+    """
+    one, two = np.float32(1), np.float32(2)
+    y = min(max(x * np.float32(0.25), np.float32(-2.3)), np.float32(2.3))
+    s = y * y
+    p = y * (one + s * (np.float32(17325 / 135135) + s * (
+        np.float32(378 / 135135) + s * np.float32(1 / 135135))))
+    q = one + s * (np.float32(62370 / 135135) + s * (
+        np.float32(3150 / 135135) + s * np.float32(28 / 135135)))
+    p, q = two * p * q, p * p + q * q
+    return two * p * q / (p * p + q * q)
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def fusion_forward(views: tuple[Array, ...], weight: Array, present: Array,
+                   alpha: Array, joint: Array) -> None:
+    r"""Eqs. (4) and (5) of AdaMF: views :obj:`[U, C]`, weights
+    :obj:`[M, C]`.
+    """
+    M, C = weight.shape
+    for u in prange(joint.shape[0]):
+        top = -np.float32(np.inf)
+        for m in range(M):
+            x, w, logit = views[m][u], weight[m], np.float32(0)
+            for c in range(C):
+                logit += w[c] * _tanh(x[c])
+            alpha[u, m] = logit
+            if present[u, m]:
+                top = max(top, logit)
+        total = np.float32(0)
+        for m in range(M):
+            value = np.exp(alpha[u, m] - top) if present[u, m] else (
+                np.float32(0))
+            alpha[u, m] = value
+            total += value
+        for m in range(M):
+            alpha[u, m] /= total
+        for m in range(M):
+            x, a, out = views[m][u], alpha[u, m], joint[u]
+            if m == 0:
+                for c in range(C):
+                    out[c] = a * x[c]
+            else:
+                for c in range(C):
+                    out[c] += a * x[c]
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def fusion_backward(views: tuple[Array, ...], weight: Array, alpha: Array,
+                    grad: Array, grad_views: tuple[Array, ...],
+                    grad_weight: Array) -> None:
+    r"""Gradients of the views, and of the weights :obj:`[P, M, C]` for each
+    of :obj:`P` blocks of rows: their sum has a fixed order.
+    """
+    M, C = weight.shape
+    P, U = grad_weight.shape[0], grad.shape[0]
+    for block in prange(P):
+        inner = np.empty(M, np.float32)
+        for u in range(block * U // P, (block + 1) * U // P):
+            g, mean = grad[u], np.float32(0)
+            for m in range(M):
+                x, total = views[m][u], np.float32(0)
+                for c in range(C):
+                    total += g[c] * x[c]
+                inner[m] = total
+                mean += alpha[u, m] * total
+            for m in range(M):
+                a, x, w = alpha[u, m], views[m][u], weight[m]
+                logit = a * (inner[m] - mean)
+                out, grad_w = grad_views[m][u], grad_weight[block, m]
+                for c in range(C):
+                    t = _tanh(x[c])
+                    grad_w[c] += logit * t
+                    out[c] = a * g[c] + logit * w[c] * (np.float32(1) - t * t)
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def rotate_forward(x: Array, cos: Array, sin: Array, rel: Array,
+                   out: Array) -> None:
+    S = cos.shape[1]
+    for b in prange(x.shape[0]):
+        c, s, a, o = cos[rel[b]], sin[rel[b]], x[b], out[b]
+        for d in range(S):
+            re, im = a[d], a[S + d]
+            o[d] = re * c[d] - im * s[d]
+            o[S + d] = re * s[d] + im * c[d]
+
+
+@njit(fastmath=FAST, cache=True)
+def rotate_backward(x: Array, rel: Array, grad: Array, grad_cos: Array,
+                    grad_sin: Array) -> None:
+    r"""Adds to the gradients of the relations, row after row."""
+    S = grad_cos.shape[1]
+    for b in range(x.shape[0]):
+        c, s, a, g = grad_cos[rel[b]], grad_sin[rel[b]], x[b], grad[b]
+        for d in range(S):
+            c[d] += g[d] * a[d] + g[S + d] * a[S + d]
+            s[d] += g[S + d] * a[d] - g[d] * a[S + d]
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def pairs_forward(x: Array, y: Array, group: int, out: Array) -> None:
+    for b in prange(x.shape[0]):
+        square = np.empty(x.shape[1] // group, x.dtype)
+        out[b] = _distance(x[b], y[b], group, square)
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def pairs_backward(x: Array, y: Array, grad: Array, group: int,
+                   grad_x: Array) -> None:
+    for b in prange(x.shape[0]):
+        square = np.empty(x.shape[1] // group, x.dtype)
+        _backward(x[b], y[b], grad[b], group, square, grad_x[b])

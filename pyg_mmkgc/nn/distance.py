@@ -2,12 +2,13 @@ from __future__ import annotations
 
 from typing import Optional
 
+import torch
 from torch import Tensor
 from torch.nn import Embedding
 
 from pyg_mmkgc.nn.fast_paths import FastPaths
-from pyg_mmkgc.nn.functional import moduli_distance, rotate
 from pyg_mmkgc.nn.kernel import candidate_distance, dense_distance
+from pyg_mmkgc.nn.pair_kernel import pair_distance, rotate_by
 
 
 class QueryDistance(FastPaths):
@@ -34,8 +35,8 @@ class QueryDistance(FastPaths):
         raise NotImplementedError
 
     def score(self, head: Tensor, rel_type: Tensor, tail: Tensor) -> Tensor:
-        return self.margin - moduli_distance(self.tail_query(head, rel_type),
-                                             tail, self.group)
+        return self.margin - pair_distance(self.tail_query(head, rel_type),
+                                           tail, self.group)
 
     def score_candidates(self, table: Tensor, head: Tensor, rel_type: Tensor,
                          tail: Tensor, index: Tensor,
@@ -78,7 +79,11 @@ class RotationDistance(QueryDistance):
     # A rotation keeps moduli, so that |h r - t| = |h - t conj(r)|.
 
     def tail_query(self, head: Tensor, rel_type: Tensor) -> Tensor:
-        return rotate(head, self.phase(rel_type))
+        return rotate_by(head, self._phases(), rel_type)
 
     def head_query(self, rel_type: Tensor, tail: Tensor) -> Tensor:
-        return rotate(tail, self.phase(rel_type), inverse=True)
+        return rotate_by(tail, self._phases(), rel_type, inverse=True)
+
+    def _phases(self) -> Tensor:
+        return self.phase(torch.arange(self.rel_emb.num_embeddings,
+                                       device=self.rel_emb.weight.device))

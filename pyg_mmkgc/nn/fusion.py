@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.nn.fusion_kernel import fuse
 
 
 class AdaptiveFusion(torch.nn.Module):
@@ -76,6 +77,12 @@ class AdaptiveFusion(torch.nn.Module):
         r"""The joint embedding :obj:`[*, C]` of views :obj:`[*, C]`."""
         if len(self.names) == 1:
             return views[self.names[0]]
+        if self.mode != 'mean':
+            joint = fuse(self.weight.expand(len(self.names), -1),
+                         [views[name] for name in self.names],
+                         self.skip_absent)
+            if joint is not None:
+                return joint
         alpha = self.weights(views).unbind(dim=-1)
         out = alpha[0].unsqueeze(-1) * views[self.names[0]]
         for weight, name in zip(alpha[1:], self.names[1:], strict=True):

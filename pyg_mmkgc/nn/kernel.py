@@ -43,7 +43,8 @@ def _numba_loops() -> Optional[ModuleType]:
     return _loops
 
 
-def _loops_for(*tensors: Tensor) -> Optional[ModuleType]:
+def loops_for(*tensors: Tensor) -> Optional[ModuleType]:
+    r"""The compiled loops, where they serve these tensors."""
     if any(x.device.type != 'cpu' or x.dtype != tensors[0].dtype
            or x.dtype not in (torch.float32, torch.float64)
            for x in tensors):
@@ -64,7 +65,7 @@ class _CandidateDistance(torch.autograd.Function):
         ctx.save_for_backward(*args)
         ctx.group = group
         out = table.new_empty(index.shape)
-        loops = _loops_for(*args[:3])
+        loops = loops_for(*args[:3])
         if loops is not None:
             loops.candidates_forward(*(x.detach().numpy() for x in args),
                                      group, out.numpy())
@@ -80,7 +81,7 @@ class _CandidateDistance(torch.autograd.Function):
         args = ctx.saved_tensors
         grad = grad.contiguous()
         grads = tuple(torch.zeros_like(x) for x in args[:3])
-        loops = _loops_for(*args[:3])
+        loops = loops_for(*args[:3])
         if loops is None:
             _plain_backward(args, grad, grads, ctx.group)
         else:
@@ -178,7 +179,7 @@ def dense_distance(query: Tensor, table: Tensor, group: int = 2) -> Tensor:
                                   group)
     query, table = query.detach().contiguous(), table.detach().contiguous()
     out = table.new_empty(query.size(0), table.size(0))
-    loops = _loops_for(query, table)
+    loops = loops_for(query, table)
     if loops is not None:
         loops.dense_forward(query.numpy(), table.numpy(), group, out.numpy())
         return out
