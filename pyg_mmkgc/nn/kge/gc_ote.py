@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import math
+from typing import Any, Optional
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch_geometric.utils import scatter, softmax
+
+from pyg_mmkgc.nn.kge.ote import OTE
+
+
+class GCOTE(OTE):
+    r"""The GC-OTE model from the `"Orthogonal Relation Transforms with Graph
+    Context Modeling for Knowledge Graph Embedding"
+    <https://arxiv.org/abs/1911.04910>`_ paper: :class:`~pyg_mmkgc.nn.OTE`
+    which also compares with what the neighbours of a node say of it.
+
+    .. math::
+        s(h, r, t) = \gamma - \tfrac{1}{4} \left[ D(T_r(h) - t) +
+        D(T_r(h) - c_t) + D(T'_r(t) - h) + D(T'_r(t) - c_h) \right]
+
+    The context :math:`c_t` pools the messages :math:`T_{r'}(h')` of the
+    training edges :math:`(h', r', t)` into the tail, and :math:`c_h` the
+    messages :math:`T'_{r'}(t')` of the edges :math:`(h, r', t')` out of the
+    head, each weighed by the softmax of :math:`\langle e_v, m \rangle /
+    \sqrt{D}` over the messages of a node :math:`v`.
+
+    While it trains, the edges of the batch are left out; evaluation sees all.
+    A node without edges gets the message of a dummy edge, which all nodes
+    have: in the original code it goes through a dummy entity and a dummy
+    relation, here it is one learned vector a direction. That code starts from
+    a trained OTE; here it starts anew, or from its state by
+    :obj:`load_state_dict(state, strict=False)`.
+
+    Args:
+        *args: Arguments of :class:`~pyg_mmkgc.nn.OTE`.
+        **kwargs (optional): Additional arguments of
+            :class:`~pyg_mmkgc.nn.OTE`.
+    """
+    edge_index: Tensor  # The training graph, [2, E].
+    edge_type: Tensor  # [E]
+
+    def __init__(self, num_nodes: int, num_relations: int,
+                 hidden_channels: int, **kwargs: Any) -> None:
+        super().__init__(num_nodes, num_relations, hidden_channels, **kwargs)
+        self.dummy = Parameter(torch.empty(2, hidden_channels))
+        self.register_buffer('edge_index', torch.empty(2, 0).long())
+        self.register_buffer('edge_type', torch.empty(0).long())
+        self._own: Optional[Tensor] = None  # Edges of the batch, [E].
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        if hasattr(self, 'dummy'):  # Not yet when OTE is built.
+            torch.nn.init.uniform_(self.dummy, -0.01, 0.01)
+
+    def prepare(self, edge_index: Tensor, edge_type: Tensor) -> None:
+        device = self.dummy.device
+        self.edge_index = edge_index.to(device)
+        self.edge_type = edge_type.to(device)
+        self._own = None
+
+    def before_step(self, head_index: Tensor, rel_type: Tensor,
+                    tail_index: Tensor) -> None:
+        # Otherwise a context would tell the answer.
+        self._own = torch.isin(
+            self._key(self.edge_index[0], self.edge_type, self.edge_index[1]),
+            self._key(head_index, rel_type, tail_index))
+
+    def _key(self, head: Tensor, rel: Tensor, tail: Tensor) -> Tensor:
+        return (head * self.num_relations + rel) * self.num_nodes + tail
+
+    def embed(self, index: Tensor) -> dict[str, Tensor]:
+        node, inverse = index.unique(return_inverse=True)
+        rel, (head, tail) = self.edge_type, self.edge_index
+        if self.training and self._own is not None:
+            keep = ~self._own
+            head, rel, tail = head[keep], rel[keep], tail[keep]
+        return {'structure': self.node_emb(index),
+                'outgoing': self.context(node, head, rel, tail, 0)[inverse],
+                'incoming': self.context(node, tail, rel, head, 1)[inverse]}
+
+    def fuse(self, views: dict[str, Tensor]) -> Tensor:
+        return torch.cat([views[name] for name in (
+            'structure', 'outgoing', 'incoming')], dim=-1)
+
+    def sides(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
+        entity, outgoing, incoming = x.chunk(3, dim=-1)
+        return [(entity, entity), (outgoing, incoming)]
+
+    def context(self, node: Tensor, center: Tensor, rel: Tensor,
+                other: Tensor, direction: int) -> Tensor:
+        r"""The contexts :obj:`[U, D]` of distinct nodes :obj:`[U]` from edges
+        :obj:`[E]`, that leave (0) or enter (1) their centers.
+        """
+        place = torch.full((self.num_nodes, ), -1, device=node.device)
+        place[node] = torch.arange(node.numel(), device=node.device)
+        near = (place[center] >= 0).nonzero().view(-1)
+        # A node says the same along all of its edges of a relation.
+        pair, which = (rel[near] * self.num_nodes + other[near]).unique(
+            return_inverse=True)
+        every = torch.arange(node.numel(), device=node.device)
+        group = torch.cat([place[center[near]], every])
+        message = torch.cat([
+            self.messages(pair % self.num_nodes, pair // self.num_nodes,
+                          direction)[which],
+            self.dummy[direction].expand(node.numel(), -1)])
+        logit = (self.node_emb(node)[group] * message).sum(dim=-1)
+        weight = softmax(logit / math.sqrt(self.hidden_channels), group,
+                         num_nodes=node.numel())
+        return scatter(weight.unsqueeze(-1) * message, group, dim=0,
+                       dim_size=node.numel(), reduce='sum')
+
+    def messages(self, node: Tensor, rel_type: Tensor,
+                 direction: int) -> Tensor:
+        r""":math:`T_r(x)` (1) or :math:`T'_r(x)` (0), :obj:`[P, D]`, of nodes
+        and sorted relations :obj:`[P]`.
+        """
+        rel, count = rel_type.unique_consecutive(return_counts=True)
+        turn, scale = self.relation(rel)
+        turn, scale = (turn, scale) if direction else (turn.mT, 1 / scale)
+        x = self.node_emb(node)
+        return torch.cat([x[:0]] + [
+            self.turn(rows * s, u) for rows, s, u in zip(
+                x.split(count.tolist()), scale, turn, strict=True)])
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str,
+                              *args: Any) -> None:
+        # A graph is part of the state; before, there may be another or none.
+        for name in ('edge_index', 'edge_type'):
+            if prefix + name in state_dict:
+                setattr(self, name, torch.empty_like(
+                    state_dict[prefix + name], device=self.dummy.device))
+        self._own = None
+        super()._load_from_state_dict(state_dict, prefix, *args)
