@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
 import torch
 from torch import Tensor
@@ -30,18 +30,29 @@ DRAWS = 50
 @dataclass
 class Drawn:
     r"""The sampler that is checked, and what it should do."""
-    build: Callable[[], NegativeSampler]
+    target: type[NegativeSampler]
+    kwargs: dict[str, Any]
     side: Optional[str]
     filtered: bool
     devices: Sequence[str]
 
+    def build(self, model: KGEModel) -> NegativeSampler:
+        r"""A sampler for the small graph and a model of it."""
+        build = getattr(self.target, 'from_data', None)
+        out = (self.target(**self.kwargs) if build is None else
+               build(small_graph(), model, **self.kwargs))
+        expect(isinstance(out, NegativeSampler), 'expected a '
+               f'NegativeSampler, got {type(out).__name__}')
+        return out
+
     def prepared(self, device: str = 'cpu') -> NegativeSampler:
         r"""A sampler that was told all that a trainer tells it."""
         torch.manual_seed(0)
-        data, sampler = small_graph(), self.build()
-        expect(isinstance(sampler, NegativeSampler), 'expected a '
-               f'NegativeSampler, got {type(sampler).__name__}')
+        data = small_graph()
         model = small_model(data).to(device)
+        sampler = self.build(model)
+        if sampler.module is not None:
+            sampler.module.to(device)
         sampler.prepare(data.edge_index.to(device), data.edge_type.to(device),
                         data.num_nodes, data.num_relations)
         sampler.check(model)
@@ -72,7 +83,7 @@ def small_model(data: KnowledgeGraph) -> AdaMF:
 
 def check_shapes(subject: Drawn) -> None:
     r"""Nodes, sides and masks are :obj:`[B, K]`, for one positive, too."""
-    asked = subject.build().num_negatives
+    asked = subject.prepared().num_negatives
     for size in (1, 7):
         out = subject.draw(size=size)
         K = out.node.size(-1)
@@ -176,7 +187,8 @@ def check_training(subject: Drawn) -> None:
     data, runs = small_graph(), []
     for _ in range(2):
         torch.manual_seed(0)
-        sampler, model = subject.build(), small_model(data)
+        model = small_model(data)
+        sampler = subject.build(model)
         trainer = _trainer(model, sampler)
         before = {} if sampler.module is None else state(sampler.module)
         trainer.fit()
@@ -188,9 +200,8 @@ def check_training(subject: Drawn) -> None:
         runs.append({**state(model), **after})
     expect(not changed(*runs), 'two trainings with the same seed differ in '
            f'{", ".join(changed(*runs))}')
-    text = repr(subject.build())
-    expect(f'num_negatives={subject.build().num_negatives}' in text,
-           f'expected num_negatives in the text of the sampler, got {text}')
+    expect(f'num_negatives={sampler.num_negatives}' in repr(sampler),
+           f'expected num_negatives in the text of the sampler, got {sampler}')
 
 
 def check_refusal(subject: Drawn) -> None:
@@ -199,8 +210,8 @@ def check_refusal(subject: Drawn) -> None:
     """
     data = small_graph()
     try:
-        trainer = _trainer(RotatE(data.num_nodes, data.num_relations, 4),
-                           subject.build())
+        model = RotatE(data.num_nodes, data.num_relations, 4)
+        trainer = _trainer(model, subject.build(model))
     except ModelError as error:
         expect(len(str(error)) > 20, f'refuses without a reason: {error}')
         return
@@ -223,19 +234,19 @@ SAMPLER_CHECKS: dict[str, Callable[[Drawn], None]] = named(
     check_known, check_training, check_refusal)
 
 
-def check_sampler(build: Callable[[], NegativeSampler], *,
+def check_sampler(sampler: type[NegativeSampler], *,
                   checks: Sequence[str] = tuple(SAMPLER_CHECKS),
                   side: Optional[str] = None, filtered: bool = False,
-                  devices: Sequence[str] = ('cpu', )) -> None:
+                  devices: Sequence[str] = ('cpu', ), **kwargs: Any) -> None:
     r"""Checks that a negative sampler keeps the promises of
     :class:`~pyg_mmkgc.sampler.NegativeSampler`, on a graph of 24 nodes.
 
     .. code-block:: python
 
-        check_sampler(lambda: MySampler(num_negatives=4), side='uniform')
+        check_sampler(MySampler, side='uniform', num_negatives=4)
 
     Args:
-        build (callable): Makes a sampler: a class, or a function.
+        sampler: A subclass of :class:`~pyg_mmkgc.sampler.NegativeSampler`.
         checks (list of str, optional): The names of the checks, see
             :obj:`SAMPLER_CHECKS`. (default: all)
         side (str, optional): How the side is drawn: :obj:`"uniform"` or
@@ -244,10 +255,12 @@ def check_sampler(build: Callable[[], NegativeSampler], *,
             may be drawn. (default: :obj:`False`)
         devices (list of str, optional): Where positives may be.
             (default: :obj:`("cpu", )`)
+        **kwargs (optional): Arguments of the class, or of its
+            :meth:`from_data`, beside graph and model.
 
     Raises:
         AssertionError: With the name of the check that fails.
     """
-    subject = Drawn(build, side, filtered, devices)
+    subject = Drawn(sampler, kwargs, side, filtered, devices)
     for name in checks:
         run_check(name, SAMPLER_CHECKS[name], subject)

@@ -28,6 +28,8 @@ CASES = [
     *(Case('MANSSampler', {'variant': name}, EXACT) for name in 'VTHA'),
     Case('MANSSampler', {'variant': 'A', 'modality': 'text'}, EXACT),
     Case('TwinsSampler', {}, EXACT),
+    Case('MMRNSSampler', {'num_candidates': 16, 'attention_channels': 4,
+                          'lr': 0.01}, {'side': 'uniform', 'filtered': True}),
 ]
 PUBLIC = [
     name for name in sampler.__all__
@@ -46,6 +48,5 @@ def test_every_public_sampler_has_a_case() -> None:
     pytest.param(case, check, id=f'{case}-{check}') for case in CASES
     for check in SAMPLER_CHECKS])
 def test_sampler(case: Case, check: str) -> None:
-    cls = getattr(sampler, case.name)
-    check_sampler(lambda: cls(**{'num_negatives': 6, **case.kwargs}),
-                  checks=[check], **case.hints)
+    check_sampler(getattr(sampler, case.name), checks=[check],
+                  **{'num_negatives': 6, **case.kwargs}, **case.hints)

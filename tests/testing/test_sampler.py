@@ -1,7 +1,6 @@
 """check_sampler finds each planted fault."""
 
 import random
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,12 +16,12 @@ from pyg_mmkgc.sampler import (
 )
 from pyg_mmkgc.testing import check_sampler
 
-FAULTS: dict[str, tuple[Callable[[], Any], str]] = {}
+FAULTS: dict[str, tuple[type[UniformSampler], str]] = {}
 
 
 def fault(message: str) -> Any:
-    def add(cls: type) -> type:
-        FAULTS[cls.__name__] = (lambda: cls(6), message)
+    def add(cls: type[UniformSampler]) -> type[UniformSampler]:
+        FAULTS[cls.__name__] = (cls, message)
         return cls
     return add
 
@@ -144,9 +143,9 @@ class FailsLate(Changed):
 
 @pytest.mark.parametrize('name', FAULTS)
 def test_planted_fault_is_found(name: str) -> None:
-    build, message = FAULTS[name]
+    cls, message = FAULTS[name]
     with pytest.raises(AssertionError, match=message):
-        check_sampler(build, side='uniform')
+        check_sampler(cls, side='uniform', num_negatives=6)
 
 
 class OtherSide(BernoulliSampler):
