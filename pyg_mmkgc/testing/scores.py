@@ -229,7 +229,8 @@ def _compare(model: MMKGEModel, fast: Callable[[], Tensor],
 
 
 def _gradient(model: MMKGEModel, loss: Tensor) -> dict[str, Tensor]:
-    params = dict(model.named_parameters())
+    params = {name: p for name, p in model.named_parameters()
+              if p.requires_grad}
     grads = torch.autograd.grad(loss, list(params.values()),
                                 allow_unused=True)
     return {name: torch.zeros_like(p) if grad is None else grad.to_dense()
