@@ -7,6 +7,8 @@ from pyg_mmkgc.nn.kge.distmult import DistMult
 from pyg_mmkgc.nn.kge.gc_ote import GCOTE
 from pyg_mmkgc.nn.kge.ikrl import IKRL
 from pyg_mmkgc.nn.kge.mmkrl import MMKRL
+from pyg_mmkgc.nn.kge.mose import MoSE
+from pyg_mmkgc.nn.kge.native import NativE
 from pyg_mmkgc.nn.kge.ote import OTE
 from pyg_mmkgc.nn.kge.otkge import OTKGE
 from pyg_mmkgc.nn.kge.pairre import PairRE
@@ -30,6 +32,7 @@ __all__ = classes = [
     'ComplEx',
     'RSME',
     'OTKGE',
+    'MoSE',
     'AdaMF',
     'AdaMFMAT',
     'IKRL',
@@ -37,4 +40,5 @@ __all__ = classes = [
     'MMKRL',
     'VBKGC',
     'TransAE',
+    'NativE',
 ]

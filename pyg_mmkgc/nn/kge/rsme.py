@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pyg_mmkgc.errors import ModelError
-from pyg_mmkgc.nn.kge.bilinear_views import BilinearViews
+from pyg_mmkgc.nn.kge.bilinear_views import BilinearViews, side_by_side
 from pyg_mmkgc.nn.rank_percentage import mean_rank_percentage
 
 
@@ -107,11 +107,11 @@ class RSME(BilinearViews):
         structure = views['structure']
         images = [views[name] for name in self.modalities]
         if self.form == 'port':
-            return _side_by_side(structure, *images, _units(images))
+            return side_by_side(structure, *images, _units(images))
         image = sum(images[1:], images[0]) / len(images)
         parts = ([structure, image] if self.alpha is None else
                  [torch.lerp(structure, image, self.alpha)])
-        return _side_by_side(*parts, *(
+        return side_by_side(*parts, *(
             [views['cosine']] if 'cosine' in views else []))
 
     def query(self, x: Tensor, rel_type: Tensor,
@@ -125,7 +125,7 @@ class RSME(BilinearViews):
             out = torch.cat([(1 - gate) * out, gate * out], dim=-1)
         if unit.size(-1) == 0:
             return out
-        return _side_by_side(self.beta * out, (1 - self.beta) * (
+        return side_by_side(self.beta * out, (1 - self.beta) * (
             mrp < self.forget) * unit)
 
     def factors(self, x: Tensor, rel_type: Tensor) -> Tensor:
@@ -140,10 +140,5 @@ class RSME(BilinearViews):
 
 def _units(parts: list[Tensor]) -> Tensor:
     # Their inner products are the mean of the cosines of the parts.
-    return _side_by_side(*(F.normalize(x, dim=-1) / math.sqrt(len(parts))
+    return side_by_side(*(F.normalize(x, dim=-1) / math.sqrt(len(parts))
                            for x in parts))
-
-
-def _side_by_side(*parts: Tensor) -> Tensor:
-    shape = torch.broadcast_shapes(*(x.shape[:-1] for x in parts))
-    return torch.cat([x.expand(*shape, -1) for x in parts], dim=-1)

@@ -63,10 +63,12 @@ CASES = [
     *(Case(name, {**kwargs, 'n3': 1e-3, 'reciprocal': True}, ALL_NODES,
            skip=('mat', )) for name, kwargs in (
                ('RSME', {}), ('RSME', {'form': 'port'}),
-               ('OTKGE', {'scale': 1.0}))),
+               ('OTKGE', {'scale': 1.0}), ('MoSE', {}))),
     Case('RSME'),
     Case('RSME', {'alpha': None, 'forget': 0.5, 'n3': 1e-3}),
     Case('RSME', {'form': 'port'}),
     # So few features: the transported ones are as large at 100 of hundreds.
     Case('OTKGE', {'scale': 1.0, 'refresh': 3}),
+    *(Case('MoSE', {'ensemble': mode})
+      for mode in ('mean', 'boosted', 'learned')),
 ]
