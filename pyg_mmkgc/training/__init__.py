@@ -2,6 +2,7 @@ r"""Trainers and adversaries."""
 from .adversarial_trainer import AdversarialTrainer
 from .adversary import Adversary
 from .batch import Batch
+from .comat import CoMAT
 from .history import History
 from .kbgan import KBGAN
 from .mat import MAT
@@ -12,6 +13,7 @@ __all__ = classes = [
     'AdversarialTrainer',
     'Adversary',
     'MAT',
+    'CoMAT',
     'KBGAN',
     'Batch',
     'History',

@@ -36,6 +36,7 @@ CASES = [
     Case('MAT', SMALL),
     Case('MAT', {**SMALL, 'groups': 2, 'parity': 'released'}),
     Case('MAT', {}, {'model': with_generators}),
+    Case('CoMAT', SMALL),
     Case('KBGAN', {'generator_channels': 4}),
     Case('KBGAN', {'generator': 'ComplEx', 'generator_channels': 4,
                    'pretrain_epochs': 1}),

@@ -57,6 +57,8 @@ CASES = [
     Case('MMKRL', {'margin': 3.0}),
     Case('VBKGC', {'margin': 6.0}),
     Case('VBKGC', {'margin': 6.0, 'distance': 'rotation'}),
+    Case('NativE', {'margin': 3.0}),
+    Case('NativE', {'margin': 3.0, 'missing': 'drop', 'fusion': 'adaptive'}),
     Case('TransAE', {'margin': 1.0, 'reconstruction_weight': 0.1},
          {'lr': 0.02, 'epochs': 400}),
     # check_mat trains with a sampler: see tests/training/test_all_nodes.py.

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn import Linear
+from torch_geometric.nn.kge import KGEModel
+
+from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.nn.adversarial import Entities
+from pyg_mmkgc.nn.kge import MMKGEModel
+from pyg_mmkgc.training.adversary import Adversary
+from pyg_mmkgc.training.batch import Batch
+
+
+class CollaborativeGenerator(torch.nn.Module):
+    r"""Makes all modalities of an entity from all of its views.
+
+    Args:
+        names (list[str]): The modalities.
+        channels (int): The width :obj:`C` of a view.
+        noise_channels (int): The width of the noise.
+        hidden_channels (int): The hidden width.
+    """
+    def __init__(self, names: list[str], channels: int, noise_channels: int,
+                 hidden_channels: int) -> None:
+        super().__init__()
+        self.names = list(names)
+        self.noise_channels = noise_channels
+        self.lin1 = Linear(noise_channels + (1 + len(names)) * channels,
+                           hidden_channels)
+        self.lin2 = Linear(hidden_channels, len(names) * channels)
+
+    def forward(self, views: dict[str, Tensor],
+                generator: torch.Generator) -> dict[str, Tensor]:
+        r"""Synthetic views :obj:`[B, C]` of entities with the real views
+        :obj:`[B, C]`; the noise is drawn from :obj:`generator`.
+        """
+        structure = views['structure']
+        noise = torch.randn(structure.size(0), self.noise_channels,
+                            generator=generator, device=generator.device)
+        x = torch.cat([noise.to(structure), structure,
+                       *(views[name] for name in self.names)], dim=-1)
+        # Under autocast the products are in half precision, scores are not.
+        out = self.lin2(F.leaky_relu(self.lin1(x))).to(structure.dtype)
+        return dict(zip(self.names, out.chunk(len(self.names), dim=-1),
+                        strict=True))
+
+    def extra_repr(self) -> str:
+        return f'{self.names}, noise_channels={self.noise_channels}'
+
+
+class CoMAT(Adversary):
+    r"""Collaborative modality adversarial training of `NativE
+    <https://arxiv.org/abs/2406.17605>`_, for any
+    :class:`~pyg_mmkgc.nn.kge.MMKGEModel` with a structural view and
+    modalities.
+
+    One generator sees all views of an entity, and makes all of its
+    modalities, :math:`[\mathbf{e}^*_1; \ldots; \mathbf{e}^*_M] =
+    G([\mathbf{z}; \mathbf{e}_S; \mathbf{e}_1; \ldots; \mathbf{e}_M])` with
+    :math:`\mathbf{z} \sim \mathcal{N}(\mathbf{0}, \mathbf{I})`. Model and
+    generator play the game of a Wasserstein GAN, in which the score is the
+    critic:
+
+    .. math::
+        \mathcal{L}_{\mathcal{D}} = \sum_{s^* \in \mathcal{S}} \big(
+        \overline{s^*} - \overline{s} \big), \qquad \mathcal{L}_{\mathcal{G}}
+        = - \frac{1}{|\mathcal{S}|} \sum_{s^* \in \mathcal{S}} \overline{s^*}
+
+    with means over the batch, and the scores :math:`\mathcal{S}` of
+    :math:`(h^*, r, t)`, :math:`(h, r, t^*)` and :math:`(h^*, r, t^*)`. The
+    gradient penalty is left out: for the sum of complex moduli, the gradient
+    of the score with respect to a head has length :math:`\sqrt{D}` whatever
+    the weights, so that the released code's penalty is a constant. In the
+    model's step the gradient also reaches the real views through the
+    generator's input, as in :class:`~pyg_mmkgc.training.MAT`.
+
+    Args:
+        generator (CollaborativeGenerator): :math:`G`.
+        weight (float, optional): The weight in the loss of the model.
+            (default: :obj:`1e-4`)
+    """
+    def __init__(self, generator: CollaborativeGenerator,
+                 weight: float = 1e-4) -> None:
+        super().__init__(weight)
+        self.generator = generator
+
+    @classmethod
+    def from_model(cls, model: MMKGEModel, *, noise_channels: int = 64,
+                   generator_channels: int = 512, **kwargs: Any) -> CoMAT:
+        r"""Builds CoMAT for all modalities of a model.
+
+        Args:
+            model (MMKGEModel): The model.
+            noise_channels (int, optional): The width of the noise.
+                (default: :obj:`64`)
+            generator_channels (int, optional): The hidden width of the
+                generator. (default: :obj:`512`)
+            **kwargs (optional): Arguments of :class:`CoMAT`.
+        """
+        names = list(getattr(model, 'modalities', []))
+        _check(model, names)
+        return cls(CollaborativeGenerator(
+            names, model.node_emb.embedding_dim, noise_channels,
+            generator_channels), **kwargs)
+
+    def check(self, model: KGEModel) -> None:
+        _check(model, self.generator.names)
+
+    def discriminator_loss(self, model: MMKGEModel, batch: Batch) -> Tensor:
+        found = batch.encoded or batch.encode(model)
+        head, tail = found.entities(found.head), found.entities(found.tail)
+        pos = batch.pos
+        if pos is None:
+            pos = model.score(head.joint, batch.rel_type, tail.joint)
+        fake = self._scores(model, head, batch, tail)
+        return (fake - pos).mean(dim=-1).sum()
+
+    def generator_loss(self, model: MMKGEModel, batch: Batch) -> Tensor:
+        with torch.no_grad():  # The model has stepped: its views are new.
+            head, tail = (
+                Entities(views, model.fuse(views))
+                for views in map(model.embed, (batch.head_index,
+                                               batch.tail_index)))
+        return -self._scores(model, head, batch, tail).mean()
+
+    def _scores(self, model: MMKGEModel, head: Entities, batch: Batch,
+                tail: Entities) -> Tensor:
+        r"""The scores of the three kinds of synthetic triples, [3, B]."""
+        fake_head, fake_tail = (
+            model.fuse({**x.views, **self.generator(x.views, batch.generator)})
+            for x in (head, tail))
+        return torch.stack([
+            model.score(fake_head, batch.rel_type, tail.joint),
+            model.score(head.joint, batch.rel_type, fake_tail),
+            model.score(fake_head, batch.rel_type, fake_tail)])
+
+    def extra_repr(self) -> str:
+        return f'weight={self.weight}'
+
+
+def _check(model: Any, names: list[str]) -> None:
+    have = getattr(model, 'modalities', [])
+    if not (isinstance(model, MMKGEModel) and names
+            and set(names) <= set(have)
+            and model.node_emb.num_embeddings > 0):
+        raise ModelError(
+            'CoMAT needs a model with a structural embedding and with the '
+            f'modalities {names or "that it generates"}, but '
+            f'{type(model).__name__} has the modalities {have or "none"}')
