@@ -42,4 +42,5 @@ def straight_through(rows: Tensor, logits: Tensor, picks: Tensor,
         picks (torch.Tensor): What was chosen, in turn, :obj:`[B, K]`.
         table (torch.Tensor): The rows to choose from, :obj:`[M, C]`.
     """
-    return _StraightThrough.apply(rows, logits, picks, table.detach())
+    return _StraightThrough.apply(rows, logits.to(rows.dtype), picks,
+                                  table.detach())

@@ -1,8 +1,10 @@
 r"""Negative samplers, one per file."""
+from .attention import CrossModalAttention
 from .base import Choice, Negatives, NegativeSampler
 from .bernoulli import BernoulliSampler
 from .candidate import CandidateSampler
 from .mans import MANSSampler
+from .mmrns import MMRNSSampler
 from .pooled import PooledSampler
 from .twins import TwinsSampler
 from .uniform import UniformSampler
@@ -17,4 +19,6 @@ __all__ = classes = [
     'CandidateSampler',
     'MANSSampler',
     'TwinsSampler',
+    'MMRNSSampler',
+    'CrossModalAttention',
 ]

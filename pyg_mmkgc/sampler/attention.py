@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple, Optional
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn import LayerNorm, Linear, Module, ModuleDict
+from torch.utils.checkpoint import checkpoint
+
+# Elements of the largest intermediate of a chunk: 64 MiB of floats.
+BLOCK = 1 << 24
+
+
+class Patches(NamedTuple):
+    r"""What a modality's view of nodes needs beside the relation."""
+    x: Tensor  # Their own rows, projected, [M, P, D].
+    affinity: Tensor  # To the rows of the others, [M, P, Q].
+    attended: Tensor  # By the others, normalised, [M, Q, D].
+
+
+class CrossModalAttention(Module):
+    r"""The knowledge-guided cross-modal attention of the `"Relation-enhanced
+    Negative Sampling for Multimodal Knowledge Graph Completion"
+    <https://doi.org/10.1145/3503161.3548388>`_ paper.
+
+    The rows :math:`\mathbf{X} \in \mathbb{R}^{P \times D}` of a modality (the
+    patches of an image, say) and those of the others, :math:`\mathbf{Y} \in
+    \mathbb{R}^{Q \times D}`, both :math:`\mathrm{LeakyReLU}` of a projection,
+    make :math:`\mathbf{C} = \mathbf{X} \mathbf{Y}^{\top}`, and the view of an
+    entity for a relation is
+
+    .. math::
+        \mathbf{W} \, \mathrm{vec} \left( \mathrm{LN} \big(
+        \mathrm{softmax}(\mathbf{C}^{\top}) \mathbf{X} \big) + \mathrm{LN}
+        \big( (\sigma(\mathbf{W}_1 \mathbf{r}) \odot \mathbf{C})^{\top}
+        \mathbf{X} \big) \right)
+
+    with the softmax over :math:`P`; the structural view is :math:`\mathbf{e}
+    \odot \sigma(\mathbf{W}_3 \mathrm{LeakyReLU}(\mathbf{W}_2 [\mathbf{e};
+    \mathbf{r}]))`. A feature that is one vector is one row; with one row, the
+    normalisation takes out the gate. With more than two modalities,
+    :math:`\mathbf{Y}` has the rows of all others; with a single one, its own.
+
+    Args:
+        features (dict[str, torch.Tensor]): The rows of each modality,
+            :obj:`[N, P, F]` or :obj:`[N, F]`.
+        node_channels (int): The width of :math:`\mathbf{e}`.
+        relation_channels (int): The width of :math:`\mathbf{r}`.
+        masks (dict[str, torch.Tensor], optional): Which rows are there; the
+            others become zero. (default: :obj:`None`)
+        hidden_channels (int, optional): The width :obj:`D`.
+            (default: :obj:`50`)
+    """
+    step: Tensor
+
+    def __init__(
+        self,
+        features: dict[str, Tensor],
+        node_channels: int,
+        relation_channels: int,
+        masks: Optional[dict[str, Tensor]] = None,
+        hidden_channels: int = 50,
+    ) -> None:
+        super().__init__()
+        D = hidden_channels
+        self.rows: dict[str, int] = {}
+        for name, x in features.items():
+            mask = (masks or {}).get(name)
+            if mask is not None:
+                x = x * mask.view(mask.shape + (1, ) * (x.dim() - mask.dim()))
+            x = x.unsqueeze(1) if x.dim() == 2 else x
+            self.rows[name] = x.size(1)
+            # Of the graph, not of a checkpoint.
+            self.register_buffer(f'x_{name}', x, persistent=False)
+        self.lin = ModuleDict({f'x_{name}': Linear(x.size(-1), D)
+                               for name, x in features.items()})
+        sizes = {name: sum(self.rows[other] for other in self.others(name))
+                 for name in features}
+        self.gate = ModuleDict({
+            f'x_{name}': Linear(relation_channels, self.rows[name] * size)
+            for name, size in sizes.items()})
+        self.norm = ModuleDict({f'x_{name}': LayerNorm(D) for name in sizes})
+        self.out = ModuleDict({f'x_{name}': Linear(size * D, D)
+                               for name, size in sizes.items()})
+        self.lin_node = Linear(node_channels + relation_channels, D)
+        self.gate_node = Linear(D, node_channels)
+        # How often it was called, for the schedule of a sampler.
+        self.register_buffer('step', torch.zeros((), dtype=torch.long))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        r"""Resets all learnable parameters of the module."""
+        for module in self.modules():
+            if isinstance(module, Linear):
+                torch.nn.init.xavier_normal_(module.weight)
+                torch.nn.init.zeros_(module.bias)
+            elif isinstance(module, LayerNorm):
+                module.reset_parameters()
+
+    def others(self, name: str) -> list[str]:
+        r"""The modalities that :obj:`name` is attended by."""
+        return [other for other in self.rows if other != name] or [name]
+
+    def patches(self, index: Tensor) -> dict[str, Patches]:
+        r"""What depends on the nodes :obj:`[M]` alone, by modality."""
+        x = {name: F.leaky_relu(self.lin[f'x_{name}'](
+            self.get_buffer(f'x_{name}')[index].to(self.lin_node.weight)), 0.1)
+            for name in self.rows}
+        out = {}
+        for name in self.rows:
+            y = torch.cat([x[other] for other in self.others(name)], dim=1)
+            affinity = x[name] @ y.mT
+            out[name] = Patches(x[name], affinity, self.norm[f'x_{name}'](
+                affinity.softmax(dim=1).mT @ x[name]))
+        return out
+
+    def forward(self, node: Tensor, own: Tensor, rel: Tensor, node_x: Tensor,
+                own_x: Tensor) -> dict[str, Tensor]:
+        r"""The cosines :obj:`[B, M]` of candidates and of the entities of
+        positives, by view. Gradients do not reach the norms, as in the
+        released code.
+
+        Args:
+            node (torch.Tensor): The candidates, :obj:`[M]`.
+            own (torch.Tensor): The entities, :obj:`[B]`.
+            rel (torch.Tensor): The relation embeddings, :obj:`[B, C_r]`.
+            node_x (torch.Tensor): The embeddings of the candidates,
+                :obj:`[M, C]`.
+            own_x (torch.Tensor): Those of the entities, :obj:`[B, C]`.
+        """
+        theirs, mine = self.patches(node), self.patches(own)
+        out = {}
+        for name in self.rows:
+            P, Q = theirs[name].affinity.shape[1:]
+            gate = self.gate[f'x_{name}'](rel).sigmoid().view(-1, P, Q)
+            view = self._view(gate, *mine[name], name)
+            size = max(P, theirs[name].x.size(2)) * Q
+            out[name] = self._chunks(
+                lambda gate, view, x, affinity, attended, name=name: _cosine(
+                    self._view(gate.unsqueeze(1), x, affinity, attended, name),
+                    view.unsqueeze(1)), (gate, view), theirs[name], size)
+        view = self._structure(own_x, rel)
+        out['structure'] = self._chunks(
+            lambda rel, view, x: _cosine(self._structure(x, rel.unsqueeze(1)),
+                                         view.unsqueeze(1)),
+            (rel, view), (node_x, ), 2 * node_x.size(1) + rel.size(1))
+        return out
+
+    def _view(self, gate: Tensor, x: Tensor, affinity: Tensor,
+              attended: Tensor, name: str) -> Tensor:
+        guided = torch.einsum('...mpq,mpd->...mqd', gate * affinity, x)
+        guided = self.norm[f'x_{name}'](guided)
+        return self.out[f'x_{name}']((attended + guided).flatten(-2))
+
+    def _structure(self, x: Tensor, rel: Tensor) -> Tensor:
+        shape = torch.broadcast_shapes(x.shape[:-1], rel.shape[:-1])
+        pair = torch.cat([x.expand(*shape, -1), rel.expand(*shape, -1)], -1)
+        hidden = F.leaky_relu(self.lin_node(pair), 0.1)
+        return x * self.gate_node(hidden).sigmoid()
+
+    def _chunks(self, function: Callable[..., Tensor],
+                fixed: tuple[Tensor, ...], split: tuple[Tensor, ...],
+                size: int) -> Tensor:
+        # One chunk of candidates at a time, computed anew in backward.
+        step = max(1, BLOCK // max(1, fixed[0].size(0) * size))
+        parts = list(zip(*(x.split(step) for x in split), strict=True))
+        if len(parts) == 1:
+            return function(*fixed, *split)
+        return torch.cat([
+            checkpoint(function, *fixed, *part, use_reentrant=False,
+                       preserve_rng_state=False) for part in parts], dim=1)
+
+
+def _cosine(x: Tensor, y: Tensor) -> Tensor:
+    norm = x.norm(dim=-1) * y.norm(dim=-1)
+    return (x * y).sum(dim=-1) / norm.detach().clamp_min(1e-8)
