@@ -339,3 +339,20 @@ def pairs_backward(x: Array, y: Array, grad: Array, group: int,
     for b in prange(x.shape[0]):
         square = np.empty(x.shape[1] // group, x.dtype)
         _backward(x[b], y[b], grad[b], group, square, grad_x[b])
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def adam_rows(index: Array, grad: Array, param: Array, avg: Array,
+              square: Array, beta1: float, beta2: float, eps: float,
+              size: float) -> None:
+    r"""A step of Adam on distinct rows."""
+    kind = param.dtype.type
+    b1, b2, e, lr = kind(beta1), kind(beta2), kind(eps), kind(size)
+    c1, c2 = kind(1 - beta1), kind(1 - beta2)
+    for i in prange(index.size):
+        g, p = grad[i], param[index[i]]
+        a, s = avg[index[i]], square[index[i]]
+        for c in range(g.size):
+            a[c] = b1 * a[c] + c1 * g[c]
+            s[c] = b2 * s[c] + c2 * g[c] * g[c]
+            p[c] -= lr * a[c] / (np.sqrt(s[c]) + e)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Optional
 
 import torch
@@ -123,13 +124,9 @@ class MAT(Adversary):
 
     def generator_loss(self, model: MMKGEModel, batch: Batch) -> Tensor:
         with torch.no_grad():  # The model has stepped: its views are new.
-            index = torch.cat([batch.head_index, batch.tail_index])
-            views = model.embed(index)
-            joint = model.fuse(views)
-        B = batch.head_index.numel()
-        head, tail = (
-            Entities({name: x[part] for name, x in views.items()}, joint[part])
-            for part in (slice(0, B), slice(B, None)))
+            found = replace(batch, negatives=None).encode(model)
+            head, tail = (found.entities(index)
+                          for index in (found.head, found.tail))
         return generator_term(self._scores(model, head, batch, tail),
                               self.parity)
 

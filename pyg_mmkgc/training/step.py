@@ -2,28 +2,27 @@ r"""One optimizer step that never applies what is not finite."""
 from __future__ import annotations
 
 import math
-from typing import Optional
+from typing import Any, Optional
 
 import torch
 from torch import Tensor
 from torch.nn import Embedding, Parameter
-from torch.optim import Adam, Optimizer, SparseAdam
+from torch.optim import Adam, Optimizer
 
 from pyg_mmkgc.errors import ModelError, NonFiniteError
+from pyg_mmkgc.training.row_adam import RowAdam
 
 
 def adam(module: torch.nn.Module, params: list[Parameter],
          lr: float) -> Optimizer:
-    r"""Adam, or sparse Adam where all parameters have sparse gradients."""
+    r"""Adam; where an embedding has sparse gradients, the form that moves
+    only their rows.
+    """
     sparse = {id(m.weight) for m in module.modules()
               if isinstance(m, Embedding) and m.sparse}
-    if not sparse & {id(p) for p in params}:
-        return Adam(params, lr=lr, fused=True)
-    if {id(p) for p in params} <= sparse:
-        return SparseAdam(params, lr=lr)
-    raise ModelError(f'{type(module).__name__} has sparse and dense '
-                     'parameters: pass an optimizer that takes both, or '
-                     'sparse=False to the model')
+    if sparse & {id(p) for p in params}:
+        return RowAdam(params, lr=lr)
+    return Adam(params, lr=lr, fused=True)
 
 
 def learning_rate_factor(schedule: Optional[str], step: int,
@@ -81,3 +80,16 @@ def minimize(loss: Tensor, params: list[Parameter], optimizer: Optimizer,
 
 def _values(grad: Tensor) -> Tensor:
     return grad._values() if grad.is_sparse else grad
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    r"""Whether a device multiplies bfloat16 matrices in hardware; where that
+    cannot be found out, it is taken to.
+    """
+    if device.type == 'cuda':
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    ask = getattr(torch.cpu, 'get_capabilities', dict)
+    has: dict[str, Any] = ask() if device.type == 'cpu' else {}
+    if has.get('architecture') != 'x86_64':
+        return True
+    return bool(has.get('avx512_bf16') or has.get('amx_bf16'))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Optional, Union
@@ -12,10 +13,8 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch_geometric.nn.kge import KGEModel
-from torch_geometric.nn.kge.loader import KGTripletLoader
 from tqdm import tqdm
 
-from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.data.index import TripleIndex
 from pyg_mmkgc.errors import CheckpointError, DataError, ModelError
 from pyg_mmkgc.evaluation import evaluate
@@ -30,7 +29,13 @@ from pyg_mmkgc.training.checkpoint import (
     save_checkpoint,
 )
 from pyg_mmkgc.training.history import History
-from pyg_mmkgc.training.step import adam, learning_rate_factor, minimize
+from pyg_mmkgc.training.inputs import as_graph, check_loss
+from pyg_mmkgc.training.step import (
+    adam,
+    learning_rate_factor,
+    minimize,
+    multiplies_bfloat16,
+)
 
 CHECKPOINT = 'checkpoint.safetensors'
 # Epochs between checkpoints, beside those of validations.
@@ -69,9 +74,9 @@ class Trainer:
         grad_clip (float, optional): The largest norm of the gradient.
             (default: :obj:`None`)
         autocast (bool, optional): If set to :obj:`True`, projections and
-            generators multiply in bfloat16, where the hardware does so
-            quickly; scores, losses and ranking stay in full precision.
-            (default: :obj:`False`)
+            generators multiply in bfloat16; scores, losses and ranking stay
+            in full precision. Hardware that is slow at it keeps full
+            precision, with a warning. (default: :obj:`False`)
         valid_every (int, optional): Epochs between validations; a checkpoint
             is written with each, and every ten epochs. The weights with the
             best filtered validation MRR are restored at the end. With
@@ -124,8 +129,8 @@ class Trainer:
         if not isinstance(model, KGEModel):
             raise ModelError('expected a torch_geometric.nn.kge.KGEModel, got '
                              f'{type(model).__name__}')
-        _check_loss(model, sampler, loss)
-        self.data = _as_graph(data, model)
+        check_loss(model, sampler, loss)
+        self.data = as_graph(data, model)
         self.data.validate()
         if (model.num_nodes != self.data.num_nodes
                 or model.num_relations < self.data.num_relations):
@@ -160,7 +165,11 @@ class Trainer:
         self.lr, self.batch_size, self.epochs = lr, batch_size, epochs
         self.lr_schedule, self.grad_clip = lr_schedule, grad_clip
         self.valid_every, self.patience = valid_every, patience
-        self.seed, self.progress, self.autocast = seed, progress, autocast
+        self.seed, self.progress = seed, progress
+        self.autocast = autocast and multiplies_bfloat16(self.device)
+        if autocast and not self.autocast:
+            warnings.warn('autocast is off: this hardware does not multiply '
+                          'bfloat16 matrices', stacklevel=2)
         self.folder = None if folder is None else Path(folder)
         self.params = self.model_parameters()
         self.optimizers = {'model': (
@@ -363,32 +372,3 @@ class Trainer:
         r"""Takes back what :meth:`extra_states` gave."""
         if self.sampler_module is not None:
             self.sampler_module.load_state_dict(states['sampler'])
-
-
-def _check_loss(model: KGEModel, sampler: Optional[NegativeSampler],
-                loss: Optional[torch.nn.Module]) -> None:
-    if isinstance(loss, AllNodesLoss):
-        if sampler is not None:
-            raise ModelError(f'{type(loss).__name__} takes the scores of all '
-                             'nodes: expected no sampler beside it')
-        if not isinstance(model, MMKGEModel):
-            raise ModelError(f'{type(loss).__name__} needs a MMKGEModel, '
-                             'which scores all nodes with gradients, got '
-                             f'{type(model).__name__}')
-    elif sampler is None and loss is not None:
-        raise ModelError('expected a sampler beside a loss: without one the '
-                         "model's own loss is minimised")
-    elif sampler is not None and getattr(model, 'reciprocal', False):
-        raise ModelError('expected OneVsAllLoss, KvsAllLoss or no sampler: '
-                         'a sampler corrupts heads and tails of one relation, '
-                         f'but {type(model).__name__} has reciprocal ones')
-
-
-def _as_graph(data: Any, model: KGEModel) -> KnowledgeGraph:
-    if isinstance(data, KnowledgeGraph):
-        return data
-    if isinstance(data, KGTripletLoader):
-        return KnowledgeGraph(
-            torch.stack([data.head_index, data.tail_index]), data.rel_type,
-            num_nodes=model.num_nodes, num_relations=model.num_relations)
-    return KnowledgeGraph.from_pyg(data)

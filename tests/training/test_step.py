@@ -1,6 +1,7 @@
 """One step: clipped by the formula, or not taken at all."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,13 @@ from torch.nn import Embedding, Linear, Parameter
 
 from pyg_mmkgc.errors import ModelError, NonFiniteError
 from pyg_mmkgc.nn import AdaMF
-from pyg_mmkgc.training.step import adam, learning_rate_factor, minimize
+from pyg_mmkgc.training.row_adam import RowAdam
+from pyg_mmkgc.training.step import (
+    adam,
+    learning_rate_factor,
+    minimize,
+    multiplies_bfloat16,
+)
 
 
 def step(module: torch.nn.Module, loss: Tensor,
@@ -108,8 +115,21 @@ def params_of(module: torch.nn.Module) -> list[Parameter]:
 def test_optimizer_follows_sparsity() -> None:
     dense, sparse = Embedding(3, 2), Embedding(3, 2, sparse=True)
     assert isinstance(adam(dense, params_of(dense), 0.1), torch.optim.Adam)
-    assert isinstance(adam(sparse, params_of(sparse), 0.1),
-                      torch.optim.SparseAdam)
+    assert isinstance(adam(sparse, params_of(sparse), 0.1), RowAdam)
     both = AdaMF(3, 2, 2, {'x': torch.ones(3, 1)}, sparse=True)
-    with pytest.raises(ModelError, match='AdaMF has sparse and dense'):
-        adam(both, params_of(both), 0.1)
+    assert isinstance(adam(both, params_of(both), 0.1), RowAdam)
+
+
+@pytest.mark.parametrize('has, expected', [
+    ({'architecture': 'x86_64', 'avx512_bf16': True}, True),
+    ({'architecture': 'x86_64', 'avx512_bf16': False, 'amx_bf16': True},
+     True),
+    ({'architecture': 'x86_64', 'avx512_bf16': False, 'amx_bf16': False},
+     False),
+    ({'architecture': 'aarch64'}, True),
+])
+def test_bfloat16_in_hardware(has: dict[str, Any], expected: bool,
+                              monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: has,
+                        raising=False)
+    assert multiplies_bfloat16(torch.device('cpu')) is expected

@@ -1,0 +1,47 @@
+r"""What a trainer is given."""
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import torch
+from torch_geometric.nn.kge import KGEModel
+from torch_geometric.nn.kge.loader import KGTripletLoader
+
+from pyg_mmkgc.data import KnowledgeGraph
+from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.nn.kge import MMKGEModel
+from pyg_mmkgc.nn.loss import AllNodesLoss
+from pyg_mmkgc.sampler import NegativeSampler
+
+
+def check_loss(model: KGEModel, sampler: Optional[NegativeSampler],
+               loss: Optional[torch.nn.Module]) -> None:
+    r"""Raises :class:`~pyg_mmkgc.errors.ModelError` where the three do not
+    fit each other.
+    """
+    if isinstance(loss, AllNodesLoss):
+        if sampler is not None:
+            raise ModelError(f'{type(loss).__name__} takes the scores of all '
+                             'nodes: expected no sampler beside it')
+        if not isinstance(model, MMKGEModel):
+            raise ModelError(f'{type(loss).__name__} needs a MMKGEModel, '
+                             'which scores all nodes with gradients, got '
+                             f'{type(model).__name__}')
+    elif sampler is None and loss is not None:
+        raise ModelError('expected a sampler beside a loss: without one the '
+                         "model's own loss is minimised")
+    elif sampler is not None and getattr(model, 'reciprocal', False):
+        raise ModelError('expected OneVsAllLoss, KvsAllLoss or no sampler: '
+                         'a sampler corrupts heads and tails of one relation, '
+                         f'but {type(model).__name__} has reciprocal ones')
+
+
+def as_graph(data: Any, model: KGEModel) -> KnowledgeGraph:
+    r"""The graph of any data that a trainer takes."""
+    if isinstance(data, KnowledgeGraph):
+        return data
+    if isinstance(data, KGTripletLoader):
+        return KnowledgeGraph(
+            torch.stack([data.head_index, data.tail_index]), data.rel_type,
+            num_nodes=model.num_nodes, num_relations=model.num_relations)
+    return KnowledgeGraph.from_pyg(data)

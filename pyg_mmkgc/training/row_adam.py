@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Optional
+
+import torch
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Adam
+
+from pyg_mmkgc.nn.kernel import loops_for
+
+
+class RowAdam(Adam):
+    r"""`Adam <https://arxiv.org/abs/1412.6980>`_ for dense gradients, and for
+    sparse ones the form of :class:`torch.optim.SparseAdam`, which moves only
+    the rows that have a gradient: a step on a large embedding costs what its
+    rows cost, whatever the number of nodes.
+
+    Args:
+        params (iterable): The parameters; each may have dense or sparse
+            gradients.
+        lr (float, optional): The learning rate. (default: :obj:`1e-3`)
+    """
+    def __init__(self, params: Iterable[Parameter], lr: float = 1e-3) -> None:
+        super().__init__(params, lr=lr, fused=True)
+
+    @torch.no_grad()
+    def step(self, closure: Optional[Callable[[], Any]] = None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        sparse = [(p, p.grad, group) for group in self.param_groups
+                  for p in group['params']
+                  if p.grad is not None and p.grad.is_sparse]
+        for p, grad, group in sparse:
+            self._step_rows(p, grad.coalesce(), group)
+            p.grad = None
+        super().step()
+        for p, grad, _ in sparse:
+            p.grad = grad
+        return loss
+
+    def _step_rows(self, p: Parameter, grad: Tensor,
+                   group: dict[str, Any]) -> None:
+        state = self.state[p]
+        if not state:
+            state['step'] = torch.zeros((), device=p.device)
+            state['exp_avg'] = torch.zeros_like(p)
+            state['exp_avg_sq'] = torch.zeros_like(p)
+        state['step'] += 1
+        step, (beta1, beta2) = float(state['step']), group['betas']
+        size = group['lr'] * (1 - beta2**step)**0.5 / (1 - beta1**step)
+        avg, square = state['exp_avg'], state['exp_avg_sq']
+        index, values = grad.indices()[0], grad.values()
+        loops = loops_for(p, values)
+        if loops is not None:
+            loops.adam_rows(*(x.detach().numpy() for x in (
+                index, values, p, avg, square)), beta1, beta2, group['eps'],
+                size)
+            return
+        avg[index] = avg_rows = avg[index].lerp(values, 1 - beta1)
+        square[index] = rows = square[index].lerp(values * values, 1 - beta2)
+        p[index] -= size * avg_rows / (rows.sqrt() + group['eps'])

@@ -1,0 +1,82 @@
+"""Against PyTorch's own Adam and SparseAdam."""
+
+import copy
+import importlib.util
+
+import pytest
+import torch
+from torch.nn import Embedding, Linear
+
+from pyg_mmkgc.nn import kernel
+from pyg_mmkgc.training.row_adam import RowAdam
+
+HAS_NUMBA = importlib.util.find_spec('numba') is not None
+
+
+@pytest.fixture(params=['plain'] + ['numba'] * HAS_NUMBA)
+def path(request: pytest.FixtureRequest,
+         monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == 'plain':
+        monkeypatch.setattr(kernel, '_numba_loops', lambda: None)
+    return request.param
+
+
+def steps(optimizer: torch.optim.Optimizer, module: Embedding,
+          num: int) -> None:
+    """Ids repeat within a step, and rows pause between steps."""
+    for i in range(num):
+        index = torch.tensor([i % 5, 2, 2, (3 * i) % 7])
+        optimizer.zero_grad()
+        weight = torch.arange(1.0, 5.0, dtype=module.weight.dtype)
+        (weight[:, None] * module(index).sin()).sum().backward()
+        grad = module.weight.grad
+        if grad is not None and grad.is_sparse:
+            module.weight.grad = grad.coalesce()
+        for group in optimizer.param_groups:
+            group['lr'] = 0.1 / (1 + i)
+        optimizer.step()
+
+
+@pytest.mark.parametrize('dtype', [torch.float, torch.double])
+def test_equals_sparse_adam(path: str, dtype: torch.dtype) -> None:
+    ours = Embedding(7, 3, sparse=True, dtype=dtype)
+    theirs = copy.deepcopy(ours)
+    steps(RowAdam(ours.parameters()), ours, 9)
+    steps(torch.optim.SparseAdam(theirs.parameters()), theirs, 9)
+    tol = 1e-12 if dtype == torch.double else 1e-5
+    torch.testing.assert_close(ours.weight, theirs.weight, rtol=tol, atol=tol)
+
+
+def test_equals_adam_where_gradients_are_dense() -> None:
+    ours = Embedding(7, 3)
+    theirs = copy.deepcopy(ours)
+    steps(RowAdam(ours.parameters()), ours, 9)
+    steps(torch.optim.Adam(theirs.parameters(), fused=True), theirs, 9)
+    assert torch.equal(ours.weight, theirs.weight)
+
+
+def test_both_in_one(path: str) -> None:
+    """Rows without a gradient stay; the gradients are still there after."""
+    rows, lin = Embedding(7, 3, sparse=True), Linear(3, 1)
+    before = rows.weight.detach().clone()
+    optimizer = RowAdam([*rows.parameters(), *lin.parameters()], lr=0.1)
+    lin(rows(torch.tensor([1, 4]))).sum().backward()
+    optimizer.step()
+    moved = (rows.weight != before).any(dim=1)
+    assert moved.tolist() == [i in (1, 4) for i in range(7)]
+    assert rows.weight.grad is not None and rows.weight.grad.is_sparse
+    assert lin.weight.grad is not None
+
+
+def test_goes_on_from_a_state(path: str) -> None:
+    whole = Embedding(7, 3, sparse=True)
+    half = copy.deepcopy(whole)
+    optimizer = RowAdam(whole.parameters())
+    steps(optimizer, whole, 6)
+    steps(optimizer, whole, 6)
+    first = RowAdam(half.parameters())
+    steps(first, half, 6)
+    second = RowAdam(half.parameters())
+    second.load_state_dict(copy.deepcopy(first.state_dict()))
+    steps(second, half, 6)
+    assert torch.equal(whole.weight, half.weight)
