@@ -3,6 +3,8 @@ r"""The command line: parse, build, call."""
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -73,7 +75,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument('--steps', type=int, default=10, help='how many (10)')
     sub.set_defaults(call=_profile)
 
-    sub = commands.add_parser('models', help='list what can be trained')
+    sub = commands.add_parser(
+        'models', help='list models, samplers, adversaries and losses, with '
+        'their papers and what to train them with')
+    sub.add_argument('--json', action='store_true', help='as one JSON list')
     sub.set_defaults(call=_models, debug=False)
     return parser
 
@@ -126,10 +131,14 @@ def _profile(args: argparse.Namespace) -> None:
 
 
 def _models(args: argparse.Namespace) -> None:
-    for name in lib.shipped_configs():
-        model, _, dataset = name.partition('/')
-        short = f'  (or: {dataset})' if model == lib.DEFAULT_MODEL else ''
-        print(f'{name}{short}')
+    entries = lib.catalogue()
+    if args.json:
+        print(json.dumps([dataclasses.asdict(entry) for entry in entries],
+                         indent=2))
+        return
+    for entry in entries:
+        print(entry)
+    print(f"'mmkgc train countries' is {lib.DEFAULT_MODEL}/countries")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -234,9 +234,22 @@ def test_usage(argv, capsys):
 
 def test_models(capsys):
     assert main(['models']) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == shipped_configs()
-    assert 'adamf_mat/countries  (or: countries)' in lines
+    text = capsys.readouterr().out
+    assert set(shipped_configs()) <= set(text.split())
+    assert ('AdaMF: multi-modal; modalities: any number, or none\n'
+            '    Unleashing the Power of Imbalanced Modality Information for '
+            'Multi-modal Knowledge Graph Completion\n'
+            '    https://arxiv.org/abs/2402.15444\n') in text
+    assert "'mmkgc train countries' is adamf_mat/countries" in text
+
+
+def test_models_as_json(capsys):
+    assert main(['models', '--json']) == 0
+    found = {entry['name']: entry
+             for entry in json.loads(capsys.readouterr().out)}
+    assert found['MAT']['section'] == 'adversary'
+    assert 'adamf_mat/mkg_w' in found['MAT']['configs']
+    assert found['AdaMFMAT']['trained_with'][:1] == ['PooledSampler']
 
 
 def test_audit(capsys):

@@ -1,6 +1,7 @@
 r"""Runs from YAML files."""
 
 from .build import build_graph, build_model, build_trainer
+from .catalogue import Entry, catalogue
 from .components import Component
 from .loader import (
     DEFAULT_MODEL,
@@ -27,5 +28,7 @@ __all__ = [
     'build_model',
     'build_trainer',
     'profile_config',
+    'catalogue',
+    'Entry',
     'DEFAULT_MODEL',
 ]

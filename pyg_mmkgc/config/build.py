@@ -16,6 +16,7 @@ from pyg_mmkgc.config.schema import Config
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import ConfigError
 from pyg_mmkgc.nn.kge import MMKGEModel
+from pyg_mmkgc.sampler import NegativeSampler
 from pyg_mmkgc.training import AdversarialTrainer, Trainer
 
 
@@ -107,6 +108,19 @@ def build_device(config: Config) -> torch.device:
     return device
 
 
+def _build_sampler(config: Config, graph: KnowledgeGraph,
+                   model: KGEModel) -> NegativeSampler:
+    section = config.sampler
+    assert section is not None
+    target: Any = valid_names('sampler')[section.name]
+    build = getattr(target, 'from_data', None)
+    if build is None:
+        return target(**section.options)
+    with torch.random.fork_rng(devices=[]):  # What learns, has weights.
+        torch.manual_seed(config.training.seed)
+        return build(graph, model, **section.options)
+
+
 def build_trainer(config: Config, graph: KnowledgeGraph) -> Trainer:
     r"""Builds model, sampler, loss and adversary, and the trainer of them.
 
@@ -118,9 +132,10 @@ def build_trainer(config: Config, graph: KnowledgeGraph) -> Trainer:
     options = {**dataclasses.asdict(config.training),
                'device': build_device(config)}
     model = build_model(config, graph)
-    for key in ('sampler', 'loss'):
-        if getattr(config, key) is not None:
-            options[key] = _call(key, getattr(config, key))
+    if config.loss is not None:
+        options['loss'] = _call('loss', config.loss)
+    if config.sampler is not None:
+        options['sampler'] = _build_sampler(config, graph, model)
     if config.adversary is None:
         return Trainer(model, graph, **options)
     keywords = dict(config.adversary.options)

@@ -2,12 +2,12 @@ r"""Finds, reads and writes configuration files."""
 
 from __future__ import annotations
 
+import difflib
 import pathlib
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from typing import Any
 
-from pyg_mmkgc.config.coerce import nearest
 from pyg_mmkgc.config.schema import Config
 from pyg_mmkgc.config.yaml_text import dump_yaml, parse_yaml
 from pyg_mmkgc.errors import ConfigError
@@ -33,15 +33,29 @@ def resolve_name(name: str) -> str:
         ConfigError: If the package has no such configuration.
     """
     shipped = shipped_configs()
-    full = name.lower().replace('-', '_')
-    full = full if '/' in full else f'{DEFAULT_MODEL}/{full}'
+    asked = name.lower().replace('-', '_')
+    full = asked if '/' in asked else f'{DEFAULT_MODEL}/{asked}'
     if full in shipped:
         return full
-    short = [item.partition('/')[2] for item in shipped
-             if item.startswith(f'{DEFAULT_MODEL}/')]
-    raise ConfigError(f"'{name[:80]}' is neither a file ending in .yaml nor "
-                      'a configuration of the package.'
-                      f'{nearest(name[:80], [*short, *shipped])}')
+    # The name of a class, as in GCOTE/countries, is as good.
+    plain = {item.replace('_', ''): item for item in shipped}
+    if full.replace('_', '') in plain:
+        return plain[full.replace('_', '')]
+    model = asked.partition('/')[0]
+    models, datasets = ({item.split('/')[i]: None for item in shipped}
+                        for i in (0, 1))
+    mine = [item for item in shipped if model.replace('_', '')
+            == item.partition('/')[0].replace('_', '')]
+    if mine and asked.count('/') < 2:
+        raise ConfigError(f"'{name[:80]}': expected a model with a dataset, "
+                          f'one of {", ".join(mine)}')
+    close = difflib.get_close_matches(asked, [*datasets, *shipped], 1, 0.5)
+    hint = f" Did you mean '{close[0]}'?" if close else ''
+    raise ConfigError(
+        f"'{name[:80]}' is neither a file ending in .yaml nor a configuration "
+        f'of the package.{hint} Valid: DATASET or MODEL/DATASET with a '
+        f'dataset of {", ".join(datasets)} and a model of '
+        f'{", ".join(models)}')
 
 
 def read_values(name: str) -> Any:

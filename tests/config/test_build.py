@@ -17,7 +17,7 @@ from pyg_mmkgc.config.components import valid_names
 from pyg_mmkgc.config.schema import TrainingConfig
 from pyg_mmkgc.datasets import FakeMMKG
 from pyg_mmkgc.errors import ConfigError
-from pyg_mmkgc.nn.kge import AdaMF, AdaMFMAT
+from pyg_mmkgc.nn.kge import AdaMF, AdaMFMAT, RotatE
 from pyg_mmkgc.training import AdversarialTrainer
 
 
@@ -121,6 +121,21 @@ def test_generators_of_mat_without_generators_in_the_model():
         assert torch.equal(a, b)
 
 
+def test_a_sampler_that_learns_is_built_for_the_model():
+    options = config(sampler={'name': 'MMRNSSampler', 'num_negatives': 2,
+                              'attention_channels': 3, 'lr': 0.02})
+    graph, state = build_graph(options), torch.random.get_rng_state()
+    one, two = (build_trainer(dataclasses.replace(
+        options, model=dataclasses.replace(options.model, name='AdaMF',
+                                           options={'hidden_channels': 4})),
+        graph).sampler for _ in range(2))
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert (one.num_negatives, one.lr, one.attention_channels) == (2, 0.02, 3)
+    for a, b in zip(one.module.parameters(), two.module.parameters(),
+                    strict=True):
+        assert torch.equal(a, b)
+
+
 def test_weights_come_from_the_seed_alone():
     options = config()
     graph = build_graph(options)
@@ -139,7 +154,7 @@ def test_models_of_pyg_are_apart():
     models = valid_names('model')
     assert models['PyG.TransE'] is pyg.TransE
     assert models['PyG.RotatE'] is pyg.RotatE
-    assert 'RotatE' not in models and 'PyG.KGEModel' not in models
+    assert models['RotatE'] is RotatE and 'PyG.KGEModel' not in models
     options = config(model={'name': 'PyG.TransE', 'hidden_channels': 4,
                             'p_norm': 2})
     model = build_model(options, build_graph(options))

@@ -225,8 +225,14 @@ def test_names():
     with pytest.raises(ConfigError, match="Did you mean 'countries'"):
         load_config('contries')
     for name in ['../countries', 'adamf_mat/../rotate/countries', '', '/',
-                 'adamf_mat', 'countries.yml/']:
+                 'countries.yml/']:
         with pytest.raises(ConfigError, match='neither a file'):
+            load_config(name)
+    # A class is as good as its folder, but a dataset is needed.
+    assert read_values('AdaMFMAT/MKG-W') == full
+    for name in ['adamf_mat', 'AdaMF-MAT', 'adamf_mat/fb15k']:
+        with pytest.raises(ConfigError, match='expected a model with a '
+                           'dataset, one of adamf_mat/countries, adamf_mat/'):
             load_config(name)
 
 
