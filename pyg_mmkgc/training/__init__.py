@@ -3,9 +3,11 @@ from .adversarial_trainer import AdversarialTrainer
 from .adversary import Adversary
 from .batch import Batch
 from .comat import CoMAT
+from .ensemble import fit_ensemble
 from .history import History
 from .kbgan import KBGAN
 from .mat import MAT
+from .perturbation import Perturbation
 from .trainer import Trainer
 
 __all__ = classes = [
@@ -15,6 +17,8 @@ __all__ = classes = [
     'MAT',
     'CoMAT',
     'KBGAN',
+    'Perturbation',
+    'fit_ensemble',
     'Batch',
     'History',
 ]
