@@ -41,9 +41,13 @@ from pyg_mmkgc.nn.encoder import MISSING
 
 #: Limits of keywords that mean the same wherever they appear.
 LIMITS: dict[str, Range | Choice] = {
+    'attention_channels': Range(ge=1),
     'beta': Range(ge=0, le=1),
     'chunk_size': Range(ge=1),
+    'contrast': Range(ge=0),
     'coverage': Range(gt=0, le=1),
+    'epsilon': Range(gt=0),
+    'exploration': Range(gt=0),
     'fusion': Choice(('adaptive', 'shared', 'mean')),
     'generator_channels': Range(ge=1),
     'groups': Range(ge=1),
@@ -54,6 +58,7 @@ LIMITS: dict[str, Range | Choice] = {
     'missing': Choice(MISSING),
     'noise': Range(ge=0),
     'noise_channels': Range(ge=1),
+    'num_candidates': Range(ge=1),
     'num_edges': Range(ge=1),
     'num_negatives': Range(ge=1),
     'num_nodes': Range(ge=2),

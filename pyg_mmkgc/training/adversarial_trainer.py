@@ -47,8 +47,9 @@ class AdversarialTrainer(Trainer):
         self.generator_lr = generator_lr
         adversary.to(self.device)
         self.adversary_params = list(adversary.parameters())
-        self.optimizers['adversary'] = adam(adversary, self.adversary_params,
-                                            generator_lr)
+        if self.adversary_params:
+            self.optimizers['adversary'] = adam(
+                adversary, self.adversary_params, generator_lr)
 
     def model_parameters(self) -> list[Parameter]:
         theirs = {id(p) for p in self.adversary.parameters()}
@@ -70,6 +71,8 @@ class AdversarialTrainer(Trainer):
                  f'the loss of the model at {where}', self.model)
         if isinstance(self.model, MMKGEModel):
             self.model.after_step()
+        if not self.adversary_params:
+            return {'loss': loss.detach()}
         with self.precision():
             generator_loss = self.adversary.generator_loss(self.model, batch)
         minimize(generator_loss, self.adversary_params,
@@ -88,4 +91,5 @@ class AdversarialTrainer(Trainer):
 
     def load_extra_states(self, states: dict[str, State]) -> None:
         super().load_extra_states(states)
-        self.adversary.load_state_dict(states['adversary'])
+        # A state without tensors leaves no trace in a file.
+        self.adversary.load_state_dict(states.get('adversary', {}))

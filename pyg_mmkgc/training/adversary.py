@@ -14,7 +14,8 @@ from pyg_mmkgc.training.batch import Batch
 class Adversary(torch.nn.Module):
     r"""An abstract base class of adversaries, which
     :class:`~pyg_mmkgc.training.AdversarialTrainer` trains in turn with the
-    model. Its parameters are the generator's.
+    model. Its parameters are the generator's; without any, there is no step
+    of the generator.
 
     Args:
         weight (float, optional): :math:`\lambda`, the weight of

@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import torch
+from torch import Tensor
+from torch_geometric.nn.kge import KGEModel
+
+from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.nn.adversarial import Entities
+from pyg_mmkgc.nn.generator import ModalityGenerator
+from pyg_mmkgc.nn.kge import MMKGEModel
+from pyg_mmkgc.nn.loss import MarginRankingLoss
+from pyg_mmkgc.sampler import NegativeSampler
+from pyg_mmkgc.training.adversary import Adversary
+from pyg_mmkgc.training.batch import Batch
+
+MODES = ('fgsm', 'noise', 'generator')
+Views = dict[str, Tensor]
+
+
+class Perturbation(Adversary):
+    r"""The adversarial training of the `"MMKRL: A robust embedding approach
+    for multi-modal knowledge graph representation learning"
+    <https://doi.org/10.1007/s10489-021-02693-9>`_ paper, for any
+    :class:`~pyg_mmkgc.nn.kge.MMKGEModel` with modalities: every view
+    :math:`\mathbf{v}` of the head and the tail of a positive becomes
+    :math:`\mathbf{v} + \mathbf{a}`.
+
+    With a small perturbation the triple is to stay better than its negatives,
+
+    .. math::
+        \mathcal{L}_{adv} = \frac{1}{BK} \sum_{b,k} \max(0, m - s(h + a_h, r,
+        t + a_t) + s_{b,k})
+
+    where :math:`\mathbf{a} = -\epsilon \, \mathrm{sign}(\partial s / \partial
+    \mathbf{v})` with :obj:`mode="fgsm"`, the `fast gradient sign
+    <https://arxiv.org/abs/1412.6572>`_, and :math:`\mathbf{a} \sim
+    \mathcal{N}(0, \epsilon^2)` with :obj:`mode="noise"`. There was no
+    official code, and the paper's own perturbation is known as noise on
+    embeddings only; that views are perturbed before a model projects them,
+    and the loss, are this library's reading.
+
+    With :obj:`mode="generator"`, as in AdaMF-MAT's port of it, a generator
+    :math:`\mathbf{a} = G(\mathbf{e}_s, \mathbf{z})` makes one perturbation
+    for all views of an entity. The model is to score the positive above it,
+    :math:`\max(0, m - s + s^*)`, and the generator minimises :math:`\max(0,
+    m - s^* + s)`. The port compares all pairs of a batch; here each triple is
+    compared with its own.
+
+    Args:
+        generator (ModalityGenerator, optional): :math:`G` of
+            :obj:`mode="generator"`. (default: :obj:`None`)
+        mode (str, optional): :obj:`"fgsm"`, :obj:`"noise"` or
+            :obj:`"generator"`. (default: :obj:`"fgsm"`)
+        weight (float, optional): The weight of the loss. (default:
+            :obj:`0.07`, the port's)
+        epsilon (float, optional): :math:`\epsilon`. (default: :obj:`0.01`)
+        margin (float, optional): :math:`m`. (default: :obj:`1.0`)
+    """
+    def __init__(
+        self,
+        generator: Optional[ModalityGenerator] = None,
+        mode: str = 'fgsm',
+        weight: float = 0.07,
+        epsilon: float = 0.01,
+        margin: float = 1.0,
+    ) -> None:
+        super().__init__(weight)
+        if mode not in MODES:
+            raise ModelError(f'expected mode in {MODES}, got {mode!r}')
+        if (generator is None) != (mode != 'generator'):
+            raise ModelError("expected a generator with mode='generator' and "
+                             f'no other, got mode={mode!r} with '
+                             f'{type(generator).__name__}')
+        if not epsilon > 0:
+            raise ModelError(f'expected epsilon > 0, got {epsilon}')
+        self.generator, self.mode = generator, mode
+        self.epsilon, self.margin = epsilon, margin
+        self.hinge = MarginRankingLoss(margin)
+
+    @classmethod
+    def from_model(cls, model: KGEModel, mode: str = 'fgsm', *,
+                   noise_channels: int = 64, generator_channels: int = 512,
+                   **kwargs: Any) -> Perturbation:
+        r"""Builds the adversary for a model.
+
+        Args:
+            model (MMKGEModel): The model.
+            mode (str, optional): The mode. (default: :obj:`"fgsm"`)
+            noise_channels (int, optional): The width of the generator's noise.
+                (default: :obj:`64`)
+            generator_channels (int, optional): Its hidden width.
+                (default: :obj:`512`)
+            **kwargs (optional): Arguments of :class:`Perturbation`.
+        """
+        _check(model)
+        generator = None
+        if mode == 'generator':
+            generator = ModalityGenerator(
+                model.node_emb.embedding_dim, noise_channels,
+                generator_channels)
+        return cls(generator, mode, **kwargs)
+
+    def check(self, model: KGEModel) -> None:
+        _check(model)
+
+    def check_sampler(self, sampler: Optional[NegativeSampler]) -> None:
+        if sampler is None and self.mode != 'generator':
+            raise ModelError(f'Perturbation with mode={self.mode!r} compares '
+                             'with negatives: expected a sampler')
+
+    def discriminator_loss(self, model: MMKGEModel, batch: Batch) -> Tensor:
+        found = batch.encoded or batch.encode(model)
+        perturbed = self._score(model, found.entities(found.head), batch,
+                                found.entities(found.tail))
+        if self.mode != 'generator':
+            assert batch.neg is not None
+            return self.hinge(perturbed, batch.neg)
+        pos = batch.pos
+        if pos is None:
+            pos = model.score(found.table[found.head], batch.rel_type,
+                              found.table[found.tail])
+        return self.hinge(pos, perturbed[:, None])
+
+    def generator_loss(self, model: MMKGEModel, batch: Batch) -> Tensor:
+        with torch.no_grad():  # The model has stepped: its views are new.
+            head, tail = (self._entities(model, index) for index in (
+                batch.head_index, batch.tail_index))
+            pos = model.score(head.joint, batch.rel_type, tail.joint)
+        return self.hinge(self._score(model, head, batch, tail), pos[:, None])
+
+    @staticmethod
+    def _entities(model: MMKGEModel, index: Tensor) -> Entities:
+        views = model.embed(index)
+        return Entities(views, model.fuse(views))
+
+    def _score(self, model: MMKGEModel, head: Entities, batch: Batch,
+               tail: Entities) -> Tensor:
+        def score(*entities: Views) -> Tensor:
+            first, second = (model.fuse(views) for views in entities)
+            return model.score(first, batch.rel_type, second)
+
+        sides = [head.views, tail.views]
+        if self.mode == 'fgsm':
+            added = self._against(score, sides)
+        else:
+            added = [self._drawn(views, batch.generator) for views in sides]
+        return score(*({name: x + step[name] for name, x in views.items()}
+                       for views, step in zip(sides, added, strict=True)))
+
+    def _drawn(self, views: Views, generator: torch.Generator) -> Views:
+        def noise(x: Tensor, width: int) -> Tensor:
+            out = torch.randn(x.size(0), width, generator=generator,
+                              device=generator.device)
+            return out.to(x)
+
+        if self.generator is None:
+            return {name: self.epsilon * noise(x, x.size(-1))
+                    for name, x in views.items()}
+        structure = views['structure']
+        added = self.generator(
+            structure, noise(structure, self.generator.noise_channels))
+        return dict.fromkeys(views, added)
+
+    def _against(self, score: Any, sides: list[Views]) -> list[Views]:
+        with torch.enable_grad():
+            leaves = [{name: x.detach().requires_grad_()
+                       for name, x in views.items()} for views in sides]
+            grads = torch.autograd.grad(
+                score(*leaves).sum(),
+                [x for views in leaves for x in views.values()],
+                allow_unused=True, materialize_grads=True)
+        signs = iter(grads)
+        return [{name: -self.epsilon * next(signs).sign() for name in views}
+                for views in leaves]
+
+    def extra_repr(self) -> str:
+        return (f'mode={self.mode!r}, weight={self.weight}, '
+                f'epsilon={self.epsilon}, margin={self.margin}')
+
+
+def _check(model: KGEModel) -> None:
+    have = getattr(model, 'modalities', [])
+    if (not isinstance(model, MMKGEModel) or not have
+            or model.node_emb.num_embeddings == 0):
+        raise ModelError('Perturbation needs a model with a structural '
+                         f'embedding and a modality, but '
+                         f'{type(model).__name__} has the modalities '
+                         f'{have or "none"}')
