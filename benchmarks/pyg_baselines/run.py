@@ -155,8 +155,8 @@ def git(*command: str) -> str:
 def describe(args: argparse.Namespace) -> dict[str, Any]:
     """Everything that is needed to run it again."""
     words = [osp.relpath(sys.argv[0]), *sys.argv[1:]]
-    if args.data_root is not None:
-        words = ['DATA' if word == args.data_root else word for word in words]
+    places = {args.data_root: 'DATA', args.root: 'ROOT'}
+    words = [places.get(word, word) for word in words]
     gpu = args.device.startswith('cuda')
     return {
         'command': 'python ' + shlex.join(words),
