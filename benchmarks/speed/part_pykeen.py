@@ -85,7 +85,7 @@ def rotate(setup: Setup) -> list[Row]:
     epochs = [x * num_steps for x in found['train']]
     # What does not grow with the number of triples is counted once.
     once = statistics.median(found['one'])
-    ranking = [once + (x - once) * (total - 1) / (sample.numel() - 1)
+    ranking = [once + max(x - once, 0.0) * (total - 1) / (sample.numel() - 1)
                for x in found['many']]
     out = [row('PyKEEN: epoch', epochs, extrapolated_from=f'{STEPS} steps of '
                f'{num_steps}, as often as there are rounds', **version)]

@@ -57,4 +57,23 @@ def full_size_steps(setup: Setup) -> list[Row]:
             for name, values in found.items()]
 
 
-GROUPS = {'mkg_w_epochs': mkg_w_epochs, 'full_size_steps': full_size_steps}
+def loss_curves(setup: Setup) -> list[Row]:
+    """The loss of AdaMF-MAT on MKG-W, pooled, with projections in single
+    precision and in bfloat16, from the same seed.
+    """
+    kg, size, curves = mkg_w(setup), Size.of(setup), {}
+    for name, autocast in (('fp32', False), ('bf16', True)):
+        run = trainer(setup, build('AdaMF-MAT', kg, size.channels), kg,
+                      'pooled', size, autocast=autocast,
+                      epochs=2 if setup.quick else 20)
+        curves[name] = [x['loss'] for x in run.fit().epochs]
+    out = [row(f'{name}: loss of the last epoch', curve[-1], '', curve=curve)
+           for name, curve in curves.items()]
+    differ = [abs(a - b) / abs(a) for a, b in zip(
+        curves['fp32'], curves['bf16'], strict=True)]
+    return [*out, row('largest relative difference of an epoch', max(differ),
+                      '')]
+
+
+GROUPS = {'mkg_w_epochs': mkg_w_epochs, 'full_size_steps': full_size_steps,
+          'loss_curves': loss_curves}

@@ -23,7 +23,7 @@ class Peer:
         self.log = log
         with log.open('w') as errors:
             self.process = subprocess.Popen(
-                [python, str(Path(__file__).with_name(script)), *args],
+                [python, str(Path(__file__).parent / script), *args],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
                 text=True)
 

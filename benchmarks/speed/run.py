@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-PARTS = ('training', 'pyg_loop', 'sampling', 'ranking', 'pykeen', 'memory',
-         'growth', 'roofline', 'kernels')
+PARTS = ('training', 'recipe', 'pyg_loop', 'sampling', 'ranking', 'pykeen',
+         'memory', 'growth', 'roofline', 'kernels')
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
