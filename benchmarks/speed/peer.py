@@ -15,6 +15,10 @@ from pathlib import Path
 from typing import Any
 
 
+# What begins with it is an answer: a library may print as well.
+MARK = '\x1e'
+
+
 class Peer:
     """Starts a script that calls :func:`serve`."""
 
@@ -36,11 +40,11 @@ class Peer:
             self.process.stdin.flush()
         except BrokenPipeError:
             pass  # The log says why.
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f'{call}: the child ended: '
-                               f'{self.log.read_text()[-2000:]}')
-        return json.loads(line)
+        for line in self.process.stdout:
+            if line.startswith(MARK):
+                return json.loads(line[len(MARK):])
+        raise RuntimeError(f'{call}: the child ended: '
+                           f'{self.log.read_text()[-2000:]}')
 
     def __enter__(self) -> 'Peer':
         return self
@@ -69,5 +73,5 @@ def serve(calls: dict[str, Callable[..., Any]]) -> None:
         except Exception:
             traceback.print_exc()
             sys.exit(1)
-        answers.write(json.dumps(found) + '\n')
+        answers.write(MARK + json.dumps(found) + '\n')
         answers.flush()
