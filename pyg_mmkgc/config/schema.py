@@ -50,6 +50,7 @@ class TrainingConfig:
         grad_clip (float, optional): Largest norm of the gradient.
         lr_schedule (str, optional): How the learning rate falls to zero
             over all epochs.
+        subsampling (bool): Whether frequent queries weigh less in the loss.
         autocast (bool): Whether projections and generators multiply in
             bfloat16.
         seed (int): Seed of weights, batches and negatives.
@@ -64,6 +65,7 @@ class TrainingConfig:
     patience: Annotated[int | None, _AT_LEAST_ONE] = None
     grad_clip: Annotated[float | None, _POSITIVE] = None
     lr_schedule: Literal['linear', 'cosine'] | None = None
+    subsampling: bool = False
     autocast: bool = False
     seed: Annotated[int, Range(ge=0, lt=2**63)] = 0
     device: str | None = None

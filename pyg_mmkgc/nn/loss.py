@@ -10,6 +10,12 @@ from torch import Tensor
 from pyg_mmkgc.errors import ModelError
 
 
+def _mean(rows: Tensor, weight: Optional[Tensor]) -> Tensor:
+    if weight is None:
+        return rows.mean()
+    return (weight * rows).sum() / weight.sum()
+
+
 class SelfAdversarialLoss(torch.nn.Module):
     r"""The sigmoid loss with self-adversarial weights, eqs. (7) and (8) of
     `AdaMF-MAT <https://arxiv.org/abs/2402.15444>`_ and of `RotatE
@@ -33,13 +39,15 @@ class SelfAdversarialLoss(torch.nn.Module):
         super().__init__()
         self.temperature = temperature
 
-    def forward(self, pos: Tensor, neg: Tensor) -> Tensor:
+    def forward(self, pos: Tensor, neg: Tensor,
+                weight: Optional[Tensor] = None) -> Tensor:
         r"""The mean loss of scores of positives :obj:`[B]` and of their
-        negatives :obj:`[B, K]`.
+        negatives :obj:`[B, K]`; with a :obj:`weight` of each positive,
+        :obj:`[B]`, the weighted one.
         """
-        weight = (self.temperature * neg.detach()).softmax(dim=-1)
-        return -(F.logsigmoid(pos) +
-                 (weight * F.logsigmoid(-neg)).sum(dim=-1)).mean()
+        prob = (self.temperature * neg.detach()).softmax(dim=-1)
+        return -_mean(F.logsigmoid(pos) +
+                      (prob * F.logsigmoid(-neg)).sum(dim=-1), weight)
 
     def extra_repr(self) -> str:
         return f'temperature={self.temperature}'
@@ -58,11 +66,14 @@ class MarginRankingLoss(torch.nn.Module):
         super().__init__()
         self.margin = margin
 
-    def forward(self, pos: Tensor, neg: Tensor) -> Tensor:
+    def forward(self, pos: Tensor, neg: Tensor,
+                weight: Optional[Tensor] = None) -> Tensor:
         r"""The mean loss of scores of positives :obj:`[B]` and of their
-        negatives :obj:`[B, K]`.
+        negatives :obj:`[B, K]`; with a :obj:`weight` of each positive,
+        :obj:`[B]`, the weighted one.
         """
-        return (self.margin - pos[:, None] + neg).relu().mean()
+        hinge = (self.margin - pos[:, None] + neg).relu()
+        return _mean(hinge.mean(dim=-1), weight)
 
     def extra_repr(self) -> str:
         return f'margin={self.margin}'
@@ -72,11 +83,14 @@ class BCELoss(torch.nn.Module):
     r"""Binary cross-entropy with logits, mean over the positives plus mean
     over the negatives.
     """
-    def forward(self, pos: Tensor, neg: Tensor) -> Tensor:
+    def forward(self, pos: Tensor, neg: Tensor,
+                weight: Optional[Tensor] = None) -> Tensor:
         r"""The mean loss of scores of positives :obj:`[B]` and of their
-        negatives :obj:`[B, K]`.
+        negatives :obj:`[B, K]`; with a :obj:`weight` of each positive,
+        :obj:`[B]`, the weighted one.
         """
-        return -F.logsigmoid(pos).mean() - F.logsigmoid(-neg).mean()
+        return -_mean(F.logsigmoid(pos) + F.logsigmoid(-neg).mean(dim=-1),
+                      weight)
 
 
 class AllNodesLoss(torch.nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 from typing import Any, Optional
 
 import torch
+from torch import Tensor
 from torch_geometric.nn.kge import KGEModel
 from torch_geometric.nn.kge.loader import KGTripletLoader
 
@@ -45,3 +46,21 @@ def as_graph(data: Any, model: KGEModel) -> KnowledgeGraph:
             torch.stack([data.head_index, data.tail_index]), data.rel_type,
             num_nodes=model.num_nodes, num_relations=model.num_relations)
     return KnowledgeGraph.from_pyg(data)
+
+
+def subsampling_weight(head: Tensor, rel_type: Tensor,
+                       tail: Tensor) -> Tensor:
+    r"""The weights :obj:`[E]` of triples in the loss.
+
+    .. math::
+        w(h, r, t) = \frac{1}{\sqrt{n(h, r) + n(r, t)}}
+
+    where :math:`n` counts the triples that answer a query, plus three, as in
+    the code of `RotatE <https://arxiv.org/abs/1902.10197>`_.
+    """
+    def count(node: Tensor) -> Tensor:
+        _, place, num = torch.stack([node, rel_type]).unique(
+            dim=1, return_inverse=True, return_counts=True)
+        return num[place] + 3
+
+    return (count(head) + count(tail)).float().rsqrt()

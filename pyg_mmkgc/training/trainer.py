@@ -29,7 +29,11 @@ from pyg_mmkgc.training.checkpoint import (
     save_checkpoint,
 )
 from pyg_mmkgc.training.history import History
-from pyg_mmkgc.training.inputs import as_graph, check_loss
+from pyg_mmkgc.training.inputs import (
+    as_graph,
+    check_loss,
+    subsampling_weight,
+)
 from pyg_mmkgc.training.step import (
     adam,
     learning_rate_factor,
@@ -73,6 +77,9 @@ class Trainer:
             to zero over the whole training. (default: :obj:`None`)
         grad_clip (float, optional): The largest norm of the gradient.
             (default: :obj:`None`)
+        subsampling (bool, optional): If set to :obj:`True`, weighs positives
+            in the loss by :func:`~pyg_mmkgc.training.inputs.
+            subsampling_weight`. (default: :obj:`False`)
         autocast (bool, optional): If set to :obj:`True`, projections and
             generators multiply in bfloat16; scores, losses and ranking stay
             in full precision. Hardware that is slow at it keeps full
@@ -113,6 +120,7 @@ class Trainer:
         optimizer: Optional[Callable[[list[Parameter]], Optimizer]] = None,
         lr_schedule: Optional[str] = None,
         grad_clip: Optional[float] = None,
+        subsampling: bool = False,
         autocast: bool = False,
         valid_every: Optional[int] = 10,
         patience: Optional[int] = None,
@@ -155,6 +163,12 @@ class Trainer:
             sampler.prepare(torch.stack([head, tail]), self.triples[1],
                             self.data.num_nodes, self.data.num_relations)
         self.loss = loss or SelfAdversarialLoss()
+        self.weight = None
+        if subsampling:
+            if sampler is None:
+                raise ModelError('subsampling weighs the loss of positives '
+                                 'and negatives: expected a sampler')
+            self.weight = subsampling_weight(*self.triples)
         self.index = None
         if isinstance(loss, AllNodesLoss) and loss.needs_labels:
             self.index = TripleIndex(torch.stack([head, tail]),
@@ -302,7 +316,8 @@ class Trainer:
             head, rel, tail = (x[index] for x in self.triples)
             negatives = (None if self.sampler is None else
                          self.sampler.sample(head, rel, tail, draw))
-            yield Batch(head, rel, tail, noise, negatives, self.index)
+            weight = None if self.weight is None else self.weight[index]
+            yield Batch(head, rel, tail, noise, negatives, self.index, weight)
 
     def _seed(self, epoch: int, stream: int) -> int:
         sequence = np.random.SeedSequence([self.seed, epoch, stream])
@@ -336,6 +351,7 @@ class Trainer:
             'batch_size': self.batch_size, 'sampler': repr(self.sampler),
             'loss': repr(self.loss), 'grad_clip': self.grad_clip,
             'autocast': self.autocast,
+            'subsampling': self.weight is not None,
             'lr_schedule': self.lr_schedule,
             'steps': self.num_steps if self._scheduled() else None,
             'optimizer': type(self.optimizers['model']).__name__,

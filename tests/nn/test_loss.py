@@ -109,3 +109,16 @@ def test_options_are_printed() -> None:
     """A checkpoint knows a loss by this."""
     assert 'temperature=2.0' in repr(SelfAdversarialLoss(2.0))
     assert 'margin=3.0' in repr(MarginRankingLoss(3.0))
+
+
+@pytest.mark.parametrize('loss', [
+    SelfAdversarialLoss(0.7), MarginRankingLoss(0.5), BCELoss()])
+def test_weights_of_positives(loss) -> None:
+    """A weight counts a positive so often."""
+    pos, neg = torch.randn(3).double(), torch.randn(3, 4).double()
+    weight = torch.tensor([2, 1, 3])
+    again = torch.arange(3).repeat_interleave(weight)
+    torch.testing.assert_close(loss(pos, neg, weight.double()),
+                               loss(pos[again], neg[again]))
+    torch.testing.assert_close(loss(pos, neg, torch.full((3, ), 0.2)),
+                               loss(pos, neg), check_dtype=False)
