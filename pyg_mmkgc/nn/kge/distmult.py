@@ -3,6 +3,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from pyg_mmkgc.nn.kge.bilinear import Bilinear
+from pyg_mmkgc.nn.loss import MarginRankingLoss
 
 
 class DistMult(Bilinear):
@@ -14,15 +15,16 @@ class DistMult(Bilinear):
         s(h, r, t) = \sum_{i=1}^{D} h_i \, r_i \, t_i
 
     It has the arguments of :class:`torch_geometric.nn.kge.DistMult`, whose
-    score is the same. That one's :meth:`loss` is the margin loss against one
-    negative, this one's the softplus loss of ComplEx's paper against
-    :obj:`num_negatives`. The paper keeps entities on the unit sphere; here, as
-    in all later code, N3 or L3 bounds them.
+    score is the same; :meth:`loss` is the paper's margin loss as well, but
+    against :obj:`num_negatives`, not against one. The paper keeps entities on
+    the unit sphere; here, as in all later code, N3 or L3 bounds them.
 
     Args:
         num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
         num_relations (int): The number of relations :obj:`R` in the graph.
         hidden_channels (int): The width :obj:`D` of an embedding.
+        margin (float, optional): The margin of :meth:`loss`.
+            (default: :obj:`1.0`)
         sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
             the embedding matrices will be sparse. (default: :obj:`False`)
         reciprocal (bool, optional): If set to :obj:`True`, each relation has
@@ -38,12 +40,15 @@ class DistMult(Bilinear):
     group = 1
 
     def __init__(self, num_nodes: int, num_relations: int,
-                 hidden_channels: int, sparse: bool = False,
-                 reciprocal: bool = False, n3: float = 0.0, l3: float = 0.0,
+                 hidden_channels: int, margin: float = 1.0,
+                 sparse: bool = False, reciprocal: bool = False,
+                 n3: float = 0.0, l3: float = 0.0,
                  num_negatives: int = 128) -> None:
         super().__init__(num_nodes, num_relations, hidden_channels,
                          hidden_channels, None, reciprocal, n3, l3,
                          num_negatives, sparse)
+        self.margin = margin
+        self.criterion = MarginRankingLoss(margin)
         self.reset_parameters()
 
     def query(self, x: Tensor, rel_type: Tensor,
