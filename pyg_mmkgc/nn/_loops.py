@@ -42,9 +42,14 @@ def _squares(q: Array, t: Array, group: int, square: Array) -> None:
 
 @njit(fastmath=FAST, inline='always')
 def _distance(q: Array, t: Array, group: int, square: Array) -> Any:
-    r"""The sum of norms of one pair of rows."""
+    r"""The sum of norms of one pair of rows; their inner product, where
+    :obj:`group` is zero.
+    """
     total = q.dtype.type(0)
-    if group == 1:
+    if group == 0:
+        for d in range(q.size):
+            total += q[d] * t[d]
+    elif group == 1:
         for d in range(q.size):
             total += abs(q[d] - t[d])
     elif group == 2:
@@ -53,6 +58,11 @@ def _distance(q: Array, t: Array, group: int, square: Array) -> Any:
             re = q[d] - t[d]
             im = q[S + d] - t[S + d]
             total += np.sqrt(re * re + im * im)
+    elif group == q.size:
+        for d in range(q.size):
+            diff = q[d] - t[d]
+            total += diff * diff
+        total = np.sqrt(total)
     else:
         _squares(q, t, group, square)
         for i in range(square.size):
@@ -64,7 +74,10 @@ def _distance(q: Array, t: Array, group: int, square: Array) -> Any:
 def _backward(q: Array, t: Array, grad: Any, group: int, square: Array,
               grad_q: Array) -> None:
     r"""Adds the gradient of one pair to that of its query."""
-    if group == 1:
+    if group == 0:
+        for d in range(q.size):
+            grad_q[d] += grad * t[d]
+    elif group == 1:
         for d in range(q.size):
             diff = q[d] - t[d]
             sign = grad if diff > 0 else -grad
@@ -78,6 +91,11 @@ def _backward(q: Array, t: Array, grad: Any, group: int, square: Array,
             w = grad / np.sqrt(norm) if norm > 0 else norm
             grad_q[d] += w * re
             grad_q[S + d] += w * im
+    elif group == q.size:
+        norm = _distance(q, t, group, square)
+        w = grad / norm if norm > 0 else norm
+        for d in range(q.size):
+            grad_q[d] += w * (q[d] - t[d])
     else:
         S = square.size
         _squares(q, t, group, square)
@@ -97,7 +115,7 @@ def candidates_forward(tail_query: Array, head_query: Array, table: Array,
                        out: Array) -> None:
     B, K = index.shape
     for b in prange(B):
-        square = np.empty(table.shape[1] // group, table.dtype)
+        square = np.empty(table.shape[1] // max(group, 1), table.dtype)
         for k in range(K):
             q = head_query[b] if corrupt_head[b, k] else tail_query[b]
             out[b, k] = _distance(q, table[index[b, k]], group, square)
@@ -111,7 +129,7 @@ def candidates_backward_query(tail_query: Array, head_query: Array,
                               grad_head_query: Array) -> None:
     B, K = index.shape
     for b in prange(B):
-        square = np.empty(table.shape[1] // group, table.dtype)
+        square = np.empty(table.shape[1] // max(group, 1), table.dtype)
         for k in range(K):
             q, out = tail_query[b], grad_tail_query[b]
             if corrupt_head[b, k]:
@@ -142,7 +160,7 @@ def candidates_backward_table(tail_query: Array, head_query: Array,
                               grad_table: Array) -> None:
     K = corrupt_head.shape[1]
     for u in prange(table.shape[0]):
-        square = np.empty(table.shape[1] // group, table.dtype)
+        square = np.empty(table.shape[1] // max(group, 1), table.dtype)
         for i in range(ptr[u], ptr[u + 1]):
             b, k = order[i] // K, order[i] % K
             q = head_query[b] if corrupt_head[b, k] else tail_query[b]
@@ -215,7 +233,7 @@ def dense_forward(query: Array, table: Array, group: int,
     # Four queries share each table row while it is in cache.
     Q = query.shape[0]
     for block in prange((Q + 3) // 4):
-        square = np.empty(table.shape[1] // group, table.dtype)
+        square = np.empty(table.shape[1] // max(group, 1), table.dtype)
         for n in range(table.shape[0]):
             t = table[n]
             for i in range(block * 4, min(Q, block * 4 + 4)):
@@ -329,7 +347,7 @@ def rotate_backward(x: Array, rel: Array, grad: Array, grad_cos: Array,
 @njit(parallel=True, fastmath=FAST, cache=True)
 def pairs_forward(x: Array, y: Array, group: int, out: Array) -> None:
     for b in prange(x.shape[0]):
-        square = np.empty(x.shape[1] // group, x.dtype)
+        square = np.empty(x.shape[1] // max(group, 1), x.dtype)
         out[b] = _distance(x[b], y[b], group, square)
 
 
@@ -337,7 +355,7 @@ def pairs_forward(x: Array, y: Array, group: int, out: Array) -> None:
 def pairs_backward(x: Array, y: Array, grad: Array, group: int,
                    grad_x: Array) -> None:
     for b in prange(x.shape[0]):
-        square = np.empty(x.shape[1] // group, x.dtype)
+        square = np.empty(x.shape[1] // max(group, 1), x.dtype)
         _backward(x[b], y[b], grad[b], group, square, grad_x[b])
 
 

@@ -1,5 +1,5 @@
-r"""Sums of norms between queries and rows of a table, without the
-:obj:`[B, K, D]` tensor that broadcasting would make.
+r"""Sums of norms, and inner products, between queries and rows of a table,
+without the :obj:`[B, K, C]` tensor that broadcasting would make.
 
 On CPU the loops of :obj:`numba` are used where it is installed
 (:obj:`pip install pyg_mmkgc[fast]`); plain PyTorch, in blocks, works
@@ -55,7 +55,7 @@ def loops_for(*tensors: Tensor) -> Optional[ModuleType]:
     return loops
 
 
-class _CandidateDistance(torch.autograd.Function):
+class _Candidates(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tail_query: Tensor, head_query: Tensor,
                 table: Tensor, index: Tensor, corrupt_head: Tensor,
@@ -72,7 +72,8 @@ class _CandidateDistance(torch.autograd.Function):
             return out
         for part in _parts(args):
             query, rows = _gather(args, part)
-            out[part] = moduli_distance(query, rows, group)
+            out[part] = (moduli_distance(query, rows, group) if group else
+                         (query * rows).sum(dim=-1))
         return out
 
     @staticmethod
@@ -129,13 +130,20 @@ def _plain_backward(args: tuple[Tensor, ...], grad: Tensor,
     index, corrupt_head = args[3:]
     for part in _parts(args):
         query, rows = _gather(args, part)
+        head = corrupt_head[part, :, None]
+        if group == 0:
+            diff, other = (grad[part, :, None] * x for x in (rows, query))
+            grads[0][part] = diff.masked_fill(head, 0.0).sum(1)
+            grads[1][part] = diff.masked_fill(~head, 0.0).sum(1)
+            grads[2].index_add_(0, index[part].reshape(-1),
+                                other.flatten(0, 1))
+            continue
         diff = query - rows  # [b, K, group * S]
         modulus = torch.linalg.vector_norm(
             torch.stack(diff.chunk(group, dim=-1)), dim=0)
         weight = grad[part, :, None] / modulus
         weight = weight.masked_fill(modulus == 0, 0.0)
         diff *= torch.cat([weight] * group, dim=-1)
-        head = corrupt_head[part, :, None]
         grads[0][part] = diff.masked_fill(head, 0.0).sum(1)
         grads[1][part] = diff.masked_fill(~head, 0.0).sum(1)
         grads[2].index_add_(0, index[part].reshape(-1),
@@ -161,8 +169,18 @@ def candidate_distance(tail_query: Tensor, head_query: Tensor, table: Tensor,
         group (int, optional): The channels of a norm: one for the
             :math:`L_1` distance, two for complex moduli. (default: :obj:`2`)
     """
-    return _CandidateDistance.apply(tail_query, head_query, table, index,
-                                    corrupt_head, group)
+    return _Candidates.apply(tail_query, head_query, table, index,
+                             corrupt_head, group)
+
+
+def candidate_product(tail_query: Tensor, head_query: Tensor, table: Tensor,
+                      index: Tensor, corrupt_head: Tensor) -> Tensor:
+    r"""The inner products :math:`\langle q_b, t_k \rangle` between the query
+    of each positive and its candidates, with shape :obj:`[B, K]`; arguments
+    are those of :func:`candidate_distance`.
+    """
+    return _Candidates.apply(tail_query, head_query, table, index,
+                             corrupt_head, 0)
 
 
 def dense_distance(query: Tensor, table: Tensor, group: int = 2) -> Tensor:

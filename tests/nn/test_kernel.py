@@ -13,7 +13,11 @@ from torch_geometric.testing import onlyCUDA, withPackage
 
 from pyg_mmkgc.nn import kernel
 from pyg_mmkgc.nn.functional import moduli_distance
-from pyg_mmkgc.nn.kernel import candidate_distance, dense_distance
+from pyg_mmkgc.nn.kernel import (
+    candidate_distance,
+    candidate_product,
+    dense_distance,
+)
 
 HAS_NUMBA = importlib.util.find_spec('numba') is not None
 PATHS = ['plain', 'parts'] + ['numba'] * HAS_NUMBA
@@ -164,6 +168,22 @@ def test_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     check(pooled(16))
     with pytest.raises(TypeError):
         check(pooled(1))
+
+
+def test_inner_products(path: str) -> None:
+    """Equal to PyTorch's own gradients of the gathered rows."""
+    for args in (make(), pooled(16), make(B=1, K=40, U=2)):
+        tail_query, head_query, table, index, side = args
+        query = torch.where(side[..., None], head_query[:, None],
+                            tail_query[:, None])
+        expected = torch.einsum('bkc,bkc->bk', query, table[index])
+        out = candidate_product(*args)
+        torch.testing.assert_close(out, expected)
+        grad = torch.randn(out.shape, dtype=out.dtype)
+        for x, y in zip(torch.autograd.grad(out, args[:3], grad),
+                        torch.autograd.grad(expected, args[:3], grad),
+                        strict=True):
+            torch.testing.assert_close(x, y)
 
 
 def test_one_side_only(path: str) -> None:

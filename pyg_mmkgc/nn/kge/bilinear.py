@@ -9,6 +9,7 @@ from torch.nn import Embedding
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.nn.fast_paths import FastPaths
 from pyg_mmkgc.nn.functional import cubes, inner_products
+from pyg_mmkgc.nn.kernel import candidate_product
 from pyg_mmkgc.nn.kge.base import MMKGEModel
 from pyg_mmkgc.nn.loss import BCELoss
 
@@ -43,15 +44,9 @@ class BilinearScore(FastPaths):
     def score_candidates(self, table: Tensor, head: Tensor, rel_type: Tensor,
                          tail: Tensor, index: Tensor,
                          corrupt_head: Tensor) -> Tensor:
-        # All rows for each query cost less than rows gathered for each, as
-        # long as there are not many times more of them.
-        if table.size(0) > 256 * index.size(1):
-            return super().score_candidates(table, head, rel_type, tail,
-                                            index, corrupt_head)
-        tails = inner_products(self.query(head, rel_type), table)
-        heads = inner_products(self.query(tail, rel_type, True), table)
-        return torch.where(corrupt_head, heads.gather(1, index),
-                           tails.gather(1, index))
+        return candidate_product(self.query(head, rel_type),
+                                 self.query(tail, rel_type, adjoint=True),
+                                 table, index, corrupt_head)
 
     def score_tails(self, head_index: Tensor, rel_type: Tensor,
                     table: Optional[Tensor] = None) -> Tensor:
