@@ -3,7 +3,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,13 +41,12 @@ class Opponent:
 
 
 def trainer_of(model: KGEModel, adversary: Adversary, epochs: int = 2,
-               folder: Optional[str] = None,
-               lr: float = 0.05) -> AdversarialTrainer:
+               lr: float = 0.05, **kwargs: Any) -> AdversarialTrainer:
     r"""A training in batches of 32, without validation."""
     return AdversarialTrainer(
         model, small_graph(), adversary=adversary, lr=lr, generator_lr=lr,
-        batch_size=32, epochs=epochs, valid_every=None, folder=folder,
-        progress=False)
+        batch_size=32, epochs=epochs, valid_every=None, progress=False,
+        **kwargs)
 
 
 def check_sides(subject: Opponent) -> None:
@@ -56,9 +55,9 @@ def check_sides(subject: Opponent) -> None:
 
 
 def expect_sides(model: KGEModel, adversary: Adversary,
-                 lr: float = 0.05) -> None:
+                 **kwargs: Any) -> None:
     r"""Two steps of each side change that side, and nothing of the other."""
-    trainer = trainer_of(model, adversary, epochs=1, lr=lr)
+    trainer = trainer_of(model, adversary, epochs=1, **kwargs)
     theirs = {name for name, p in model.named_parameters()
               if any(p is q for q in adversary.parameters())}
     seen: list[tuple[dict[str, Tensor], dict[str, Tensor]]] = []

@@ -117,4 +117,6 @@ def check_mat(subject: Subject) -> None:
     small = {} if hasattr(model, 'generators') else {
         'noise_channels': 3, 'generator_channels': 8}
     adversary = MAT.from_model(model, weight=0.5, **small)
-    expect_sides(model, adversary, subject.lr)
+    # Reciprocal relations train on a loss of all nodes, and on no other.
+    loss = subject.loss if subject.sampler is None else None
+    expect_sides(model, adversary, lr=subject.lr, loss=loss)

@@ -61,9 +61,8 @@ CASES = [
     Case('NativE', {'margin': 3.0, 'missing': 'drop', 'fusion': 'adaptive'}),
     Case('TransAE', {'margin': 1.0, 'reconstruction_weight': 0.1},
          {'lr': 0.02, 'epochs': 400}),
-    # check_mat trains with a sampler: see tests/training/test_all_nodes.py.
-    *(Case(name, {**kwargs, 'n3': 1e-3, 'reciprocal': True}, ALL_NODES,
-           skip=('mat', )) for name, kwargs in (
+    *(Case(name, {**kwargs, 'n3': 1e-3, 'reciprocal': True}, ALL_NODES)
+      for name, kwargs in (
                ('RSME', {}), ('RSME', {'form': 'port'}),
                ('OTKGE', {'scale': 1.0}), ('MoSE', {}))),
     Case('RSME'),
