@@ -10,12 +10,13 @@ from torch.utils.checkpoint import checkpoint
 
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.nn.functional import moduli_distance
+from pyg_mmkgc.nn.kernel import candidate_distance
 from pyg_mmkgc.nn.kge.base import MMKGEModel
 from pyg_mmkgc.nn.loss import MarginRankingLoss
 from pyg_mmkgc.nn.scaled import relation_distance
 
-# Elements [b, K, D] of a block of candidates that is projected at once.
-BLOCK = 1 << 22
+# Elements [b, K, D] of a block of candidates: 64 MiB of floats.
+BLOCK = 1 << 24
 
 
 class TransD(MMKGEModel):
@@ -107,14 +108,26 @@ class TransD(MMKGEModel):
     def score_candidates(self, table: Tensor, head: Tensor, rel_type: Tensor,
                          tail: Tensor, index: Tensor,
                          corrupt_head: Tensor) -> Tensor:
-        # Each candidate is projected by its positive's relation: a block at a
-        # time, which the backward pass makes again.
-        score = super().score_candidates
-        step = max(1, BLOCK // (index.size(1) * table.size(1)))
-        parts = zip(*(x.split(step) for x in (head, rel_type, tail, index,
-                                              corrupt_head)), strict=True)
-        return torch.cat([checkpoint(score, table, *part, use_reentrant=False)
-                          for part in parts])
+        queries = (self.project(head, rel_type) + self.relation(rel_type),
+                   self.project(tail, rel_type) - self.relation(rel_type))
+        # A block at a time, which the backward pass projects again.
+        step = max(1, BLOCK // max(1, index.size(1) * table.size(1)))
+        parts = zip(*(x.split(step) for x in (
+            *queries, rel_type, index, corrupt_head)), strict=True)
+        return self.margin - torch.cat([
+            checkpoint(self._distances, table, *part, use_reentrant=False)
+            for part in parts])
+
+    def _distances(self, table: Tensor, tail_query: Tensor,
+                   head_query: Tensor, rel_type: Tensor, index: Tensor,
+                   corrupt_head: Tensor) -> Tensor:
+        # Candidates that meet a relation several times are projected once.
+        U = table.size(0)
+        pair, place = (rel_type.unsqueeze(-1) * U + index).unique(
+            return_inverse=True)
+        return candidate_distance(
+            tail_query, head_query, self.project(table[pair % U], pair // U),
+            place, corrupt_head, self.group)
 
     def score_tails(self, head_index: Tensor, rel_type: Tensor,
                     table: Optional[Tensor] = None) -> Tensor:

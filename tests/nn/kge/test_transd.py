@@ -31,7 +31,7 @@ def reference(model: TransD, h: int, r: int, t: int) -> Tensor:
 
 
 @pytest.mark.parametrize('p', [1, 2])
-@pytest.mark.parametrize('block', [1 << 22, 50])
+@pytest.mark.parametrize('block', [1 << 24, 50])
 def test_formula(p: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transd, 'BLOCK', block)
     model = TransD(N, R, D, margin=4.0, p_norm=p).double()
@@ -69,7 +69,7 @@ def test_candidates_are_projected_in_blocks(
     out = model.score_candidates(table, rows, rel, rows, index, index > 3)
     out.sum().backward()
     assert out.shape == (11, 6)
-    assert max(sizes) == 4 * 6 * D
+    assert 11 * D < max(sizes) <= 4 * 6 * D
 
 
 def test_start_of_training() -> None:
