@@ -27,7 +27,8 @@ ARROWS = {
     'metrics': set(),
     # Saving a model writes files; the rest of `nn` knows tensors only.
     'nn': {'metrics', 'io'},
-    'evaluation': {'data', 'metrics'},
+    # Of `nn`, the kernels: ranking and training take the same distances.
+    'evaluation': {'data', 'metrics', 'nn'},
     'training': {'nn', 'sampler', 'evaluation', 'data', 'io'},
     'features': {'io'},
     'visualization': {'io'},

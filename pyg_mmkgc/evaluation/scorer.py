@@ -7,13 +7,13 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Module
-from torch_geometric.nn.kge import ComplEx, DistMult, RotatE, TransE
 
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.evaluation.closed_form import ClosedForm, closed_form
+from pyg_mmkgc.nn.kernel import dense_distance
 
 # (node [Q], rel_type [Q], side) -> scores [Q, N] of all nodes on that side.
 Scorer = Callable[[Tensor, Tensor, str], Tensor]
@@ -115,13 +115,9 @@ def _make_scorer(model: Module, num_nodes: int) -> Scorer:
             callable(getattr(model, name, None))
             for name in ('encode', 'score_tails', 'score_heads')):
         return _encoded(model)
-    for cls, closed_form in _CLOSED_FORMS.items():
-        # A subclass may share the closed form only with the formula, and an
-        # instance may have been given a `forward` of its own.
-        if isinstance(model, cls) and 'forward' not in vars(model) and (
-                type(model).forward is cls.forward):
-            nodes = torch.arange(num_nodes, device=device_of(model))
-            return closed_form(model, nodes)
+    form = closed_form(model)
+    if form is not None:
+        return _closed(form, torch.arange(num_nodes, device=device_of(model)))
     return _pairwise(model, num_nodes)
 
 
@@ -161,71 +157,20 @@ def _pairwise(model: Module, num_nodes: int) -> Scorer:
     return score
 
 
-# Closed forms of PyG's models ###############################################
-
-
-def _transe(model: Any, nodes: Tensor) -> Scorer:
-    # |h + r - t| = |h - (t - r)|, with h and t (not r) on the p-norm sphere.
-    table = F.normalize(model.node_emb(nodes), p=model.p_norm, dim=-1)
+def _closed(form: ClosedForm, nodes: Tensor) -> Scorer:
+    table = form.rows(nodes)
 
     def score(node: Tensor, rel_type: Tensor, side: str) -> Tensor:
-        rel = model.rel_emb(rel_type)
-        query = table[node] + (rel if side == 'tail' else -rel)
-        if model.p_norm == 2:
-            return -_euclidean(query, table)
-        return -torch.cdist(query, table, p=model.p_norm)
+        query = form.query(table[node], rel_type, side)
+        if form.p is None:
+            return _product(query, table)
+        if form.p == 2:
+            return form.margin - _euclidean(query, table)
+        if form.p == 1:
+            return form.margin - dense_distance(query, table, group=1)
+        return form.margin - torch.cdist(query, table, p=form.p)
 
     return score
-
-
-def _distmult(model: Any, nodes: Tensor) -> Scorer:
-    table = model.node_emb(nodes)
-
-    def score(node: Tensor, rel_type: Tensor, side: str) -> Tensor:
-        return _product(table[node] * model.rel_emb(rel_type), table)
-
-    return score
-
-
-def _complex(model: Any, nodes: Tensor) -> Scorer:
-    # Re(h r conj(t)) is the real product of h r with t, and of t conj(r)
-    # with h, over real and imaginary parts side by side.
-    table = torch.cat([model.node_emb(nodes), model.node_emb_im(nodes)], -1)
-
-    def score(node: Tensor, rel_type: Tensor, side: str) -> Tensor:
-        re, im = model.rel_emb(rel_type), model.rel_emb_im(rel_type)
-        im = im if side == 'tail' else -im
-        return _product(_multiply(table[node], re, im), table)
-
-    return score
-
-
-def _rotate(model: Any, nodes: Tensor) -> Scorer:
-    # PyG takes one Euclidean norm over all complex channels (the paper sums
-    # their moduli). |h r - t| = |h - t conj(r)| because of |r| = 1.
-    table = torch.cat([model.node_emb(nodes), model.node_emb_im(nodes)], -1)
-
-    def score(node: Tensor, rel_type: Tensor, side: str) -> Tensor:
-        theta = model.rel_emb(rel_type)
-        re, im = theta.cos(), theta.sin()
-        im = im if side == 'tail' else -im
-        query = _multiply(table[node], re, im)
-        return model.margin - _euclidean(query, table)
-
-    return score
-
-
-_CLOSED_FORMS: dict[type[Module], Callable[..., Scorer]] = {
-    TransE: _transe,
-    DistMult: _distmult,
-    ComplEx: _complex,
-    RotatE: _rotate,
-}
-
-
-def _multiply(x: Tensor, re: Tensor, im: Tensor) -> Tensor:
-    x_re, x_im = x.chunk(2, dim=-1)
-    return torch.cat([x_re * re - x_im * im, x_re * im + x_im * re], dim=-1)
 
 
 def _product(query: Tensor, table: Tensor) -> Tensor:

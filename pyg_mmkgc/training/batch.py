@@ -8,8 +8,10 @@ from torch import Tensor
 from torch_geometric.nn.kge import KGEModel
 
 from pyg_mmkgc.data.index import TripleIndex
+from pyg_mmkgc.evaluation.closed_form import closed_form
 from pyg_mmkgc.nn.adversarial import Entities
 from pyg_mmkgc.nn.fast_paths import FastPaths
+from pyg_mmkgc.nn.kernel import candidate_distance, candidate_product
 from pyg_mmkgc.nn.kge import MMKGEModel
 from pyg_mmkgc.nn.loss import AllNodesLoss
 from pyg_mmkgc.nn.straight_through import straight_through
@@ -67,16 +69,23 @@ class Batch:
             index.append(self.negatives.node)
             if self.negatives.choice is not None:
                 index.append(self.negatives.choice.candidates)
-        # A table of flags finds the distinct ids without sorting them.
-        used = torch.zeros(model.num_nodes, dtype=torch.bool,
-                           device=self.head_index.device)
-        for ids in index:
-            used[ids] = True
-        place = used.cumsum(0) - 1
-        views = model.embed(used.nonzero().view(-1))
-        head, tail, *more = [place[ids] for ids in index]
+        nodes, (head, tail, *more) = distinct(model.num_nodes, index)
+        views = model.embed(nodes)
         return Encoded(views, model.fuse(views), head, tail,
                        more[0] if more else None, *more[1:])
+
+
+def distinct(num_nodes: int,
+             index: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    r"""The distinct nodes :obj:`[U]` among ids of any shapes, in order, and
+    the ids as places in them.
+    """
+    # A table of flags finds them without sorting.
+    used = torch.zeros(num_nodes, dtype=torch.bool, device=index[0].device)
+    for ids in index:
+        used[ids] = True
+    place = used.cumsum(0) - 1
+    return used.nonzero().view(-1), [place[ids] for ids in index]
 
 
 def completion_loss(model: KGEModel, loss: torch.nn.Module,
@@ -92,13 +101,7 @@ def completion_loss(model: KGEModel, loss: torch.nn.Module,
     if not isinstance(loss, AllNodesLoss) and batch.negatives is None:
         return model.loss(head, rel, tail)
     if not isinstance(model, MMKGEModel):
-        assert batch.negatives is not None
-        node, side = batch.negatives[:2]
-        corrupted = (torch.where(side, node, head.unsqueeze(-1)),
-                     rel.unsqueeze(-1).expand_as(node),
-                     torch.where(side, tail.unsqueeze(-1), node))
-        batch.neg = model(*(x.reshape(-1) for x in corrupted)).view_as(node)
-        batch.pos = model(head, rel, tail)
+        _score(model, batch)
         return _loss(loss, batch)
     model.before_step(head, rel, tail)
     if isinstance(loss, AllNodesLoss):
@@ -118,6 +121,31 @@ def completion_loss(model: KGEModel, loss: torch.nn.Module,
     extra = model.regularization(found.views, found.table, found.head, rel,
                                  found.tail)
     return out if extra is None else out + extra
+
+
+def _score(model: KGEModel, batch: Batch) -> None:
+    r"""Scores a batch by a model that is none of this library."""
+    assert batch.negatives is not None
+    head, rel, tail = batch.head_index, batch.rel_type, batch.tail_index
+    node, side = batch.negatives[:2]
+    form = closed_form(model)
+    if form is None or form.p not in (None, 1, 2):
+        corrupted = (torch.where(side, node, head.unsqueeze(-1)),
+                     rel.unsqueeze(-1).expand_as(node),
+                     torch.where(side, tail.unsqueeze(-1), node))
+        batch.neg = model(*(x.reshape(-1) for x in corrupted)).view_as(node)
+        batch.pos = model(head, rel, tail)
+        return
+    nodes, (head, tail, node) = distinct(model.num_nodes, [head, tail, node])
+    table = form.rows(nodes)
+    query = form.query(table[head], rel, 'tail')
+    args = (query, form.query(table[tail], rel, 'head'), table, node, side)
+    batch.pos = form.score(query, table[tail])
+    if form.p is None:
+        batch.neg = candidate_product(*args)
+    else:
+        group = 1 if form.p == 1 else table.size(1)
+        batch.neg = form.margin - candidate_distance(*args, group)
 
 
 def _loss(loss: torch.nn.Module, batch: Batch) -> Tensor:

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from torch_geometric.nn import ComplEx, RotatE
+from torch import Tensor
+from torch_geometric.nn import ComplEx, DistMult, RotatE, TransE
 
 from pyg_mmkgc.nn import AdaMF, MarginRankingLoss, SelfAdversarialLoss
 from pyg_mmkgc.sampler import Negatives
@@ -20,12 +21,24 @@ def make_batch(negatives: bool = True) -> Batch:
         if negatives else None)
 
 
-@pytest.mark.parametrize('name', ['adamf', 'rotate', 'complex'])
+class Squared(TransE):
+    """Not the formula of its parent: no closed form of it."""
+    def forward(self, *args: Tensor) -> Tensor:
+        return -super().forward(*args)**2
+
+
+@pytest.mark.parametrize('name', ['adamf', 'rotate', 'complex', 'distmult',
+                                  'transe', 'transe_2', 'transe_3',
+                                  'subclass'])
 @pytest.mark.parametrize('loss', [SelfAdversarialLoss(2.0),
                                   MarginRankingLoss(3.0)])
 def test_completion_loss(name: str, loss: torch.nn.Module) -> None:
     model = {'adamf': AdaMF(N, R, 4, {'text': torch.randn(N, 3)}),
-             'rotate': RotatE(N, R, 4), 'complex': ComplEx(N, R, 4)}[name]
+             'rotate': RotatE(N, R, 4), 'complex': ComplEx(N, R, 4),
+             'distmult': DistMult(N, R, 4), 'transe': TransE(N, R, 4),
+             'transe_2': TransE(N, R, 4, p_norm=2.0),
+             'transe_3': TransE(N, R, 4, p_norm=3.0),
+             'subclass': Squared(N, R, 4)}[name]
     model, batch = model.double(), make_batch()
     args = (batch.head_index, batch.rel_type, batch.tail_index)
     neg = torch.empty(B, K, dtype=torch.double)
