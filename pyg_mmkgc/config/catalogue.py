@@ -18,7 +18,6 @@ from pyg_mmkgc.datasets import FakeMMKG
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.nn import AllNodesLoss
 from pyg_mmkgc.nn.kge import MMKGEModel, RotatE
-from pyg_mmkgc.sampler import NegativeSampler
 from pyg_mmkgc.transforms import DropModality
 
 KINDS = ('model', 'sampler', 'adversary', 'loss')
@@ -126,27 +125,30 @@ def _model(target: Any) -> tuple[str, str]:
 
 
 def _sampler(target: Any) -> tuple[str, str]:
-    return 'negative sampler', 'any model' if _serves(
-        lambda graph, model: _sampler_for(target, graph, model).check(model)
-    ) else 'a model with modalities'
+    def use(graph: Any, model: KGEModel) -> None:
+        build = getattr(target, 'from_data', None)
+        found = target() if build is None else build(graph, model)
+        found.check(model)
+
+    if _serves(use, ()):
+        return 'negative sampler', 'any model'
+    return 'negative sampler', ('any model, a graph with modalities'
+                                if _serves(use, MODALITIES) else
+                                'a model with modalities')
 
 
 def _adversary(target: Any) -> tuple[str, str]:
-    return 'adversarial training', 'any model' if _serves(
-        lambda graph, model: target(model).check(model)
-    ) else 'a model with modalities'
+    def use(graph: Any, model: KGEModel) -> None:
+        target(model).check(model)
+
+    return 'adversarial training', ('any model' if _serves(use, ()) else
+                                    'a model with modalities')
 
 
 def _loss(target: Any) -> tuple[str, str]:
     return 'loss', ('the scores of all nodes, no sampler'
                     if issubclass(target, AllNodesLoss) else
                     'the scores of positives and negatives')
-
-
-def _sampler_for(target: Any, graph: Any,
-                 model: KGEModel) -> NegativeSampler:
-    build = getattr(target, 'from_data', None)
-    return target() if build is None else build(graph, model)
 
 
 def _graph(names: tuple[str, ...]) -> Any:
@@ -165,10 +167,11 @@ def _builds(target: Any, names: tuple[str, ...]) -> bool:
     return True
 
 
-def _serves(use: Callable[[Any, KGEModel], Any]) -> bool:
-    r"""Whether something takes a model that has no modalities."""
+def _serves(use: Callable[[Any, KGEModel], Any],
+            names: tuple[str, ...]) -> bool:
+    r"""Whether something takes a model without modalities, and a graph."""
     with torch.random.fork_rng(devices=[]):
-        graph = _graph(())
+        graph = _graph(names)
         try:
             use(graph, RotatE(graph.num_nodes, graph.num_relations, 4))
         except ModelError:

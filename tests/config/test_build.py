@@ -32,7 +32,8 @@ def config(**sections):
 @pytest.mark.parametrize('name', shipped_configs())
 def test_shipped_configs_take_two_steps(name):
     # The shipped model, sampler, loss and adversary, at a small size.
-    small = load_config(name, ['model.hidden_channels=4',
+    width = 2 * load_config(name).model.options.get('block_size', 4)
+    small = load_config(name, [f'model.hidden_channels={width}',
                                'training.epochs=2', 'training.device=cpu',
                                'training.batch_size=100000',
                                'training.valid_every=null'])

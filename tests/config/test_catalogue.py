@@ -36,6 +36,8 @@ def test_kind_and_needs(entries: dict[str, Entry]) -> None:
             ('AdaMFMAT', ('multi-modal', 'at least one')),
             ('PooledSampler', ('negative sampler', 'any model')),
             ('TwinsSampler', ('negative sampler', 'a model with modalities')),
+            ('MMRNSSampler', ('negative sampler',
+                              'any model, a graph with modalities')),
             ('MAT', ('adversarial training', 'a model with modalities')),
             ('KBGAN', ('adversarial training', 'any model')),
             ('BCELoss', ('loss', 'the scores of positives and negatives')),

@@ -1,0 +1,82 @@
+"""What does not fit together is refused at construction, by one clear line."""
+
+from typing import Any
+
+import pytest
+
+from pyg_mmkgc.config import Config, build_graph, build_trainer
+from pyg_mmkgc.errors import ConfigError, MMKGCError, ModelError
+
+NO_MODALITIES = {'dataset': {'name': 'FakeMMKG', 'num_nodes': 60,
+                             'modalities': []}}
+
+
+def build(model: str, **sections: Any) -> None:
+    options = sections.pop('options', {})
+    config = Config.from_dict({
+        'dataset': {'name': 'FakeMMKG', 'num_nodes': 60},
+        'model': {'name': model, 'hidden_channels': 8, **options},
+        'training': {'device': 'cpu'}, **sections})
+    build_trainer(config, build_graph(config))
+
+
+@pytest.mark.parametrize('model', [
+    'AdaMFMAT', 'IKRL', 'TBKGC', 'MMKRL', 'VBKGC', 'TransAE', 'RSME', 'OTKGE',
+    'MoSE'])
+def test_model_without_the_modality_that_it_needs(model: str) -> None:
+    with pytest.raises(ModelError, match=f'{model}|MAT generates'):
+        build(model, **NO_MODALITIES)
+
+
+@pytest.mark.parametrize('model', ['RotatE', 'PyG.RotatE'])
+@pytest.mark.parametrize('sampler', ['MANSSampler', 'TwinsSampler'])
+def test_sampler_that_a_model_cannot_serve(model: str, sampler: str) -> None:
+    with pytest.raises(ModelError, match=f'{sampler} needs a model with a '
+                       'structural embedding and a modality, but RotatE has'):
+        build(model, sampler={'name': sampler})
+
+
+@pytest.mark.parametrize('model', ['RotatE', 'PyG.RotatE'])
+@pytest.mark.parametrize('adversary', ['MAT', 'CoMAT', 'Perturbation'])
+def test_adversary_on_a_model_without_modalities(model: str,
+                                                 adversary: str) -> None:
+    with pytest.raises(ModelError, match=f'{adversary} needs a model with a '
+                       'structural .*but RotatE has the modalities none'):
+        build(model, sampler={'name': 'PooledSampler'},
+              adversary={'name': adversary})
+
+
+CASES: list[tuple[str, dict[str, Any], type[MMKGCError], str]] = [
+    ('PyG.TransE', {'sampler': {'name': 'MMRNSSampler'}}, ModelError,
+     'MMRNSSampler needs a MMKGEModel'),
+    ('RotatE', {'sampler': {'name': 'MMRNSSampler'}, **NO_MODALITIES},
+     ModelError, 'expected the features of at least one modality'),
+    ('PyG.TransE', {'loss': {'name': 'OneVsAllLoss'}}, ModelError,
+     'OneVsAllLoss needs a MMKGEModel'),
+    ('DistMult', {'sampler': {'name': 'PooledSampler'},
+                  'options': {'reciprocal': True}}, ModelError,
+     'expected OneVsAllLoss, KvsAllLoss or no sampler'),
+    ('OTE', {'options': {'block_size': 3}}, ModelError,
+     'expected hidden_channels of whole blocks'),
+    ('AdaMF', {'sampler': {'name': 'MANSSampler', 'modality': 'audio'}},
+     ModelError, r"expected a modality of \['visual', 'text'\], got 'audio'"),
+    ('AdaMF', {'adversary': {'name': 'MAT'}}, ConfigError,
+     "the section 'adversary' needs the section 'sampler'"),
+    ('RotatE', {'loss': {'name': 'OneVsAllLoss'},
+                'adversary': {'name': 'KBGAN'}}, ModelError,
+     'KBGAN chooses among the negatives of a sampler'),
+    ('AdaMF', {'loss': {'name': 'OneVsAllLoss'},
+               'adversary': {'name': 'Perturbation'}}, ModelError,
+     'compares with negatives: expected a sampler'),
+    ('AdaMFMAT', {'sampler': {'name': 'PooledSampler'}}, ModelError,
+     'without MAT, use AdaMF'),
+]
+
+
+@pytest.mark.parametrize('model, sections, error, message', CASES,
+                         ids=[case[3][:40] for case in CASES])
+def test_parts_that_do_not_fit(model: str, sections: dict[str, Any],
+                               error: type[MMKGCError], message: str) -> None:
+    with pytest.raises(error, match=message) as info:
+        build(model, **sections)
+    assert '\n' not in str(info.value)
