@@ -66,7 +66,8 @@ def test_every_keyword_arrives():
                    'kinds': ['tail'], 'parity': 'released'},
         training={'lr': 0.01, 'batch_size': 13, 'epochs': 17,
                   'valid_every': None, 'patience': 4, 'grad_clip': 2,
-                  'lr_schedule': 'cosine', 'seed': 5, 'device': 'cpu'})
+                  'lr_schedule': 'cosine', 'seed': 5, 'device': 'cpu',
+                  'subsampling': True})
     graph = build_graph(full)
     assert graph.num_nodes == 70 and graph.modalities == ['text']
     other = FakeMMKG(num_nodes=70, seed=3)[0]
@@ -89,10 +90,11 @@ def test_every_keyword_arrives():
     assert tuple(trainer.adversary.kinds) == ('tail', )
     assert trainer.adversary.parity == 'released'
     for field in dataclasses.fields(TrainingConfig):
-        if field.name != 'device':
+        if field.name not in ('device', 'subsampling'):
             assert getattr(trainer, field.name) == getattr(
                 full.training, field.name)
     assert trainer.device == torch.device('cpu')
+    assert trainer.weight.shape == trainer.triples[0].shape
 
 
 def test_defaults_are_those_of_the_library():
