@@ -24,7 +24,8 @@ def triples(model: MMKGEModel, num: int) -> tuple[Tensor, Tensor, Tensor]:
     return head, torch.randint(model.num_relations, (num, )), tail
 
 
-def check_formula(model: MMKGEModel, formula: Formula, num: int = 5) -> None:
+def check_formula(model: MMKGEModel, formula: Formula, num: int = 5,
+                  rtol: float = 1e-8, atol: float = 1e-9) -> None:
     """Scores of triples and of all fast forms, and their gradients with
     respect to every parameter.
     """
@@ -60,7 +61,7 @@ def check_formula(model: MMKGEModel, formula: Formula, num: int = 5) -> None:
             results.append({'score': out, **dict(zip(params, grads))})
         for name, value in results[1].items():
             torch.testing.assert_close(
-                results[0][name], value, rtol=1e-8, atol=1e-9,
+                results[0][name], value, rtol=rtol, atol=atol,
                 msg=lambda text, name=name: f'{name}: {text}')
         with torch.no_grad():
-            torch.testing.assert_close(form(), wanted, rtol=1e-8, atol=1e-9)
+            torch.testing.assert_close(form(), wanted, rtol=rtol, atol=atol)
