@@ -6,6 +6,7 @@ from .comat import CoMAT
 from .ensemble import fit_ensemble
 from .history import History
 from .kbgan import KBGAN
+from .maco import MACO, fill_missing
 from .mat import MAT
 from .perturbation import Perturbation
 from .trainer import Trainer
@@ -18,6 +19,8 @@ __all__ = classes = [
     'CoMAT',
     'KBGAN',
     'Perturbation',
+    'MACO',
+    'fill_missing',
     'fit_ensemble',
     'Batch',
     'History',

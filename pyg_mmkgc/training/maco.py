@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import copy
+from typing import Union
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn import Embedding, LeakyReLU, Linear, Module, Sequential
+from torch_geometric.nn import RGCNConv
+
+from pyg_mmkgc.data import KnowledgeGraph
+from pyg_mmkgc.errors import DataError, ModelError
+from pyg_mmkgc.training.step import adam, minimize
+
+
+class MACO(Module):
+    r"""The generator, the discriminator and the structural encoder of the
+    `"MACO: A Modality Adversarial and Contrastive Framework for
+    Modality-missing Multi-modal Knowledge Graph Completion"
+    <https://arxiv.org/abs/2308.06696>`_ paper; :func:`fill_missing` trains
+    and applies them.
+
+    A relational graph convolution gives each node a structural embedding
+    :math:`\mathbf{s}`. The generator makes a feature row :math:`\mathbf{x}^* =
+    G(\mathbf{z}, \mathbf{s})` of it and of noise, the discriminator
+    :math:`D(\mathbf{x}, \mathbf{s})` tells it from the real one, and a
+    contrastive loss brings features and structure of one node together:
+
+    .. math::
+        \mathcal{L}_c(\mathbf{x}, \mathbf{s}) = -\frac{1}{B} \sum_i \log
+        \frac{\exp(\cos(\mathbf{W} \mathbf{x}_i, \mathbf{s}_i) / \tau)}
+        {\sum_j \exp(\cos(\mathbf{W} \mathbf{x}_i, \mathbf{s}_j) / \tau)}
+
+    Args:
+        num_nodes (int): The number of nodes :obj:`N`.
+        num_relations (int): The number of relations.
+        feature_channels (int): The width :obj:`F` of the features.
+        channels (int, optional): The width of :math:`\mathbf{s}`.
+            (default: :obj:`128`)
+        noise_channels (int, optional): The width of :math:`\mathbf{z}`.
+            (default: :obj:`128`)
+        hidden_channels (int, optional): The hidden width of the generator and
+            the discriminator. (default: :obj:`1024`)
+        num_bases (int, optional): The basis matrices of a convolution.
+            (default: :obj:`4`)
+    """
+    def __init__(
+        self,
+        num_nodes: int,
+        num_relations: int,
+        feature_channels: int,
+        channels: int = 128,
+        noise_channels: int = 128,
+        hidden_channels: int = 1024,
+        num_bases: int = 4,
+    ) -> None:
+        super().__init__()
+        self.num_relations = num_relations
+        self.noise_channels = noise_channels
+        self.node_emb = Embedding(num_nodes, channels)
+        # Messages flow along and against the relations.
+        self.convs = torch.nn.ModuleList([
+            RGCNConv(channels, channels, 2 * num_relations, num_bases)
+            for _ in range(2)])
+        self.lin = Linear(feature_channels, channels, bias=False)
+        self.generator = Sequential(
+            Linear(noise_channels + channels, hidden_channels), LeakyReLU(),
+            Linear(hidden_channels, feature_channels))
+        self.discriminator = Sequential(
+            Linear(feature_channels + channels, hidden_channels), LeakyReLU(),
+            Linear(hidden_channels, 1))
+
+    def structure(self, edge_index: Tensor, edge_type: Tensor) -> Tensor:
+        r"""The structural embeddings :obj:`[N, C]` of all nodes."""
+        edge_index = torch.cat([edge_index, edge_index.flip(0)], dim=1)
+        edge_type = torch.cat([edge_type, edge_type + self.num_relations])
+        x = self.convs[0](self.node_emb.weight, edge_index, edge_type).relu()
+        return self.convs[1](x, edge_index, edge_type)
+
+    def generate(self, structure: Tensor,
+                 generator: torch.Generator) -> Tensor:
+        r"""Feature rows :obj:`[B, F]` for embeddings :obj:`[B, C]`."""
+        noise = torch.randn(structure.size(0), self.noise_channels,
+                            generator=generator, device=generator.device)
+        return self.generator(torch.cat([noise.to(structure), structure], -1))
+
+    def realness(self, x: Tensor, structure: Tensor) -> Tensor:
+        r"""The logits :obj:`[B]` of being real."""
+        return self.discriminator(torch.cat([x, structure], -1)).view(-1)
+
+    def contrast(self, x: Tensor, structure: Tensor,
+                 temperature: float) -> Tensor:
+        r""":math:`\mathcal{L}_c` of rows :obj:`[B, F]` and embeddings
+        :obj:`[B, C]`.
+        """
+        cosine = F.normalize(self.lin(x), dim=-1) @ F.normalize(
+            structure, dim=-1).t()
+        return F.cross_entropy(cosine / temperature, torch.arange(
+            x.size(0), device=x.device))
+
+
+def fill_missing(
+    data: KnowledgeGraph,
+    modality: str,
+    channels: int = 128,
+    noise_channels: int = 128,
+    hidden_channels: int = 1024,
+    epochs: int = 100,
+    batch_size: int = 1024,
+    lr: float = 1e-3,
+    contrast: float = 0.01,
+    temperature: float = 0.1,
+    seed: int = 0,
+    device: Union[str, torch.device, None] = None,
+) -> KnowledgeGraph:
+    r"""Generates the missing feature rows of a modality by :class:`MACO`,
+    before a model is trained.
+
+    .. code-block:: python
+
+        kg = fill_missing(Countries()[0], 'visual')
+        model = AdaMF.from_data(kg, 64)
+
+    It learns from the training triples and the rows that are there, channel by
+    channel standardised. The graph returned has no mask of the modality: its
+    rows are all there, and a model's own policy for missing rows would replace
+    them. The graph given stays as it is. The same seed gives the same rows.
+
+    Args:
+        data (KnowledgeGraph): The graph.
+        modality (str): The modality, with one row for each node.
+        channels (int, optional): As for :class:`MACO`.
+        noise_channels (int, optional): As for :class:`MACO`.
+        hidden_channels (int, optional): As for :class:`MACO`.
+        epochs (int, optional): Passes over the rows that are there.
+            (default: :obj:`100`)
+        batch_size (int, optional): Rows in a step. (default: :obj:`1024`)
+        lr (float, optional): The learning rate of both sides.
+            (default: :obj:`1e-3`)
+        contrast (float, optional): The weight of :math:`\mathcal{L}_c`.
+            (default: :obj:`0.01`)
+        temperature (float, optional): :math:`\tau`. (default: :obj:`0.1`)
+        seed (int, optional): The seed. (default: :obj:`0`)
+        device (torch.device, optional): Where to train.
+            (default: where the features are)
+
+    Raises:
+        DataError: If the graph lacks the modality, has several rows for a
+            node, or none of its rows is missing, or all are.
+        ModelError: If an argument is out of range.
+    """
+    for name, value in (('channels', channels), ('epochs', epochs),
+                        ('noise_channels', noise_channels),
+                        ('hidden_channels', hidden_channels), ('lr', lr),
+                        ('batch_size', batch_size),
+                        ('temperature', temperature)):
+        if not value > 0:
+            raise ModelError(f'expected {name} > 0, got {value}')
+    mask = _missing_rows(data, modality)
+    features = data[f'x_{modality}']
+    there = torch.device(device or features.device)
+    x, mask = features.to(there).float(), mask.to(there)
+    train = data.split('train')
+    edges = train.edge_index.to(there), train.edge_type.to(there)
+    std, mean = torch.std_mean(x[mask], dim=0, correction=0)
+    std = std.clamp_min(1e-6)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = MACO(data.num_nodes, data.num_relations, x.size(1), channels,
+                     noise_channels, hidden_channels).to(there)
+    _train(model, (x - mean) / std, mask, edges, generator, epochs,
+           batch_size, lr, contrast, temperature)
+    with torch.no_grad():
+        rows = model.generate(model.structure(*edges)[~mask], generator)
+    filled = features.clone()
+    filled[~mask.to(features.device)] = (rows * std + mean).to(features)
+    out = copy.copy(data)
+    out[f'x_{modality}'] = filled
+    del out[f'mask_{modality}']
+    return out
+
+
+def _missing_rows(data: KnowledgeGraph, modality: str) -> Tensor:
+    if modality not in data.modalities:
+        raise DataError(f"unknown modality '{modality}': the graph has "
+                        f'{data.modalities}')
+    mask = data.masks()[modality]
+    x = data[f'x_{modality}']
+    if x.dim() != 2:
+        raise DataError(f"expected one row of '{modality}' for each node, got "
+                        f'features of shape {list(x.shape)}')
+    if bool(mask.all()) or not bool(mask.any()):
+        got = 'none' if bool(mask.all()) else 'all'
+        raise DataError(f"expected some rows of '{modality}' to be missing "
+                        f'and some not, got {got} of {mask.numel()} missing')
+    return mask
+
+
+def _train(model: MACO, x: Tensor, mask: Tensor, edges: tuple[Tensor, Tensor],
+           generator: torch.Generator, epochs: int, batch_size: int, lr: float,
+           contrast: float, temperature: float) -> None:
+    theirs = list(model.generator.parameters())
+    mine = [p for name, p in model.named_parameters()
+            if not name.startswith('generator.')]
+    optimizers = adam(model, mine, lr), adam(model, theirs, lr)
+    rows = mask.nonzero().view(-1)
+    for epoch in range(1, epochs + 1):
+        perm = torch.randperm(rows.numel(), generator=generator)
+        for index in rows[perm.to(rows.device)].split(batch_size):
+            real, structure = x[index], model.structure(*edges)[index]
+            fake = model.generate(structure, generator).detach()
+            loss = F.softplus(-model.realness(real, structure)).mean() + (
+                F.softplus(model.realness(fake, structure)).mean() +
+                contrast * model.contrast(real, structure, temperature))
+            minimize(loss, mine, optimizers[0], None,
+                     f"MACO's discriminator at epoch {epoch}", model)
+            structure = structure.detach()
+            fake = model.generate(structure, generator)
+            loss = F.softplus(-model.realness(fake, structure)).mean() + (
+                contrast * model.contrast(fake, structure, temperature))
+            minimize(loss, theirs, optimizers[1], None,
+                     f"MACO's generator at epoch {epoch}", model)
