@@ -43,6 +43,7 @@ from pyg_mmkgc.nn.encoder import MISSING
 LIMITS: dict[str, Range | Choice] = {
     'attention_channels': Range(ge=1),
     'beta': Range(ge=0, le=1),
+    'block_size': Range(ge=2),
     'chunk_size': Range(ge=1),
     'contrast': Range(ge=0),
     'coverage': Range(gt=0, le=1),
@@ -58,6 +59,7 @@ LIMITS: dict[str, Range | Choice] = {
     'missing': Choice(MISSING),
     'noise': Range(ge=0),
     'noise_channels': Range(ge=1),
+    'norm': Choice(('constraint', 'score', 'none')),
     'num_candidates': Range(ge=1),
     'num_edges': Range(ge=1),
     'num_negatives': Range(ge=1),
