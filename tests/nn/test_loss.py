@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.nn import (
     BCELoss,
+    KvsAllLoss,
     MarginRankingLoss,
     OneVsAllLoss,
     SelfAdversarialLoss,
@@ -105,10 +107,46 @@ def test_one_vs_all() -> None:
     assert float(loss) == pytest.approx(total / B, rel=1e-12)
 
 
+@pytest.mark.parametrize('smoothing', [0.0, 0.1])
+def test_k_vs_all(smoothing: float) -> None:
+    scores = torch.randn(B, 7, dtype=torch.double, requires_grad=True)
+    labels = (torch.rand(B, 7) < 0.3).float()
+    total, grad = 0.0, torch.zeros(B, 7, dtype=torch.double)
+    for b in range(B):
+        for n in range(7):
+            s = scores[b, n].item()
+            y = (1 - smoothing) * labels[b, n].item() + smoothing / 7
+            total -= y * log_sigmoid(s) + (1 - y) * log_sigmoid(-s)
+            grad[b, n] = (1 / (1 + math.exp(-s)) - y) / (7 * B)
+    loss = KvsAllLoss(smoothing)(scores, torch.zeros(B).long(), labels)
+    assert float(loss.detach()) == pytest.approx(total / (7 * B), rel=1e-6)
+    loss.backward()
+    torch.testing.assert_close(scores.grad, grad, rtol=1e-6, atol=1e-8)
+
+
+def test_losses_on_all_nodes_stay_finite() -> None:
+    scores = torch.tensor([[-1e4, 1e4, 0.0]], requires_grad=True)
+    for loss in (OneVsAllLoss(), KvsAllLoss(0.1)):
+        scores.grad = None
+        out = loss(scores, torch.tensor([0]), torch.tensor([[1., 0., 0.]]))
+        out.backward()
+        assert out.isfinite() and scores.grad.isfinite().all()
+
+
+def test_k_vs_all_needs_labels() -> None:
+    assert KvsAllLoss.needs_labels and not OneVsAllLoss.needs_labels
+    with pytest.raises(ModelError, match='needs the labels'):
+        KvsAllLoss()(torch.zeros(1, 3), torch.tensor([0]))
+    for smoothing in (-0.1, 1.0):
+        with pytest.raises(ModelError, match='0 <= label_smoothing < 1'):
+            KvsAllLoss(smoothing)
+
+
 def test_options_are_printed() -> None:
     """A checkpoint knows a loss by this."""
     assert 'temperature=2.0' in repr(SelfAdversarialLoss(2.0))
     assert 'margin=3.0' in repr(MarginRankingLoss(3.0))
+    assert 'label_smoothing=0.1' in repr(KvsAllLoss(0.1))
 
 
 @pytest.mark.parametrize('loss', [
