@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-
 # What begins with it is an answer: a library may print as well.
 MARK = '\x1e'
 

@@ -74,8 +74,11 @@ def _group(part: str, name: str, group: dict[str, Any]) -> list[str]:
             notes.append(f'* {row["name"]}: extrapolated from '
                          f'{row["detail"]["extrapolated_from"]}')
         if 'equal' in row.get('detail', {}):
-            notes.append(f'* Ranks: {row["detail"]["equal"]} of '
-                         f'{row["detail"]["compared"]} are equal.')
+            notes.append(
+                f'* {row["name"]}: {row["detail"]["equal"]} of '
+                f'{row["detail"]["compared"]} are equal on both sides; the '
+                'largest difference is '
+                f'{_value(row["detail"]["largest_difference"])}.')
     out += ['', *notes, *([''] if notes else [])]
     machine = group['machine']
     threads = 'thread' if machine['threads'] == 1 else 'threads'

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch_geometric.nn import RotatE
+
+from pyg_mmkgc import evaluate
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / 'benchmarks' / 'speed'
@@ -54,9 +57,10 @@ def test_measures_in_process(tmp_path):
     assert all(x['median'] > 0 and x['min'] <= x['median'] <= x['max']
                for x in found['full_size_steps'].values())
     ranking = rows(tmp_path, 'ranking')
-    differ = next(x for name, x in ranking['pyg_test'].items()
-                  if name.startswith('ranks that differ'))
-    assert differ['median'] == 0 and differ['detail']['compared'] == 4
+    for side in ('PyG', 'ours'):
+        wrong = ranking['pyg_test'][
+            f'ranks of {side} that rounding does not explain']
+        assert wrong['median'] == 0 and wrong['detail']['compared'] == 4
     roofline = rows(tmp_path, 'roofline')['db15k_pooled']
     detail = roofline['score negatives']['detail']
     # B=64 positives, K=8 negatives, D=8 channels.
@@ -137,6 +141,25 @@ def test_graph_with_some_test_triples_is_filtered_by_all(monkeypatch):
 
     assert triples(part) == triples(kg)
     assert part.split('test').num_edges == 2
+
+
+def test_wrong_ranks_are_not_explained(monkeypatch):
+    ranking = load('part_ranking', monkeypatch)
+    workloads = load('workloads', monkeypatch)
+    kg = workloads.synthetic(80, 900, num_relations=3, num_test=20)
+    model = RotatE(80, 3, 8)
+    rows = torch.arange(20)
+    for side in ('head', 'tail'):
+        for filtered in (True, False):
+            ranks = evaluate(model, kg, sides=[side], filtered=filtered
+                             ).ranks.by_ties('realistic')
+            limits = ranking.bounds(model, kg, rows, side, filtered)
+            assert ranking.unexplained(ranks, limits) == 0
+            assert int((limits[1] - limits[0]).max()) == 0
+            # A rank too many, or the filter left out, is seen.
+            assert ranking.unexplained(ranks + 1, limits) == 20
+            other = ranking.bounds(model, kg, rows, side, not filtered)
+            assert ranking.unexplained(ranks, other) > 0
 
 
 def test_a_child_that_fails_says_why(monkeypatch, tmp_path):
