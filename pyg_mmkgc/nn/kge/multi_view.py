@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Optional
 
 import torch
@@ -11,12 +10,11 @@ from torch_geometric.nn.inits import reset
 
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.nn.encoder import ModalityEncoder
-from pyg_mmkgc.nn.functional import moduli_distance
-from pyg_mmkgc.nn.kernel import candidate_distance, dense_distance
 from pyg_mmkgc.nn.kge.base import MMKGEModel
+from pyg_mmkgc.nn.pair_distance import PairDistance
 
 
-class MultiViewModel(MMKGEModel):
+class MultiViewModel(PairDistance, MMKGEModel):
     r"""An abstract base class of models whose energy is a sum of distances
     over pairs of views of the head and the tail, which share a relation.
 
@@ -25,10 +23,8 @@ class MultiViewModel(MMKGEModel):
         \hat{\mathbf{r}} - \hat{\mathbf{t}}_Y \|_1, \qquad
         \hat{\mathbf{x}} = \mathbf{x} / \| \mathbf{x} \|_2
 
-    A subclass lists its views in :meth:`parts` and the pairs :math:`(X, Y)`
-    of their positions in :obj:`pairs`. The representation holds the views
-    side by side. The :math:`L_1` norms of the pairs add up to one of their
-    concatenation, so that all pairs are scored by a single call.
+    A subclass lists its views in :meth:`parts` and the positions
+    :math:`(X, Y)` of each pair in :obj:`pairs`.
 
     Args:
         num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
@@ -50,9 +46,6 @@ class MultiViewModel(MMKGEModel):
         sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
             the embedding matrices will be sparse. (default: :obj:`False`)
     """
-    #: Channels of a norm; one for the :math:`L_1` distance.
-    group = 1
-
     def __init__(
         self,
         num_nodes: int,
@@ -98,11 +91,6 @@ class MultiViewModel(MMKGEModel):
         return super().embed(index) | {
             name: encoder(index) for name, encoder in self.encoders.items()}
 
-    @property
-    def pairs(self) -> Sequence[tuple[int, int]]:
-        r"""The views :math:`(X, Y)` of head and tail in each distance."""
-        raise NotImplementedError
-
     def parts(self, views: dict[str, Tensor]) -> list[Tensor]:
         r"""The views :obj:`[*, C]` that :obj:`pairs` counts."""
         raise NotImplementedError
@@ -119,59 +107,11 @@ class MultiViewModel(MMKGEModel):
         return F.normalize(x, dim=-1)
 
     def relation(self, rel_type: Tensor) -> Tensor:
-        r"""What moves a view of the head to one of the tail, :obj:`[*, D]`."""
         return self.normalize(self.rel_emb(rel_type))
-
-    def move(self, x: Tensor, rel: Tensor, inverse: bool = False) -> Tensor:
-        r"""Moves views :obj:`[*, V * C]` along :obj:`[*, V * D]`."""
-        return x - rel if inverse else x + rel
 
     def fuse(self, views: dict[str, Tensor]) -> Tensor:
         parts = self.parts(views)
         if self.missing == 'drop':
             parts = [torch.where((x == 0).all(dim=-1, keepdim=True),
                                  views['structure'], x) for x in parts]
-        x = torch.stack(torch.broadcast_tensors(*map(self.normalize, parts)),
-                        dim=-2).unflatten(-1, (self.group, -1))
-        # Channel j of the groups of all views is before their channel j + 1.
-        return x.transpose(-3, -2).flatten(-3)
-
-    def _side(self, x: Tensor, which: int) -> Tensor:
-        # The views of one side of all pairs: [*, V * C] to [*, P * C].
-        views = x.unflatten(-1, (self.group, -1, self.hidden_channels))
-        return torch.cat([views[..., pair[which], :] for pair in self.pairs],
-                         dim=-1).flatten(-2)
-
-    def _query(self, x: Tensor, rel_type: Tensor, which: int) -> Tensor:
-        rel = self.relation(rel_type)
-        num_views = x.size(-1) // (self.group * self.hidden_channels)
-        return self._side(self.move(x, torch.cat([rel] * num_views, dim=-1),
-                                    inverse=which == 1), which)
-
-    def score(self, head: Tensor, rel_type: Tensor, tail: Tensor) -> Tensor:
-        return self.margin - moduli_distance(
-            self._query(head, rel_type, 0), self._side(tail, 1), self.group)
-
-    def score_candidates(self, table: Tensor, head: Tensor, rel_type: Tensor,
-                         tail: Tensor, index: Tensor,
-                         corrupt_head: Tensor) -> Tensor:
-        # A candidate shows other views as a head than as a tail.
-        rows = torch.cat([self._side(table, 1), self._side(table, 0)])
-        return self.margin - candidate_distance(
-            self._query(head, rel_type, 0), self._query(tail, rel_type, 1),
-            rows, index + corrupt_head * table.size(0), corrupt_head,
-            self.group)
-
-    def score_tails(self, head_index: Tensor, rel_type: Tensor,
-                    table: Optional[Tensor] = None) -> Tensor:
-        table = self.encode() if table is None else table
-        return self.margin - dense_distance(
-            self._query(table[head_index], rel_type, 0), self._side(table, 1),
-            self.group)
-
-    def score_heads(self, rel_type: Tensor, tail_index: Tensor,
-                    table: Optional[Tensor] = None) -> Tensor:
-        table = self.encode() if table is None else table
-        return self.margin - dense_distance(
-            self._query(table[tail_index], rel_type, 1), self._side(table, 0),
-            self.group)
+        return self.side_by_side([self.normalize(x) for x in parts])
