@@ -1,6 +1,5 @@
 """Compiled loops against plain PyTorch, the same calls in two processes:
-one has numba, from the other it is hidden. On a GPU both sides use what the
-library uses there.
+one has numba and, on a GPU, triton; from the other they are hidden.
 """
 
 import sys

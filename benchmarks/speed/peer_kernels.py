@@ -1,9 +1,10 @@
-"""One side of compiled against plain: ``plain`` hides numba first."""
+"""One side of compiled against plain: ``plain`` hides the compilers first."""
 
 import sys
 
 if sys.argv[1] == 'plain':
     sys.modules['numba'] = None  # type: ignore[assignment]
+    sys.modules['triton'] = None  # type: ignore[assignment]
 
 import hashlib
 import time
