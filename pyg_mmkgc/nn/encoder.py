@@ -77,13 +77,15 @@ class ModalityEncoder(torch.nn.Module):
         self.complete = bool(mask.all())
         self.lin = Linear(x.size(-1), out_channels, bias)
         self.register_buffer('mask', mask)
-        # A copy: rows are filled and states are loaded into it, and the graph
-        # keeps its own.
-        x = x.detach().clone()
+        x = x.detach()
         if trainable_features:
-            self.x = Parameter(x.float())
-        else:
-            self.register_buffer('x', x)
+            self.x = Parameter(x.float().clone())
+        elif self.complete:
+            # Never written to: the graph's own, perhaps mapped from a file,
+            # and no part of a checkpoint.
+            self.register_buffer('x', x, persistent=False)
+        else:  # Its missing rows are filled, the graph keeps them.
+            self.register_buffer('x', x.clone())
         self.fill: Optional[Parameter] = None
         if missing == 'learned' and not self.complete:
             self.fill = Parameter(x.new_empty(out_channels).float())

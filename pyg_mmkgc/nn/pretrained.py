@@ -43,6 +43,10 @@ class Pretrained(torch.nn.Module):
         """
         folder = Path(folder)
         state = self.state_dict()
+        for name in getattr(self, 'modalities', []):
+            # Features that are the graph's are in no state.
+            state.setdefault(f'encoders.{name}.x',
+                             self.get_submodule(f'encoders.{name}').x)
         widths = {name: state[f'encoders.{name}.x'].size(1)
                   for name in getattr(self, 'modalities', [])}
         save_tensors(folder / 'model.safetensors', state, {})
@@ -90,6 +94,9 @@ class Pretrained(torch.nn.Module):
                     for m in saved['modalities']}
             with torch.random.fork_rng(devices=[]):
                 model = known[name](**arguments)
+            for name in saved['modalities']:
+                if f'encoders.{name}.x' not in model.state_dict():
+                    del state[f'encoders.{name}.x']
             # Assigned, not copied: a model in double precision stays so.
             model.load_state_dict(state, assign=True)
         except (KeyError, RuntimeError, TypeError) as error:

@@ -185,14 +185,18 @@ def test_rows_must_be_nodes() -> None:
         check_modalities({'text': torch.randn(4, 2)}, 5)
 
 
-def test_a_loaded_state_leaves_the_graph_alone() -> None:
-    x = torch.randn(5, 3)
-    expected = x.clone()
+def test_features_are_those_of_the_graph() -> None:
+    """Neither copied nor part of a state, unless rows are filled."""
+    x, mask = torch.randn(5, 3), torch.arange(5) > 0
     encoder = ModalityEncoder(x, 4)
-    other = ModalityEncoder(torch.randn(5, 3), 4)
-    encoder.load_state_dict(other.state_dict())
+    assert encoder.x.data_ptr() == x.data_ptr()
+    assert set(encoder.state_dict()) == {'lin.weight', 'lin.bias', 'mask'}
+    expected = x.clone()
+    filled, other = (ModalityEncoder(rows, 4, mask)
+                     for rows in (x, torch.randn(5, 3)))
+    filled.load_state_dict(other.state_dict())
     assert torch.equal(x, expected)
-    assert torch.equal(encoder.x, other.x)
+    assert torch.equal(filled.x, other.x)
 
 
 # Several rows per node ######################################################
