@@ -73,6 +73,26 @@ def test_score() -> None:
     assert model.node_emb.num_embeddings == 0  # Features are all it has.
 
 
+def test_all_nodes_and_candidates() -> None:
+    model = make()
+    (head, rel, tail), table = triples(), model.encode()
+    tails, heads = model.score_tails(head, rel), model.score_heads(rel, tail)
+    index, side = torch.randint(N, (5, 6)), torch.rand(5, 6) < 0.5
+    mixed = model.score_candidates(table, table[head], rel, table[tail],
+                                   index, side)
+    for i in range(5):
+        h, t = table[head[i]], table[tail[i]]
+        r = model.rel_emb.weight[rel[i]]
+        for n in range(N):
+            torch.testing.assert_close(
+                tails[i, n], model.margin - (h + r - table[n]).abs().sum())
+            torch.testing.assert_close(
+                heads[i, n], model.margin - (table[n] + r - t).abs().sum())
+        for k, n in enumerate(index[i]):
+            torch.testing.assert_close(
+                mixed[i, k], (heads if side[i, k] else tails)[i, n])
+
+
 @pytest.mark.parametrize('masked', [False, True])
 def test_reconstruction(masked: bool) -> None:
     model = make(masked)
