@@ -95,7 +95,7 @@ def check_score_heads(subject: Subject) -> None:
 
 
 def _check_all_nodes(subject: Subject, name: str) -> None:
-    model = subject.model().double().eval()
+    model = subject.model().double()
     N, R = model.num_nodes, model.num_relations
     head, rel, tail = _queries(model, 5)
     every = torch.arange(N).expand(5, -1)
@@ -115,14 +115,19 @@ def _check_all_nodes(subject: Subject, name: str) -> None:
     with torch.no_grad():
         out = (model.score_tails(head, rel) if name == 'score_tails' else
                model.score_heads(rel, tail))
-        expect_close(out, model(*flat).view(5, N), f'{name} without a table')
+        wanted = model(*flat).view(5, N)
+        expect_close(out, wanted, f'{name} without a table')
+        # The loops of single precision are others.
+        model = model.float()
+        expect_close(fast(model.encode()).double(), wanted,
+                     f'{name} in float32', 1e-3)
 
 
 def check_score_candidates(subject: Subject) -> None:
     r""":meth:`score_candidates` on a table of some nodes equals
     :meth:`forward`, gradients included.
     """
-    model = subject.model().double().eval()
+    model = subject.model().double()
     head, rel, tail = _queries(model, 5)
     # Rows of the table are not ids of nodes: a batch has a table of its own.
     node = torch.randperm(model.num_nodes)
@@ -139,8 +144,15 @@ def check_score_candidates(subject: Subject) -> None:
     flat = [x.expand(5, 7).reshape(-1) for x in (
         torch.where(side, index, head[:, None]), rel[:, None],
         torch.where(side, tail[:, None], index))]
-    _compare(model, fast, lambda: model(*flat).view(5, 7),
-             'score_candidates')
+    def slow() -> Tensor:
+        return model(*flat).view(5, 7)
+
+    _compare(model, fast, slow, 'score_candidates')
+    with torch.no_grad():
+        wanted = slow()
+        model = model.float()
+        expect_close(fast().double(), wanted, 'score_candidates in float32',
+                     1e-3)
 
 
 def check_batch_of_0_and_1(subject: Subject) -> None:
@@ -216,16 +228,22 @@ def _expect_shape(shape: torch.Size, wanted: tuple[int, ...],
 
 def _compare(model: MMKGEModel, fast: Callable[[], Tensor],
              slow: Callable[[], Tensor], name: str) -> None:
-    wanted = slow()
-    with torch.no_grad():
-        expect_close(fast(), wanted.detach(), f'{name} against forward')
-    out = fast()
-    expect_close(out, wanted, f'{name} with gradient against forward')
-    weight = torch.randn_like(wanted)
-    grads = [_gradient(model, (weight * x).sum()) for x in (out, wanted)]
-    for key, grad in grads[1].items():
-        expect_close(grads[0][key], grad,
-                     f'the gradient of {key} through {name} against forward')
+    # Evaluation is last: the mode in which the model is left.
+    for mode in ('training', 'evaluation'):
+        model.train(mode == 'training')
+        wanted = slow()
+        if mode == 'training' and not torch.equal(wanted, slow()):
+            continue  # Noise differs from call to call.
+        where = f'against forward in {mode} mode'
+        with torch.no_grad():
+            expect_close(fast(), wanted.detach(), f'{name} {where}')
+        out = fast()
+        expect_close(out, wanted, f'{name} with gradient {where}')
+        weight = torch.randn_like(wanted)
+        grads = [_gradient(model, (weight * x).sum()) for x in (out, wanted)]
+        for key, grad in grads[1].items():
+            expect_close(grads[0][key], grad,
+                         f'the gradient of {key} through {name} {where}')
 
 
 def _gradient(model: MMKGEModel, loss: Tensor) -> dict[str, Tensor]:

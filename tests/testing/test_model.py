@@ -100,14 +100,14 @@ class FarIsGood(Sound):
         return -super().score(*args)
 
 
-@fault('score_heads: score_heads against forward: differs')
+@fault('score_heads: score_heads against forward in training mode: differs')
 class HeadsAsTails(Sound):
     def score_heads(self, rel_type: Tensor, tail_index: Tensor,
                     table: Tensor | None = None) -> Tensor:
         return self.score_tails(tail_index, rel_type, table)
 
 
-@fault('score_tails: score_tails against forward: differs')
+@fault('score_tails: score_tails against forward in training mode: differs')
 class EuclideanTails(Sound):
     def score_tails(self, head_index: Tensor, rel_type: Tensor,
                     table: Tensor | None = None) -> Tensor:
@@ -125,13 +125,13 @@ class DetachedTails(Sound):
         return self.margin - dense_distance(query, table, group=1)
 
 
-@fault('score_candidates: score_candidates against forward: differs')
+@fault('score_candidates: score_candidates against forward in .* mode')
 class OtherSide(Sound):
     def score_candidates(self, *args: Tensor) -> Tensor:
         return super().score_candidates(*args[:-1], ~args[-1])
 
 
-@fault('score_candidates: score_candidates against forward: differs')
+@fault('score_candidates: score_candidates against forward in .* mode')
 class IdsForRows(Sound):
     def score_candidates(self, table: Tensor, *args: Tensor) -> Tensor:
         return super().score_candidates(self.encode(), *args)
