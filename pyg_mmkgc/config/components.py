@@ -38,6 +38,7 @@ from pyg_mmkgc.errors import ConfigError
 from pyg_mmkgc.nn import kge
 from pyg_mmkgc.nn.adversarial import KINDS, PARITY
 from pyg_mmkgc.nn.encoder import MISSING
+from pyg_mmkgc.nn.ensemble import ENSEMBLES
 
 #: Limits of keywords that mean the same wherever they appear.
 LIMITS: dict[str, Range | Choice] = {
@@ -47,16 +48,21 @@ LIMITS: dict[str, Range | Choice] = {
     'chunk_size': Range(ge=1),
     'contrast': Range(ge=0),
     'coverage': Range(gt=0, le=1),
+    'ensemble': Choice(ENSEMBLES),
     'epsilon': Range(gt=0),
     'exploration': Range(gt=0),
+    'forget': Range(ge=0, le=1),
+    'form': Choice(('official', 'port')),
     'fusion': Choice(('adaptive', 'shared', 'mean')),
     'generator_channels': Range(ge=1),
     'groups': Range(ge=1),
     'hidden_channels': Range(ge=1),
     'kinds': Choice(KINDS),
+    'l3': Range(ge=0),
     'label_smoothing': Range(ge=0, lt=1),
     'margin': Range(gt=0),
     'missing': Choice(MISSING),
+    'n3': Range(ge=0),
     'noise': Range(ge=0),
     'noise_channels': Range(ge=1),
     'norm': Choice(('constraint', 'score', 'none')),
@@ -67,6 +73,8 @@ LIMITS: dict[str, Range | Choice] = {
     'num_relations': Range(ge=1),
     'p_norm': Range(gt=0),
     'parity': Choice(PARITY),
+    'refresh': Range(ge=1),
+    'scale': Range(gt=0),
     'seed': Range(ge=0),
     'temperature': Range(ge=0),
     'test_ratio': Range(ge=0, lt=1),
