@@ -155,9 +155,12 @@ class CrossModalAttention(Module):
         return self.out[f'x_{name}']((attended + guided).flatten(-2))
 
     def _structure(self, x: Tensor, rel: Tensor) -> Tensor:
-        shape = torch.broadcast_shapes(x.shape[:-1], rel.shape[:-1])
-        pair = torch.cat([x.expand(*shape, -1), rel.expand(*shape, -1)], -1)
-        hidden = F.leaky_relu(self.lin_node(pair), 0.1)
+        # The product of [e; r], each half before they broadcast.
+        node, relation = self.lin_node.weight.split(
+            [x.size(-1), rel.size(-1)], dim=1)
+        hidden = F.leaky_relu(
+            F.linear(x, node) + F.linear(rel, relation, self.lin_node.bias),
+            0.1)
         return x * self.gate_node(hidden).sigmoid()
 
     def _chunks(self, function: Callable[..., Tensor],
