@@ -10,7 +10,7 @@ import matplotlib
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 BLUE, ORANGE, GREEN, PURPLE, GREY = ('#0072B2', '#E69F00', '#009E73',
                                      '#CC79A7', '#999999')
@@ -88,6 +88,7 @@ def _curves(part: str, name: str, group: dict[str, Any],
         axes.plot(range(1, 1 + len(curve)), curve, '-' + MARKERS[i],
                   color=COLOURS[i], markersize=8 - 4 * i, linewidth=1,
                   label=x['name'].partition(':')[0])
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel('epoch')
     axes.set_ylabel('training loss')
     axes.legend(frameon=False)
@@ -97,7 +98,7 @@ def _curves(part: str, name: str, group: dict[str, Any],
 
 def _seconds(value: float) -> str:
     if value >= 1:
-        return f'{value:.3g} s'
+        return f'{value:.0f} s' if value >= 1000 else f'{value:.3g} s'
     return f'{1e3 * value:.3g} ms' if value >= 1e-3 else (
         f'{1e6 * value:.3g} µs')
 
