@@ -129,10 +129,20 @@ def test_candidates(cls: type[MMKGEModel], reciprocal: bool) -> None:
 def test_own_loss_trains_both_directions() -> None:
     """With reciprocal relations, each triple counts in both directions."""
     model = ComplEx(N, R, D, reciprocal=True, num_negatives=5)
-    triple = torch.tensor([0]), torch.tensor([1]), torch.tensor([2])
-    model.loss(*triple).backward()
-    used = model.rel_emb.weight.grad.any(dim=-1)
-    assert used.tolist() == [r in (1, 1 + R) for r in range(2 * R)]
+    head, rel, tail = batch()
+    seen = []
+
+    class Spy(torch.nn.Module):
+        def forward(self, pos: Tensor, neg: Tensor) -> Tensor:
+            seen.append(pos)
+            return pos.sum() + neg.sum()
+
+    model.criterion = Spy()
+    model.loss(head, rel, tail).backward()
+    torch.testing.assert_close(seen[0], torch.cat([
+        model(head, rel, tail), model(tail, rel + R, head)]))
+    used = model.rel_emb.weight.grad.any(dim=-1).nonzero().view(-1)
+    assert used.tolist() == torch.cat([rel, rel + R]).unique().tolist()
 
 
 @MODELS
