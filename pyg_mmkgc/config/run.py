@@ -45,8 +45,8 @@ from pyg_mmkgc.errors import CheckpointError, ConfigError, MMKGCError
 from pyg_mmkgc.evaluation import RankingResult, evaluate, predict
 from pyg_mmkgc.io.atomic import write_json
 from pyg_mmkgc.io.tensors import load_tensors, save_tensors
-from pyg_mmkgc.nn.kge import MMKGEModel
-from pyg_mmkgc.training import Trainer
+from pyg_mmkgc.nn.kge import MMKGEModel, MoSE
+from pyg_mmkgc.training import Trainer, fit_ensemble
 from pyg_mmkgc.training.trainer import CHECKPOINT
 from pyg_mmkgc.visualization import plot_history
 
@@ -91,6 +91,7 @@ class Run:
         run = cls(config, pathlib.Path())
         run.graph.split('test')  # What cannot work fails now, and leaves
         run.trainer = build_trainer(config, run.graph)  # no folder.
+        _check_ensemble(run.trainer.model, run.graph)
         run.folder = (_new_folder(name, config) if folder is None
                       else _empty_folder(folder))
         save_config(config, run.folder / 'config.yaml')
@@ -138,8 +139,10 @@ class Run:
         trainer.folder, trainer.progress = self.folder, progress
         start = time.perf_counter()
         history = trainer.fit(resume=(self.folder / CHECKPOINT).exists())
-        trained = time.perf_counter()
         model = trainer.model
+        if isinstance(model, MoSE) and model.ensemble != 'mean':
+            fit_ensemble(model, self.graph, seed=self.config.training.seed)
+        trained = time.perf_counter()
         self._save_model(model)
         write_json(self.folder / 'history.json', history.to_dict())
         self._plot(history)
@@ -225,6 +228,17 @@ class Run:
             plot_history(history, self.folder / 'history.png')
         except MMKGCError as error:  # A plot is no reason to lose a run.
             print(f'no history.png: {error}')
+
+
+def _check_ensemble(model: KGEModel, graph: KnowledgeGraph) -> None:
+    if not isinstance(model, MoSE) or model.ensemble == 'mean':
+        return
+    reason = getattr(graph, 'selection_refused', '')
+    if 'val' not in graph.splits():
+        reason = 'the graph has none'
+    if reason:
+        raise ConfigError(f"'model.ensemble': '{model.ensemble}' is fitted on "
+                          f"validation triples: {reason}; 'mean' needs none")
 
 
 def _replace(config: Config, data_root: str | None,

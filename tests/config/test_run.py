@@ -4,8 +4,10 @@ import json
 from types import SimpleNamespace
 
 import pytest
+import torch
 
-from pyg_mmkgc.config import run
+from pyg_mmkgc.config import Run, run
+from pyg_mmkgc.errors import ConfigError
 
 COMMIT = '0123456789abcdef0123456789abcdef01234567'
 VCS = {'url': 'https://example.org/x.git',
@@ -23,3 +25,34 @@ def test_commit_of_an_installation(text, commit, tmp_path, monkeypatch):
         run.metadata, 'distribution', lambda name: SimpleNamespace(
             read_text=lambda file: text))
     assert run._commit() == commit
+
+
+ENSEMBLE = """
+dataset: {name: FakeMMKG, num_nodes: 60, num_relations: 2, num_edges: 300}
+model: {name: MoSE, hidden_channels: 4, ensemble: boosted}
+loss: {name: OneVsAllLoss}
+training: {epochs: 3, lr: 0.1, device: cpu}
+"""
+
+
+def test_an_ensemble_is_fitted_after_training(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'm.yaml').write_text(ENSEMBLE)
+    result = {}
+    for mode in ('mean', 'boosted'):
+        one = Run.create('m.yaml', [f'model.ensemble={mode}'], mode)
+        result[mode] = one.train(progress=False)
+        weight = Run.open(mode).load_model().combine.weight
+        equal = torch.full_like(weight, 1 / 3)
+        assert torch.equal(weight, equal) == (mode == 'mean')
+        assert Run.open(mode).evaluate('test').mrr == result[mode].mrr
+    assert result['mean'].mrr != result['boosted'].mrr
+
+
+def test_an_ensemble_without_validation_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'm.yaml').write_text(ENSEMBLE)
+    with pytest.raises(ConfigError, match="'boosted' is fitted on validation "
+                       'triples: the graph has none'):
+        Run.create('m.yaml', ['dataset.val_ratio=0.0'], 'out')
+    assert not (tmp_path / 'out').exists()
