@@ -20,9 +20,9 @@ def test_starts_as_the_mean(mode: str) -> None:
 def test_weights_of_relations() -> None:
     model = Ensemble('boosted', R, M)
     model.weight.copy_(torch.rand(R, M))
-    scores, rel = torch.randn(2, 5, M), torch.tensor([[1], [3 + R]])
+    scores, rel = torch.randn(2, 5, M), torch.tensor([[3], [1 + R]])
     out = model(scores, rel)
-    for q, r in enumerate((1, 3)):
+    for q, r in enumerate((3, 1)):
         for n in range(5):
             wanted = sum(float(model.weight[r, m] * scores[q, n, m])
                          for m in range(M))
