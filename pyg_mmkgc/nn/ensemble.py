@@ -3,6 +3,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import Linear, ReLU, Sequential
+from torch_geometric.nn.inits import reset
 
 from pyg_mmkgc.errors import ModelError
 
@@ -52,7 +53,7 @@ class Ensemble(torch.nn.Module):
         r"""Back to the mean."""
         self.weight.fill_(1 / self.weight.size(1))
         if len(self.mlp) > 0:
-            self.mlp[0].reset_parameters()
+            reset(self.mlp)
             for param in self.mlp[2].parameters():
                 param.zero_()
 

@@ -5,6 +5,7 @@ from typing import Any, Optional
 import torch
 from torch import Tensor
 from torch.nn import ModuleDict
+from torch_geometric.nn.inits import reset
 
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.nn.encoder import ModalityEncoder
@@ -55,8 +56,8 @@ class BilinearViews(Bilinear):
         for table in (self.node_emb, self.rel_emb):
             torch.nn.init.normal_(table.weight, std=1e-3)
         for encoder in self.encoders.values():
-            encoder.reset_parameters()
-            torch.nn.init.xavier_uniform_(encoder.lin.weight)
+            reset(encoder)
+            torch.nn.init.xavier_uniform_(encoder.get_parameter('lin.weight'))
 
     def embed(self, index: Tensor) -> dict[str, Tensor]:
         return super().embed(index) | {
