@@ -29,9 +29,14 @@ def relation_categories(edge_index: Tensor, edge_type: Tensor,
         raise DataError(f'relation ids must be less than {num_relations} '
                         f'(got {int(edge_type.max())})')
 
+    num_nodes = int(edge_index.max()) + 1 if edge_index.numel() > 0 else 1
+
     def count(*columns: Tensor) -> Tensor:
-        rows = torch.stack([edge_type, *columns]).unique(dim=1)
-        return torch.bincount(rows[0], minlength=num_relations)
+        # One integer a row: sorting rows takes a hundred times as long.
+        key, base = edge_type, 1
+        for column in columns:
+            key, base = key * num_nodes + column, base * num_nodes
+        return torch.bincount(key.unique() // base, minlength=num_relations)
 
     triples = count(edge_index[0], edge_index[1])
     heads, tails = count(edge_index[0]), count(edge_index[1])

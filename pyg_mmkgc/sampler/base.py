@@ -110,11 +110,10 @@ def head_probability(edge_index: Tensor, edge_type: Tensor,
     A relation without triples has probability one half.
     """
     num = torch.bincount(edge_type, minlength=num_relations)
-    distinct = []
-    for node in edge_index:
-        pair = torch.stack([edge_type, node]).unique(dim=1)
-        distinct.append(torch.bincount(pair[0], minlength=num_relations))
-    heads, tails = distinct
+    num_nodes = int(edge_index.max()) + 1 if edge_index.numel() > 0 else 1
+    heads, tails = (
+        torch.bincount((edge_type * num_nodes + node).unique() // num_nodes,
+                       minlength=num_relations) for node in edge_index)
     # tph / (tph + hpt) with tph = num / heads and hpt = num / tails.
     prob = tails / (heads + tails)
     return torch.where(num > 0, prob, 0.5)

@@ -95,10 +95,12 @@ class MMKGEModel(FastPaths, TrainingHooks, Pretrained, KGEModel):
         r"""The representations :obj:`[*, C]` of nodes :obj:`[*]`, by default
         the table :obj:`[N, C]` of all.
         """
-        if index is None:
-            index = torch.arange(self.num_nodes,
-                                 device=self.rel_emb.weight.device)
-        return self.fuse(self.embed(index))
+        if index is not None:
+            return self.fuse(self.embed(index))
+        if type(self).embed is MMKGEModel.embed:  # No copy of the table.
+            return self.fuse({'structure': self.node_emb.weight})
+        return self.fuse(self.embed(torch.arange(
+            self.num_nodes, device=self.rel_emb.weight.device)))
 
     def loss(self, head_index: Tensor, rel_type: Tensor,
              tail_index: Tensor) -> Tensor:
