@@ -332,16 +332,20 @@ def rotate_forward(x: Array, cos: Array, sin: Array, rel: Array,
             o[S + d] = re * s[d] + im * c[d]
 
 
-@njit(fastmath=FAST, cache=True)
-def rotate_backward(x: Array, rel: Array, grad: Array, grad_cos: Array,
-                    grad_sin: Array) -> None:
-    r"""Adds to the gradients of the relations, row after row."""
+@njit(parallel=True, fastmath=FAST, cache=True)
+def rotate_backward(x: Array, ptr: Array, order: Array, grad: Array,
+                    grad_cos: Array, grad_sin: Array) -> None:
+    r"""The gradients of the relations, whose rows :func:`group_by_row` has
+    found.
+    """
     S = grad_cos.shape[1]
-    for b in range(x.shape[0]):
-        c, s, a, g = grad_cos[rel[b]], grad_sin[rel[b]], x[b], grad[b]
-        for d in range(S):
-            c[d] += g[d] * a[d] + g[S + d] * a[S + d]
-            s[d] += g[S + d] * a[d] - g[d] * a[S + d]
+    for r in prange(grad_cos.shape[0]):
+        c, s = grad_cos[r], grad_sin[r]
+        for i in range(ptr[r], ptr[r + 1]):
+            a, g = x[order[i]], grad[order[i]]
+            for d in range(S):
+                c[d] += g[d] * a[d] + g[S + d] * a[S + d]
+                s[d] += g[S + d] * a[d] - g[d] * a[S + d]
 
 
 @njit(parallel=True, fastmath=FAST, cache=True)

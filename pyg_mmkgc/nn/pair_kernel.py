@@ -38,8 +38,9 @@ class _Rotate(torch.autograd.Function):
             *(t.detach().numpy() for t in (grad, cos, -sin, rel)),
             grads[0].numpy())
         if ctx.needs_input_grad[1]:
-            loops.rotate_backward(*(t.detach().numpy() for t in (
-                x, rel, grad, grads[1], grads[2])))
+            ptr, order = loops.group_by_row(rel.numpy(), cos.size(0))
+            loops.rotate_backward(x.detach().numpy(), ptr, order, *(
+                t.numpy() for t in (grad, grads[1], grads[2])))
         return *grads, None
 
 

@@ -86,7 +86,7 @@ def test_the_loops_are_used(path: str,
     assert loops is not None
     right = loops.rotate_backward
     monkeypatch.setattr(loops, 'rotate_backward', lambda *args: right(
-        *args[:3], args[4], args[3]))
+        *args[:4], args[5], args[4]))
     with pytest.raises(AssertionError):
         test_rotate((9, ), False, torch.double)
     monkeypatch.setattr(loops, 'pairs_backward', lambda *args: None)
