@@ -20,7 +20,7 @@ class _Fuse(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, present: Tensor,
                 *views: Tensor) -> Tensor:
-        loops = loops_for(weight, *views)
+        loops: Any = loops_for(weight, *views)
         assert loops is not None
         alpha = weight.new_empty(present.shape)
         joint = torch.empty_like(views[0])
@@ -34,7 +34,7 @@ class _Fuse(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
         weight, alpha, *views = ctx.saved_tensors
-        loops = loops_for(weight, *views)
+        loops: Any = loops_for(weight, *views)
         grads = [torch.empty_like(x) for x in views]
         partial = weight.new_zeros(-(-grad.size(0) // ROWS), *weight.shape)
         loops.fusion_backward(

@@ -17,7 +17,7 @@ class _Rotate(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor,
                 rel: Tensor) -> Tensor:
-        loops = loops_for(x, cos, sin)
+        loops: Any = loops_for(x, cos, sin)
         assert loops is not None
         ctx.save_for_backward(x, cos, sin, rel)
         out = torch.empty_like(x)
@@ -29,7 +29,7 @@ class _Rotate(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
         x, cos, sin, rel = ctx.saved_tensors
-        loops = loops_for(x, cos, sin)
+        loops: Any = loops_for(x, cos, sin)
         grad = grad.contiguous()
         # The transposed rotation is the one back.
         grads = [torch.empty_like(x), torch.zeros_like(cos),
@@ -61,7 +61,8 @@ class _PairDistance(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
         x, y = ctx.saved_tensors
         out = torch.zeros_like(x)
-        loops_for(x, y).pairs_backward(
+        loops: Any = loops_for(x, y)
+        loops.pairs_backward(
             *(t.detach().numpy() for t in (x, y, grad.contiguous())),
             ctx.group, out.numpy())
         return out, -out, None
