@@ -29,7 +29,7 @@ _SECTIONS: dict[str, dict[str, Any]] = {
         skip=['transform', 'pre_transform', 'force_reload'],
         extra={'root': Option(str | None, None),
                'modalities': Option(list[str] | None, None)}),
-    'model': dict(skip=[*_COUNTS, 'num_negatives', 'sparse', 'adv_weight']),
+    'model': dict(skip=[*_COUNTS, 'num_negatives', 'adv_weight']),
     'sampler': {},
     'loss': {},
 }
