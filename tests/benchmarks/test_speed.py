@@ -52,7 +52,8 @@ def test_measures_in_process(tmp_path):
     run(tmp_path, 'training', 'pyg_loop:RotatE', 'sampling:preparation',
         'ranking', 'growth:negatives', 'roofline:db15k_pooled')
     found = rows(tmp_path, 'training')
-    assert {'RotatE, pooled: epoch', 'AdaMF-MAT, bernoulli: epoch'} <= set(
+    assert {'RotatE, pooled, sparse, bf16: epoch',
+            'AdaMF-MAT, bernoulli, sparse, bf16: epoch'} <= set(
         found['mkg_w_epochs'])
     assert all(x['median'] > 0 and x['min'] <= x['median'] <= x['max']
                for x in found['full_size_steps'].values())
