@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
@@ -28,10 +29,14 @@ class Encoded(NamedTuple):
     negative: Optional[Tensor]  # [B, K]
     candidates: Optional[Tensor] = None  # Those of a choice, [M].
 
-    def entities(self, index: Tensor) -> Entities:
-        r"""The views and the representation of rows of the table."""
+    def entities(self, index: Tensor,
+                 without: Collection[str] = ()) -> Entities:
+        r"""The views, but some, and the representation of rows of the
+        table.
+        """
         return Entities({name: F.embedding(index, x)
-                         for name, x in self.views.items()},
+                         for name, x in self.views.items()
+                         if name not in without},
                         F.embedding(index, self.table))
 
 

@@ -115,7 +115,9 @@ class MAT(Adversary):
 
     def discriminator_loss(self, model: MMKGEModel, batch: Batch) -> Tensor:
         found = batch.encoded or batch.encode(model)
-        head, tail = found.entities(found.head), found.entities(found.tail)
+        # What is generated need not be looked up.
+        head, tail = (found.entities(index, list(self.generators))
+                      for index in (found.head, found.tail))
         pos = batch.pos
         if pos is None:
             pos = model.score(head.joint, batch.rel_type, tail.joint)
@@ -125,7 +127,7 @@ class MAT(Adversary):
     def generator_loss(self, model: MMKGEModel, batch: Batch) -> Tensor:
         with torch.no_grad():  # The model has stepped: its views are new.
             found = replace(batch, negatives=None).encode(model)
-            head, tail = (found.entities(index)
+            head, tail = (found.entities(index, list(self.generators))
                           for index in (found.head, found.tail))
         return generator_term(self._scores(model, head, batch, tail),
                               self.parity)
