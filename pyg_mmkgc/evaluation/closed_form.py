@@ -14,6 +14,8 @@ from torch import Tensor
 from torch.nn import Module
 from torch_geometric.nn.kge import ComplEx, DistMult, RotatE, TransE
 
+from pyg_mmkgc.nn.functional import complex_product, rotate
+
 
 @dataclass(frozen=True)
 class ClosedForm:
@@ -75,8 +77,9 @@ def _complex(model: Any) -> ClosedForm:
     # Re(h r conj(t)) is the real product of h r with t, and of t conj(r)
     # with h, over real and imaginary parts side by side.
     def query(rows: Tensor, rel_type: Tensor, side: str) -> Tensor:
-        re, im = model.rel_emb(rel_type), model.rel_emb_im(rel_type)
-        return _multiply(rows, re, im if side == 'tail' else -im)
+        rel = torch.cat([model.rel_emb(rel_type), model.rel_emb_im(rel_type)],
+                        dim=-1)
+        return complex_product(rows, rel, conjugate=side == 'head')
 
     return ClosedForm(lambda node: _complex_rows(model, node), query)
 
@@ -85,9 +88,7 @@ def _rotate(model: Any) -> ClosedForm:
     # PyG takes one Euclidean norm over all complex channels (the paper sums
     # their moduli). |h r - t| = |h - t conj(r)| because of |r| = 1.
     def query(rows: Tensor, rel_type: Tensor, side: str) -> Tensor:
-        theta = model.rel_emb(rel_type)
-        im = theta.sin() if side == 'tail' else -theta.sin()
-        return _multiply(rows, theta.cos(), im)
+        return rotate(rows, model.rel_emb(rel_type), inverse=side == 'head')
 
     return ClosedForm(lambda node: _complex_rows(model, node), query, p=2.0,
                       margin=model.margin)
@@ -103,8 +104,3 @@ _FORMS: dict[type[Module], Callable[[Any], ClosedForm]] = {
 
 def _complex_rows(model: Any, node: Tensor) -> Tensor:
     return torch.cat([model.node_emb(node), model.node_emb_im(node)], -1)
-
-
-def _multiply(x: Tensor, re: Tensor, im: Tensor) -> Tensor:
-    x_re, x_im = x.chunk(2, dim=-1)
-    return torch.cat([x_re * re - x_im * im, x_re * im + x_im * re], dim=-1)

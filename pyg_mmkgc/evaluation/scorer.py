@@ -13,13 +13,11 @@ from torch.nn import Module
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.evaluation.closed_form import ClosedForm, closed_form
+from pyg_mmkgc.nn.functional import BLOCK, inner_products
 from pyg_mmkgc.nn.kernel import dense_distance
 
 # (node [Q], rel_type [Q], side) -> scores [Q, N] of all nodes on that side.
 Scorer = Callable[[Tensor, Tensor, str], Tensor]
-
-# Elements of the largest tensor that is made at once: 64 MiB of floats.
-BLOCK = 1 << 24
 
 
 @contextmanager
@@ -163,7 +161,7 @@ def _closed(form: ClosedForm, nodes: Tensor) -> Scorer:
     def score(node: Tensor, rel_type: Tensor, side: str) -> Tensor:
         query = form.query(table[node], rel_type, side)
         if form.p is None:
-            return _product(query, table)
+            return inner_products(query, table)
         if form.p == 2:
             return form.margin - _euclidean(query, table)
         if form.p == 1:
@@ -173,29 +171,16 @@ def _closed(form: ClosedForm, nodes: Tensor) -> Scorer:
     return score
 
 
-def _product(query: Tensor, table: Tensor) -> Tensor:
-    return _in_blocks(query, table, lambda a, b: a @ b.t())
-
-
 def _euclidean(query: Tensor, table: Tensor) -> Tensor:
-    def distance(a: Tensor, b: Tensor) -> Tensor:
-        square = torch.addmm((b * b).sum(1), a, b.t(), alpha=-2)
-        square += (a * a).sum(1, keepdim=True)
-        return square.clamp_(min=0).sqrt_()
-
-    return _in_blocks(query, table, distance)
-
-
-def _in_blocks(query: Tensor, table: Tensor,
-               function: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    # Double precision inside: in single precision the sums of a matrix
-    # product change with the number of its rows, hence ranks with the block
-    # size, and |a|^2 + |b|^2 - 2 a b cancels where a and b are close. It is
-    # still ten times faster than `cdist`. (Apple's GPUs have none.)
+    # Double precision inside, for the reasons of `inner_products`, and since
+    # |a|^2 + |b|^2 - 2 a b cancels where a and b are close. It is still ten
+    # times faster than `cdist`. (Apple's GPUs have none.)
     wide = query if query.device.type == 'mps' else query.double()
     out = query.new_empty(query.size(0), table.size(0), dtype=torch.float32)
     step = max(1, BLOCK // max(1, *query.shape))
     for start in range(0, table.size(0), step):
         rows = table[start:start + step].to(wide.dtype)
-        out[:, start:start + step] = function(wide, rows)
+        square = torch.addmm((rows * rows).sum(1), wide, rows.t(), alpha=-2)
+        square += (wide * wide).sum(1, keepdim=True)
+        out[:, start:start + step] = square.clamp_(min=0).sqrt_()
     return out

@@ -175,3 +175,12 @@ def check_modalities(modalities: dict[str, Tensor], num_nodes: int) -> None:
             raise ModelError(f'expected features of {name!r} with shape '
                              f'[{num_nodes}, F] or [{num_nodes}, I, F], got '
                              f'{list(x.shape)}')
+
+
+def check_masks(masks: Optional[dict[str, Tensor]], names: list[str]) -> None:
+    r"""Raises :class:`~pyg_mmkgc.errors.ModelError` where a mask is that of
+    no modality.
+    """
+    if not set(masks or {}) <= set(names):
+        raise ModelError(f'expected masks of {names}, got '
+                         f'{list(masks or {})}')

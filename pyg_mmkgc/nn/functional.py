@@ -13,6 +13,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+# Elements of the largest tensor that is made at once: 64 MiB of floats.
+BLOCK = 1 << 24
+
 
 def rotate(x: Tensor, phase: Tensor, inverse: bool = False) -> Tensor:
     r"""Rotates complex rows by :math:`e^{i\theta}`, the :math:`\circ` of
@@ -110,9 +113,11 @@ def inner_products(query: Tensor, table: Tensor) -> Tensor:
     with torch.autocast(query.device.type, enabled=False):
         if grad or query.device.type == 'mps':  # Which has no doubles.
             return query @ table.t()
-        wide, out = query.double(), query.new_empty(query.size(0),
-                                                    table.size(0))
-        step = max(1, (1 << 24) // max(1, *query.shape))
+        wide = query.double()
+        out = query.new_empty(
+            query.size(0), table.size(0),
+            dtype=torch.promote_types(query.dtype, torch.float32))
+        step = max(1, BLOCK // max(1, *query.shape))
         for i in range(0, table.size(0), step):
             out[:, i:i + step] = wide @ table[i:i + step].double().t()
     return out
@@ -133,5 +138,5 @@ def blocks(table: Tensor, num_queries: int) -> tuple[Tensor, ...]:
     r"""Splits a table :obj:`[N, C]` so that broadcasting a block against
     :obj:`num_queries` queries makes at most 64 MiB of floats.
     """
-    return table.split(max(1, (1 << 24) // max(1, num_queries *
-                                               table[0].numel())))
+    return table.split(max(1, BLOCK // max(1, num_queries *
+                                           table[0].numel())))

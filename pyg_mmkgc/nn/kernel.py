@@ -17,10 +17,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pyg_mmkgc.nn.functional import moduli_distance
-
-# Elements of the largest intermediate of the plain path: 64 MiB of floats.
-BLOCK = 1 << 24
+from pyg_mmkgc.nn.functional import BLOCK, moduli_distance
 
 
 @functools.lru_cache(maxsize=1)

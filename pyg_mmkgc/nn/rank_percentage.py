@@ -3,6 +3,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pyg_mmkgc.nn.functional import BLOCK
+
 
 @torch.no_grad()
 def mean_rank_percentage(x: Tensor, edge_index: Tensor, edge_type: Tensor,
@@ -24,7 +26,7 @@ def mean_rank_percentage(x: Tensor, edge_index: Tensor, edge_type: Tensor,
     total, count = x.new_zeros(2, num_relations)
     for given, target in (edge_index, edge_index.flip(0)):
         # Triples of one given node lie side by side: scored once for all.
-        for part in given.argsort().split(max(1, (1 << 24) // N)):
+        for part in given.argsort().split(max(1, BLOCK // N)):
             node, row = given[part].unique(return_inverse=True)
             scores = (x[node] @ x.t())[row]
             own = scores.gather(1, target[part].unsqueeze(-1))

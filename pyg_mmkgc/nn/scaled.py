@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pyg_mmkgc.nn.functional import moduli_distance
-from pyg_mmkgc.nn.kernel import BLOCK, dense_distance, loops_for
+from pyg_mmkgc.nn.functional import BLOCK, moduli_distance
+from pyg_mmkgc.nn.kernel import dense_distance, loops_for
 
 
 class _ScaledDistance(torch.autograd.Function):

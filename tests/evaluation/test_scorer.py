@@ -6,6 +6,7 @@ from torch_geometric.testing import withCUDA
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.evaluation import scorer as module
 from pyg_mmkgc.evaluation.scorer import device_of, scoring
+from pyg_mmkgc.nn import functional
 
 
 @pytest.fixture
@@ -113,6 +114,7 @@ def test_blocks_inside_do_not_matter(cls, kwargs, block, kg, monkeypatch):
             expected = score(node, rel_type, 'tail')
         with monkeypatch.context() as patch:
             patch.setattr(module, 'BLOCK', block)
+            patch.setattr(functional, 'BLOCK', block)
             Slow.largest = 0
             with scoring(model, kg) as score:
                 out = score(node, rel_type, 'tail')

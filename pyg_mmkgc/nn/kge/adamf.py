@@ -10,7 +10,7 @@ from torch_geometric.nn.inits import reset
 
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.nn.distance import RotationDistance
-from pyg_mmkgc.nn.encoder import ModalityEncoder
+from pyg_mmkgc.nn.encoder import ModalityEncoder, check_masks
 from pyg_mmkgc.nn.fusion import AdaptiveFusion
 from pyg_mmkgc.nn.kge.base import MMKGEModel
 
@@ -84,9 +84,7 @@ class AdaMF(RotationDistance, MMKGEModel):
         names = ['structure'] * structure + self.modalities
         if not names:
             raise ModelError('expected a modality where there is no structure')
-        if not set(masks or {}) <= set(self.modalities):
-            raise ModelError(f'expected masks of {self.modalities}, got '
-                             f'{list(masks or {})}')
+        check_masks(masks, self.modalities)
         self.node_emb = Embedding(num_nodes if structure else 0, channels,
                                   sparse=sparse)
         self.encoders = ModuleDict({

@@ -8,7 +8,7 @@ from torch.nn import ModuleDict
 from torch_geometric.nn.inits import reset
 
 from pyg_mmkgc.errors import ModelError
-from pyg_mmkgc.nn.encoder import ModalityEncoder
+from pyg_mmkgc.nn.encoder import ModalityEncoder, check_masks
 from pyg_mmkgc.nn.functional import complex_product
 from pyg_mmkgc.nn.kge.bilinear import Bilinear
 
@@ -39,9 +39,7 @@ class BilinearViews(Bilinear):
         if not modalities:
             raise ModelError(f'{type(self).__name__} needs at least one '
                              'modality; ComplEx is the model without')
-        if not set(masks or {}) <= set(modalities):
-            raise ModelError(f'expected masks of {self.modalities}, got '
-                             f'{list(masks or {})}')
+        check_masks(masks, self.modalities)
         for name, x in modalities.items():
             if x.dim() != 2:
                 raise ModelError('expected one feature row per node for '

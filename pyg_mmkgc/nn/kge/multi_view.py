@@ -9,7 +9,7 @@ from torch.nn import Embedding, ModuleDict
 from torch_geometric.nn.inits import reset
 
 from pyg_mmkgc.errors import ModelError
-from pyg_mmkgc.nn.encoder import ModalityEncoder
+from pyg_mmkgc.nn.encoder import ModalityEncoder, check_masks
 from pyg_mmkgc.nn.kge.base import MMKGEModel
 from pyg_mmkgc.nn.pair_distance import PairDistance
 
@@ -71,9 +71,7 @@ class MultiViewModel(PairDistance, MMKGEModel):
         if hidden_channels < 1 or not margin > 0:
             raise ModelError('expected hidden_channels >= 1 and margin > 0, '
                              f'got {hidden_channels} and {margin}')
-        if not set(masks or {}) <= set(self.modalities):
-            raise ModelError(f'expected masks of {self.modalities}, got '
-                             f'{list(masks or {})}')
+        check_masks(masks, self.modalities)
         channels = self.group * hidden_channels
         self.node_emb = Embedding(num_nodes, channels, sparse=sparse)
         self.encoders = ModuleDict({

@@ -9,14 +9,11 @@ from torch.nn import Embedding
 from torch.utils.checkpoint import checkpoint
 
 from pyg_mmkgc.errors import ModelError
-from pyg_mmkgc.nn.functional import moduli_distance
+from pyg_mmkgc.nn.functional import BLOCK, moduli_distance
 from pyg_mmkgc.nn.kernel import candidate_distance
 from pyg_mmkgc.nn.kge.base import MMKGEModel
 from pyg_mmkgc.nn.loss import MarginRankingLoss
 from pyg_mmkgc.nn.scaled import relation_distance
-
-# Elements [b, K, D] of a block of candidates: 64 MiB of floats.
-BLOCK = 1 << 24
 
 
 class TransD(MMKGEModel):
