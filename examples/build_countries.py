@@ -47,8 +47,8 @@ import torch
 from babel import Locale, core
 from PIL import Image
 from safetensors.torch import save_file
-from skimage.color import rgb2lab
-from skimage.feature import hog
+
+from pyg_mmkgc.features.descriptor import describe_image
 
 NPM_PACKAGES = ('flag-icons@7.5.0', 'cldr-core@47.0.0')
 MIN_POPULATION = 300_000
@@ -290,24 +290,6 @@ def split(triples: list[Triple]) -> dict[str, list[Triple]]:
     return splits
 
 
-def describe_flag(image: Image.Image) -> np.ndarray:
-    r"""Returns colour layout (mean CIELAB colour of 6 x 8 cells), gradients
-    (HOG of 3 x 4 cells) and colour histogram (4 x 4 x 4 bins), each of unit
-    length: 144 + 96 + 64 numbers.
-    """
-    pixels = np.asarray(image, dtype=np.float64) / 255
-    height, width, _ = pixels.shape
-    lab = rgb2lab(pixels).reshape(6, height // 6, 8, width // 8, 3)
-    gradients = hog(pixels, orientations=8, channel_axis=-1,
-                    pixels_per_cell=(height // 3, width // 4),
-                    cells_per_block=(1, 1))
-    bins = np.minimum((pixels * 4).astype(int), 3) @ [16, 4, 1]
-    histogram = np.sqrt(np.bincount(bins.reshape(-1), minlength=64))
-    blocks = [lab.mean(axis=(1, 3)).reshape(-1), gradients, histogram]
-    return np.concatenate([x / max(float(np.linalg.norm(x)), 1e-12)
-                           for x in blocks])
-
-
 def render_flags(folder: Path, codes: list[str]) -> tuple[torch.Tensor, ...]:
     features, thumbnails = [], []
     for code in codes:
@@ -318,7 +300,7 @@ def render_flags(folder: Path, codes: list[str]) -> tuple[torch.Tensor, ...]:
         canvas = Image.new('RGBA', image.size, 'white')  # Nepal has corners.
         flag = Image.alpha_composite(canvas, image).convert('RGB')
         flag = flag.resize(FLAG_SIZE)
-        features.append(describe_flag(flag))
+        features.append(describe_image(flag))
         small = flag.resize(THUMBNAIL_SIZE, Image.Resampling.BOX)
         thumbnails.append(np.asarray(small))
     return (torch.from_numpy(np.stack(features)).half(),

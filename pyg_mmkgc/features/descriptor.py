@@ -1,0 +1,132 @@
+r"""Encoders that need no weights: what they say is in their formula."""
+from __future__ import annotations
+
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyg_mmkgc.errors import DataError, MMKGCError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+#: Width and height, in pixels, to which an image is resized.
+SIZE = (96, 72)
+NEEDS = '{} needs {}: pip install "pyg_mmkgc[features]"'
+
+
+def describe_image(image: Image.Image) -> np.ndarray:
+    r"""Describes an image by three blocks of numbers, each of unit length.
+
+    * Colour layout, 144 numbers: the mean CIELAB colour of each of 6 x 8
+      cells.
+    * Gradients, 96 numbers: a histogram of oriented gradients, 8
+      orientations in each of 3 x 4 cells.
+    * Colour histogram, 64 numbers: the square root of the counts in 4 x 4 x 4
+      bins of red, green and blue.
+
+    The image is resized to 96 x 72 pixels first, whatever its shape.
+
+    Args:
+        image (PIL.Image.Image): An image in mode :obj:`RGB`.
+
+    Returns:
+        An array of doubles with shape :obj:`[304]`.
+    """
+    try:
+        from skimage.color import rgb2lab
+        from skimage.feature import hog
+    except ImportError as error:
+        raise MMKGCError(NEEDS.format('the image descriptor',
+                                      'scikit-image')) from error
+
+    if image.mode != 'RGB':
+        raise DataError(f'expected an image in mode RGB (got {image.mode})')
+    width, height = SIZE
+    pixels = np.asarray(image.resize(SIZE), dtype=np.float64) / 255
+    lab = rgb2lab(pixels).reshape(6, height // 6, 8, width // 8, 3)
+    gradients = hog(pixels, orientations=8, channel_axis=-1,
+                    pixels_per_cell=(height // 3, width // 4),
+                    cells_per_block=(1, 1))
+    bins = np.minimum((pixels * 4).astype(int), 3) @ [16, 4, 1]
+    histogram = np.sqrt(np.bincount(bins.reshape(-1), minlength=64))
+    blocks = [lab.mean(axis=(1, 3)).reshape(-1), gradients, histogram]
+    # A black image has no colour, a plain one no gradients: they stay zero.
+    return np.concatenate([x / max(float(np.linalg.norm(x)), 1e-12)
+                           for x in blocks])
+
+
+class ImageDescriptor:
+    r"""The encoder of :func:`describe_image`: 304 numbers per image from
+    colour layout, gradients and colour histogram, without any weights.
+    """
+    kind = 'image'
+
+    def describe(self) -> dict[str, Any]:
+        r"""Says what the numbers depend on."""
+        return {
+            'name': 'descriptor',
+            'revision': 1,
+            'preprocessing': {'size': list(SIZE), 'blocks': [
+                'CIELAB layout 6 x 8', 'HOG 8 x 3 x 4',
+                'RGB histogram 4 x 4 x 4']},
+            'versions': _versions('scikit-image', 'pillow'),
+        }
+
+    def prepare(self, raw: Image.Image) -> Tensor:
+        r"""Describes one image; all the work is here, for the workers."""
+        return torch.from_numpy(describe_image(raw)).float()
+
+    def encode(self, batch: list[Tensor]) -> Tensor:
+        r"""Stacks a batch, with shape :obj:`[len(batch), 304]`."""
+        return torch.stack(batch)
+
+
+class TextDescriptor:
+    r"""Counts the character n-grams of a text, 2 to 4 characters long and
+    within words, by the hash of each, and scales to unit length.
+
+    Texts that share (parts of) words come out similar. There is no
+    vocabulary and nothing is learned: the numbers of a text depend on that
+    text alone.
+
+    Args:
+        num_channels (int, optional): The number of hash buckets.
+            (default: :obj:`384`)
+    """
+    kind = 'text'
+
+    def __init__(self, num_channels: int = 384) -> None:
+        try:
+            from sklearn.feature_extraction.text import HashingVectorizer
+        except ImportError as error:
+            raise MMKGCError(NEEDS.format('the text descriptor',
+                                          'scikit-learn')) from error
+        self.vectorizer = HashingVectorizer(
+            analyzer='char_wb', ngram_range=(2, 4), n_features=num_channels)
+
+    def describe(self) -> dict[str, Any]:
+        r"""Says what the numbers depend on."""
+        return {
+            'name': 'text_descriptor',
+            'revision': 1,
+            'preprocessing': {'analyzer': 'char_wb', 'ngram_range': [2, 4],
+                              'num_channels': self.vectorizer.n_features},
+            'versions': _versions('scikit-learn'),
+        }
+
+    def prepare(self, raw: str) -> str:
+        r"""Leaves a text as it is."""
+        return raw
+
+    def encode(self, batch: list[str]) -> Tensor:
+        r"""Counts, with shape :obj:`[len(batch), num_channels]`."""
+        counts = self.vectorizer.transform(batch)
+        return torch.from_numpy(counts.toarray()).float()
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    return {name: metadata.version(name) for name in packages}
