@@ -89,8 +89,8 @@ def test_flags_of_countries():
         x.unsqueeze(1), graph[0].x_visual[:250].unsqueeze(0), dim=-1)
     own = similar[range(10), range(0, 250, 25)]
     assert (own > 0.8).all()
-    # Svalbard and Bouvet Island fly the same flag.
-    assert (own > similar.amax(dim=1) - 1e-6).all()
+    # Svalbard and Bouvet Island fly nearly the same flag.
+    assert (own > similar.amax(dim=1) - 1e-3).all()
 
 
 def test_encoders_say_what_they_are():
