@@ -18,6 +18,7 @@ from pyg_mmkgc.errors import ConfigError
 from pyg_mmkgc.nn.kge import MMKGEModel
 from pyg_mmkgc.sampler import NegativeSampler
 from pyg_mmkgc.training import AdversarialTrainer, Trainer
+from pyg_mmkgc.transforms import DropFeatures
 
 
 def _call(kind: str, section: Component, *args: Any, **kwargs: Any) -> Any:
@@ -27,7 +28,8 @@ def _call(kind: str, section: Component, *args: Any, **kwargs: Any) -> Any:
 
 def build_graph(config: Config,
                 data_root: str | None = None) -> KnowledgeGraph:
-    r"""Loads the dataset, with the modalities that are asked for.
+    r"""Loads the dataset, with the modalities that are asked for, less the
+    share of their rows that :obj:`dataset.drop_features` names.
 
     Args:
         config (Config): The configuration.
@@ -37,6 +39,7 @@ def build_graph(config: Config,
     section = config.dataset
     options = dict(section.options)
     modalities = options.pop('modalities')
+    dropped = options.pop('drop_features') or {}
     root = options.pop('root') if data_root is None else data_root
     target = valid_names('dataset')[section.name]
     if section.name == 'TSV':
@@ -51,7 +54,11 @@ def build_graph(config: Config,
             options['root'] = str(pathlib.Path(root).expanduser())
     out = target(**options)
     graph = out if isinstance(out, KnowledgeGraph) else out[0]
-    return graph if modalities is None else _keep(graph, modalities)
+    if modalities is not None:
+        graph = _keep(graph, modalities)
+    for name, ratio in dropped.items():
+        graph = DropFeatures(name, ratio, config.training.seed)(graph)
+    return graph
 
 
 def _below(root: pathlib.Path, options: dict[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,8 @@ _SECTIONS: dict[str, dict[str, Any]] = {
     'dataset': dict(
         skip=['transform', 'pre_transform', 'force_reload'],
         extra={'root': Option(str | None, None),
-               'modalities': Option(list[str] | None, None)}),
+               'modalities': Option(list[str] | None, None),
+               'drop_features': Option(dict[str, float] | None, None)}),
     'model': dict(skip=[*_COUNTS, 'num_negatives', 'adv_weight']),
     'sampler': {},
     'loss': {},
@@ -53,7 +54,7 @@ class TrainingConfig:
         subsampling (bool): Whether frequent queries weigh less in the loss.
         autocast (bool): Whether projections and generators multiply in
             bfloat16.
-        seed (int): Seed of weights, batches and negatives.
+        seed (int): Seed of weights, batches, negatives and dropped features.
         device (str, optional): As for :class:`torch.device`; by default
             a GPU where there is one.
     """

@@ -1,0 +1,1 @@
+"""The common runner of the paper's experiments."""

@@ -1,0 +1,47 @@
+"""One look for all figures: legible in grey, safe for the colour-blind."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+# Okabe and Ito's colours; marker and dash tell lines apart without them.
+COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9',
+          '#000000', '#7F7F7F', '#F0E442')
+MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X', '<', '>')
+DASHES = ('-', '--', '-.', ':')
+
+
+def axes(width: float = 6.4, height: float = 4.0, **options: Any) -> Any:
+    """A figure and its axes."""
+    import matplotlib
+    matplotlib.use('Agg')
+    from matplotlib import pyplot
+
+    figure, ax = pyplot.subplots(figsize=(width, height), **options)
+    for one in (ax.flat if hasattr(ax, 'flat') else [ax]):
+        one.grid(True, color='0.9')
+        one.set_axisbelow(True)
+        for side in ('top', 'right'):
+            one.spines[side].set_visible(False)
+    return figure, ax
+
+
+def style(i: int, dashed: bool | None = None) -> dict[str, Any]:
+    """Colour, marker and dash of the i-th line."""
+    dash = DASHES[i % len(DASHES)] if dashed is None else DASHES[int(dashed)]
+    return {'color': COLORS[i % len(COLORS)], 'linestyle': dash,
+            'marker': MARKERS[i % len(MARKERS)], 'markersize': 5}
+
+
+def save(figure: Any, study: str, args: argparse.Namespace,
+         part: str = '') -> str:
+    """Writes a PNG file beside the results, and returns its name."""
+    name = f'{study}_{args.dataset}{part}.png'
+    Path(args.results).mkdir(parents=True, exist_ok=True)
+    figure.savefig(args.results / name, dpi=150, bbox_inches='tight',
+                   metadata={'Software': None})
+    from matplotlib import pyplot
+    pyplot.close(figure)
+    return name

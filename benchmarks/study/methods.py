@@ -1,0 +1,60 @@
+"""The methods of table 2, and what is searched in each."""
+
+from __future__ import annotations
+
+from study.search import Method
+
+#: Margin, temperature and learning rate: models of distances.
+DISTANCE = {'model.margin': (3.0, 4.0, 6.0, 9.0, 12.0),
+            'loss.temperature': (0.5, 1.0, 2.0),
+            'training.lr': (1e-3, 2e-3, 5e-3)}
+#: The same, where the distances of several views are added up.
+SUMS = {**DISTANCE, 'model.margin': (6.0, 12.0, 18.0, 24.0, 36.0)}
+#: As DISTANCE, with the weight of the adversary.
+ADVERSARIAL = {**DISTANCE, 'adversary.weight': (1e-1, 1e-2, 1e-3)}
+#: TransD, KBGAN and MANS take a hinge: the margin is the loss's.
+HINGE = {'loss.margin': (1.0, 3.0, 6.0, 12.0), 'training.lr': (1e-3, 3e-3)}
+#: Products against all nodes, with the N3 regulariser.
+PRODUCT = {'model.n3': (0.005, 0.02, 0.05, 0.1, 0.2),
+           'training.lr': (2e-3, 5e-3, 1e-2)}
+
+STRUCTURAL = [
+    Method('TransE', 'transe', DISTANCE),
+    Method('TransD', 'transd', HINGE),
+    Method('DistMult', 'distmult', PRODUCT),
+    Method('ComplEx', 'complex', PRODUCT),
+    Method('RotatE', 'rotate', DISTANCE),
+    Method('PairRE', 'pairre', DISTANCE),
+    Method('OTE', 'ote', DISTANCE),
+    Method('GC-OTE', 'gc_ote', DISTANCE),
+]
+MULTI_MODAL = [
+    Method('IKRL', 'ikrl', SUMS),
+    Method('TBKGC', 'tbkgc', SUMS),
+    Method('TransAE', 'transae', DISTANCE),
+    Method('MMKRL', 'mmkrl', DISTANCE),
+    Method('RSME', 'rsme', PRODUCT),
+    Method('VBKGC', 'vbkgc', SUMS),
+    Method('OTKGE', 'otkge', PRODUCT),
+    Method('MoSE', 'mose', PRODUCT),
+    Method('NativE', 'native', ADVERSARIAL),
+]
+NEGATIVES = [
+    Method('KBGAN(TransE)', 'kbgan_transe', HINGE),
+    Method('KBGAN(TransD)', 'kbgan_transd', HINGE),
+    Method('MANS', 'mans', HINGE),
+    Method('MMRNS(RotatE)', 'mmrns_rotate', DISTANCE),
+]
+OURS = [
+    Method('AdaMF', 'adamf', DISTANCE),
+    Method('AdaMF-MAT', 'adamf_mat', ADVERSARIAL),
+]
+#: PyG's own, which are shipped for Countries and take any dataset by name.
+PYG = [
+    Method('PyG TransE', 'pyg_transe'),
+    Method('PyG DistMult', 'pyg_distmult'),
+    Method('PyG ComplEx', 'pyg_complex'),
+    Method('PyG RotatE', 'pyg_rotate'),
+]
+METHODS = {x.row: x for x in (*STRUCTURAL, *MULTI_MODAL, *NEGATIVES, *OURS,
+                              *PYG)}

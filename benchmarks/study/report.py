@@ -1,0 +1,138 @@
+"""Result files: JSON lines, and from them Markdown, CSV and LaTeX."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import platform
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+LATEX = {'&': r'\&', '%': r'\%', '_': r'\_', '#': r'\#', '±': r'$\pm$',
+         '*': '', '–': '--', 'λ': r'$\lambda$'}
+
+
+def path_of(study: str, args: argparse.Namespace) -> Path:
+    """The result files of a study, without an ending."""
+    return args.results / f'{study}_{args.dataset}'
+
+
+def write_results(study: str, results: list[dict[str, Any]],
+                  args: argparse.Namespace, **extra: Any) -> None:
+    """One line for the study, then one per training."""
+    local = {str(args.data_root): 'DATA', str(args.runs): 'RUNS',
+             str(args.results): 'RESULTS'}
+    words = [local.get(x, x) for x in sys.argv[1:]]
+    head = {
+        'study': study, 'dataset': args.dataset, 'budget': args.budget,
+        'command': shlex.join(
+            ['python', f'benchmarks/{Path(sys.argv[0]).name}', *words]),
+        'machine': f'{platform.machine()}, {platform.system()}',
+        **extra}
+    path = path_of(study, args).with_suffix('.jsonl')
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix('.jsonl.new')
+    temporary.write_text(''.join(
+        json.dumps(line) + '\n' for line in [head, *results]))
+    temporary.replace(path)
+
+
+def read_results(study: str, args: argparse.Namespace
+                 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What :func:`write_results` wrote."""
+    path = path_of(study, args).with_suffix('.jsonl')
+    if not path.is_file():
+        raise SystemExit(f'{path}: no such result file; run without --report '
+                         'to make it')
+    head, *results = [json.loads(x) for x in path.read_text().splitlines()]
+    return head, results
+
+
+def by_row(results: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """The trainings of each row that have a result."""
+    out: dict[str, list[dict[str, Any]]] = {}
+    for result in results:
+        if 'test' in result:
+            out.setdefault(result['row'], []).append(result)
+    return out
+
+
+@dataclass
+class Table:
+    """Text cells under column names, with a caption."""
+
+    caption: str
+    columns: Sequence[str]
+    rows: list[Sequence[str]]
+
+    def markdown(self) -> str:
+        """With the caption below, as a paragraph."""
+        lines = [self.columns, ['---'] * len(self.columns), *self.rows]
+        return '\n'.join('| ' + ' | '.join(x) + ' |' for x in lines) \
+            + f'\n\n{self.caption}\n'
+
+    def csv(self) -> str:
+        """Without the caption."""
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator='\n')
+        writer.writerows([self.columns, *self.rows])
+        return out.getvalue()
+
+    def latex(self) -> str:
+        """A table environment with booktabs' rules."""
+        def line(cells: Sequence[str]) -> str:
+            return ' & '.join(_latex(cell) for cell in cells) + r' \\'
+
+        return '\n'.join([
+            r'\begin{table}', r'\centering',
+            rf'\begin{{tabular}}{{l{"r" * (len(self.columns) - 1)}}}',
+            r'\toprule', line(self.columns), r'\midrule',
+            *map(line, self.rows), r'\bottomrule', r'\end{tabular}',
+            rf'\caption{{{_latex(self.caption)}}}', r'\end{table}', ''])
+
+
+def _latex(text: str) -> str:
+    return ''.join(LATEX.get(x, x) for x in text)
+
+
+def write_table(study: str, title: str, table: Table,
+                args: argparse.Namespace, notes: Sequence[str] = (),
+                figures: Sequence[str] = ()) -> None:
+    """Writes a table in three forms; in Markdown with notes and figures."""
+    path = path_of(study, args)
+    path.with_suffix('.csv').write_text(table.csv())
+    path.with_suffix('.tex').write_text(table.latex())
+    pictures = [f'![{x}]({x})\n' for x in figures]
+    path.with_suffix('.md').write_text('\n'.join(
+        [f'# {title}', '', table.markdown(), *pictures, *notes]) + '\n')
+    print(table.markdown())
+
+
+def protocol(head: dict[str, Any], results: list[dict[str, Any]]) -> str:
+    """The sentences of a caption that every table of rankings needs."""
+    done = [x for x in results if 'test' in x]
+    if not done:
+        return 'No training is done.'
+    p = done[0]['protocol']
+    modalities = sorted({name for x in done for name in x['modalities']})
+    seeds = sorted({x['seed'] for x in done})
+    commits = sorted({str(x['commit'])[:7] for x in done})
+    features = ' + '.join(['structure', *modalities])
+    lacks = [] if 'visual' in modalities else [
+        'no visual features were at hand, published rows have them']
+    setting = '; '.join([f'Features: {features}', *lacks])
+    return (
+        f"{head['dataset']}, {p['split']} triples ({p['num_triples']}), "
+        f"sides: {' and '.join(p['sides'])}, filter: {p['filter']}, "
+        f"{p['ties']} ranks, in percent. Epoch and settings chosen by "
+        f"validation MRR. {setting}. Seeds: {', '.join(map(str, seeds))}; "
+        'mean and sample standard deviation. '
+        f"Command: `{head['command']}`; commit {', '.join(commits)}; machine: "
+        f"{head['machine']}, {done[0]['threads']} thread(s) each of "
+        f"{done[0]['cores']} cores.")

@@ -1,0 +1,128 @@
+"""Runs the cells of a study: some at a time, each once, resumed where they
+were interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import multiprocessing
+import os
+import sys
+import time
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+from study.cells import Cell, read_run
+from study.worker import run_cell
+
+DATASETS = ('countries', 'mkg_w', 'mkg_y', 'db15k')
+HERE = Path(__file__).resolve().parents[1]
+
+
+def parse(description: str | None,
+          argv: list[str] | None = None) -> argparse.Namespace:
+    """The options of every study."""
+    parser = argparse.ArgumentParser(
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add('--dataset', default='countries', choices=DATASETS)
+    add('--data-root', help='folder of the dataset files')
+    add('--budget', default='full', choices=('full', 'quick', 'smoke'),
+        help='full: the recipes, searched and over seeds; quick: all in '
+        'minutes on countries; smoke: two epochs of each')
+    add('--seeds', nargs='+', type=int, help='default: by budget')
+    add('--trials', type=int, help='settings to try for each method; '
+        'default: by budget')
+    add('--rows', nargs='+', metavar='PATTERN', default=['*'],
+        help="rows of the table, as in 'AdaMF*'")
+    add('--cells', metavar='PATTERN', default='*',
+        help="trainings to run, as in '*-seed0-*'; the table is made from "
+        'those that are done')
+    add('--set', nargs='+', action='extend', default=[],
+        metavar='[ROWS:]KEY=VALUE',
+        help='in every configuration, or in those of the rows that match')
+    add('--workers', type=int, default=1, help='trainings at a time')
+    add('--threads', type=int, help='of each training; default: the cores '
+        'divided by the workers')
+    add('--device', help='cpu, cuda, ...')
+    add('--runs', type=Path, default=Path('runs', 'study'),
+        help='where the trainings go; studies share them')
+    add('--results', type=Path, default=HERE / 'results')
+    add('--report', action='store_true',
+        help='make tables and figures from the result files, train nothing')
+    args = parser.parse_args(argv)
+    if args.threads is None:
+        args.threads = max(1, (os.cpu_count() or 1) // args.workers)
+    return args
+
+
+def folder_of(cell: Cell, args: argparse.Namespace) -> Path:
+    """Where a cell is trained."""
+    return args.runs / cell.name
+
+
+def run_cells(cells: list[Cell],
+              args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Trains what is not done and returns what all that are done say.
+
+    A cell that fails does not stop the others; at the end the failures are
+    named and the process ends with status 1.
+    """
+    todo: dict[str, Cell] = {}
+    for cell in cells:
+        if not (folder_of(cell, args) / 'cell.json').is_file() \
+                and fnmatch.fnmatch(cell.name, args.cells):
+            todo.setdefault(cell.name, cell)
+    failed = _run(list(todo.values()), args) if todo else []
+    if failed:
+        names = '\n'.join(f'  {args.runs / name}.log' for name in failed)
+        raise SystemExit(f'{len(failed)} of {len(todo)} trainings failed; '
+                         f'their messages are in\n{names}')
+    return [read_run(cell, folder_of(cell, args), args.data_root)
+            for cell in cells
+            if (folder_of(cell, args) / 'cell.json').is_file()]
+
+
+def _run(todo: list[Cell], args: argparse.Namespace) -> list[str]:
+    for name in ('OMP_NUM_THREADS', 'NUMBA_NUM_THREADS'):
+        os.environ[name] = str(args.threads)
+    # A fork of a process that has imported all: no seconds lost on imports.
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(['pyg_mmkgc.config', 'study.worker'])
+    weight = {cell.name: cell.resolved.training.epochs for cell in todo}
+    waiting, running = list(todo), {}
+    failed: list[str] = []
+    start, done = time.monotonic(), 0
+    while waiting or running:
+        while waiting and len(running) < args.workers:
+            cell = waiting.pop(0)
+            process = context.Process(target=run_cell, args=(
+                cell, folder_of(cell, args), args.data_root, args.device,
+                args.threads))
+            process.start()
+            running[process.sentinel] = (process, cell, time.monotonic())
+        for sentinel in wait(list(running)):
+            process, cell, begun = running.pop(sentinel)
+            process.join()
+            done += weight.pop(cell.name)
+            now = time.monotonic()
+            left = (now - start) / done * sum(weight.values())
+            word = 'done'
+            if process.exitcode != 0:
+                failed.append(cell.name)
+                word = f'FAILED (exit {process.exitcode})'
+            print(f'[{len(todo) - len(weight)}/{len(todo)}] {cell.row}, '
+                  f'{cell.name}: {word} in {_clock(now - begun)}, about '
+                  f'{_clock(left)} left', file=sys.stderr, flush=True)
+    return failed
+
+
+def _clock(seconds: float) -> str:
+    if seconds < 100:
+        return f'{seconds:.0f} s'
+    if seconds < 6000:
+        return f'{seconds / 60:.1f} min'
+    return f'{seconds / 3600:.1f} h'

@@ -1,0 +1,78 @@
+"""Random search over the few settings of a method that matter."""
+
+from __future__ import annotations
+
+import argparse
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+from study.budgets import settings
+from study.cells import Cell
+from study.runner import run_cells
+
+#: Part of the epochs that every trial gets.
+SHARE = 0.25
+
+
+@dataclass
+class Method:
+    """A row of a table: a configuration, and what is searched in it."""
+
+    row: str
+    config: str
+    space: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    overrides: tuple[str, ...] = ()
+
+    def trials(self, number: int) -> list[tuple[str, ...]]:
+        """The configuration as it is shipped, then ``number - 1`` points of
+        the space, in which each value of a setting comes as often as any
+        other. A setting has the same values in all methods that search it.
+        """
+        columns = []
+        for key, values in self.space.items():
+            generator = random.Random(key)
+            column: list[str] = []
+            while len(column) < number - 1:
+                column += [f'{key}={value}' for value in generator.sample(
+                    values, len(values))]
+            columns.append(column[:number - 1])
+        return [(), *zip(*columns, strict=True)]
+
+
+def tune(methods: list[Method], dataset: str, args: argparse.Namespace
+         ) -> tuple[dict[str, tuple[str, ...]], list[dict[str, Any]]]:
+    """Chooses the settings of each method on validation, all with the same
+    budget: every trial for a part of the epochs, with the first seed.
+
+    Returns the overrides chosen by row, and what was tried.
+    """
+    trials: dict[str, list[tuple[str, ...]]] = {
+        m.row: [(*m.overrides, *settings(args, m.row), *trial)
+                for trial in m.trials(args.trials)] for m in methods}
+    if args.trials == 1:
+        return {row: options[0] for row, options in trials.items()}, []
+    cells = []
+    for m in methods:
+        for options in trials[m.row]:
+            cell = Cell(m.row, f'{m.config}/{dataset}', options,
+                        args.seeds[0])
+            epochs = max(1, round(SHARE * cell.resolved.training.epochs))
+            cells.append(cell.set(f'training.epochs={epochs}'))
+    found = {x['digest']: x for x in run_cells(cells, args)}
+    tried: list[dict[str, Any]] = []
+    scores: dict[str, list[float]] = {m.row: [] for m in methods}
+    for cell in cells:
+        result = found.get(cell.digest)
+        if result is None:
+            raise SystemExit(f'{cell.name} is not done: the settings of '
+                             f'{cell.row} cannot be chosen without it')
+        # What diverged is never chosen.
+        score = result['val']['mrr'] if 'val' in result else -1.0
+        scores[cell.row].append(score)
+        tried.append({
+            'row': cell.row, 'overrides': list(cell.overrides),
+            'seed': cell.seed, 'val_mrr': score if score >= 0 else None,
+            'error': result.get('error'), 'minutes': result.get('minutes')})
+    return {row: trials[row][max(range(len(x)), key=x.__getitem__)]
+            for row, x in scores.items()}, tried

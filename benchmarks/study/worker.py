@@ -1,0 +1,77 @@
+"""Trains one cell in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import resource
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from study.cells import Cell
+
+
+def run_cell(cell: Cell, folder: Path, data_root: str | None,
+             device: str | None, threads: int) -> None:
+    """Trains or resumes; writes ``cell.json`` last, in one piece."""
+    import torch
+
+    torch.set_num_threads(threads)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Another study, or one that was killed without its processes, may be
+    # training the same cell: the second waits, and finds it done.
+    with open(folder.with_suffix('.lock'), 'w') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if (folder / 'cell.json').is_file():
+            return
+        with (open(folder.with_suffix('.log'), 'a') as log,
+              contextlib.redirect_stdout(log),
+              contextlib.redirect_stderr(log)):
+            _train(cell, folder, data_root, device, threads)
+
+
+def _train(cell: Cell, folder: Path, data_root: str | None,
+           device: str | None, threads: int) -> None:
+    from pyg_mmkgc.config import Run
+    from pyg_mmkgc.errors import NonFiniteError
+    from pyg_mmkgc.io import save_tensors
+
+    facts: dict[str, Any] = {'threads': threads, 'cores': os.cpu_count()}
+    try:
+        if (folder / 'config.yaml').is_file():
+            run = Run.open(str(folder), data_root, device)
+        else:
+            run = Run.create(cell.config, cell.options, str(folder),
+                             data_root, device)
+        result = (run.evaluate('test') if run.finished
+                  else run.train(progress=False))
+        ranks = result.ranks.by_ties(result.protocol['ties'])
+        save_tensors(folder / 'ranks.safetensors', {
+            'rank': ranks, 'head_index': result.head_index,
+            'rel_type': result.rel_type, 'tail_index': result.tail_index},
+            {})
+    except NonFiniteError as error:  # Settings can be bad: this is a result.
+        traceback.print_exc()
+        facts['error'] = str(error)
+    # Resident memory at its largest, the libraries included.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    facts['gigabytes'] = peak * (1 if sys.platform == 'darwin' else 1024) / 1e9
+    if torch_cuda := _cuda_gigabytes():
+        facts['gpu_gigabytes'] = torch_cuda
+    facts['finished'] = time.strftime('%Y-%m-%d')
+    temporary = folder / 'cell.json.new'
+    temporary.write_text(json.dumps(facts, indent=1) + '\n')
+    temporary.replace(folder / 'cell.json')
+
+
+def _cuda_gigabytes() -> float:
+    import torch
+
+    if not torch.cuda.is_available():
+        return 0.0
+    return torch.cuda.max_memory_allocated() / 1e9
