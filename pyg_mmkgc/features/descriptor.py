@@ -59,17 +59,19 @@ def describe_image(image: Image.Image) -> np.ndarray:
                            for x in blocks])
 
 
-class ImageDescriptor:
+class DescriptorEncoder:
     r"""The encoder of :func:`describe_image`: 304 numbers per image from
     colour layout, gradients and colour histogram, without any weights.
     """
     kind = 'image'
+    num_channels = 304
 
     def describe(self) -> dict[str, Any]:
         r"""Says what the numbers depend on."""
         return {
             'name': 'descriptor',
             'revision': 1,
+            'num_channels': self.num_channels,
             'preprocessing': {'size': list(SIZE), 'blocks': [
                 'CIELAB layout 6 x 8', 'HOG 8 x 3 x 4',
                 'RGB histogram 4 x 4 x 4']},
@@ -80,12 +82,12 @@ class ImageDescriptor:
         r"""Describes one image; all the work is here, for the workers."""
         return torch.from_numpy(describe_image(raw)).float()
 
-    def encode(self, batch: list[Tensor]) -> Tensor:
-        r"""Stacks a batch, with shape :obj:`[len(batch), 304]`."""
-        return torch.stack(batch)
+    def encode(self, batch: Tensor) -> Tensor:
+        r"""Returns what is described, with shape :obj:`[B, 304]`."""
+        return batch
 
 
-class TextDescriptor:
+class HashingEncoder:
     r"""Counts the character n-grams of a text, 2 to 4 characters long and
     within words, by the hash of each, and scales to unit length.
 
@@ -105,16 +107,17 @@ class TextDescriptor:
         except ImportError as error:
             raise MMKGCError(NEEDS.format('the text descriptor',
                                           'scikit-learn')) from error
+        self.num_channels = num_channels
         self.vectorizer = HashingVectorizer(
             analyzer='char_wb', ngram_range=(2, 4), n_features=num_channels)
 
     def describe(self) -> dict[str, Any]:
         r"""Says what the numbers depend on."""
         return {
-            'name': 'text_descriptor',
+            'name': 'hashing',
             'revision': 1,
-            'preprocessing': {'analyzer': 'char_wb', 'ngram_range': [2, 4],
-                              'num_channels': self.vectorizer.n_features},
+            'num_channels': self.num_channels,
+            'preprocessing': {'analyzer': 'char_wb', 'ngram_range': [2, 4]},
             'versions': _versions('scikit-learn'),
         }
 
@@ -123,7 +126,7 @@ class TextDescriptor:
         return raw
 
     def encode(self, batch: list[str]) -> Tensor:
-        r"""Counts, with shape :obj:`[len(batch), num_channels]`."""
+        r"""Counts, with shape :obj:`[B, num_channels]`."""
         counts = self.vectorizer.transform(batch)
         return torch.from_numpy(counts.toarray()).float()
 

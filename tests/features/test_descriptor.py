@@ -11,8 +11,8 @@ Image = pytest.importorskip('PIL.Image')
 pytest.importorskip('skimage')
 
 from pyg_mmkgc.features.descriptor import (  # noqa: E402
-    ImageDescriptor,
-    TextDescriptor,
+    DescriptorEncoder,
+    HashingEncoder,
     describe_image,
 )
 
@@ -80,10 +80,10 @@ def test_other_modes_are_refused():
 def test_flags_of_countries():
     """What is bundled is what the descriptor says of the whole flags."""
     graph = Countries()
-    encoder = ImageDescriptor()
+    encoder = DescriptorEncoder()
     prepared = [encoder.prepare(Image.fromarray(pixels.numpy()))
                 for pixels in graph.thumbnails[::25]]
-    x = encoder.encode(prepared)
+    x = encoder.encode(torch.stack(prepared))
     assert x.shape == (10, 304) and x.dtype == torch.float
     similar = torch.cosine_similarity(
         x.unsqueeze(1), graph[0].x_visual[:250].unsqueeze(0), dim=-1)
@@ -94,15 +94,17 @@ def test_flags_of_countries():
 
 
 def test_encoders_say_what_they_are():
-    encoders = [ImageDescriptor(), TextDescriptor(64)]
+    encoders = [DescriptorEncoder(), HashingEncoder(64)]
     for encoder, kind in zip(encoders, ['image', 'text']):
         assert encoder.kind == kind
-        assert encoder.describe()['name'] and encoder.describe()['versions']
-    assert (TextDescriptor(64).describe() != TextDescriptor(32).describe())
+        described = encoder.describe()
+        assert described['name'] and described['versions']
+        assert described['num_channels'] == encoder.num_channels
+    assert (HashingEncoder(64).describe() != HashingEncoder(32).describe())
 
 
 def test_texts():
-    encoder = TextDescriptor()
+    encoder = HashingEncoder()
     texts = ['Graz, a city of 222 thousand people.', 'Graz, a city', 'Yen',
              '', 'GRAZ, A CITY']
     x = encoder.encode([encoder.prepare(text) for text in texts])
@@ -121,4 +123,4 @@ def test_what_is_missing_is_named(monkeypatch):
         describe_image(Image.new('RGB', (9, 9)))
     monkeypatch.setitem(modules, 'sklearn.feature_extraction.text', None)
     with pytest.raises(MMKGCError, match='scikit-learn'):
-        TextDescriptor()
+        HashingEncoder()
