@@ -11,10 +11,23 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch_geometric.utils import to_dense_batch
 
 from pyg_mmkgc.data.text import read_lines
 from pyg_mmkgc.errors import DataError, FormatError
 from pyg_mmkgc.io.tensors import read_safetensors
+
+TABLE, MANIFEST = 'features.safetensors', 'manifest.json'
+
+
+def find_table(path: str | os.PathLike[str]) -> Path | None:
+    r"""Returns the table of a folder that :obj:`mmkgc features` wrote, given
+    the folder or that table, and :obj:`None` for any other path.
+    """
+    path = Path(path)
+    table = path / TABLE if path.is_dir() else path
+    labelled = table.name == TABLE and table.with_name(MANIFEST).is_file()
+    return table if path.is_dir() or labelled else None
 
 
 def align_features(
@@ -29,21 +42,27 @@ def align_features(
         features (dict or str): A vector per label, or a file:
             :obj:`.npz` with one array per label, or :obj:`.safetensors` with
             one table whose rows belong to the lines of the file
-            :obj:`labels.txt` beside it. A label that is no node is left out
-            with a warning.
+            :obj:`labels.txt` beside it. With a second tensor :obj:`ptr`, the
+            rows from :obj:`ptr[i]` to :obj:`ptr[i + 1]` belong to line
+            :obj:`i`. A folder stands for the :obj:`features.safetensors` in
+            it. A label that is no node is left out with a warning.
         node_names (list of str): The label of each node.
 
     Returns:
         The features with shape :obj:`[num_nodes, num_channels]`, zero where
         there are none, and the mask of rows that are there with shape
-        :obj:`[num_nodes]`.
+        :obj:`[num_nodes]`. With :obj:`ptr`, the features have shape
+        :obj:`[num_nodes, num_instances, num_channels]`, as wide as the node
+        with most rows needs, and the mask :obj:`[num_nodes, num_instances]`.
     """
+    ptr: Tensor | None = None
     if isinstance(features, Mapping):
         where = f"features of modality '{modality}'"
         labels, x = list(features), _stack(features, where)
     else:
-        where = f"modality '{modality}': '{os.fspath(features)}'"
-        labels, x = _read(Path(features), where)
+        path = Path(features)
+        where = f"modality '{modality}': '{path}'"
+        labels, x, ptr = _read(find_table(path) or path, where)
 
     ids = {name: i for i, name in enumerate(node_names)}
     index = torch.tensor([ids.get(label, -1) for label in labels])
@@ -58,11 +77,23 @@ def align_features(
             f'{where}: {len(unknown)} of {len(labels)} labels are no node and '
             f'left out: {", ".join(map(repr, unknown[:3]))}'
             f'{", ..." if len(unknown) > 3 else ""}', stacklevel=4)
+    if ptr is not None:
+        return _pad(index, x, ptr, len(node_names), where)
     out = x.new_zeros(len(node_names), x.size(1))
     out[index[known]] = x[known]
     mask = torch.zeros(len(node_names), dtype=torch.bool)
     mask[index[known]] = True
     return out, mask
+
+
+def _pad(index: Tensor, x: Tensor, ptr: Tensor, num_nodes: int,
+         where: str) -> tuple[Tensor, Tensor]:
+    node = index.repeat_interleave(ptr.diff())
+    node, perm = node.sort(stable=True)  # A node's rows stay in order.
+    known = node >= 0
+    if not bool(known.any()):
+        raise DataError(f'{where}: has rows for labels that are no node only')
+    return to_dense_batch(x[perm[known]], node[known], batch_size=num_nodes)
 
 
 def _stack(features: Mapping[str, Any], where: str) -> Tensor:
@@ -86,7 +117,8 @@ def _stack(features: Mapping[str, Any], where: str) -> Tensor:
     return torch.stack(rows)
 
 
-def _read(path: Path, where: str) -> tuple[list[str], Tensor]:
+def _read(path: Path,
+          where: str) -> tuple[list[str], Tensor, Tensor | None]:
     if path.suffix == '.npz':
         try:
             with np.load(path, allow_pickle=False) as file:
@@ -96,21 +128,32 @@ def _read(path: Path, where: str) -> tuple[list[str], Tensor]:
             raise FormatError(f'{where}: expected an .npz file with one array '
                               f'of floats per label, but reading it failed: '
                               f'{error}') from error
-        return list(arrays), _stack(arrays, where)
+        return list(arrays), _stack(arrays, where), None
 
     if path.suffix == '.safetensors':
+        if not path.is_file():
+            raise DataError(f"{where}: there is no file '{path}'")
         _, tensors = read_safetensors(path)
+        ptr = tensors.pop('ptr') if 'x' in tensors and (
+            'ptr' in tensors) else None
         if len(tensors) != 1:
-            raise FormatError(f'{where}: expected one tensor (got '
-                              f'{sorted(tensors)})')
+            raise FormatError(f"{where}: expected one tensor, or 'x' and "
+                              f"'ptr' (got {sorted(tensors)})")
         x = next(iter(tensors.values()))
         if x.dim() != 2 or x.numel() == 0 or not x.is_floating_point():
             raise FormatError(f'{where}: expected a table of floats (got '
                               f'{x.dtype} with shape {list(x.shape)})')
+        if ptr is not None and (
+                ptr.dtype != torch.long or ptr.dim() != 1 or ptr.numel() == 0
+                or int(ptr[0]) != 0 or int(ptr[-1]) != x.size(0)
+                or bool((ptr.diff() < 0).any())):
+            raise FormatError(f"{where}: expected 'ptr' to rise from 0 to "
+                              f'{x.size(0)}, the number of rows')
+        num_rows = x.size(0) if ptr is None else ptr.numel() - 1
         labels_path = path.with_name('labels.txt')
         labels = read_lines(labels_path)
-        if len(labels) != x.size(0):
-            raise FormatError(f'{where}: the table has {x.size(0)} rows, but '
+        if len(labels) != num_rows:
+            raise FormatError(f'{where}: the table has {num_rows} rows, but '
                               f"'{labels_path}' has {len(labels)} labels")
         first: dict[str, int] = {}
         for row, label in enumerate(labels, start=1):
@@ -118,7 +161,7 @@ def _read(path: Path, where: str) -> tuple[list[str], Tensor]:
                 raise FormatError(f"'{labels_path}', row {row}: label "
                                   f'{label!r} is already in row '
                                   f'{first[label]}')
-        return labels, x
+        return labels, x, ptr
 
     raise DataError(f'{where}: expected a dict, an .npz or a .safetensors '
                     f'file')

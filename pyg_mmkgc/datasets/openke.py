@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Union
 import torch
 from torch import Tensor
 
+from pyg_mmkgc.data.alignment import align_features, find_table
 from pyg_mmkgc.data.knowledge_graph import KnowledgeGraph
 from pyg_mmkgc.datasets.base import MMKGDataset
 from pyg_mmkgc.datasets.feature_files import (
@@ -45,6 +46,10 @@ class OpenKEDataset(MMKGDataset):
     The triples are verified by their SHA-256 in both. Names of the nodes are
     the lines of :obj:`labels.txt`, if there is such a file, or those of
     :obj:`entity2id.txt`.
+
+    A feature file has one row per node, in the order of the ids. A folder
+    that :obj:`mmkgc features` wrote may take its place: its rows are aligned
+    by name, and nodes without one are masked.
     """
     name: ClassVar[str]
     sha256: ClassVar[Mapping[str, str]]
@@ -151,14 +156,16 @@ class OpenKEDataset(MMKGDataset):
                   for split in ('train', 'valid', 'test')]
         if (folder / 'labels.txt').is_file():
             node_names = read_labels(folder / 'labels.txt', sizes[0])
+        features: dict[str, Tensor] = {}
+        for key, source in self._sources.items():
+            features |= _load(key, source, node_names)
         data = KnowledgeGraph(
             num_nodes=sizes[0],
             num_relations=sizes[1],
             node_names=node_names,
             relation_names=relation_names,
             **self.arrange(*splits),
-            **{f'x_{key}': _load(key, source, sizes[0])
-               for key, source in self._sources.items()},
+            **features,
         )
         data.validate()
         return data
@@ -196,19 +203,23 @@ def join_splits(**splits: Triples) -> dict[str, Tensor]:
 def _stamp(source: PathLike | Tensor) -> list[Any]:
     if isinstance(source, Tensor):
         return [digest({'x': source.detach().cpu()}, '')]
-    path = pathlib.Path(source)
+    path = find_table(source) or pathlib.Path(source)
     if not path.is_file():
         raise DataError(f"'{path}': there is no such feature file")
     stat = path.stat()
     return [path.name, stat.st_size, stat.st_mtime_ns]
 
 
-def _load(key: str, source: PathLike | Tensor, num_nodes: int) -> Tensor:
+def _load(key: str, source: PathLike | Tensor,
+          node_names: list[str]) -> dict[str, Tensor]:
+    if not isinstance(source, Tensor) and find_table(source):
+        x, mask = align_features(key, source, node_names)
+        return {f'x_{key}': x, f'mask_{key}': mask}
     given = isinstance(source, Tensor)
     x = source if isinstance(source, Tensor) else load_features(source)
-    if x.dim() != 2 or x.size(0) != num_nodes:
+    if x.dim() != 2 or x.size(0) != len(node_names):
         where = 'the tensor given' if given else f"'{source}'"
         raise DataError(f"{where} for modality '{key}': expected features of "
-                        f'shape [{num_nodes}, num_channels], one row for '
-                        f'every node, got {list(x.shape)}')
-    return x
+                        f'shape [{len(node_names)}, num_channels], one row '
+                        f'for every node, got {list(x.shape)}')
+    return {f'x_{key}': x}

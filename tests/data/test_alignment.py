@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from pyg_mmkgc.data.alignment import align_features
+from pyg_mmkgc.data.alignment import align_features, find_table
 from pyg_mmkgc.errors import DataError, FormatError
 
 NAMES = ['c', 'a', 'd/e', 'b']
@@ -44,6 +44,65 @@ def test_align_safetensors(tmp_path: Path) -> None:
               tmp_path / 'text.safetensors')
     (tmp_path / 'labels.txt').write_text('b\nc\na\n')
     check(tmp_path / 'text.safetensors')
+
+
+def test_align_folder(tmp_path: Path) -> None:
+    folder = tmp_path / 'visual'
+    folder.mkdir()
+    assert find_table(folder) == folder / 'features.safetensors'
+    with pytest.raises(DataError, match="'visual.*no file.*features.safet"):
+        align_features('visual', folder, NAMES)
+    table = folder / 'features.safetensors'
+    save_file({'x': torch.tensor([[3., 4.], [5., 6.], [1., 2.]])}, table)
+    (folder / 'labels.txt').write_text('b\nc\na\n')
+    assert find_table(table) is None  # Rows of whatever.
+    (folder / 'manifest.json').write_text('{}')
+    assert find_table(table) == table
+    for path in [folder, str(folder), table]:
+        check(path)
+
+
+def several(folder: Path, **more: Any) -> Path:
+    """Three rows of b, none of z, one of c, two of a."""
+    tensors = {'x': torch.arange(1., 13.).view(6, 2),
+               'ptr': torch.tensor([0, 3, 3, 4, 6])} | more
+    save_file(tensors, folder / 'features.safetensors')
+    (folder / 'labels.txt').write_text('b\nz\nc\na\n')
+    return folder
+
+
+def test_align_several_rows_per_label(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="1 of 4 labels are no node.*'z'"):
+        x, mask = align_features('visual', several(tmp_path), NAMES)
+    o = [0, 0]
+    assert x.tolist() == [[[7, 8], o, o], [[9, 10], [11, 12], o], [o, o, o],
+                          [[1, 2], [3, 4], [5, 6]]]
+    assert mask.tolist() == [[True, False, False], [True, True, False],
+                             [False] * 3, [True] * 3]
+    # As wide as the nodes of this graph need.
+    half = several(tmp_path, x=torch.ones(6, 2, dtype=torch.half))
+    with pytest.warns(UserWarning, match="1 of 4.*'b'"):
+        x, mask = align_features('visual', half, ['z', 'c', 'q', 'a'])
+    assert x.shape == (4, 2, 2) and x.dtype == torch.half
+    assert mask.sum(dim=1).tolist() == [0, 1, 0, 2]
+    with (pytest.warns(UserWarning), pytest.raises(
+            DataError, match='for labels that are no node only')):
+        align_features('visual', half, ['z'])
+
+
+@pytest.mark.parametrize('ptr, message', [
+    ([0, 3, 2, 4, 6], "'ptr' to rise from 0 to 6"),
+    ([1, 3, 3, 4, 6], "'ptr' to rise"),
+    ([0, 3, 3, 4, 7], "'ptr' to rise"),
+    ([[0, 3, 3, 4, 6]], "'ptr' to rise"),
+    ([0., 3., 3., 4., 6.], "'ptr' to rise"),
+    ([], "'ptr' to rise"),
+    ([0, 3, 6], 'table has 2 rows, but .*labels.txt. has 4 labels'),
+])
+def test_bad_pointers(ptr: list, message: str, tmp_path: Path) -> None:
+    several(tmp_path, ptr=torch.tensor(ptr))
+    with pytest.raises(FormatError, match=message):
+        align_features('visual', tmp_path, NAMES)
 
 
 def test_unknown_labels_warn_once() -> None:
@@ -94,13 +153,13 @@ def test_bad_files(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match=r'v\.safetensors'):
         align_features('v', table, NAMES)
     save_file({'a': torch.ones(2, 2), 'b': torch.ones(2, 2)}, table)
-    with pytest.raises(FormatError, match=r"one tensor .got \['a', 'b'\]"):
+    with pytest.raises(FormatError, match=r"one tensor.*got \['a', 'b'\]"):
         align_features('v', table, NAMES)
     save_file({'a': torch.ones(2)}, table)
     with pytest.raises(FormatError, match=r'a table of floats .* \[2\]'):
         align_features('v', table, NAMES)
     save_file({'a': torch.ones(2, 3)}, table)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r'labels\.txt'):
         align_features('v', table, NAMES)
     for content in ['a\n', 'a\nb\nc\n']:
         labels.write_text(content)

@@ -169,6 +169,44 @@ def test_features_that_are_given(tmp_path, write, layout):
         assert torch.equal(data.x_text, torch.ones(12, 4))
 
 
+@pytest.mark.parametrize('layout', ['MKG-W', 'MKG-W/raw'])
+def test_a_folder_of_features(tmp_path, write, layout):
+    write(tmp_path / layout)
+    x = torch.randn(4, 3).half()
+    folder = tmp_path / 'visual'
+    folder.mkdir()
+    (folder / 'labels.txt').write_text('node 7\nnode 0\nnode 11\n')
+    (folder / 'manifest.json').write_text('{}')
+    table = folder / 'features.safetensors'
+    safetensors.torch.save_file({'x': x[:3]}, table)
+    for source in [folder, str(folder), table, table]:
+        data = MKGW(tmp_path, features={'visual': source})[0]
+        assert torch.equal(data.x_visual[[7, 0, 11]], x[:3])
+        assert data.mask_visual.nonzero().view(-1).tolist() == [0, 7, 11]
+        assert not data.x_visual[~data.mask_visual].any()
+    # Two of node 7, one of node 0 and one of node 11.
+    ptr = torch.tensor([0, 2, 3, 4])
+    safetensors.torch.save_file({'x': x, 'ptr': ptr}, table)
+    data = MKGW(tmp_path, features={'visual': folder})[0]
+    assert data.x_visual.shape == (12, 2, 3)
+    assert torch.equal(data.x_visual[7], x[:2])
+    assert data.mask_visual.sum(dim=1)[[7, 0, 11]].tolist() == [2, 1, 1]
+    assert int(data.mask_visual.sum()) == 4
+
+    table.unlink()
+    with pytest.raises(DataError, match='visual.*there is no '):
+        MKGW(tmp_path, features={'visual': folder})
+
+
+def test_a_table_beside_labels_is_read_by_row(tmp_path, write):
+    """It is none of ours: names may differ from those of the graph."""
+    folder = write(tmp_path / 'MKG-W')
+    safetensors.torch.save_file({'x': torch.ones(12, 3)},
+                                folder / 'features.safetensors')
+    features = {'text': folder / 'features.safetensors'}
+    assert MKGW(tmp_path, features=features)[0].x_text.all()
+
+
 def test_other_features_make_another_graph(tmp_path, write):
     folder = write(tmp_path / 'MKG-W' / 'raw')
     for width in (3, 4):
