@@ -1,0 +1,27 @@
+r"""From raw images and texts to feature tables (extra ``features``)."""
+from pyg_mmkgc.features.catalogue import make_encoder
+from pyg_mmkgc.features.encoder import Encoder, FunctionEncoder
+from pyg_mmkgc.features.extract import extract
+from pyg_mmkgc.features.folder import FeatureFolder, load_feature_folder
+from pyg_mmkgc.features.items import Item
+from pyg_mmkgc.features.pooling import mean_pool
+from pyg_mmkgc.features.sources import read_folder, read_table
+from pyg_mmkgc.features.textual import BERTEncoder, SentenceEncoder
+from pyg_mmkgc.features.visual import TimmEncoder, TransformersEncoder
+
+__all__ = classes = [
+    'Encoder',
+    'FeatureFolder',
+    'FunctionEncoder',
+    'Item',
+    'BERTEncoder',
+    'SentenceEncoder',
+    'TimmEncoder',
+    'TransformersEncoder',
+    'extract',
+    'load_feature_folder',
+    'make_encoder',
+    'mean_pool',
+    'read_folder',
+    'read_table',
+]

@@ -1,0 +1,284 @@
+r"""Runs an encoder over images or texts."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Union
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from pyg_mmkgc.errors import DataError
+from pyg_mmkgc.features import images
+from pyg_mmkgc.features.batches import encode, load_batches
+from pyg_mmkgc.features.encoder import Encoder, Function, as_encoder
+from pyg_mmkgc.features.folder import (
+    FEATURES,
+    FORMAT,
+    LABELS,
+    MANIFEST,
+    VERSION,
+    FeatureFolder,
+    load_feature_folder,
+    write_safetensors,
+)
+from pyg_mmkgc.features.items import Item, Matched, match_items
+from pyg_mmkgc.features.partial import PartialRows
+from pyg_mmkgc.features.plan import as_json, check_plan
+from pyg_mmkgc.features.pooling import mean_pool
+from pyg_mmkgc.features.reading import content_digest
+from pyg_mmkgc.io.atomic import PathLike, read_json, write_atomic, write_json
+
+DTYPES = {torch.float: 'float32', torch.half: 'float16',
+          torch.bfloat16: 'bfloat16'}
+# Numbers that are held in memory while rows are pooled.
+BLOCK = 1 << 22
+
+
+def extract(
+    items: Iterable[Item],
+    encoder: Union[Encoder, Function],
+    folder: PathLike,
+    labels: Sequence[str] | None = None,
+    match: str = 'label',
+    pool: str = 'mean',
+    dtype: torch.dtype = torch.float,
+    batch_size: int = 32,
+    num_workers: int = 2,
+    progress: bool = True,
+) -> FeatureFolder:
+    r"""Encodes images or texts of entities, and writes the vectors to a
+    folder.
+
+    .. code-block:: python
+
+        items = read_folder('images')
+        features = extract(items, make_encoder('clip'), 'clip_features',
+                           labels=kg.node_names)
+        features.x
+        >>> tensor of shape [num_rows, 512]
+
+    What cannot be used (a truncated image, a text that is not UTF-8) is left
+    out, and the manifest says why. An entity with nothing usable has no row.
+
+    After a kill, the same call goes on where it was and ends with the same
+    bits, as far as the encoder is deterministic; on complete features, it
+    returns them. The memory needed does not grow with the number of vectors.
+
+    Args:
+        items (list of Item): The images or texts, as
+            :func:`~pyg_mmkgc.features.read_folder` or
+            :func:`~pyg_mmkgc.features.read_table` list them.
+        encoder (Encoder or callable): The encoder, which
+            :func:`~pyg_mmkgc.features.make_encoder` makes by name, or any
+            function of a list of images or texts.
+        folder (str or os.PathLike): The folder to write.
+        labels (list of str, optional): The label of each node of the graph,
+            such as :obj:`kg.node_names`. If not given, all entities are
+            nodes. (default: :obj:`None`)
+        match (str, optional): Whether entities are labels (:obj:`'label'`)
+            or ids of nodes (:obj:`'id'`). (default: :obj:`'label'`)
+        pool (str, optional): :obj:`'mean'` for one row per entity, the mean
+            of its vectors, eq. (1) of the paper; :obj:`'all'` for all of
+            them. (default: :obj:`'mean'`)
+        dtype (torch.dtype, optional): The type to store: single precision,
+            half precision or :obj:`torch.bfloat16`.
+            (default: :obj:`torch.float`)
+        batch_size (int, optional): The number of items to encode at once,
+            which is halved as often as memory is short.
+            (default: :obj:`32`)
+        num_workers (int, optional): The number of processes that read and
+            prepare. (default: :obj:`2`)
+        progress (bool, optional): If set to :obj:`False`, shows no progress
+            bar. (default: :obj:`True`)
+
+    Raises:
+        DataError: If no item is usable or in the graph; if the folder holds
+            features of another encoder, of other inputs or options.
+    """
+    if pool not in ('mean', 'all') or dtype not in DTYPES or batch_size < 1:
+        raise DataError(f"expected pool 'mean' or 'all', a dtype of "
+                        f'{list(DTYPES)} and a positive batch size, got '
+                        f'{pool!r}, {dtype} and {batch_size}')
+    folder, items = Path(folder), list(items)
+    matched = match_items(items, labels, match)
+    encoder = as_encoder(encoder, items)
+    plan = as_json({
+        'format': FORMAT,
+        'version': VERSION,
+        'encoder': {'kind': encoder.kind, **encoder.describe()},
+        'reading': images.reading() if encoder.kind == 'image' else {},
+        'options': {'pool': pool, 'dtype': DTYPES[dtype], 'match': match,
+                    'batch_size': batch_size},
+        'items_sha256': matched.digest(),
+    })
+    if (folder / MANIFEST).exists():
+        _check_complete(folder, plan, matched)
+        return load_feature_folder(folder)
+
+    # Means are taken of what the encoder returned, not of what it became.
+    rows = PartialRows(folder, plan, torch.float if pool == 'mean' else dtype)
+    try:
+        _encode_all(rows, matched.items, encoder, batch_size, num_workers,
+                    progress)
+        if rows.num_rows == 0:
+            record = next(rows.records())
+            rows.remove()
+            raise DataError(f'none of the {len(matched.items)} items is '
+                            f'usable, the first one for this reason: '
+                            f'{record["reasons"]["0"]}')
+        _finish(rows, folder, plan, matched, pool, dtype)
+        rows.remove()
+    finally:
+        rows.close()
+    return load_feature_folder(folder)
+
+
+def _encode_all(rows: PartialRows, items: list[Item], encoder: Encoder,
+                batch_size: int, num_workers: int, progress: bool) -> None:
+    size = batch_size
+    for i, record in enumerate(rows.records()):
+        size = record['size']
+        done = items[i * batch_size:(i + 1) * batch_size]
+        for item, digest in zip(done, record['digests'], strict=True):
+            if content_digest(item) != digest:
+                raise DataError(f"'{rows.folder.parent}': {item.key!r} has "
+                                f'changed since its features were extracted; '
+                                f'delete this folder to begin anew')
+    first = min(rows.num_batches * batch_size, len(items))
+    bar = tqdm(total=len(items), initial=first, unit=encoder.kind,
+               disable=not progress)
+    for batch in load_batches(items, encoder, first, batch_size, num_workers):
+        x = torch.empty(0, rows.num_channels or 0)
+        if len(batch.values) > 0:
+            x, size = encode(encoder, batch.values, size)
+        if rows.num_rows > 0 and x.size(1) != rows.num_channels:
+            raise DataError(f'expected an encoder to return as many channels '
+                            f'as before, {rows.num_channels}, got '
+                            f'{x.size(1)}')
+        x, reasons = x.to(rows.dtype), batch.reasons
+        finite = x.isfinite().all(dim=1)
+        used = [i for i, reason in enumerate(reasons) if reason == '']
+        for i, good in zip(used, finite.tolist(), strict=True):
+            if not good:
+                reasons[i] = (f'the encoder returned what is not finite in '
+                              f'{DTYPES[rows.dtype]}')
+        rows.append(x[finite], {
+            'size': size,
+            'digests': batch.digests,
+            'reasons': {str(i): text for i, text in enumerate(reasons)
+                        if text != ''},
+        })
+        bar.update(len(reasons))
+    bar.close()
+
+
+def _finish(rows: PartialRows, folder: Path, plan: dict[str, Any],
+            matched: Matched, pool: str, dtype: torch.dtype) -> None:
+    entities, count, input_sha256 = _status(rows, matched)
+    ptr = torch.cat([count.new_zeros(1), count[count > 0].cumsum(0)])
+    num_rows, num_channels = ptr.numel() - 1, rows.num_channels
+    assert num_channels is not None
+    block = max(BLOCK // num_channels, 1)
+    # Integers first, since they are the widest.
+    layout: dict[str, tuple[torch.dtype, Sequence[int]]] = {}
+    blocks: Iterable[Tensor]
+    if pool == 'all':
+        layout['ptr'] = (torch.long, ptr.size())
+        layout['x'] = (dtype, (rows.num_rows, num_channels))
+        sizes = [min(block, rows.num_rows - start)
+                 for start in range(0, rows.num_rows, block)]
+        blocks = itertools.chain([ptr], rows.blocks(sizes))
+    else:
+        layout['x'] = (dtype, (num_rows, num_channels))
+        blocks = _means(rows, ptr, block, dtype)
+    features_sha256 = write_safetensors(folder / FEATURES, layout, blocks)
+
+    there = [label for label, n in zip(matched.labels, count.tolist(),
+                                       strict=True) if n > 0]
+    write_atomic(folder / LABELS, ''.join(f'{label}\n' for label in there))
+    # The last one: it says that the others are complete.
+    write_json(folder / MANIFEST, {
+        **plan,
+        'input_sha256': input_sha256,
+        'features_sha256': features_sha256,
+        'versions': {'torch': torch.__version__, **_versions()},
+        'num_items': len(matched.items),
+        'num_used': rows.num_rows,
+        'num_rows': num_rows,
+        'num_channels': num_channels,
+        'entities': entities,
+        'without': sorted(set(matched.labels) - set(there)),
+        'unknown': matched.unknown,
+    })
+
+
+def _status(rows: PartialRows,
+            matched: Matched) -> tuple[dict[str, Any], Tensor, str]:
+    entities: dict[str, Any] = {}
+    count = torch.zeros(len(matched.labels), dtype=torch.long)
+    pairs = iter(zip(matched.nodes, matched.items, strict=True))
+    digests = (digest for record in rows.records()
+               for digest in record['digests'])
+    for record in rows.records():
+        for i in range(len(record['digests'])):
+            node, item = next(pairs)
+            entity = entities.setdefault(matched.labels[node],
+                                         {'used': 0, 'unusable': []})
+            reason = record['reasons'].get(str(i))
+            if reason is None:
+                entity['used'] += 1
+                count[node] += 1
+            else:
+                entity['unusable'].append({'key': item.key,
+                                           'reason': reason})
+    return entities, count, _input_sha256(matched, digests)
+
+
+def _means(rows: PartialRows, ptr: Tensor, block: int,
+           dtype: torch.dtype) -> Iterator[Tensor]:
+    # Whole entities, so many that they have about `block` rows together.
+    ends = [0]
+    for i in range(1, ptr.numel()):
+        if i == ptr.numel() - 1 or int(ptr[i + 1] - ptr[ends[-1]]) > block:
+            ends.append(i)
+    parts = [ptr[start:end + 1] for start, end in itertools.pairwise(ends)]
+    sizes = [int(part[-1] - part[0]) for part in parts]
+    for x, part in zip(rows.blocks(sizes), parts, strict=True):
+        mean = mean_pool(x, part - part[0]).to(dtype)
+        if not mean.isfinite().all():
+            raise DataError(f'a mean is not finite in {DTYPES[dtype]}; take '
+                            f'a wider type')
+        yield mean
+
+
+def _check_complete(folder: Path, plan: dict[str, Any],
+                    matched: Matched) -> None:
+    manifest = read_json(folder / MANIFEST)
+    check_plan(folder, manifest, plan)
+    digests = (content_digest(item) for item in matched.items)
+    if manifest['input_sha256'] != _input_sha256(matched, digests):
+        raise DataError(f"'{folder}' holds features of the same items, whose "
+                        f'content has changed since; delete this folder to '
+                        f'begin anew')
+
+
+def _input_sha256(matched: Matched, digests: Iterable[str]) -> str:
+    out = hashlib.sha256(matched.digest().encode())
+    for digest in digests:
+        out.update(f'{digest}\n'.encode())
+    return out.hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in ('pillow', 'timm', 'transformers', 'sentence-transformers'):
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found

@@ -1,0 +1,145 @@
+r"""The folder that features are stored in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import torch
+from torch import Tensor
+
+from pyg_mmkgc.errors import DataError, FormatError
+from pyg_mmkgc.features.partial import to_bytes
+from pyg_mmkgc.io.atomic import PathLike, atomic_path, read_json
+
+FEATURES, LABELS, MANIFEST = ('features.safetensors', 'labels.txt',
+                              'manifest.json')
+FORMAT, VERSION = 'pyg_mmkgc.features', 1
+
+_NAMES = {torch.float: 'F32', torch.half: 'F16', torch.bfloat16: 'BF16',
+          torch.long: 'I64'}
+Layout = Mapping[str, tuple[torch.dtype, Sequence[int]]]
+
+
+@dataclass
+class FeatureFolder:
+    r"""Features that :func:`~pyg_mmkgc.features.extract` has written.
+
+    Args:
+        x (torch.Tensor): The features with shape
+            :obj:`[num_rows, num_channels]`, or
+            :obj:`[num_items, num_channels]` where all are kept. They lie in
+            the file and are read when used.
+        labels (list of str): The label of each row.
+        manifest (dict): Where the features come from, and what became of
+            each input.
+        ptr (torch.Tensor, optional): Where all are kept, the boundaries of
+            the rows in :obj:`x`, with shape :obj:`[num_rows + 1]`.
+            (default: :obj:`None`)
+    """
+    x: Tensor
+    labels: list[str]
+    manifest: dict[str, Any]
+    ptr: Tensor | None = None
+
+    @property
+    def kind(self) -> str:
+        r"""Returns what was encoded: :obj:`'image'` or :obj:`'text'`."""
+        return self.manifest['encoder']['kind']
+
+    def mask(self, labels: Sequence[str]) -> Tensor:
+        r"""Returns which nodes have features, with shape :obj:`[num_nodes]`.
+
+        Args:
+            labels (list of str): The label of each node.
+        """
+        there = set(self.labels)
+        return torch.tensor([label in there for label in labels],
+                            dtype=torch.bool)
+
+
+def load_feature_folder(folder: PathLike) -> FeatureFolder:
+    r"""Reads what :func:`~pyg_mmkgc.features.extract` has written.
+
+    Args:
+        folder (str or os.PathLike): The folder.
+
+    Raises:
+        DataError: If the folder is not there or not complete.
+        FormatError: If its files do not fit together.
+    """
+    folder = Path(folder)
+    if not (folder / MANIFEST).is_file():
+        raise DataError(f"'{folder}': expected complete features, got no "
+                        f"'{MANIFEST}'; if they were being extracted, do it "
+                        f'again with the same folder')
+    manifest = read_json(folder / MANIFEST)
+    if (not isinstance(manifest, dict) or manifest.get('format') != FORMAT
+            or manifest.get('version') != VERSION):
+        raise FormatError(f"'{folder / MANIFEST}': expected the format "
+                          f'{FORMAT!r}, version {VERSION}')
+    labels = (folder / LABELS).read_bytes().decode('utf-8').split('\n')[:-1]
+    tensors = _map(folder / FEATURES)
+    x, ptr = tensors.get('x'), tensors.get('ptr')
+    if (x is None or x.dim() != 2 or set(tensors) - {'x', 'ptr'}
+            or x.size(1) != manifest.get('num_channels')):
+        raise FormatError(f"'{folder / FEATURES}': expected a table 'x' with "
+                          f'{manifest.get("num_channels")} channels')
+    num_rows = x.size(0) if ptr is None else ptr.numel() - 1
+    if not num_rows == len(labels) == manifest.get('num_rows'):
+        raise FormatError(f"'{folder}': {num_rows} rows, {len(labels)} labels "
+                          f'and {manifest.get("num_rows")} rows in the '
+                          f'manifest do not fit together')
+    return FeatureFolder(x, labels, manifest, ptr)
+
+
+def write_safetensors(path: PathLike, layout: Layout,
+                      blocks: Iterable[Tensor]) -> str:
+    r"""Writes a safetensors file that may be larger than the memory.
+
+    Args:
+        path (str or os.PathLike): The file to write, atomically.
+        layout (dict): The type and shape of each tensor.
+        blocks (iterable of torch.Tensor): Their content in this order, in
+            any number of pieces.
+
+    Returns:
+        The SHA-256 of the file.
+    """
+    header: dict[str, Any] = {'__metadata__': {'format': 'pt'}}
+    end = 0
+    for name, (dtype, shape) in layout.items():
+        start, end = end, end + torch.Size(shape).numel() * dtype.itemsize
+        header[name] = {'dtype': _NAMES[dtype], 'shape': list(shape),
+                        'data_offsets': [start, end]}
+    text = json.dumps(header).encode()
+    text += b' ' * (-len(text) % 8)  # Tensors begin at multiples of 8.
+    digest = hashlib.sha256()
+    with atomic_path(path) as temp, open(temp, 'wb') as file:
+        for content in (struct.pack('<Q', len(text)), text):
+            file.write(content)
+            digest.update(content)
+        for block in blocks:
+            content = to_bytes(block)
+            file.write(content)
+            digest.update(content)
+        if file.tell() != 8 + len(text) + end:
+            raise DataError(f"'{path}': {file.tell() - 8 - len(text)} bytes "
+                            f'instead of the {end} of its tensors')
+    return digest.hexdigest()
+
+
+def _map(path: Path) -> dict[str, Tensor]:
+    try:
+        with safetensors.safe_open(path, framework='pt') as file:
+            return {key: file.get_tensor(key)
+                    for key in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError) as error:
+        raise FormatError(f"'{path}': expected a complete safetensors file: "
+                          f'{error}') from error

@@ -1,0 +1,112 @@
+r"""One image or text of one entity, and which node of a graph that is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from pyg_mmkgc.errors import DataError
+
+
+class Item(NamedTuple):
+    r"""One image or text of an entity.
+
+    Args:
+        entity (str): The label of a node, or its id as text.
+        content (pathlib.Path or str): A file, or a text itself.
+        key (str): What names the item in the manifest.
+        problem (str, optional): Why it cannot be used, where that is known
+            without opening it. (default: :obj:`''`)
+    """
+    entity: str
+    content: Path | str
+    key: str
+    problem: str = ''
+
+
+class Matched(NamedTuple):
+    r"""Items of the nodes of a graph.
+
+    Args:
+        labels (list of str): The label of each node.
+        items (list of Item): The items, by node, then by their content.
+        nodes (list of int): The node of each item, ascending.
+        unknown (list of str): Entities that are not in the graph.
+    """
+    labels: list[str]
+    items: list[Item]
+    nodes: list[int]
+    unknown: list[str]
+
+    def digest(self) -> str:
+        r"""Returns a SHA-256 over everything but the files' content."""
+        out = hashlib.sha256()
+        for part in (self.labels, self.unknown):
+            out.update(json.dumps(part).encode() + b'\n')
+        for node, item in zip(self.nodes, self.items, strict=True):
+            row = json.dumps([node, item.key, item.problem])
+            out.update(row.encode() + b'\n')
+        return out.hexdigest()
+
+
+def match_items(
+    items: Iterable[Item],
+    labels: Sequence[str] | None = None,
+    match: str = 'label',
+) -> Matched:
+    r"""Finds the node of each item.
+
+    The result does not depend on the order of the items.
+
+    Args:
+        items (iterable of Item): The items.
+        labels (list of str, optional): The label of each node of the graph.
+            If not given, every entity is a node, in sorted order.
+            (default: :obj:`None`)
+        match (str, optional): Whether entities are labels (:obj:`'label'`)
+            or ids of nodes (:obj:`'id'`). (default: :obj:`'label'`)
+
+    Raises:
+        DataError: If labels repeat or cannot be a line of a file, or if no
+            entity is in the graph.
+    """
+    items = list(items)
+    if len(items) == 0:
+        raise DataError('expected images or texts, got none')
+    if match not in ('label', 'id') or (match == 'id' and labels is None):
+        raise DataError(f"match must be 'label', or 'id' where labels are "
+                        f'given (got {match!r})')
+    if labels is None:
+        labels = sorted({item.entity for item in items})
+    labels = list(labels)
+    ids = {label: i for i, label in enumerate(labels)}
+    if len(ids) < len(labels):
+        repeated = next(x for i, x in enumerate(labels) if ids[x] != i)
+        raise DataError(f'labels of nodes must differ: {repeated!r} repeats')
+    for label in labels:
+        _check_label(label)
+    if match == 'id':
+        ids = {str(i): i for i in range(len(labels))}
+
+    known = [(ids[item.entity], item) for item in items if item.entity in ids]
+    unknown = {item.entity for item in items if item.entity not in ids}
+    if len(known) == 0:
+        raise DataError(
+            f'none of the {len(unknown)} entities is a node by its {match} '
+            f'(entities begin with {sorted(unknown)[:3]}, nodes with '
+            f'{list(ids)[:3]})')
+    known.sort(key=lambda pair: (pair[0], str(pair[1].content), pair[1].key))
+    return Matched(labels, [item for _, item in known],
+                   [node for node, _ in known], sorted(unknown))
+
+
+def _check_label(label: str) -> None:
+    # What a line of the file `labels.txt` can be and is read back as.
+    if (label.strip() == '' or any(c in label for c in '\r\n\0\ufeff')
+            or label.encode('utf-8', 'replace') != label.encode(
+                'utf-8', 'backslashreplace')):
+        raise DataError(f'expected labels that can be a line of a text file '
+                        f'in UTF-8, got {label!r}')

@@ -1,0 +1,166 @@
+r"""Rows that are being computed, on disk, safe from a kill at any moment."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import shutil
+import zlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor
+
+from pyg_mmkgc.errors import DataError
+from pyg_mmkgc.features.plan import check_plan
+from pyg_mmkgc.io.atomic import read_json, write_json
+
+try:
+    import fcntl
+    HAS_LOCKS = True
+except ImportError:  # Windows: nothing keeps two runs apart there.
+    HAS_LOCKS = False
+
+NAME = '.partial'
+
+
+class PartialRows:
+    r"""The rows of the batches so far, and a record of each batch.
+
+    Both files only grow: first the rows of a batch are appended, then its
+    record, one line of JSON with a checksum of the rows. What a kill left of
+    an unfinished batch is cut off when the files are opened again.
+
+    Args:
+        folder (pathlib.Path): The folder of the result, in which the files
+            lie in a folder of their own.
+        plan (dict): What decides the rows, as JSON can hold it.
+        dtype (torch.dtype): The type of the rows.
+
+    Raises:
+        DataError: If the files are there with another plan, or if another
+            process is writing them.
+    """
+    def __init__(self, folder: Path, plan: Mapping[str, Any],
+                 dtype: torch.dtype) -> None:
+        self.folder = folder / NAME
+        self.dtype = dtype
+        self.num_rows = 0
+        self.num_batches = 0
+        self.num_channels: int | None = None
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            lock = stack.enter_context(open(self.folder / 'lock', 'wb'))
+            self._take(lock)
+            path = self.folder / 'plan.json'
+            if path.exists():
+                check_plan(folder, read_json(path), plan)
+            else:
+                write_json(path, plan)
+            self._rows, self._records = (
+                stack.enter_context(open(self.folder / name, 'ab+'))
+                for name in ('rows.bin', 'records.jsonl'))
+            self._recover()
+            self._files = stack.pop_all()
+
+    def append(self, x: Tensor, record: Mapping[str, Any]) -> None:
+        r"""Adds a batch.
+
+        Args:
+            x (torch.Tensor): Its rows, with shape
+                :obj:`[num_rows, num_channels]`.
+            record (dict): What else to know about it, as JSON can hold it.
+        """
+        content = to_bytes(x)
+        self._rows.write(content)
+        self._rows.flush()
+        record = {'num_rows': x.size(0), 'num_channels': x.size(1),
+                  'crc': zlib.crc32(content), **record}
+        self._records.write(json.dumps(record).encode() + b'\n')
+        self._records.flush()
+        self._count(record)
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        r"""Yields the record of each batch."""
+        with open(self._records.name, 'rb') as file:
+            for line in file:
+                yield json.loads(line)
+
+    def blocks(self, sizes: list[int]) -> Iterator[Tensor]:
+        r"""Yields the rows from the first to the last in blocks.
+
+        Args:
+            sizes (list of int): The number of rows of each block.
+        """
+        assert self.num_channels is not None
+        with open(self._rows.name, 'rb') as file:
+            for size in sizes:
+                count = size * self.num_channels * self.dtype.itemsize
+                x = torch.frombuffer(bytearray(file.read(count)),
+                                     dtype=self.dtype)
+                yield x.view(size, self.num_channels)
+
+    def close(self) -> None:
+        r"""Closes the files, from which another run can go on."""
+        self._files.close()
+
+    def remove(self) -> None:
+        r"""Deletes the files."""
+        self.close()
+        shutil.rmtree(self.folder)
+
+    def _count(self, record: Mapping[str, Any]) -> None:
+        self.num_batches += 1
+        self.num_rows += record['num_rows']
+        if record['num_rows'] > 0:
+            self.num_channels = record['num_channels']
+
+    def _recover(self) -> None:
+        rows_end = records_end = 0
+        self._rows.seek(0)
+        self._records.seek(0)
+        for line in self._records:
+            record = _parse(line)
+            if record is None:
+                break
+            count = (record['num_rows'] * record['num_channels'] *
+                     self.dtype.itemsize)
+            content = self._rows.read(count)
+            if len(content) < count or zlib.crc32(content) != record['crc']:
+                break
+            self._count(record)
+            rows_end += count
+            records_end += len(line)
+        self._rows.truncate(rows_end)
+        self._records.truncate(records_end)
+        for file in (self._rows, self._records):
+            file.seek(0, io.SEEK_END)
+
+    def _take(self, lock: BinaryIO) -> None:
+        if not HAS_LOCKS:
+            return
+        # Of the process, not of the file: workers that outlive a killed
+        # process for a moment do not hold it.
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DataError(f"'{self.folder.parent}': another process is "
+                            f'writing features there') from error
+
+
+def to_bytes(x: Tensor) -> bytes:
+    r"""Returns the bytes of a tensor on the CPU."""
+    return x.contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    # A line that a kill cut off, or that a power failure left as zeros.
+    if not line.endswith(b'\n'):
+        return None
+    try:
+        return json.loads(line)
+    except ValueError:
+        return None

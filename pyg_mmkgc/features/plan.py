@@ -1,0 +1,55 @@
+r"""What decides the features, so that nothing else is mixed with them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pyg_mmkgc.errors import DataError
+from pyg_mmkgc.io.atomic import PathLike
+
+
+def as_json(plan: Mapping[str, Any]) -> dict[str, Any]:
+    r"""Returns a plan as JSON gives it back: tuples become lists."""
+    try:
+        return json.loads(json.dumps(dict(plan), allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise DataError(f'expected an encoder whose describe() is what JSON '
+                        f'can hold: {error}') from error
+
+
+def check_plan(folder: PathLike, found: Mapping[str, Any],
+               plan: Mapping[str, Any]) -> None:
+    r"""Raises if a folder holds the features of another plan.
+
+    Args:
+        folder (str or os.PathLike): The folder, for the message.
+        found (dict): The plan in the folder. More keys than in :obj:`plan`
+            are fine.
+        plan (dict): The plan to go on with, see :func:`as_json`.
+
+    Raises:
+        DataError: If they differ, with the differences.
+    """
+    found = {key: found.get(key) for key in plan}
+    lines = list(_differences('', found, plan))
+    if lines:
+        raise DataError(
+            f"'{folder}' holds features of another encoder, of other inputs "
+            f'or options; take another folder or delete this one: '
+            f'{"; ".join(lines[:5])}{"; ..." if len(lines) > 5 else ""}')
+
+
+def _differences(name: str, found: Any, now: Any) -> Iterator[str]:
+    if isinstance(found, Mapping) and isinstance(now, Mapping):
+        for key in sorted({*found, *now}):
+            yield from _differences(f'{name}.{key}' if name else key,
+                                    found.get(key), now.get(key))
+    elif found != now:
+        yield f'{name} is {_short(found)} there, {_short(now)} now'
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f'{text[:37]}...'

@@ -1,0 +1,130 @@
+r"""Textual encoders, of transformers and sentence-transformers."""
+
+from __future__ import annotations
+
+from typing import Any, Union
+
+import torch
+from torch import Tensor
+
+from pyg_mmkgc.features.weights import (
+    describe_weights,
+    from_hub,
+    load_library,
+)
+
+
+class BERTEncoder:
+    r"""The output of a model of :obj:`transformers` at the first token of a
+    text, which is :obj:`[CLS]` for BERT.
+
+    Args:
+        model (str or transformers.PreTrainedModel): The name or folder of a
+            pre-trained model, or a model.
+        tokenizer (transformers.PreTrainedTokenizerBase, optional): The
+            tokenizer. If not given, that of the pre-trained model.
+            (default: :obj:`None`)
+        revision (str, optional): The branch, tag or commit of the model on
+            the hub. (default: :obj:`None`)
+        max_length (int, optional): The number of tokens after which a text
+            is cut off. (default: :obj:`512`)
+        device (torch.device or str, optional): The device.
+            (default: :obj:`'cpu'`)
+
+    Raises:
+        DownloadError: If the weights are not here and cannot be fetched.
+    """
+    kind = 'text'
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any = None,
+        revision: str | None = None,
+        max_length: int = 512,
+        device: Union[str, torch.device] = 'cpu',
+    ) -> None:
+        transformers = load_library('transformers')
+        name = model if isinstance(model, str) else type(model).__name__
+        if isinstance(model, str):
+            tokenizer = tokenizer or from_hub(
+                name, lambda local: transformers.AutoTokenizer.
+                from_pretrained(name, revision=revision,
+                                local_files_only=local))
+            model = from_hub(
+                name, lambda local: transformers.AutoModel.from_pretrained(
+                    name, revision=revision, local_files_only=local))
+        self._about = {
+            'name': f'bert:{name}',
+            'architecture': type(model).__name__,
+            **describe_weights(model),
+            'preprocessing': {
+                'class': type(tokenizer).__name__,
+                'vocabulary': len(tokenizer),
+                'max_length': max_length,
+            },
+        }
+        self.device = torch.device(device)
+        self.model = model.to(self.device).eval()
+        self.tokenizer = tokenizer
+        self.max_length = max_length
+        self.prepare = str
+
+    def encode(self, batch: list[str]) -> Tensor:
+        tokens = self.tokenizer(batch, padding=True, truncation=True,
+                                max_length=self.max_length,
+                                return_tensors='pt').to(self.device)
+        return self.model(**tokens).last_hidden_state[:, 0]
+
+    def describe(self) -> dict[str, Any]:
+        return self._about
+
+
+class SentenceEncoder:
+    r"""A model of :obj:`sentence-transformers`.
+
+    Args:
+        model (str or sentence_transformers.SentenceTransformer): The name or
+            folder of a pre-trained model, or a model.
+        revision (str, optional): The branch, tag or commit of the model on
+            the hub. (default: :obj:`None`)
+        device (torch.device or str, optional): The device.
+            (default: :obj:`'cpu'`)
+
+    Raises:
+        DownloadError: If the weights are not here and cannot be fetched.
+    """
+    kind = 'text'
+
+    def __init__(
+        self,
+        model: Any,
+        revision: str | None = None,
+        device: Union[str, torch.device] = 'cpu',
+    ) -> None:
+        name = model if isinstance(model, str) else type(model).__name__
+        if isinstance(model, str):
+            library = load_library('sentence_transformers')
+            model = from_hub(
+                name, lambda local: library.SentenceTransformer(
+                    name, device='cpu', revision=revision,
+                    local_files_only=local))
+        self._about = {
+            'name': f'sentence-transformers:{name}',
+            **describe_weights(model),
+            'preprocessing': {
+                'max_length': model.get_max_seq_length(),
+                'modules': [str(module) for module in model],
+            },
+        }
+        self.device = torch.device(device)
+        self.model = model.to(self.device).eval()
+        self.prepare = str
+
+    def encode(self, batch: list[str]) -> Tensor:
+        return self.model.encode(batch, batch_size=len(batch),
+                                 convert_to_tensor=True,
+                                 show_progress_bar=False)
+
+    def describe(self) -> dict[str, Any]:
+        return self._about

@@ -1,0 +1,146 @@
+r"""Visual encoders, of timm and transformers."""
+
+from __future__ import annotations
+
+from typing import Any, Union
+
+import torch
+from torch import Tensor
+
+from pyg_mmkgc.errors import DataError, DownloadError
+from pyg_mmkgc.features.weights import (
+    describe_weights,
+    from_hub,
+    load_library,
+    no_weights,
+)
+
+
+class TimmEncoder:
+    r"""A model of :obj:`timm`, with the preprocessing it was trained with.
+
+    The output is what the classifier would see: 4,096 channels for VGG-16,
+    its second to last layer, which the AdaMF-MAT paper takes for DB15K.
+
+    Args:
+        model (str or torch.nn.Module): The name of a pre-trained model, such
+            as :obj:`'vgg16.tv_in1k'`, or a model of :obj:`timm` that was
+            created with :obj:`num_classes=0`.
+        device (torch.device or str, optional): The device.
+            (default: :obj:`'cpu'`)
+
+    Raises:
+        DownloadError: If the weights are not here and cannot be fetched.
+    """
+    kind = 'image'
+
+    def __init__(
+        self,
+        model: Union[str, torch.nn.Module],
+        device: Union[str, torch.device] = 'cpu',
+    ) -> None:
+        timm = load_library('timm')
+        name = model if isinstance(model, str) else type(model).__name__
+        if isinstance(model, str):
+            model = _create(timm, model)
+        config = timm.data.resolve_model_data_config(model)
+        pretrained = getattr(model, 'pretrained_cfg', {})
+        self._about = {
+            'name': f'timm:{name}',
+            'architecture': pretrained.get('architecture'),
+            **describe_weights(model),
+            'preprocessing': {**config, 'is_training': False},
+        }
+        self.device = torch.device(device)
+        self.model = model.to(self.device).eval()
+        self.prepare = timm.data.create_transform(**config, is_training=False)
+
+    def encode(self, batch: Tensor) -> Tensor:
+        return self.model(batch.to(self.device, non_blocking=True))
+
+    def describe(self) -> dict[str, Any]:
+        return self._about
+
+
+class TransformersEncoder:
+    r"""A visual model of :obj:`transformers`: BEiT, CLIP, SigLIP, DINOv2 or
+    another one, with the preprocessing it was trained with.
+
+    The output of a model of images and texts (CLIP, SigLIP) is its image
+    embedding, that of another one its pooled output.
+
+    Args:
+        model (str or transformers.PreTrainedModel): The name or folder of a
+            pre-trained model, or a model.
+        processor (transformers.BaseImageProcessor, optional): The
+            preprocessing. If not given, that of the pre-trained model.
+            (default: :obj:`None`)
+        revision (str, optional): The branch, tag or commit of the model on
+            the hub. (default: :obj:`None`)
+        device (torch.device or str, optional): The device.
+            (default: :obj:`'cpu'`)
+
+    Raises:
+        DownloadError: If the weights are not here and cannot be fetched.
+    """
+    kind = 'image'
+
+    def __init__(
+        self,
+        model: Any,
+        processor: Any = None,
+        revision: str | None = None,
+        device: Union[str, torch.device] = 'cpu',
+    ) -> None:
+        transformers = load_library('transformers')
+        name = model if isinstance(model, str) else type(model).__name__
+        if isinstance(model, str):
+            processor = processor or from_hub(
+                name, lambda local: transformers.AutoImageProcessor.
+                from_pretrained(name, revision=revision,
+                                local_files_only=local))
+            model = from_hub(
+                name, lambda local: transformers.AutoModel.from_pretrained(
+                    name, revision=revision, local_files_only=local))
+        self._about = {
+            'name': f'transformers:{name}',
+            'architecture': type(model).__name__,
+            **describe_weights(model),
+            'preprocessing': {
+                'class': type(processor).__name__,
+                **processor.to_dict(),
+            },
+        }
+        self.device = torch.device(device)
+        self.model = model.to(self.device).eval()
+        self.prepare = _Processor(processor)
+
+    def encode(self, batch: Tensor) -> Tensor:
+        batch = batch.to(self.device, non_blocking=True)
+        model = getattr(self.model, 'get_image_features', self.model)
+        out = model(pixel_values=batch)
+        # Before version 5, image embeddings came as such.
+        return out if isinstance(out, Tensor) else out.pooler_output
+
+    def describe(self) -> dict[str, Any]:
+        return self._about
+
+
+def _create(timm: Any, name: str) -> torch.nn.Module:
+    try:
+        return timm.create_model(name, pretrained=True, num_classes=0)
+    except RuntimeError as error:  # An unknown name, or one without weights.
+        raise DataError(f'{name!r}: timm has no such pre-trained model: '
+                        f'{error}') from error
+    except (OSError, ValueError) as error:
+        raise DownloadError(no_weights(name, error)) from error
+
+
+class _Processor:
+    # A class, since workers that are spawned cannot be sent a closure.
+    def __init__(self, processor: Any) -> None:
+        self.processor = processor
+
+    def __call__(self, image: Any) -> Tensor:
+        out = self.processor(images=image, return_tensors='pt')
+        return out['pixel_values'][0]
