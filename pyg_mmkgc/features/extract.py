@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from pyg_mmkgc.errors import DataError
 from pyg_mmkgc.features import images
-from pyg_mmkgc.features.batches import encode, load_batches
+from pyg_mmkgc.features.batches import Batch, encode, load_batches
 from pyg_mmkgc.features.encoder import Encoder, Function, as_encoder
 from pyg_mmkgc.features.folder import (
     FEATURES,
@@ -152,31 +152,36 @@ def _encode_all(rows: PartialRows, items: list[Item], encoder: Encoder,
                                 f'changed since its features were extracted; '
                                 f'delete this folder to begin anew')
     first = min(rows.num_batches * batch_size, len(items))
-    bar = tqdm(total=len(items), initial=first, unit=encoder.kind,
-               disable=not progress)
-    for batch in load_batches(items, encoder, first, batch_size, num_workers):
-        x = torch.empty(0, rows.num_channels or 0)
-        if len(batch.values) > 0:
-            x, size = encode(encoder, batch.values, size)
-        if rows.num_rows > 0 and x.size(1) != rows.num_channels:
-            raise DataError(f'expected an encoder to return as many channels '
-                            f'as before, {rows.num_channels}, got '
-                            f'{x.size(1)}')
-        x, reasons = x.to(rows.dtype), batch.reasons
-        finite = x.isfinite().all(dim=1)
-        used = [i for i, reason in enumerate(reasons) if reason == '']
-        for i, good in zip(used, finite.tolist(), strict=True):
-            if not good:
-                reasons[i] = (f'the encoder returned what is not finite in '
-                              f'{DTYPES[rows.dtype]}')
-        rows.append(x[finite], {
-            'size': size,
-            'digests': batch.digests,
-            'reasons': {str(i): text for i, text in enumerate(reasons)
-                        if text != ''},
-        })
-        bar.update(len(reasons))
-    bar.close()
+    batches = load_batches(items, encoder, first, batch_size, num_workers)
+    with tqdm(total=len(items), initial=first, unit=encoder.kind,
+              disable=not progress) as bar:
+        for batch in batches:
+            size = _append(rows, encoder, batch, size)
+            bar.update(len(batch.reasons))
+
+
+def _append(rows: PartialRows, encoder: Encoder, batch: Batch,
+            size: int) -> int:
+    x = torch.empty(0, rows.num_channels or 0)
+    if len(batch.values) > 0:
+        x, size = encode(encoder, batch.values, size)
+    if rows.num_rows > 0 and x.size(1) != rows.num_channels:
+        raise DataError(f'expected an encoder to return as many channels as '
+                        f'before, {rows.num_channels}, got {x.size(1)}')
+    x, reasons = x.to(rows.dtype), list(batch.reasons)
+    finite = x.isfinite().all(dim=1)
+    used = [i for i, reason in enumerate(reasons) if reason == '']
+    for i, good in zip(used, finite.tolist(), strict=True):
+        if not good:
+            reasons[i] = (f'the encoder returned what is not finite in '
+                          f'{DTYPES[rows.dtype]}')
+    rows.append(x[finite], {
+        'size': size,
+        'digests': batch.digests,
+        'reasons': {str(i): reason for i, reason in enumerate(reasons)
+                    if reason != ''},
+    })
+    return size
 
 
 def _finish(rows: PartialRows, folder: Path, plan: dict[str, Any],

@@ -87,7 +87,9 @@ def match_items(
         repeated = next(x for i, x in enumerate(labels) if ids[x] != i)
         raise DataError(f'labels of nodes must differ: {repeated!r} repeats')
     for label in labels:
-        _check_label(label)
+        if not _is_line(label):
+            raise DataError(f'expected labels that can be a line of a text '
+                            f'file in UTF-8, got {label!r}')
     if match == 'id':
         ids = {str(i): i for i in range(len(labels))}
 
@@ -103,10 +105,11 @@ def match_items(
                    [node for node, _ in known], sorted(unknown))
 
 
-def _check_label(label: str) -> None:
+def _is_line(label: str) -> bool:
     # What a line of the file `labels.txt` can be and is read back as.
-    if (label.strip() == '' or any(c in label for c in '\r\n\0\ufeff')
-            or label.encode('utf-8', 'replace') != label.encode(
-                'utf-8', 'backslashreplace')):
-        raise DataError(f'expected labels that can be a line of a text file '
-                        f'in UTF-8, got {label!r}')
+    try:
+        label.encode('utf-8')
+    except UnicodeEncodeError:
+        return False
+    return (label.strip() != '' and not label.startswith('\ufeff')
+            and not any(char in label for char in '\r\n\0'))

@@ -2,6 +2,7 @@ r"""Textual encoders, of transformers and sentence-transformers."""
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Union
 
 import torch
@@ -11,6 +12,7 @@ from pyg_mmkgc.features.weights import (
     describe_weights,
     from_hub,
     load_library,
+    model_name,
 )
 
 
@@ -44,18 +46,15 @@ class BERTEncoder:
         max_length: int = 512,
         device: Union[str, torch.device] = 'cpu',
     ) -> None:
-        transformers = load_library('transformers')
-        name = model if isinstance(model, str) else type(model).__name__
+        name = model_name('bert', model)
         if isinstance(model, str):
+            library = load_library('transformers')
             tokenizer = tokenizer or from_hub(
-                name, lambda local: transformers.AutoTokenizer.
-                from_pretrained(name, revision=revision,
-                                local_files_only=local))
-            model = from_hub(
-                name, lambda local: transformers.AutoModel.from_pretrained(
-                    name, revision=revision, local_files_only=local))
+                library.AutoTokenizer.from_pretrained, model, revision)
+            model = from_hub(library.AutoModel.from_pretrained, model,
+                             revision)
         self._about = {
-            'name': f'bert:{name}',
+            'name': name,
             'architecture': type(model).__name__,
             **describe_weights(model),
             'preprocessing': {
@@ -102,15 +101,14 @@ class SentenceEncoder:
         revision: str | None = None,
         device: Union[str, torch.device] = 'cpu',
     ) -> None:
-        name = model if isinstance(model, str) else type(model).__name__
+        name = model_name('sentence-transformers', model)
         if isinstance(model, str):
             library = load_library('sentence_transformers')
-            model = from_hub(
-                name, lambda local: library.SentenceTransformer(
-                    name, device='cpu', revision=revision,
-                    local_files_only=local))
+            load = functools.partial(library.SentenceTransformer,
+                                     device='cpu')
+            model = from_hub(load, model, revision)
         self._about = {
-            'name': f'sentence-transformers:{name}',
+            'name': name,
             **describe_weights(model),
             'preprocessing': {
                 'max_length': model.get_max_seq_length(),

@@ -12,6 +12,7 @@ from pyg_mmkgc.features.weights import (
     describe_weights,
     from_hub,
     load_library,
+    model_name,
     no_weights,
 )
 
@@ -40,13 +41,13 @@ class TimmEncoder:
         device: Union[str, torch.device] = 'cpu',
     ) -> None:
         timm = load_library('timm')
-        name = model if isinstance(model, str) else type(model).__name__
+        name = model_name('timm', model)
         if isinstance(model, str):
             model = _create(timm, model)
         config = timm.data.resolve_model_data_config(model)
         pretrained = getattr(model, 'pretrained_cfg', {})
         self._about = {
-            'name': f'timm:{name}',
+            'name': name,
             'architecture': pretrained.get('architecture'),
             **describe_weights(model),
             'preprocessing': {**config, 'is_training': False},
@@ -92,18 +93,15 @@ class TransformersEncoder:
         revision: str | None = None,
         device: Union[str, torch.device] = 'cpu',
     ) -> None:
-        transformers = load_library('transformers')
-        name = model if isinstance(model, str) else type(model).__name__
+        name = model_name('transformers', model)
         if isinstance(model, str):
+            library = load_library('transformers')
             processor = processor or from_hub(
-                name, lambda local: transformers.AutoImageProcessor.
-                from_pretrained(name, revision=revision,
-                                local_files_only=local))
-            model = from_hub(
-                name, lambda local: transformers.AutoModel.from_pretrained(
-                    name, revision=revision, local_files_only=local))
+                library.AutoImageProcessor.from_pretrained, model, revision)
+            model = from_hub(library.AutoModel.from_pretrained, model,
+                             revision)
         self._about = {
-            'name': f'transformers:{name}',
+            'name': name,
             'architecture': type(model).__name__,
             **describe_weights(model),
             'preprocessing': {

@@ -7,15 +7,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
 from pyg_mmkgc.errors import DownloadError, MMKGCError
 from pyg_mmkgc.io.tensors import digest
-
-T = TypeVar('T')
 
 
 def load_library(name: str) -> ModuleType:
@@ -36,25 +35,27 @@ def load_library(name: str) -> ModuleType:
                          f'{error})') from error
 
 
-def from_hub(name: str, load: Callable[[bool], T]) -> T:
+def from_hub(load: Callable[..., Any], name: str,
+             revision: str | None) -> Any:
     r"""Loads a model, from the network only if it is not on this machine.
 
     Args:
-        name (str): Its name or folder.
-        load (callable): Loads it; the argument says whether only files of
-            this machine may be used.
+        load (callable): A function of the name, with the keywords of
+            :obj:`transformers`.
+        name (str): The name or folder of the model.
+        revision (str, optional): The branch, tag or commit on the hub.
 
     Raises:
         DownloadError: If it is nowhere.
     """
     try:
-        return load(True)
+        return load(name, revision=revision, local_files_only=True)
     except (OSError, ValueError) as error:
         if os.path.isdir(name):
             raise DownloadError(f'{name!r}: the model in this folder could '
                                 f'not be loaded: {error}') from error
     try:
-        return load(False)
+        return load(name, revision=revision, local_files_only=False)
     except (OSError, ValueError) as error:
         raise DownloadError(no_weights(name, error)) from error
 
@@ -78,6 +79,19 @@ def describe_weights(model: torch.nn.Module) -> dict[str, Any]:
     """
     state = {key: value.detach().cpu().contiguous()
              for key, value in model.state_dict().items()}
-    config = getattr(model, 'config', None)
-    return {'revision': getattr(config, '_commit_hash', None),
+    configs = [getattr(module, 'config', None) for module in model.modules()]
+    commits = [getattr(config, '_commit_hash', None) for config in configs]
+    return {'revision': next(filter(None, commits), None),
             'weights_sha256': digest(state, '')}
+
+
+def model_name(library: str, model: Any) -> str:
+    r"""Returns what to call a model: not where its folder happens to be.
+
+    Args:
+        library (str): The library that it is of.
+        model (str or torch.nn.Module): The model, its name or its folder.
+    """
+    if not isinstance(model, str):
+        return f'{library}:{type(model).__name__}'
+    return f'{library}:{Path(model).name if os.path.isdir(model) else model}'
