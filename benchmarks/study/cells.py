@@ -90,7 +90,10 @@ def read_run(cell: Cell, folder: Path, data_root: str | None
     out['test'] = found['test']['metrics']
     out['val'] = found['val']
     out['minutes'] = sum(x['seconds'] for x in history['epochs']) / 60
-    out['curve'] = [
-        [x['epoch'], x['val_mrr']] for x in history['epochs']
-        if 'val_mrr' in x]
+    seconds = 0.0
+    out['curve'] = []  # Epoch, seconds of training so far, validation MRR.
+    for x in history['epochs']:
+        seconds += x['seconds']
+        if 'val_mrr' in x:
+            out['curve'].append([x['epoch'], seconds, x['val_mrr']])
     return out

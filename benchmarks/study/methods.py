@@ -17,6 +17,9 @@ HINGE = {'loss.margin': (1.0, 3.0, 6.0, 12.0), 'training.lr': (1e-3, 3e-3)}
 #: Products against all nodes, with the N3 regulariser.
 PRODUCT = {'model.n3': (0.005, 0.02, 0.05, 0.1, 0.2),
            'training.lr': (2e-3, 5e-3, 1e-2)}
+#: PyG's own losses.
+PLAIN = {'model.margin': (1.0, 3.0, 6.0, 9.0, 12.0),
+         'training.lr': (1e-3, 3e-3, 1e-2)}
 
 STRUCTURAL = [
     Method('TransE', 'transe', DISTANCE),
@@ -49,12 +52,13 @@ OURS = [
     Method('AdaMF', 'adamf', DISTANCE),
     Method('AdaMF-MAT', 'adamf_mat', ADVERSARIAL),
 ]
-#: PyG's own, which are shipped for Countries and take any dataset by name.
+#: PyG's own, by their own loss on one negative.
 PYG = [
-    Method('PyG TransE', 'pyg_transe'),
-    Method('PyG DistMult', 'pyg_distmult'),
-    Method('PyG ComplEx', 'pyg_complex'),
-    Method('PyG RotatE', 'pyg_rotate'),
+    Method('PyG TransE', 'pyg_transe', PLAIN),
+    Method('PyG DistMult', 'pyg_distmult', PLAIN),
+    Method('PyG ComplEx', 'pyg_complex',
+           {'training.lr': PLAIN['training.lr']}),
+    Method('PyG RotatE', 'pyg_rotate', PLAIN),
 ]
 METHODS = {x.row: x for x in (*STRUCTURAL, *MULTI_MODAL, *NEGATIVES, *OURS,
                               *PYG)}

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+METRICS = ('mrr', 'hits@1', 'hits@3', 'hits@10')
 LATEX = {'&': r'\&', '%': r'\%', '_': r'\_', '#': r'\#', '±': r'$\pm$',
          '*': '', '–': '--', 'λ': r'$\lambda$'}
 

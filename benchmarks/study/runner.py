@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import sys
 import time
+from collections.abc import Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,9 @@ DATASETS = ('countries', 'mkg_w', 'mkg_y', 'db15k')
 HERE = Path(__file__).resolve().parents[1]
 
 
-def parse(description: str | None,
-          argv: list[str] | None = None) -> argparse.Namespace:
-    """The options of every study."""
+def parse(description: str | None, **numbers: Sequence[float]
+          ) -> argparse.Namespace:
+    """The options of every study, and lists of numbers of one of them."""
     parser = argparse.ArgumentParser(
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -53,10 +54,35 @@ def parse(description: str | None,
     add('--results', type=Path, default=HERE / 'results')
     add('--report', action='store_true',
         help='make tables and figures from the result files, train nothing')
-    args = parser.parse_args(argv)
+    for name, default in numbers.items():
+        add(f'--{name}', nargs='+', type=type(default[0]), default=default)
+    args = parser.parse_args()
     if args.threads is None:
         args.threads = max(1, (os.cpu_count() or 1) // args.workers)
     return args
+
+
+def wanted(rows: list[str], args: argparse.Namespace) -> list[str]:
+    """The rows that ``--rows`` chooses."""
+    out = [row for row in rows
+           if any(fnmatch.fnmatch(row, x) for x in args.rows)]
+    if not out:
+        raise SystemExit(f'--rows: expected some of {", ".join(rows)}, got '
+                         f'{" ".join(args.rows)}')
+    return out
+
+
+def modalities(name: str, args: argparse.Namespace) -> list[str]:
+    """Those of a configuration, as far as their features are at hand."""
+    from pyg_mmkgc.config import build_graph, load_config
+
+    config = load_config(f'{name}/{args.dataset}')
+    return build_graph(config, root_of(args.dataset, args)).modalities
+
+
+def root_of(dataset: str, args: argparse.Namespace) -> str | None:
+    """Where the files of a dataset are; one of them is in the package."""
+    return None if dataset == 'countries' else args.data_root
 
 
 def folder_of(cell: Cell, args: argparse.Namespace) -> Path:
@@ -81,7 +107,8 @@ def run_cells(cells: list[Cell],
         names = '\n'.join(f'  {args.runs / name}.log' for name in failed)
         raise SystemExit(f'{len(failed)} of {len(todo)} trainings failed; '
                          f'their messages are in\n{names}')
-    return [read_run(cell, folder_of(cell, args), args.data_root)
+    root = root_of(args.dataset, args)
+    return [read_run(cell, folder_of(cell, args), root)
             for cell in cells
             if (folder_of(cell, args) / 'cell.json').is_file()]
 
@@ -100,8 +127,8 @@ def _run(todo: list[Cell], args: argparse.Namespace) -> list[str]:
         while waiting and len(running) < args.workers:
             cell = waiting.pop(0)
             process = context.Process(target=run_cell, args=(
-                cell, folder_of(cell, args), args.data_root, args.device,
-                args.threads))
+                cell, folder_of(cell, args), root_of(args.dataset, args),
+                args.device, args.threads))
             process.start()
             running[process.sentinel] = (process, cell, time.monotonic())
         for sentinel in wait(list(running)):

@@ -3,6 +3,13 @@ r"""Runs from YAML files."""
 from .build import build_graph, build_model, build_trainer
 from .catalogue import Entry, catalogue
 from .components import Component
+from .features import (
+    DTYPES,
+    FeatureSource,
+    encoder_help,
+    extract_features,
+    inspect_folder,
+)
 from .loader import (
     DEFAULT_MODEL,
     dump_config,
@@ -31,4 +38,9 @@ __all__ = [
     'catalogue',
     'Entry',
     'DEFAULT_MODEL',
+    'FeatureSource',
+    'extract_features',
+    'inspect_folder',
+    'DTYPES',
+    'encoder_help',
 ]

@@ -57,6 +57,7 @@ def build_graph(config: Config,
     if modalities is not None:
         graph = _keep(graph, modalities)
     for name, ratio in dropped.items():
+        _check_modality(graph, name, f'dataset.drop_features.{name}')
         graph = DropFeatures(name, ratio, config.training.seed)(graph)
     return graph
 
@@ -74,15 +75,18 @@ def _below(root: pathlib.Path, options: dict[str, Any]) -> dict[str, Any]:
 
 def _keep(graph: KnowledgeGraph, modalities: list[str]) -> KnowledgeGraph:
     for i, name in enumerate(modalities):
-        if name not in graph.modalities:
-            raise ConfigError(f"'dataset.modalities[{i}]': the graph has no "
-                              f"modality '{name}'."
-                              f'{nearest(name, graph.modalities)}')
+        _check_modality(graph, name, f'dataset.modalities[{i}]')
     for name in set(graph.modalities) - set(modalities):
         del graph[f'x_{name}']
         if f'mask_{name}' in graph:
             del graph[f'mask_{name}']
     return graph
+
+
+def _check_modality(graph: KnowledgeGraph, name: str, path: str) -> None:
+    if name not in graph.modalities:
+        raise ConfigError(f"'{path}': the graph has no modality '{name}'."
+                          f'{nearest(name, graph.modalities)}')
 
 
 def build_model(config: Config, graph: KnowledgeGraph) -> KGEModel:
@@ -102,7 +106,16 @@ def build_device(config: Config) -> torch.device:
     r"""The device of :obj:`training.device`, by default a GPU where there is
     one.
     """
-    name = config.training.device
+    return find_device(config.training.device, 'training.device')
+
+
+def find_device(name: str | None, key: str) -> torch.device:
+    r"""The device of a name, by default a GPU where there is one.
+
+    Args:
+        name (str, optional): As for :class:`torch.device`.
+        key (str): What to call it in an error.
+    """
     if name is None:
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     try:
@@ -110,7 +123,7 @@ def build_device(config: Config) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
-        raise ConfigError(f"'training.device': '{name}' cannot be used: "
+        raise ConfigError(f"'{key}': '{name}' cannot be used: "
                           f'{reason}') from None
     return device
 

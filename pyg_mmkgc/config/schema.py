@@ -20,6 +20,7 @@ T = TypeVar('T')
 
 _AT_LEAST_ONE = Range(ge=1)
 _POSITIVE = Range(gt=0)
+_RATIO = Annotated[float, Range(ge=0, lt=1)]
 
 _COUNTS = ['num_nodes', 'num_relations']
 #: The arguments of :func:`read_component`, section by section. What is
@@ -29,7 +30,7 @@ _SECTIONS: dict[str, dict[str, Any]] = {
         skip=['transform', 'pre_transform', 'force_reload'],
         extra={'root': Option(str | None, None),
                'modalities': Option(list[str] | None, None),
-               'drop_features': Option(dict[str, float] | None, None)}),
+               'drop_features': Option(dict[str, _RATIO] | None, None)}),
     'model': dict(skip=[*_COUNTS, 'num_negatives', 'adv_weight']),
     'sampler': {},
     'loss': {},
@@ -139,8 +140,8 @@ class Config:
                 skip=[key for key in ('noise_channels', 'generator_channels')
                       if key in out['model'].options],
                 extra={'lr': Option(Annotated[float, _POSITIVE], 1e-4)})
-        out['training'] = _read_fields(TrainingConfig, values, 'training')
-        out['evaluation'] = _read_fields(EvaluationConfig, values,
+        out['training'] = read_fields(TrainingConfig, values, 'training')
+        out['evaluation'] = read_fields(EvaluationConfig, values,
                                          'evaluation')
         return cls(**out)
 
@@ -161,7 +162,15 @@ class Config:
         return out
 
 
-def _read_fields(cls: type[T], values: Mapping[str, Any], section: str) -> T:
+def read_fields(cls: type[T], values: Mapping[str, Any], section: str) -> T:
+    r"""Checks plain values against the fields of a dataclass.
+
+    Args:
+        cls (type): The dataclass.
+        values (dict): Plain values, with those of the fields under
+            :obj:`section`.
+        section (str): Their key, also for errors.
+    """
     given = values.get(section)
     given = {} if given is None else given
     if not isinstance(given, Mapping):

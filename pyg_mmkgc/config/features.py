@@ -1,0 +1,202 @@
+r"""What ``mmkgc features`` does.
+
+Beside the features lies ``source.json``: what they were made from, so that
+``inspect`` finds the images and texts again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from pyg_mmkgc.config.build import build_graph, find_device
+from pyg_mmkgc.config.loader import load_config
+from pyg_mmkgc.config.schema import read_fields
+from pyg_mmkgc.data.text import read_lines
+from pyg_mmkgc.errors import ConfigError, MMKGCError
+from pyg_mmkgc.features import (
+    Item,
+    extract,
+    make_encoder,
+    read_folder,
+    read_table,
+)
+from pyg_mmkgc.features.catalogue import ENCODERS
+from pyg_mmkgc.features.inspect import (
+    Coverage,
+    FeatureReport,
+    inspect_features,
+)
+from pyg_mmkgc.features.items import match_items
+from pyg_mmkgc.features.plot import plot_report, read_samples
+from pyg_mmkgc.io.atomic import read_json, write_json
+
+SOURCE = 'source.json'
+DTYPES = {'float32': torch.float, 'float16': torch.half,
+          'bfloat16': torch.bfloat16}
+
+
+def encoder_help(kind: str) -> str:
+    r"""Names the encoders of images or of texts."""
+    libraries = (['timm', 'transformers'] if kind == 'image' else
+                 ['bert', 'sentence-transformers'])
+    names = [name for name, target in ENCODERS.items()
+             if target.partition(':')[0] in libraries]
+    other = 'descriptor' if kind == 'image' else 'hashing'
+    return (f'{", ".join(names)}, {other} (without weights), or '
+            f'{" or ".join(f"{library}:MODEL" for library in libraries)}, '
+            'where MODEL is a name or a folder')
+
+
+@dataclass(frozen=True)
+class FeatureSource:
+    r"""Images or texts, and the nodes that they belong to.
+
+    Args:
+        kind (str): :obj:`'image'` or :obj:`'text'`.
+        path (str): A folder with one subfolder of images per entity, or a
+            table.
+        root (str, optional): The folder that a table's paths are relative
+            to. (default: :obj:`None`, that of the table)
+        header (bool, optional): Whether a table has a header.
+            (default: :obj:`True`)
+        graph (str, optional): The graph: a configuration as for
+            :func:`load_config`, or a file :obj:`.txt` with one label a line.
+            (default: :obj:`None`, every entity is a node)
+        data_root (str, optional): The folder of the dataset's files.
+        match (str, optional): Whether entities are labels (:obj:`'label'`)
+            or ids (:obj:`'id'`) of nodes. (default: :obj:`'label'`)
+    """
+    kind: str
+    path: str
+    root: str | None = None
+    header: bool = True
+    graph: str | None = None
+    data_root: str | None = None
+    match: str = 'label'
+
+    def items(self) -> list[Item]:
+        r"""Lists the images or texts."""
+        path = pathlib.Path(self.path).expanduser()
+        if self.kind == 'image' and path.is_dir():
+            return read_folder(path)
+        if not path.is_file():
+            expected = ('a table' if self.kind == 'text' else
+                        'a folder with one subfolder per entity, or a table')
+            raise ConfigError(f"'{self.path}': expected {expected}")
+        return read_table(path, self.kind, self.root, self.header)
+
+    def labels(self) -> list[str] | None:
+        r"""The label of each node, :obj:`None` without a graph."""
+        if self.graph is None:
+            return None
+        if self.graph.lower().endswith('.txt'):
+            return read_lines(pathlib.Path(self.graph).expanduser())
+        config = load_config(self.graph)
+        # Its features may be those that are to be made.
+        options = dict(config.dataset.options)
+        if 'features' in options:
+            options['features'] = (None if config.dataset.name == 'TSV' else
+                                   'none')
+        options['modalities'] = None
+        graph = build_graph(dataclasses.replace(
+            config, dataset=dataclasses.replace(
+                config.dataset, options=options)), self.data_root)
+        names = graph.node_names if 'node_names' in graph else None
+        if names is None:
+            raise ConfigError(f"the graph of '{self.graph}' has no labels")
+        return names
+
+    def absolute(self) -> FeatureSource:
+        r"""The same, found from anywhere."""
+        graph = self.graph
+        if graph is not None and graph.lower().endswith(
+                ('.txt', '.yaml', '.yml')):  # Else, a name.
+            graph = _absolute(graph)
+        root, data_root = (None if path is None else _absolute(path)
+                           for path in (self.root, self.data_root))
+        return dataclasses.replace(
+            self, path=_absolute(self.path), root=root, graph=graph,
+            data_root=data_root)
+
+
+def extract_features(source: FeatureSource, encoder: str, folder: str,
+                     pool: str = 'mean', dtype: str = 'float32',
+                     batch_size: int = 32, num_workers: int = 2,
+                     device: str | None = None, revision: str | None = None,
+                     progress: bool = True) -> Coverage:
+    r"""Encodes images or texts into a folder, or goes on with it.
+
+    Args:
+        source (FeatureSource): The images or texts.
+        encoder (str): A name as for
+            :func:`~pyg_mmkgc.features.make_encoder`.
+        folder (str): The folder of the result.
+        pool (str, optional): As for :func:`~pyg_mmkgc.features.extract`.
+        dtype (str, optional): The type to store.
+        batch_size (int, optional): Images or texts per batch.
+        num_workers (int, optional): Processes that read and prepare.
+        device (str, optional): As for :class:`torch.device`, by default a
+            GPU where there is one.
+        revision (str, optional): The version of the weights.
+        progress (bool, optional): Whether to show a progress bar.
+    """
+    items, labels = source.items(), source.labels()
+    made = make_encoder(encoder, revision=revision,
+                        device=find_device(device, '--device'))
+    if made.kind != source.kind:
+        raise ConfigError(f"the encoder '{encoder}' is one for {made.kind}s, "
+                          f'expected one for {source.kind}s')
+    path = pathlib.Path(folder).expanduser()
+    out = extract(items, made, path, labels, source.match, pool,
+                  DTYPES[dtype], batch_size, num_workers, progress)
+    write_json(path / SOURCE, dataclasses.asdict(source.absolute()))
+    return Coverage.from_manifest(out.manifest)
+
+
+def inspect_folder(folder: str, entities: Sequence[str] | None = None,
+                   output: str | None = None,
+                   source: str | None = None) -> FeatureReport:
+    r"""Inspects a folder of features, and draws what it found.
+
+    Args:
+        folder (str): The folder.
+        entities (list of str, optional): As for
+            :func:`~pyg_mmkgc.features.inspect_features`.
+        output (str, optional): The picture to write. By default
+            :obj:`inspect.png` in the folder.
+        source (str, optional): Where the images or texts are now.
+    """
+    path = pathlib.Path(folder).expanduser()
+    report = inspect_features(path, entities)
+    try:
+        samples = _samples(report, path, source)
+    except (MMKGCError, OSError) as error:  # They may have moved.
+        print(f'no {report.coverage.kind}s in the picture: {error}')
+        samples = {}
+    try:
+        plot_report(report, output or path / 'inspect.png', samples)
+    except MMKGCError as error:  # The numbers need no matplotlib.
+        print(f'no picture: {error}')
+    return report
+
+
+def _samples(report: FeatureReport, path: pathlib.Path,
+             moved: str | None) -> dict[str, Any]:
+    source = read_fields(FeatureSource, {SOURCE: read_json(path / SOURCE)},
+                         SOURCE)
+    if moved is not None:
+        source = dataclasses.replace(source, path=moved)
+    matched = match_items(source.items(), source.labels(), source.match)
+    return read_samples(matched, {*report.neighbours, *(
+        label for row in report.neighbours.values() for label, _ in row)},
+        source.kind)
+
+
+def _absolute(path: str) -> str:
+    return str(pathlib.Path(path).expanduser().absolute())
