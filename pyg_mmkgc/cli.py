@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from pyg_mmkgc import config as lib
 from pyg_mmkgc.errors import ConfigError, MMKGCError
@@ -80,7 +81,73 @@ def _parser() -> argparse.ArgumentParser:
         'their papers and what to train them with')
     sub.add_argument('--json', action='store_true', help='as one JSON list')
     sub.set_defaults(call=_models, debug=False)
+
+    sub = commands.add_parser(
+        'features', help='make features of images and texts',
+        description='Make features of images and texts, for the key '
+        "'features' of a dataset. An interrupted run goes on with the same "
+        'command.')
+    _add_features(sub.add_subparsers(dest='what', required=True,
+                                     metavar='WHAT'), data, device)
     return parser
+
+
+def _add_features(commands: Any, *parents: argparse.ArgumentParser) -> None:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument('--out', required=True, metavar='DIR',
+                        help='the folder of the features')
+    common.add_argument('--graph', metavar='NAME|FILE',
+                        help="whose nodes the entities are: as for 'mmkgc "
+                        "train', or a file .txt with one label a line "
+                        '(default: every entity is a node)')
+    common.add_argument('--match', choices=['label', 'id'], default='label',
+                        help='what entities are to the graph (label)')
+    common.add_argument('--no-header', action='store_true',
+                        help='the table has no header, but two columns: '
+                        'entity, and image or text')
+    common.add_argument('--revision', help='the version of the weights')
+    common.add_argument('--pool', choices=['mean', 'all'], default='mean',
+                        help='keep the mean of all images or texts of an '
+                        'entity, or all of them, as IKRL takes (mean)')
+    common.add_argument('--dtype', choices=list(lib.DTYPES),
+                        default='float32', help='the type to store (float32)')
+    common.add_argument('--batch-size', type=int, default=32,
+                        help='images or texts per batch (32)')
+    common.add_argument('--workers', type=int, default=2,
+                        help='processes that read and prepare (2)')
+    common.add_argument('--quiet', action='store_true',
+                        help='no progress bar')
+
+    for kind, metavar, source in [
+        ('image', 'FOLDER|TABLE', 'a folder with one subfolder of images per '
+         "entity, or a .tsv, .csv or .jsonl with the columns 'entity' and "
+         "'image', which is a path"),
+        ('text', 'TABLE', "a .tsv, .csv or .jsonl with the columns 'entity' "
+         "and 'text'"),
+    ]:
+        sub = commands.add_parser(f'{kind}s', parents=[common, *parents],
+                                  help=f'encode {kind}s')
+        sub.add_argument('source', metavar=metavar, help=source)
+        sub.add_argument('--encoder', required=True, metavar='NAME',
+                         help=lib.encoder_help(kind))
+        if kind == 'image':
+            sub.add_argument('--root', metavar='DIR', help='the folder that '
+                             "paths are relative to (default: the table's)")
+        sub.set_defaults(call=_features, kind=kind, root=None)
+
+    sub = commands.add_parser(
+        'inspect', help='show coverage, norms, duplicates, dead channels and '
+        'neighbours, the latter in one picture')
+    sub.add_argument('folder', metavar='DIR', help='the folder of features')
+    sub.add_argument('--entity', nargs='+', metavar='LABEL',
+                     help='whose neighbours to show (default: six nodes)')
+    sub.add_argument('--output', metavar='FILE',
+                     help='the picture (default: DIR/inspect.png)')
+    sub.add_argument('--source', metavar='FOLDER|TABLE',
+                     help='where the images or texts are now')
+    sub.add_argument('--debug', action='store_true',
+                     help='show where in the code an error came up')
+    sub.set_defaults(call=_inspect)
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -139,6 +206,28 @@ def _models(args: argparse.Namespace) -> None:
     for entry in entries:
         print(entry)
     print(f"'mmkgc train countries' is {lib.DEFAULT_MODEL}/countries")
+
+
+def _features(args: argparse.Namespace) -> None:
+    source = lib.FeatureSource(
+        args.kind, args.source, args.root, not args.no_header, args.graph,
+        args.data_root, args.match)
+    try:
+        coverage = lib.extract_features(
+            source, args.encoder, args.out, args.pool, args.dtype,
+            args.batch_size, args.workers, args.device, args.revision,
+            progress=not args.quiet)
+    except KeyboardInterrupt:
+        print('\ninterrupted; to continue: the same command',
+              file=sys.stderr)
+        raise
+    print(coverage)
+    print(f'features: {args.out}')
+
+
+def _inspect(args: argparse.Namespace) -> None:
+    print(lib.inspect_folder(args.folder, args.entity, args.output,
+                             args.source))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -59,10 +59,11 @@ def from_tsv(
         seed (int, optional): The seed of the random split.
             (default: :obj:`0`)
         features (dict, optional): For each modality, a vector per label: a
-            dictionary, an :obj:`.npz` file with one array per label, or a
+            dictionary, an :obj:`.npz` file with one array per label, a
             :obj:`.safetensors` file with one table whose rows belong to the
-            lines of :obj:`labels.txt` beside it. Nodes without a vector are
-            masked. (default: :obj:`None`)
+            lines of :obj:`labels.txt` beside it, or a folder that
+            :obj:`mmkgc features` wrote. Nodes without a vector are masked.
+            (default: :obj:`None`)
         allow_overlap (bool, optional): If set to :obj:`True`, a triple may be
             in several of the files. (default: :obj:`False`)
 

@@ -1,0 +1,279 @@
+r"""What is in a folder of features, and what may be wrong with it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch_geometric.utils import segment
+
+from pyg_mmkgc.errors import DataError
+from pyg_mmkgc.features.folder import load_feature_folder
+from pyg_mmkgc.io.atomic import PathLike
+
+#: From this similarity on, two rows are near duplicates.
+NEAR = 0.999
+SHOWN = 5  # Of each list, where it is printed.
+_BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class Coverage:
+    r"""Which nodes have features, and what was not used and why; printing it
+    shows a table.
+
+    Args:
+        kind (str): :obj:`'image'` or :obj:`'text'`.
+        num_nodes (int): Nodes that were looked for.
+        num_covered (int): Nodes that have a row.
+        num_items (int): Images or texts.
+        num_used (int): Those that could be used.
+        reasons (dict): Why others of these nodes could not, and how many.
+        unknown (list of str): Entities that are no node.
+    """
+    kind: str
+    num_nodes: int
+    num_covered: int
+    num_items: int
+    num_used: int
+    reasons: dict[str, int]
+    unknown: list[str]
+
+    @classmethod
+    def from_manifest(cls, manifest: Mapping[str, Any]) -> Coverage:
+        r"""Counts what the manifest of features says."""
+        reasons = Counter(
+            item['reason'] for entity in manifest['entities'].values()
+            for item in entity['unusable'])
+        return cls(
+            kind=manifest['encoder']['kind'],
+            num_nodes=manifest['num_rows'] + len(manifest['without']),
+            num_covered=manifest['num_rows'],
+            num_items=manifest['num_items'],
+            num_used=manifest['num_used'],
+            reasons=dict(reasons.most_common()),
+            unknown=manifest['unknown'],
+        )
+
+    def summary(self) -> list[tuple[str, str]]:
+        r"""Returns names and values, as they are printed."""
+        return [
+            ('nodes', f'{_share(self.num_covered, self.num_nodes)} covered; '
+             f'{len(self.unknown):,} entities are no node'),
+            (f'{self.kind}s', f'{_share(self.num_used, self.num_items)} '
+             f'usable'),
+        ]
+
+    def details(self) -> Iterator[str]:
+        r"""Returns the first of each list, as they are printed."""
+        for reason, count in list(self.reasons.items())[:SHOWN]:
+            yield f'unusable: {count:,} x {reason}'
+        if self.unknown:
+            yield f'no node: {_list(self.unknown)}'
+
+    def __str__(self) -> str:
+        return _table(self.summary(), self.details())
+
+
+@dataclass(frozen=True)
+class FeatureReport:
+    r"""What :func:`inspect_features` found; printing it shows a table.
+
+    *Rows* are those of the table: one per node, or one per image or text
+    where the folder keeps all. *Similarity* is the cosine of two nodes'
+    (mean) rows, less the mean of all nodes.
+
+    Args:
+        coverage (Coverage): Which nodes have features.
+        encoder (str): The name of the encoder.
+        shape (tuple): Rows and channels.
+        dtype (torch.dtype): The type of the numbers.
+        norms (torch.Tensor): The length of each row.
+        num_bad (int): Rows with a value that is NaN or infinite.
+        dead_channels (list of int): Channels that are the same in all rows.
+        duplicates (list of list of str): Nodes that share an equal row, the
+            largest group first.
+        near (list of tuple): Nodes and the one most similar, where their
+            rows are nearly equal, with the similarity, which falls.
+        closest (torch.Tensor): The similarity of each node to the one most
+            similar whose row is not equal.
+        neighbours (dict): For each node asked for, the most similar ones.
+    """
+    coverage: Coverage
+    encoder: str
+    shape: tuple[int, int]
+    dtype: torch.dtype
+    norms: Tensor
+    num_bad: int
+    dead_channels: list[int]
+    duplicates: list[list[str]]
+    near: list[tuple[str, str, float]]
+    closest: Tensor
+    neighbours: dict[str, list[tuple[str, float]]]
+
+    def summary(self) -> list[tuple[str, str]]:
+        r"""Returns names and values, as they are printed."""
+        norms = self.norms[self.norms.isfinite()]
+        low, first, median, last, high = norms.quantile(
+            norms.new_tensor([0, 0.05, 0.5, 0.95, 1])).tolist()
+        rows, channels = self.shape
+        return [
+            ('features', f'{rows:,} rows, {channels:,} channels, '
+             f'{str(self.dtype).removeprefix("torch.")}, by {self.encoder}'),
+            *self.coverage.summary(),
+            ('norms', f'{low:.4g} to {high:.4g}, median {median:.4g}, 90 % '
+             f'in {first:.4g} to {last:.4g}; '
+             f'{int((self.norms == 0).sum()):,} rows are zero, '
+             f'{self.num_bad:,} not finite'),
+            ('duplicates', f'{sum(map(len, self.duplicates)):,} rows equal '
+             f'another, in {len(self.duplicates):,} groups; '
+             f'{len(self.near):,} nodes are nearly equal to another '
+             f'(similarity {NEAR} or more)'),
+            ('dead channels', _share(len(self.dead_channels), channels)),
+        ]
+
+    def details(self) -> Iterator[str]:
+        r"""Returns the first of each list, as they are printed."""
+        yield from self.coverage.details()
+        for group in self.duplicates[:SHOWN]:
+            yield f'equal: {_list(group)}'
+        for label, other, similarity in self.near[:SHOWN]:
+            yield f'nearly equal: {label}, {other} ({similarity:.4f})'
+        if self.dead_channels:
+            yield f'dead: {_list(self.dead_channels)}'
+        for label, others in self.neighbours.items():
+            shown = ', '.join(f'{other} ({similarity:.2f})'
+                              for other, similarity in others)
+            yield f'neighbours of {label}: {shown}'
+
+    def __str__(self) -> str:
+        return _table(self.summary(), self.details())
+
+
+@torch.no_grad()
+def inspect_features(
+    path: PathLike,
+    entities: Sequence[str] | None = None,
+    k: int = 5,
+) -> FeatureReport:
+    r"""Looks for what makes features useless.
+
+    Args:
+        path (str or os.PathLike): The folder of the features.
+        entities (list of str, optional): Nodes to show neighbours of. If not
+            given, six of them, at equal distances. (default: :obj:`None`)
+        k (int, optional): The number of neighbours. (default: :obj:`5`)
+    """
+    folder = load_feature_folder(path)
+    labels, manifest = folder.labels, folder.manifest
+    if entities is None:
+        last = len(labels) - 1
+        index = torch.linspace(0, last, min(6, last + 1)).round().long()
+    else:
+        ids = {label: i for i, label in enumerate(labels)}
+        for label in entities:
+            if label not in ids:
+                raise DataError(f"'{os.fspath(path)}': no node {label!r} "
+                                f'has features (labels begin with '
+                                f'{labels[:3]})')
+        index = torch.tensor([ids[label] for label in entities])
+
+    x, ptr = folder.x, folder.ptr
+    low, high = x[0].float(), x[0].float()
+    norms, finite = [], []
+    for block in x.split(_BLOCK):
+        block = block.float()
+        low = torch.minimum(low, block.amin(dim=0))
+        high = torch.maximum(high, block.amax(dim=0))
+        finite.append(block.isfinite().all(dim=1))
+        norms.append(torch.linalg.vector_norm(block, dim=1))
+    node = torch.arange(len(labels))
+    if ptr is not None:
+        node = node.repeat_interleave(ptr.diff())
+    table = x.float() if ptr is None else segment(x.float(), ptr, 'mean')
+    unit = torch.nn.functional.normalize(
+        (table - table.mean(dim=0)).nan_to_num(), dim=1)
+    equal = _groups(x)
+    closest, other = _closest(unit, equal if ptr is None else _groups(table))
+    near = [(labels[i], labels[int(other[i])], float(closest[i]))
+            for i in closest.argsort(descending=True).tolist()
+            if closest[i] >= NEAR]
+    return FeatureReport(
+        coverage=Coverage.from_manifest(manifest),
+        encoder=str(manifest['encoder'].get('name', 'a function')),
+        shape=(x.size(0), x.size(1)),
+        dtype=x.dtype,
+        norms=torch.cat(norms),
+        num_bad=int((~torch.cat(finite)).sum()),
+        dead_channels=(low == high).nonzero().view(-1).tolist(),
+        duplicates=[[labels[int(node[i])] for i in rows]
+                    for rows in _members(equal)],
+        near=near,
+        closest=closest,
+        neighbours={labels[i]: [(labels[j], s) for j, s in found]
+                    for i, found in _neighbours(unit, index, k)},
+    )
+
+
+def _groups(x: Tensor) -> Tensor:
+    # Rows of the same bytes get the same number.
+    ids: dict[bytes, int] = {}
+    out = []
+    for row in x:
+        content = row.contiguous().view(torch.uint8).numpy().tobytes()
+        key = hashlib.blake2b(content, digest_size=16).digest()
+        out.append(ids.setdefault(key, len(ids)))
+    return torch.tensor(out)
+
+
+def _members(group: Tensor) -> list[list[int]]:
+    rows: dict[int, list[int]] = {}
+    for i, number in enumerate(group.tolist()):
+        rows.setdefault(number, []).append(i)
+    out = [members for members in rows.values() if len(members) > 1]
+    return sorted(out, key=len, reverse=True)
+
+
+def _closest(unit: Tensor, group: Tensor) -> tuple[Tensor, Tensor]:
+    similarity, other = [], []
+    for rows, same in zip(unit.split(_BLOCK), group.split(_BLOCK),
+                          strict=True):
+        block = (rows @ unit.t()).masked_fill_(
+            same.view(-1, 1) == group.view(1, -1), -1.0)
+        value, index = block.max(dim=1)
+        similarity.append(value)
+        other.append(index)
+    return torch.cat(similarity).clamp_(-1.0, 1.0), torch.cat(other)
+
+
+def _neighbours(unit: Tensor, index: Tensor,
+                k: int) -> Iterator[tuple[int, list[tuple[int, float]]]]:
+    k = min(k, unit.size(0) - 1)
+    similarity = unit[index] @ unit.t()
+    similarity[torch.arange(index.numel()), index] = -torch.inf
+    # Of equal ones, those that come first in the graph.
+    order = similarity.sort(dim=1, descending=True, stable=True)
+    for i, other, value in zip(index.tolist(), order.indices[:, :k].tolist(),
+                               order.values[:, :k].tolist(), strict=True):
+        yield i, list(zip(other, value, strict=True))
+
+
+def _table(summary: Iterable[tuple[str, str]],
+           details: Iterable[str]) -> str:
+    lines = [f'{key:<14} {value}' for key, value in summary]
+    return '\n'.join(lines + [f'{"":<14} {line}' for line in details])
+
+
+def _list(values: Sequence[Any]) -> str:
+    shown = ', '.join(map(str, values[:SHOWN]))
+    return shown + (', ...' if len(values) > SHOWN else '')
+
+
+def _share(count: int, total: int) -> str:
+    return f'{count:,} of {total:,} ({100 * count / max(total, 1):.1f} %)'
