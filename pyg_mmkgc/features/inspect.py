@@ -99,8 +99,9 @@ class FeatureReport:
         dead_channels (list of int): Channels that are the same in all rows.
         duplicates (list of list of str): Nodes that share an equal row, the
             largest group first.
-        near (list of tuple): Nodes and the one most similar, where their
-            rows are nearly equal, with the similarity, which falls.
+        near (list of tuple): Pairs of a node and the one most similar,
+            where their rows are nearly equal, with the similarity, which
+            falls.
         closest (torch.Tensor): The similarity of each node to the one most
             similar whose row is not equal.
         neighbours (dict): For each node asked for, the most similar ones.
@@ -133,7 +134,7 @@ class FeatureReport:
              f'{self.num_bad:,} not finite'),
             ('duplicates', f'{sum(map(len, self.duplicates)):,} rows equal '
              f'another, in {len(self.duplicates):,} groups; '
-             f'{len(self.near):,} nodes are nearly equal to another '
+             f'{len(self.near):,} pairs of nodes are nearly equal '
              f'(similarity {NEAR} or more)'),
             ('dead channels', _share(len(self.dead_channels), channels)),
         ]
@@ -201,9 +202,11 @@ def inspect_features(
         (table - table.mean(dim=0)).nan_to_num(), dim=1)
     equal = _groups(x)
     closest, other = _closest(unit, equal if ptr is None else _groups(table))
-    near = [(labels[i], labels[int(other[i])], float(closest[i]))
-            for i in closest.argsort(descending=True).tolist()
-            if closest[i] >= NEAR]
+    # The closest of each other are one pair.
+    pairs = {(min(i, j), max(i, j)): float(closest[i])
+             for i, j in enumerate(other.tolist()) if closest[i] >= NEAR}
+    near = [(labels[i], labels[j], similarity) for (i, j), similarity
+            in sorted(pairs.items(), key=lambda pair: (-pair[1], pair[0]))]
     return FeatureReport(
         coverage=Coverage.from_manifest(manifest),
         encoder=str(manifest['encoder'].get('name', 'a function')),
