@@ -29,7 +29,7 @@ from pyg_mmkgc.features.folder import (
     write_safetensors,
 )
 from pyg_mmkgc.features.items import Item, Matched, match_items
-from pyg_mmkgc.features.partial import PartialRows
+from pyg_mmkgc.features.partial import PartialRows, remove_partial
 from pyg_mmkgc.features.plan import as_json, check_plan
 from pyg_mmkgc.features.pooling import mean_pool
 from pyg_mmkgc.features.reading import content_digest
@@ -120,6 +120,7 @@ def extract(
     })
     if (folder / MANIFEST).exists():
         _check_complete(folder, plan, matched)
+        remove_partial(folder)
         return load_feature_folder(folder)
 
     # Means are taken of what the encoder returned, not of what it became.
@@ -129,14 +130,14 @@ def extract(
                     progress)
         if rows.num_rows == 0:
             record = next(rows.records())
-            rows.remove()
+            remove_partial(folder)
             raise DataError(f'none of the {len(matched.items)} items is '
                             f'usable, the first one for this reason: '
                             f'{record["reasons"]["0"]}')
         _finish(rows, folder, plan, matched, pool, dtype)
-        rows.remove()
     finally:
         rows.close()
+    remove_partial(folder)
     return load_feature_folder(folder)
 
 

@@ -107,11 +107,6 @@ class PartialRows:
         r"""Closes the files, from which another run can go on."""
         self._files.close()
 
-    def remove(self) -> None:
-        r"""Deletes the files."""
-        self.close()
-        shutil.rmtree(self.folder)
-
     def _count(self, record: Mapping[str, Any]) -> None:
         self.num_batches += 1
         self.num_rows += record['num_rows']
@@ -149,6 +144,12 @@ class PartialRows:
         except OSError as error:
             raise DataError(f"'{self.folder.parent}': another process is "
                             f'writing features there') from error
+
+
+def remove_partial(folder: Path) -> None:
+    r"""Deletes what is left of :class:`PartialRows`, if anything is."""
+    if (folder / NAME).exists():
+        shutil.rmtree(folder / NAME)
 
 
 def to_bytes(x: Tensor) -> bytes:

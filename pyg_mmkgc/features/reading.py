@@ -73,7 +73,9 @@ def decode_text(content: bytes) -> str:
 
 def reason(error: Exception) -> str:
     r"""Returns an exception as one line for the manifest."""
-    text = ' '.join(str(error).split())[:200]
+    # Without the path of the file, which is its place on this machine.
+    text = getattr(error, 'strerror', None) or str(error)
+    text = ' '.join(text.split())[:200]
     if isinstance(error, DataError):
         return text
     return f'{type(error).__name__}: {text}'
@@ -88,10 +90,13 @@ def _content(content: Path | str) -> bytes:
     else:
         # Opening a pipe would wait for ever.
         handle = os.open(content, os.O_RDONLY | os.O_NONBLOCK)
-        with open(handle, 'rb') as file:
+        try:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 raise FormatError('not a regular file')
-            data = file.read(MAX_BYTES + 1)
+            with open(handle, 'rb', closefd=False) as file:
+                data = file.read(MAX_BYTES + 1)
+        finally:
+            os.close(handle)
         if len(data) == 0:
             raise FormatError('an empty file')
     if len(data) > MAX_BYTES:

@@ -1,0 +1,85 @@
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pyg_mmkgc.errors import DataError, FormatError
+from pyg_mmkgc.features import extract, load_feature_folder
+from pyg_mmkgc.features.folder import write_safetensors
+
+from .tiny import CharacterEncoder, texts
+
+
+@pytest.mark.parametrize('dtype', [torch.float, torch.half, torch.bfloat16])
+def test_streamed_file_is_safetensors(tmp_path: Path,
+                                      dtype: torch.dtype) -> None:
+    x, ptr = torch.randn(7, 3).to(dtype), torch.tensor([0, 4, 7])
+    path = tmp_path / 'a.safetensors'
+    sha256 = write_safetensors(
+        path, {'ptr': (torch.long, ptr.shape), 'x': (dtype, x.shape)},
+        [ptr, x[:2], x[2:2], x[2:]])
+    found = load_file(path)
+    assert torch.equal(found['x'], x)
+    assert torch.equal(found['ptr'], ptr)
+    assert sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_wrong_number_of_rows_writes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match='24 bytes instead of the 36'):
+        write_safetensors(tmp_path / 'a.safetensors',
+                          {'x': (torch.float, (3, 3))}, [torch.ones(2, 3)])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    items = texts(('b', 'abc'), ('a', 'aab'), ('b', 'ccc'))
+    extract(items, CharacterEncoder(), tmp_path, pool='all', num_workers=0,
+            progress=False)
+    return tmp_path
+
+
+def test_load(folder: Path) -> None:
+    features = load_feature_folder(folder)
+    assert features.labels == ['a', 'b']
+    assert features.x.tolist() == [[2, 1, 0], [1, 1, 1], [0, 0, 3]]
+    assert features.ptr is not None and features.ptr.tolist() == [0, 1, 3]
+    assert features.kind == 'text'
+    assert features.mask(['x', 'b', 'a', 'y']).tolist() == [
+        False, True, True, False]
+
+
+def test_incomplete(folder: Path) -> None:
+    (folder / 'manifest.json').unlink()
+    with pytest.raises(DataError, match='complete features'):
+        load_feature_folder(folder)
+    with pytest.raises(DataError, match='complete features'):
+        load_feature_folder(folder / 'nothing')
+
+
+def test_files_that_do_not_fit(folder: Path) -> None:
+    path = folder / 'labels.txt'
+    path.write_text('a\nb\nc\n')
+    with pytest.raises(FormatError, match='2 rows, 3 labels and 2 rows'):
+        load_feature_folder(folder)
+    path.write_text('a\nb\n')
+    path = folder / 'features.safetensors'
+    data = path.read_bytes()
+    path.write_bytes(data[:-1])
+    with pytest.raises(FormatError, match='complete safetensors'):
+        load_feature_folder(folder)
+    write_safetensors(path, {'x': (torch.float, (3, 2))}, [torch.ones(3, 2)])
+    with pytest.raises(FormatError, match="'x' with 3 channels"):
+        load_feature_folder(folder)
+
+
+@pytest.mark.parametrize('change', [
+    {'format': 'other'}, {'version': 2}])
+def test_foreign_manifest(folder: Path, change: dict[str, object]) -> None:
+    path = folder / 'manifest.json'
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(FormatError, match="'pyg_mmkgc.features', version 1"):
+        load_feature_folder(folder)
