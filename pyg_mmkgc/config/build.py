@@ -40,7 +40,8 @@ def build_graph(config: Config,
     options = dict(section.options)
     modalities = options.pop('modalities')
     dropped = options.pop('drop_features') or {}
-    root = options.pop('root') if data_root is None else data_root
+    root = options.pop('root')
+    root = root if data_root is None else data_root
     target = valid_names('dataset')[section.name]
     if section.name == 'TSV':
         options |= _below(pathlib.Path(root or '.').expanduser(), options)

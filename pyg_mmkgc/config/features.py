@@ -95,7 +95,7 @@ class FeatureSource:
         r"""The label of each node, :obj:`None` without a graph."""
         if self.graph is None:
             return None
-        if self.graph.lower().endswith('.txt'):
+        if _is_list(self.graph):
             return read_lines(pathlib.Path(self.graph).expanduser())
         config = load_config(self.graph)
         # Its features may be those that are to be made.
@@ -103,7 +103,7 @@ class FeatureSource:
         if 'features' in options:
             options['features'] = (None if config.dataset.name == 'TSV' else
                                    'none')
-        options['modalities'] = None
+        options |= {'modalities': None, 'drop_features': None}
         graph = build_graph(dataclasses.replace(
             config, dataset=dataclasses.replace(
                 config.dataset, options=options)), self.data_root)
@@ -114,15 +114,18 @@ class FeatureSource:
 
     def absolute(self) -> FeatureSource:
         r"""The same, found from anywhere."""
-        graph = self.graph
+        graph, root, data_root = self.graph, self.root, self.data_root
+        if graph is not None and not _is_list(graph):
+            dataset = load_config(graph).dataset
+            data_root = data_root or dataset.options['root'] or (
+                '.' if dataset.name == 'TSV' else None)
         if graph is not None and graph.lower().endswith(
                 ('.txt', '.yaml', '.yml')):  # Else, a name.
             graph = _absolute(graph)
-        root, data_root = (None if path is None else _absolute(path)
-                           for path in (self.root, self.data_root))
         return dataclasses.replace(
-            self, path=_absolute(self.path), root=root, graph=graph,
-            data_root=data_root)
+            self, path=_absolute(self.path), graph=graph,
+            root=None if root is None else _absolute(root),
+            data_root=None if data_root is None else _absolute(data_root))
 
 
 def extract_features(source: FeatureSource, encoder: str, folder: str,
@@ -196,6 +199,10 @@ def _samples(report: FeatureReport, path: pathlib.Path,
     return read_samples(matched, {*report.neighbours, *(
         label for row in report.neighbours.values() for label, _ in row)},
         source.kind)
+
+
+def _is_list(graph: str) -> bool:
+    return graph.lower().endswith('.txt')
 
 
 def _absolute(path: str) -> str:

@@ -62,6 +62,8 @@ def make_encoder(
         DownloadError: If the weights are not here and cannot be fetched.
     """
     if name in _OFFLINE:
+        if revision is not None:
+            raise DataError(f"'{name}' has no weights, and so no revision")
         return _OFFLINE[name]()
     library, _, model = ENCODERS.get(name, name).partition(':')
     if library not in _CLASSES or model == '':

@@ -1,0 +1,258 @@
+"""The command `mmkgc features`, and what takes its folders."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+import torch
+
+from pyg_mmkgc import KnowledgeGraph
+from pyg_mmkgc.cli import main
+from pyg_mmkgc.features import load_feature_folder
+
+Image = pytest.importorskip('PIL.Image')
+pytest.importorskip('skimage')
+pytest.importorskip('sklearn')
+
+OWN = """
+dataset:
+  name: TSV
+  root: data
+  train: all.tsv
+  val_ratio: 0.1
+  test_ratio: 0.1
+  features: {visual: ../visual}
+  modalities: [visual]
+  drop_features: {visual: 0.0}
+model: {name: IKRL, hidden_channels: 4}
+sampler: {name: UniformSampler, num_negatives: 4}
+training: {epochs: 1, device: cpu}
+"""
+IMAGES = ['features', 'images', 'raw', '--encoder', 'descriptor', '--graph',
+          'own.yaml', '--out', 'visual', '--workers', '0', '--quiet']
+
+
+@pytest.fixture(autouse=True)
+def work(tmp_path, monkeypatch):
+    """A graph of 30 nodes; n1 to n7 have one to three images each, of which
+    all of n2's and one of n3's are broken.
+    """
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'data').mkdir()
+    lines = [f'n{i}\t{rel}\tn{(i * k + 1) % 30}' for i in range(30)
+             for k, rel in [(7, 'a'), (11, 'b')]]
+    (tmp_path / 'data/all.tsv').write_text('\n'.join(lines))
+    (tmp_path / 'own.yaml').write_text(OWN)
+    rng = np.random.default_rng(0)
+    for i in range(1, 8):
+        folder = tmp_path / 'raw' / f'n{i}'
+        folder.mkdir(parents=True)
+        for j in range(i % 3 + 1):
+            pixels = rng.integers(0, 256, (8, 9, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f'{j}.png')
+    for file in ['n2/0.png', 'n2/1.png', 'n2/2.png', 'n3/0.png']:
+        (tmp_path / 'raw' / file).write_bytes(b'<html>404</html>')
+    Image.new('RGB', (5, 5)).save(tmp_path / 'raw/n3/1.png')
+    (tmp_path / 'raw/stranger').mkdir()
+    Image.new('RGB', (5, 5)).save(tmp_path / 'raw/stranger/1.png')
+    return tmp_path
+
+
+def fails(capsys, *argv):
+    """What a command that fails writes: one clean line."""
+    assert main(list(argv)) == 2
+    line, = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith('mmkgc: error: ')
+    return line
+
+
+def test_from_images_to_a_model(work, capsys):
+    assert 'visual' in fails(capsys, 'train', 'own.yaml')
+    assert main(IMAGES) == 0
+    out = capsys.readouterr().out
+    for line in ['6 of 30 (20.0 %) covered; 1 entities are no node',
+                 '11 of 15 (73.3 %) usable', 'unusable: 4 x',
+                 'no node: stranger', 'features: visual']:
+        assert line in out
+    features = load_feature_folder('visual')
+    assert sorted(features.labels) == ['n1', 'n3', 'n4', 'n5', 'n6', 'n7']
+
+    graph = KnowledgeGraph.from_tsv('data/all.tsv',
+                                    features={'visual': 'visual'})
+    assert graph.x_visual.shape == (30, 304)
+    there = [graph.node_names[i] for i in graph.mask_visual.nonzero()]
+    assert sorted(there) == sorted(features.labels)
+    for label, row in zip(features.labels, features.x):
+        assert torch.equal(graph.x_visual[graph.node_names.index(label)], row)
+    assert not graph.x_visual[~graph.mask_visual].any()
+
+    assert main(['train', 'own.yaml', '--quiet', '--output', 'run']) == 0
+    metrics = json.loads((work / 'run/metrics.json').read_text())
+    assert metrics['modalities'] == {'visual': 304}
+    for more in [], ['--data-root', str(work / 'data')]:
+        assert main(['audit', 'own.yaml', *more]) == 0
+        assert '6 (20.0 %)' in capsys.readouterr().out
+
+
+def test_all_images_of_a_node(work, capsys):
+    assert main([*IMAGES, '--pool', 'all', '--dtype', 'float16']) == 0
+    graph = KnowledgeGraph.from_tsv('data/all.tsv',
+                                    features={'visual': 'visual'})
+    assert graph.x_visual.shape == (30, 3, 304)
+    assert graph.x_visual.dtype == torch.half
+    count = dict(zip(graph.node_names, graph.mask_visual.sum(dim=1).tolist()))
+    assert {label: n for label, n in count.items() if n > 0} == {
+        'n1': 2, 'n3': 1, 'n4': 2, 'n5': 3, 'n6': 1, 'n7': 2}
+    features = load_feature_folder('visual')
+    row = features.labels.index('n5')
+    assert features.ptr is not None
+    assert torch.equal(graph.x_visual[graph.node_names.index('n5')],
+                       features.x[features.ptr[row]:features.ptr[row + 1]])
+    assert main(['train', 'own.yaml', '--quiet', '--output', 'run']) == 0
+    assert "Ranking of 'test'" in capsys.readouterr().out
+
+
+def test_texts(work, capsys):
+    (work / 'texts.tsv').write_text('entity\ttext\n0\tOne\n7\tTwo\n7\tTwo b\n'
+                                    '99\tNobody\n8\t \n')
+    argv = ['features', 'texts', 'texts.tsv', '--encoder', 'hashing',
+            '--graph', 'own.yaml', '--match', 'id', '--out', 'text',
+            '--workers', '0', '--quiet']
+    assert main(argv) == 0
+    out = capsys.readouterr().out
+    assert '2 of 30 (6.7 %) covered; 1 entities are no node' in out
+    assert '3 of 4 (75.0 %) usable' in out and 'a blank text' in out
+    names = KnowledgeGraph.from_tsv('data/all.tsv').node_names
+    assert load_feature_folder('text').labels == [names[0], names[7]]
+
+    # By labels, from a table without header.
+    (work / 'labels.txt').write_text('\n'.join(names))
+    (work / 'texts.csv').write_text(f'{names[0]},One\n{names[7]},Two\n'
+                                    f'{names[7]},"Two b"\n')
+    assert main(['features', 'texts', 'texts.csv', '--no-header', '--encoder',
+                 'hashing', '--graph', 'labels.txt', '--out', 'again',
+                 '--workers', '0', '--quiet']) == 0
+    one, two = (load_feature_folder(name) for name in ('text', 'again'))
+    assert one.labels == two.labels and torch.equal(one.x, two.x)
+
+    # Without a graph, every entity is a node.
+    assert main(['features', 'texts', 'texts.csv', '--no-header', '--encoder',
+                 'hashing', '--out', 'alone', '--quiet']) == 0
+    assert '2 of 2 (100.0 %)' in capsys.readouterr().out
+
+
+def test_the_same_command_goes_on(work, capsys, monkeypatch):
+    assert main(IMAGES) == 0
+    from pyg_mmkgc.features.descriptor import DescriptorEncoder
+    encode, calls = DescriptorEncoder.encode, []
+
+    def interrupted(self, batch):
+        calls.append(len(batch))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return encode(self, batch)
+
+    argv = [*IMAGES, '--batch-size', '2']
+    argv[argv.index('visual')] = 'other'
+    with monkeypatch.context() as patch:
+        patch.setattr(DescriptorEncoder, 'encode', interrupted)
+        assert main(argv) == 130
+    assert 'to continue: the same command' in capsys.readouterr().err
+    assert 'expected complete features' in fails(
+        capsys, 'features', 'inspect', 'other')
+    calls.clear()
+    monkeypatch.setattr(DescriptorEncoder, 'encode', lambda self, batch: (
+        calls.append(len(batch)), encode(self, batch))[1])
+    assert main(argv) == 0
+    assert sum(calls) < 11  # Two batches were there already.
+    one, two = (load_feature_folder(name) for name in ('visual', 'other'))
+    assert one.labels == two.labels and torch.equal(one.x, two.x)
+
+    calls.clear()
+    assert main(argv) == 0  # Complete: nothing is left to do.
+    assert calls == []
+    assert 'another encoder, of other inputs' in fails(
+        capsys, *argv, '--dtype', 'float16')
+
+
+def test_inspect(work, capsys, monkeypatch):
+    pytest.importorskip('matplotlib')
+    assert main([*IMAGES, '--pool', 'all']) == 0
+    capsys.readouterr()
+    assert main(['features', 'inspect', 'visual', '--entity', 'n1',
+                 'n5']) == 0
+    out = capsys.readouterr().out
+    assert 'neighbours of n1: ' in out and 'neighbours of n5: ' in out
+    assert '11 rows, 304 channels' in out and 'no images' not in out
+    picture = (work / 'visual/inspect.png').read_bytes()
+    assert picture.startswith(b'\x89PNG')
+
+    # From another folder, and when the images have moved.
+    argv = ['features', 'inspect', '../visual', '--entity', 'n1', 'n5',
+            '--output', '../again.png']
+    monkeypatch.chdir(work / 'data')
+    assert main(argv) == 0
+    assert (work / 'again.png').read_bytes() == picture
+    (work / 'raw').rename(work / 'moved')
+    capsys.readouterr()
+    assert main(argv) == 0
+    assert 'no images in the picture: ' in capsys.readouterr().out
+    assert (work / 'again.png').read_bytes() != picture
+    assert main([*argv, '--source', '../moved']) == 0
+    assert (work / 'again.png').read_bytes() == picture
+
+    assert "no node 'x' has features" in fails(
+        capsys, 'features', 'inspect', '../visual', '--entity', 'x')
+
+
+def test_inspect_without_matplotlib(work, capsys, monkeypatch):
+    assert main(IMAGES) == 0
+    monkeypatch.setitem(__import__('sys').modules, 'matplotlib.figure', None)
+    assert main(['features', 'inspect', 'visual']) == 0
+    out = capsys.readouterr().out
+    assert 'no picture: plots need matplotlib: pip install' in out
+    assert 'norms' in out
+
+
+def swap(old, *new):
+    i = IMAGES.index(old)
+    return [*IMAGES[:i], *new, *IMAGES[i + 1:]]
+
+
+@pytest.mark.parametrize(('argv', 'match'), [
+    (swap('descriptor', 'resnet'), "got 'resnet'"),
+    (swap('descriptor', 'hashing'), "'hashing' is one for texts, expected"),
+    (swap('raw', 'nowhere'), "'nowhere': expected a folder with one subfol"),
+    (swap('raw', 'raw/n1/0.png'), 'expected a table that ends in .tsv'),
+    (swap('own.yaml', 'none.yaml'), "cannot read 'none.yaml'"),
+    (swap('own.yaml', 'contries'), "Did you mean 'countries'"),
+    (swap('own.yaml', 'countries'), 'none of the .* is a node by its label'),
+    ([*IMAGES, '--device', 'tpu9'], "'--device': 'tpu9' cannot be used"),
+    ([*IMAGES, '--batch-size', '0'], 'positive batch size'),
+    ([*IMAGES, '--revision', 'main'], 'revision'),
+    (['features', 'inspect', 'nowhere'], 'expected complete features'),
+])
+def test_errors(capsys, argv, match):
+    assert re.search(match, fails(capsys, *argv))
+
+
+def test_a_source_that_is_none(work, capsys):
+    assert main(IMAGES) == 0
+    (work / 'visual/source.json').write_text('{"kind": "image", "pat": "."}')
+    capsys.readouterr()
+    assert main(['features', 'inspect', 'visual']) == 0
+    assert "'source.json.pat' is not a known key" in capsys.readouterr().out
+
+
+def test_help(capsys):
+    for argv, words in [
+        (['features'], ['images', 'texts', 'inspect']),
+        (['features', 'images'], ['vgg16', 'clip', 'descriptor', 'timm:']),
+        (['features', 'texts'], ['bert', 'hashing', 'TABLE']),
+    ]:
+        with pytest.raises(SystemExit) as info:
+            main([*argv, '--help'])
+        assert info.value.code == 0
+        out = capsys.readouterr().out
+        assert all(word in out for word in words)
