@@ -22,7 +22,7 @@ from study.report import (
     write_results,
     write_table,
 )
-from study.runner import parse, run_cells, wanted
+from study.runner import main, run_cells, wanted
 from study.stats import spread
 
 STUDY = 'efficiency'
@@ -77,12 +77,5 @@ def report(args: argparse.Namespace) -> None:
                 figures=[name])
 
 
-def main() -> None:
-    args = parse(__doc__)
-    if not args.report:
-        train(args)
-    report(args)
-
-
 if __name__ == '__main__':
-    main()
+    main(__doc__, train, report)

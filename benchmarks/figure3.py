@@ -24,7 +24,7 @@ from study.report import (
     write_results,
     write_table,
 )
-from study.runner import modalities, parse, run_cells, wanted
+from study.runner import main, modalities, run_cells, wanted
 from study.stats import interval, spread
 
 STUDY = 'figure3'
@@ -110,12 +110,5 @@ def plot(points: dict[str, Any], names: list[str], args: argparse.Namespace,
     return save(figure, STUDY, args, part)
 
 
-def main() -> None:
-    args = parse(__doc__, ratios=RATIOS)
-    if not args.report:
-        train(args)
-    report(args)
-
-
 if __name__ == '__main__':
-    main()
+    main(__doc__, train, report, ratios=RATIOS)

@@ -19,7 +19,7 @@ from study.report import (
     write_results,
     write_table,
 )
-from study.runner import parse, run_cells
+from study.runner import main, run_cells
 from study.stats import interval, spread
 
 STUDY = 'figure4'
@@ -83,12 +83,5 @@ def report(args: argparse.Namespace) -> None:
                 args, figures=[name])
 
 
-def main() -> None:
-    args = parse(__doc__, groups=GROUPS, weights=WEIGHTS)
-    if not args.report:
-        train(args)
-    report(args)
-
-
 if __name__ == '__main__':
-    main()
+    main(__doc__, train, report, groups=GROUPS, weights=WEIGHTS)

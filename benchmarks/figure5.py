@@ -24,7 +24,7 @@ from study.report import (
     write_results,
     write_table,
 )
-from study.runner import folder_of, parse, root_of, run_cells
+from study.runner import folder_of, main, root_of, run_cells
 
 STUDY = 'figure5'
 MODELS = {'AdaMF': 'adamf', 'AdaMF-MAT': 'adamf_mat'}
@@ -169,12 +169,5 @@ def plot_degrees(rows: dict[str, list[dict[str, Any]]],
     return save(figure, STUDY, args, '_degree')
 
 
-def main() -> None:
-    args = parse(__doc__)
-    if not args.report:
-        train(args)
-    report(args)
-
-
 if __name__ == '__main__':
-    main()
+    main(__doc__, train, report)

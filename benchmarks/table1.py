@@ -14,7 +14,7 @@ from typing import Any
 
 from published import TABLE_1
 from study.report import Table, read_results, write_results, write_table
-from study.runner import DATASETS, parse, root_of
+from study.runner import DATASETS, main, root_of
 
 STUDY = 'table1'
 
@@ -24,6 +24,7 @@ def measure(args: argparse.Namespace) -> None:
     from pyg_mmkgc.config import build_graph, load_config
     from pyg_mmkgc.errors import ConfigError, DataError, DownloadError
 
+    args.dataset = 'all'  # In the names of the files.
     results: list[dict[str, Any]] = []
     for name in DATASETS:
         variants = {name: ()}
@@ -43,6 +44,7 @@ def measure(args: argparse.Namespace) -> None:
 
 def report(args: argparse.Namespace) -> None:
     """Makes the table from the result file."""
+    args.dataset = 'all'
     head, results = read_results(STUDY, args)
     rows, notes = [], ['## Warnings of the audit', '']
     for x in results:
@@ -78,13 +80,5 @@ def report(args: argparse.Namespace) -> None:
     write_table(STUDY, 'The datasets', table, args, notes)
 
 
-def main() -> None:
-    args = parse(__doc__)
-    args.dataset = 'all'  # In the names of the files.
-    if not args.report:
-        measure(args)
-    report(args)
-
-
 if __name__ == '__main__':
-    main()
+    main(__doc__, measure, report)

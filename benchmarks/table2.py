@@ -32,7 +32,7 @@ from study.report import (
     write_results,
     write_table,
 )
-from study.runner import parse, run_cells, wanted
+from study.runner import main, run_cells, wanted
 from study.search import tune
 from study.stats import spread
 
@@ -96,12 +96,5 @@ def tried_notes(tried: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
-def main() -> None:
-    args = parse(__doc__)
-    if not args.report:
-        train(args)
-    report(args)
-
-
 if __name__ == '__main__':
-    main()
+    main(__doc__, train, report)

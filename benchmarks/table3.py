@@ -29,7 +29,7 @@ from study.report import (
     write_results,
     write_table,
 )
-from study.runner import modalities, parse, run_cells, wanted
+from study.runner import main, modalities, run_cells, wanted
 from study.stats import spread
 
 STUDY = 'table3'
@@ -93,12 +93,5 @@ def report(args: argparse.Namespace) -> None:
     write_table(STUDY, f'Ablation on {args.dataset}', table, args)
 
 
-def main() -> None:
-    args = parse(__doc__)
-    if not args.report:
-        train(args)
-    report(args)
-
-
 if __name__ == '__main__':
-    main()
+    main(__doc__, train, report)

@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,22 @@ def parse(description: str | None, **numbers: Sequence[float]
     if args.threads is None:
         args.threads = max(1, (os.cpu_count() or 1) // args.workers)
     return args
+
+
+def main(description: str | None,
+         train: Callable[[argparse.Namespace], None],
+         report: Callable[[argparse.Namespace], None],
+         **numbers: Sequence[float]) -> None:
+    """Trains unless ``--report`` is given, and reports."""
+    from pyg_mmkgc.errors import MMKGCError
+
+    args = parse(description, **numbers)
+    try:
+        if not args.report:
+            train(args)
+        report(args)
+    except MMKGCError as error:
+        raise SystemExit(f'error: {error}') from None
 
 
 def wanted(rows: list[str], args: argparse.Namespace) -> list[str]:

@@ -341,7 +341,7 @@ class Trainer:
             digest.update(x.cpu().numpy().tobytes())
         options = {name: value for name, value in vars(self.model).items()
                    if name != 'training' and not name.startswith('_')
-                   and isinstance(value, (bool, int, float, str))}
+                   and _is_plain(value)}
         shapes = {name: list(x.shape)
                   for name, x in self.model.state_dict().items()}
         return {
@@ -388,3 +388,10 @@ class Trainer:
         r"""Takes back what :meth:`extra_states` gave."""
         if self.sampler_module is not None:
             self.sampler_module.load_state_dict(states['sampler'])
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):  # As OTKGE's weights of modalities.
+        return all(isinstance(key, str) and _is_plain(item)
+                   for key, item in value.items())
+    return isinstance(value, (bool, int, float, str))

@@ -1,5 +1,6 @@
 """Same seed, same bits; interrupted and resumed, the same bits too."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +10,15 @@ import torch
 
 from pyg_mmkgc.errors import CheckpointError, FormatError
 from pyg_mmkgc.io.tensors import load_tensors, save_tensors
-from pyg_mmkgc.nn import AdaMF, MarginRankingLoss, SelfAdversarialLoss
+from pyg_mmkgc.nn import (
+    AdaMF,
+    MarginRankingLoss,
+    OneVsAllLoss,
+    SelfAdversarialLoss,
+)
+from pyg_mmkgc.nn.kge import OTKGE
 from pyg_mmkgc.sampler import PooledSampler, UniformSampler
-from pyg_mmkgc.training import MAT
+from pyg_mmkgc.training import MAT, Trainer
 from pyg_mmkgc.training.checkpoint import load_checkpoint
 from pyg_mmkgc.training.trainer import CHECKPOINT
 
@@ -246,3 +253,14 @@ def test_checkpoint_of_sgd(make, state, same, tmp_path) -> None:
         resumed = make('adamf', init=9, optimizer=sgd, folder=folder)
         resumed.fit(resume=True)
         same(state(resumed), state(whole))
+
+
+def test_weights_by_modality_must_not_change(kg) -> None:
+    first, second = (
+        Trainer(OTKGE.from_data(kg, hidden_channels=4, alpha=alpha), kg,
+                sampler=None, loss=OneVsAllLoss(), epochs=1)
+        for alpha in ({'text': 0.3, 'visual': 0.2},
+                      {'text': 0.4, 'visual': 0.2}))
+    assert first.fingerprint() != second.fingerprint()
+    # As a checkpoint keeps it.
+    assert json.loads(json.dumps(first.fingerprint())) == first.fingerprint()

@@ -10,7 +10,7 @@ from torch_geometric.nn.inits import reset
 
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.nn.distance import QueryDistance
-from pyg_mmkgc.nn.encoder import ModalityEncoder
+from pyg_mmkgc.nn.encoder import ModalityEncoder, check_masks
 from pyg_mmkgc.nn.kge.base import MMKGEModel
 
 
@@ -74,6 +74,7 @@ class TransAE(QueryDistance, MMKGEModel):
         if hidden_channels < 1 or not margin > 0:
             raise ModelError('expected hidden_channels >= 1 and margin > 0, '
                              f'got {hidden_channels} and {margin}')
+        check_masks(masks, self.modalities)
         self.margin = margin
         self.missing = missing
         self.reconstruction_weight = reconstruction_weight
@@ -93,8 +94,7 @@ class TransAE(QueryDistance, MMKGEModel):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        bound = 6.0 / self.hidden_channels ** 0.5
-        torch.nn.init.uniform_(self.rel_emb.weight, -bound, bound)
+        torch.nn.init.uniform_(self.rel_emb.weight, -1.0, 1.0)
         with torch.no_grad():  # The length of TransE's relations.
             self.rel_emb.weight.div_(self.rel_emb.weight.norm(
                 dim=-1, keepdim=True))

@@ -145,6 +145,9 @@ def test_what_is_missing_is_not_reconstructed() -> None:
 def test_errors() -> None:
     with pytest.raises(ModelError, match='at least one modality'):
         TransAE(N, R, D)
+    with pytest.raises(ModelError, match=r"masks of \['text'\]"):
+        TransAE(N, R, D, modalities={'text': torch.randn(N, 3)},
+                masks={'audio': torch.ones(N).bool()})
     with pytest.raises(ModelError, match=r'features of shape \[N, F\]'):
         TransAE(N, R, D, modalities={'visual': torch.randn(N, 2, 3)})
     with pytest.raises(ModelError, match='hidden_channels >= 1 and margin'):

@@ -1,0 +1,283 @@
+"""The runner of the paper's experiments, cell by cell and whole."""
+
+import csv
+import itertools
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from pyg_mmkgc.io import load_tensors
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / 'benchmarks'
+TINY = ['--budget', 'smoke', '--threads', '1', '--set',
+        'model.hidden_channels=8', 'training.batch_size=4096']
+
+
+@pytest.fixture
+def study(monkeypatch):
+    """The package of the runner, which lies beside its scripts."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import study.budgets
+    import study.cells
+    import study.report
+    import study.search
+    import study.stats
+    yield study
+    for name in [x for x in sys.modules if x.split('.')[0] == 'study']:
+        monkeypatch.delitem(sys.modules, name)
+
+
+def command(script, folder, *args):
+    return [sys.executable, str(BENCHMARKS / f'{script}.py'), *TINY, *args,
+            '--results', str(folder / 'results'), '--runs',
+            str(folder / 'runs')]
+
+
+def run(script, folder, *args):
+    done = subprocess.run(command(script, folder, *args), text=True,
+                          capture_output=True, timeout=600)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def table(folder, name):
+    with open(folder / 'results' / f'{name}.csv', newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_cell_is_its_resolved_configuration(study):
+    cell = study.cells.Cell('row', 'rotate/mkg_y', (), 3)
+    margin = cell.resolved.model.options['margin']
+    same = study.cells.Cell('other', 'rotate/mkg_y',
+                            (f'model.margin={margin}',), 3)
+    assert same.digest == cell.digest
+    assert cell.set('dataset.root=/somewhere').digest == cell.digest
+    assert cell.set('training.device=cpu').digest == cell.digest
+    assert cell.set(f'model.margin={margin + 1}').digest != cell.digest
+    seeds = {study.cells.Cell('row', 'rotate/mkg_y', (), seed).digest
+             for seed in range(3)}
+    assert len(seeds) == 3
+    assert cell.command('/somewhere') == (
+        'mmkgc train rotate/mkg_y --set training.seed=3 --data-root DATA')
+
+
+def test_trials_are_balanced_and_equal_for_all(study):
+    space = {'model.margin': (3.0, 6.0, 9.0), 'training.lr': (1e-3, 1e-2)}
+    first = study.search.Method('A', 'a', space).trials(7)
+    assert first[0] == ()
+    assert len(first) == 7
+    for i, (key, values) in enumerate(space.items()):
+        column = [trial[i] for trial in first[1:]]
+        for value in values:
+            assert column.count(f'{key}={value}') == 6 / len(values)
+    more = study.search.Method('B', 'b', {**space, 'x.y': (1, 2)}).trials(7)
+    assert [trial[:2] for trial in more[1:]] == first[1:]
+    assert study.search.Method('A', 'a', space).trials(1) == [()]
+
+
+def test_settings_reach_the_rows_that_match(study):
+    class Args:
+        budget = 'quick'
+        set = ['training.lr=0.1', 'Ada*:model.margin=3']
+
+    out = study.budgets.settings(Args, 'AdaMF')
+    assert 'model.margin=3' in out and 'training.lr=0.1' in out
+    assert 'training.epochs=8' in out
+    out = study.budgets.settings(Args, 'RotatE')
+    assert 'training.lr=0.1' in out
+    assert not any('margin' in x for x in out)
+
+
+def test_interval_is_students(study):
+    for size in (2, 3, 5, 10):
+        values = np.random.default_rng(size).normal(size=size).tolist()
+        low, high = scipy_stats.t.interval(
+            0.95, size - 1, np.mean(values), scipy_stats.sem(values))
+        assert study.stats.interval(values) == pytest.approx(
+            (high - low) / 2, rel=1e-3)
+    assert math.isnan(study.stats.interval([1.0]))
+    assert study.stats.spread([1.0, 2.0]) == '1.50 ± 0.71'
+
+
+def test_bootstrap_of_all_resamples(study):
+    # Three queries have 27 resamples: the exact distribution is at hand.
+    first, second = np.array([1.0, 0.5, 0.2]), np.array([0.5, 0.6, 0.1])
+    means = sorted(np.mean([(first - second)[i] for i in draw])
+                   for draw in itertools.product(range(3), repeat=3))
+    mean, low, high, p = study.stats.paired_bootstrap(first, second)
+    assert mean == pytest.approx(np.mean(first - second))
+    exact = np.quantile(means, [0.025, 0.975], method='inverted_cdf')
+    assert [low, high] == pytest.approx(exact)
+    share = np.mean([x <= 0 for x in means])
+    assert p == pytest.approx(min(1, 2 * share), abs=0.03)
+    # Paired: a constant advantage is certain, however noisy the queries.
+    noisy = np.random.default_rng(0).random(1000)
+    _, low, high, p = study.stats.paired_bootstrap(noisy + 0.01, noisy)
+    assert low == pytest.approx(0.01) and high == pytest.approx(0.01)
+    assert p < 0.001
+    with pytest.raises(ValueError, match='same queries'):
+        study.stats.paired_bootstrap(noisy, noisy[1:])
+
+
+def test_tables_in_three_forms(study):
+    made = study.report.Table('A_1 is 5 % of B.', ['name', 'MRR'],
+                              [['A_1', '1.00 ± 0.10'], ['B', 'x, y']])
+    assert made.markdown().splitlines() == [
+        '| name | MRR |', '| --- | --- |', '| A_1 | 1.00 ± 0.10 |',
+        '| B | x, y |', '', 'A_1 is 5 % of B.']
+    assert list(csv.reader(made.csv().splitlines())) == [
+        ['name', 'MRR'], ['A_1', '1.00 ± 0.10'], ['B', 'x, y']]
+    assert r'A\_1 & 1.00 $\pm$ 0.10 \\' in made.latex()
+    assert r'\caption{A\_1 is 5 \% of B.}' in made.latex()
+
+
+def test_table2(tmp_path):
+    run('table2', tmp_path, '--rows', 'RotatE', 'AdaMF-MAT', '--seeds', '0',
+        '1', '--trials', '2', '--workers', '2')
+    rows = {row['model']: row for row in table(tmp_path, 'table2_countries')}
+    assert list(rows) == ['RotatE', 'AdaMF-MAT']
+    assert 'p ' in rows['RotatE']['difference from AdaMF-MAT']
+    lines = (tmp_path / 'results' / 'table2_countries.jsonl').read_text()
+    head, *results = [json.loads(line) for line in lines.splitlines()]
+    # Two trials a method, and the settings that validated best for both
+    # seeds.
+    assert len(head['tried']) == 4
+    for row in rows:
+        tried = [x for x in head['tried'] if x['row'] == row]
+        best = max(tried, key=lambda x: x['val_mrr'])['overrides']
+        chosen = [x['overrides'] for x in results if x['row'] == row]
+        assert chosen == [best[:-1]] * 2  # Less the epochs of a trial.
+    # Every number is that of a run folder, and of the ranks of its queries.
+    queries, _ = load_tensors(
+        tmp_path / 'results' / 'table2_countries_queries.safetensors')
+    for row in rows:
+        found = [x for x in results if x['row'] == row]
+        assert [x['seed'] for x in found] == [0, 1]
+        for x in found:
+            folder, = (tmp_path / 'runs').glob(f"*{x['digest']}/")
+            metrics = json.loads((folder / 'metrics.json').read_text())
+            assert x['test'] == metrics['test']['metrics']
+        mrr = np.mean([100 * x['test']['mrr'] for x in found])
+        assert rows[row]['MRR'].startswith(f'{mrr:.2f} ± ')
+        assert 100 * float(queries[row].mean()) == pytest.approx(mrr)
+    # Nothing is trained a second time, and the report needs no run.
+    before = (tmp_path / 'results' / 'table2_countries.md').read_text()
+    done = run('table2', tmp_path, '--rows', 'RotatE', 'AdaMF-MAT', '--seeds',
+               '0', '1', '--trials', '2')
+    assert 'done in' not in done.stderr
+    (tmp_path / 'runs').rename(tmp_path / 'gone')
+    run('table2', tmp_path, '--report')
+    after = (tmp_path / 'results' / 'table2_countries.md').read_text()
+    assert after.splitlines()[2:6] == before.splitlines()[2:6]
+
+
+@pytest.mark.parametrize('script, args, figures', [
+    ('table3', ['--rows', 'AdaMF-MAT', 'AdaMF, mean', 'MAT without*'], []),
+    ('figure3', ['--rows', 'AdaMF*', 'IKRL + MAT', '--ratios', '0.2', '0.8'],
+     ['figure3_countries.png', 'figure3_countries_policies.png']),
+    ('figure4', ['--groups', '1', '2', '--weights', '0.01', '0.1'],
+     ['figure4_countries.png']),
+    ('figure5', ['--seeds', '0', '1'],
+     ['figure5_countries.png', 'figure5_countries_degree.png']),
+    ('efficiency', ['--rows', 'RotatE', 'AdaMF'],
+     ['efficiency_countries.png']),
+])
+def test_scripts(tmp_path, script, args, figures):
+    run(script, tmp_path, *args)
+    results = tmp_path / 'results'
+    rows = table(tmp_path, f'{script}_countries')
+    assert rows and all(None not in row.values() for row in rows)
+    for name in figures:
+        assert (results / name).read_bytes().startswith(b'\x89PNG')
+        assert name in (results / f'{script}_countries.md').read_text()
+    first = (results / f'{script}_countries.csv').read_bytes()
+    run(script, tmp_path, '--report')
+    assert (results / f'{script}_countries.csv').read_bytes() == first
+
+
+def test_weights_of_figure_5_sum_to_one(tmp_path):
+    run('figure5', tmp_path, '--seeds', '0')
+    lines = (tmp_path / 'results' / 'figure5_countries.jsonl').read_text()
+    for line in lines.splitlines()[1:]:
+        x = json.loads(line)
+        for part in ('relations', 'degrees', 'presence'):
+            for entry in x[part]:
+                assert sum(entry['weights']) == pytest.approx(1, abs=1e-4)
+        assert sum(r['count'] for r in x['relations']) == 1236
+        assert sum(d['count'] for d in x['degrees']) == 3706
+
+
+def test_table1_names_what_it_leaves_out(tmp_path):
+    done = run('table1', tmp_path, '--data-root', str(tmp_path / 'none'))
+    rows = table(tmp_path, 'table1_all')
+    assert [row['dataset'] for row in rows] == ['countries']
+    assert rows[0]['train'] == '9,901'
+    assert 'mkg_w is left out' in done.stdout
+
+
+def test_killed_studies_end_in_the_same_table(tmp_path):
+    args = ['--rows', 'RotatE', 'AdaMF', 'TransE']
+    run('table2', tmp_path / 'whole', *args)
+    # Killed with all its processes: in the first training, then after the
+    # first line of progress, which is in the second or third.
+    for lines in (0, 1):
+        process = subprocess.Popen(
+            command('table2', tmp_path / 'killed', *args), text=True,
+            stderr=subprocess.PIPE, stdout=subprocess.DEVNULL,
+            start_new_session=True)
+        if lines == 0:
+            runs = tmp_path / 'killed' / 'runs'
+            while not list(runs.glob('*/config.yaml')):
+                assert process.poll() is None
+        for _ in range(lines):
+            assert 'done in' in process.stderr.readline()
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stderr.close()
+        assert not (tmp_path / 'killed' / 'results').exists()
+    run('table2', tmp_path / 'killed', *args)
+    one, other = (
+        [{key: value for key, value in row.items()
+          if key not in ('minutes', 'GB')}
+         for row in table(tmp_path / x, 'table2_countries')]
+        for x in ('whole', 'killed'))
+    assert one == other
+    one, other = (load_tensors(
+        tmp_path / x / 'results' / 'table2_countries_queries.safetensors')[0]
+        for x in ('whole', 'killed'))
+    assert all((one[row] == other[row]).all() for row in one)
+
+
+def test_failures_are_named(tmp_path):
+    args = command('table2', tmp_path, '--rows', 'RotatE', 'TransE', '--set')
+    done = subprocess.run([*args, 'TransE:training.lr=no'], text=True,
+                          capture_output=True)
+    assert done.returncode != 0
+    assert done.stderr.startswith("error: 'training.lr'")
+    # A training that fails in its process: its folder cannot be made.
+    run('table2', tmp_path, '--rows', 'RotatE')
+    folder, = (tmp_path / 'runs').glob('*-rotate-*/')
+    for path in folder.iterdir():
+        if path.is_file():
+            path.unlink()
+    done = subprocess.run(args[:-1], text=True, capture_output=True)
+    assert done.returncode != 0
+    assert '1 of 2 trainings failed' in done.stderr
+    assert f'{folder.name}.log' in done.stderr
+    assert 'is not empty' in Path(f'{folder}.log').read_text()
+    assert len(list((tmp_path / 'runs').glob('*-transe-*/cell.json'))) == 1
+
+
+def test_unknown_rows_are_refused(tmp_path):
+    done = subprocess.run(command('table2', tmp_path, '--rows', 'Rotate'),
+                          capture_output=True, text=True)
+    assert done.returncode != 0
+    assert '--rows: expected some of TransE,' in done.stderr
