@@ -28,11 +28,14 @@ def load_library(name: str) -> ModuleType:
     """
     try:
         return import_module(name)
-    # A torchvision built for another PyTorch is no ImportError.
-    except (ImportError, RuntimeError) as error:
+    except ImportError as error:
         raise MMKGCError(f'this encoder needs {name}: pip install '
-                         f'"pyg_mmkgc[features]" (importing it failed: '
-                         f'{error})') from error
+                         f'"pyg_mmkgc[features]" ({error})') from error
+    except RuntimeError as error:
+        # PyPI's torchvision is built for CUDA, another PyTorch may be not.
+        raise MMKGCError(f'{name} could not be imported; are torch and '
+                         f'torchvision of the same version, from the same '
+                         f'index? ({error})') from error
 
 
 def from_hub(load: Callable[..., Any], name: str,
