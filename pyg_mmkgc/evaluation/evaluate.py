@@ -9,10 +9,11 @@ from torch import Tensor
 from torch.nn import Module
 
 from pyg_mmkgc.data import KnowledgeGraph, TripleIndex, relation_categories
-from pyg_mmkgc.errors import ConfigError, NonFiniteError
+from pyg_mmkgc.errors import ConfigError
+from pyg_mmkgc.evaluation.blocks import SideRanking
 from pyg_mmkgc.evaluation.result import RankingResult, TieWarning
-from pyg_mmkgc.evaluation.scorer import BLOCK, Scorer, device_of, scoring
-from pyg_mmkgc.metrics import Ranks, mean_reciprocal_rank, rank_targets
+from pyg_mmkgc.evaluation.scorer import device_of, scoring
+from pyg_mmkgc.metrics import Ranks, mean_reciprocal_rank
 
 SIDES = ('head', 'tail')
 
@@ -30,9 +31,10 @@ def evaluate(
     r"""Ranks the triples of a split among all triples with one node replaced.
 
     Every node is a candidate, but those that make another known triple: of
-    training, validation and test, and of the graph's own filter. The target
-    and its rivals are scored together, all nodes for each distinct query, in
-    blocks; the ranks do not depend on their size.
+    training, validation and test, and of the graph's own filter. Queries and
+    nodes are scored in blocks, each distinct query once against each node;
+    the ranks do not depend on the size of blocks, and memory does not depend
+    on the number of nodes.
 
     .. code-block:: python
 
@@ -77,9 +79,6 @@ def evaluate(
     sides = _check_options(sides, ties, batch_size)
     kg = as_graph(kg)
     triples = kg.split(split)
-    if batch_size is None:
-        batch_size = max(1, BLOCK // kg.num_nodes)
-
     device = device_of(model)
     head, tail = triples.edge_index.to(device)
     rel = triples.edge_type.to(device)
@@ -89,8 +88,9 @@ def evaluate(
     with scoring(model, kg) as scorer:
         for side in sides:
             given, target = (tail, head) if side == 'head' else (head, tail)
-            ranks, count = _rank(scorer, given, rel, target, side, index,
-                                 kg.num_nodes, batch_size)
+            ranks, count = SideRanking(
+                scorer, given, rel, target, side, index,
+                batch_size or scorer.batch_size).rank()
             parts.append(ranks)
             num_queries += count
     ranks = Ranks(*(torch.cat(part).cpu()
@@ -144,62 +144,6 @@ def _check_options(sides: Sequence[str], ties: str,
         raise ConfigError(f"Expected a positive 'batch_size' (got "
                           f'{batch_size})')
     return [side for side in SIDES if side in sides]
-
-
-def _rank(
-    scorer: Scorer,
-    given: Tensor,
-    rel: Tensor,
-    target: Tensor,
-    side: str,
-    index: TripleIndex | None,
-    num_nodes: int,
-    batch_size: int,
-) -> tuple[Ranks, int]:
-    # Each distinct query is scored once, for all triples that share it. They
-    # lie side by side in `order`, those of query `q` in `ptr[q]:ptr[q + 1]`.
-    query, inverse, count = torch.unique(
-        rel * num_nodes + given, return_inverse=True, return_counts=True)
-    order = inverse.argsort(stable=True)
-    ptr = [0, *count.cumsum(0).tolist()]
-    node = query % num_nodes
-    query_rel = torch.div(query, num_nodes, rounding_mode='floor')
-
-    out = Ranks(*(torch.empty_like(target) for _ in range(3)))
-    start, num_queries = 0, query.numel()
-    while start < num_queries:
-        stop = min(start + batch_size, num_queries)
-        try:
-            scores = scorer(node[start:stop], query_rel[start:stop], side)
-            for triple in order[ptr[start]:ptr[stop]].split(batch_size):
-                known = None
-                if index is not None and side == 'tail':
-                    known = index.tails(given[triple], rel[triple])
-                elif index is not None:
-                    known = index.heads(rel[triple], given[triple])
-                ranks = rank_targets(scores[inverse[triple] - start],
-                                     target[triple], known)
-                for values, part in zip(out, ranks, strict=True):
-                    values[triple] = part
-        except NonFiniteError as error:
-            raise NonFiniteError(f'{error}, when ranking {side}s') from None
-        except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            if batch_size == 1:
-                raise MemoryError(
-                    f'Scoring one query against {num_nodes} nodes does not '
-                    f'fit into memory') from error
-            batch_size = (batch_size + 1) // 2
-            continue
-        start = stop
-    return out, num_queries
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    return (isinstance(error, (MemoryError, torch.OutOfMemoryError))
-            or "can't allocate memory" in str(error)
-            or 'not enough memory' in str(error))
 
 
 def _filter_name(kg: KnowledgeGraph) -> str:

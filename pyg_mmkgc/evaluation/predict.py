@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
+from pyg_mmkgc.data import TripleIndex
 from pyg_mmkgc.errors import ConfigError, DataError
 from pyg_mmkgc.evaluation.evaluate import as_graph, known_index
-from pyg_mmkgc.evaluation.scorer import BLOCK, device_of, scoring
+from pyg_mmkgc.evaluation.scorer import Scorer, device_of, scoring
 from pyg_mmkgc.metrics import assert_finite
 
 # An id, a label, or many of them.
@@ -145,21 +146,14 @@ def predict(
                  'relation'))
     given, rel = given.to(device), rel.to(device)
     index = known_index(kg).to(device)
-    batch_size = max(1, BLOCK // kg.num_nodes)
-
     nodes, values = [], []
     with scoring(model, kg) as scorer:
-        for node, r in zip(given.split(batch_size), rel.split(batch_size),
-                           strict=True):
-            scores = scorer(node, r, side)
-            assert_finite(scores)
-            if filter_known:
-                known = (index.tails(node, r) if side == 'tail' else
-                         index.heads(r, node))
-                scores = scores.index_put(
-                    known, scores.new_tensor(float('-inf')))
-            value, best = _top(scores, min(k, kg.num_nodes))
-            nodes.append(best.masked_fill(value == float('-inf'), -1))
+        for some, kind in zip(given.split(scorer.max_queries),
+                              rel.split(scorer.max_queries), strict=True):
+            node, value = _best(scorer, some, kind, side,
+                                min(k, kg.num_nodes),
+                                index if filter_known else None)
+            nodes.append(node.masked_fill(value == float('-inf'), -1))
             values.append(value)
 
     answer = torch.cat(nodes)
@@ -170,6 +164,40 @@ def predict(
                       torch.cat(values).cpu(),
                       (in_graph & (answer >= 0)).cpu(),
                       kg.get('node_names'), kg.get('relation_names'))
+
+
+def _best(scorer: Scorer, given: Tensor, rel: Tensor, side: str, k: int,
+          index: TripleIndex | None) -> tuple[Tensor, Tensor]:
+    r"""The best nodes :obj:`[Q, k]` of queries :obj:`[Q]`, and their scores,
+    but for the triples in :obj:`index`.
+    """
+    queries = scorer.ask(given, rel, side)
+    node = given.new_empty(given.numel(), 0)  # Those of the blocks so far.
+    value = torch.empty(node.shape, device=node.device)
+    for first, last in scorer.blocks:
+        score = queries.against((first, last), scorer.batch_size)
+        nodes, values = [], []
+        for part in torch.arange(given.numel(), device=given.device).split(
+                scorer.batch_size):
+            scores = score(part)
+            assert_finite(scores, first)
+            if index is not None:
+                row, known = (index.tails(given[part], rel[part])
+                              if side == 'tail' else
+                              index.heads(rel[part], given[part]))
+                here = (known >= first) & (known < last)
+                scores = scores.index_put(
+                    (row[here], known[here] - first),
+                    scores.new_tensor(float('-inf')))
+            # Equal scores of earlier blocks come first: they have lower ids.
+            top, place = _top(scores, min(k, last - first))
+            top = torch.cat([value[part], top], dim=1)
+            top, order = _top(top, min(k, top.size(1)))
+            nodes.append(torch.cat([node[part], place + first],
+                                   dim=1).gather(1, order))
+            values.append(top)
+        node, value = torch.cat(nodes), torch.cat(values)
+    return node, value
 
 
 def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -2,8 +2,10 @@ r"""How all nodes are scored for a query, by what a model can do."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,8 +18,114 @@ from pyg_mmkgc.evaluation.closed_form import ClosedForm, closed_form
 from pyg_mmkgc.nn.functional import BLOCK, inner_products
 from pyg_mmkgc.nn.kernel import dense_distance
 
-# (node [Q], rel_type [Q], side) -> scores [Q, N] of all nodes on that side.
-Scorer = Callable[[Tensor, Tensor, str], Tensor]
+# The most nodes that are scored together, hence the most rows of a table that
+# are made.
+NODES = 1 << 15
+# The nodes of such a block are encoded this many at a time, no more and no
+# less: the rows of a matrix product round by their number.
+CHUNK = 1 << 12
+
+# (node [Q], rel_type [Q], side, table [T, *]) -> scores [Q, T] of all rows of
+# the table, on that side; the nodes are rows of it.
+Score = Callable[[Tensor, Tensor, str, Tensor], Tensor]
+# Nodes [*] -> what they are scored by, [*, *].
+Rows = Callable[[Tensor], Tensor]
+
+
+class Scorer:
+    r"""Scores queries against all nodes, block by block.
+
+    Where the nodes fit into one block, its table is made once. Otherwise,
+    that of a block is made when it is asked for, and the rows of the nodes
+    that the queries are about are appended to it.
+
+    Args:
+        score (callable): Maps rows of a table, relations and the side to
+            predict to the scores of all rows of the table.
+        num_nodes (int): The number of nodes.
+        device (torch.device): Where the scores are.
+        rows (callable, optional): Maps nodes to rows of a table; without, all
+            nodes are one block.
+        table (callable, optional): Makes the table of all nodes.
+            (default: :obj:`rows` of all)
+    """
+    def __init__(self, score: Score, num_nodes: int, device: torch.device,
+                 rows: Rows | None = None,
+                 table: Callable[[], Tensor] | None = None) -> None:
+        self.score, self.rows, self.num_nodes = score, rows, num_nodes
+        step = num_nodes if rows is None else min(NODES, num_nodes)
+        #: The first node of each block, and the one after its last.
+        self.blocks = [(i, min(i + step, num_nodes))
+                       for i in range(0, num_nodes, step)]
+        #: The most queries to :meth:`ask`, and how many fill a block of
+        #: scores.
+        self.max_queries = NODES
+        self.batch_size = max(1, BLOCK // step)
+        self.table: Tensor | None = None
+        if len(self.blocks) == 1:
+            self.table = (table() if table is not None else
+                          self.encode(torch.arange(num_nodes, device=device)))
+
+    def ask(self, node: Tensor, rel_type: Tensor, side: str) -> Queries:
+        r"""Readies queries :obj:`[Q]`."""
+        given = None if self.table is not None else self.encode(node)
+        return Queries(self, node, rel_type, side, given)
+
+    def __call__(self, node: Tensor, rel_type: Tensor, side: str) -> Tensor:
+        r"""The scores :obj:`[Q, N]` of all nodes on one side of queries
+        :obj:`[Q]`.
+        """
+        queries = self.ask(node, rel_type, side)
+        every = torch.arange(node.numel(), device=node.device)
+        return torch.cat([queries.against(block, node.numel())(every)
+                          for block in self.blocks], dim=1)
+
+    def encode(self, node: Tensor, spare: int = 0) -> Tensor:
+        r"""The rows of nodes :obj:`[T]`, and some more that are not set."""
+        assert self.rows is not None
+        out = None
+        for i in range(0, node.numel(), CHUNK):
+            part = node[i:i + CHUNK]
+            more = part[-1:].expand(CHUNK - part.numel())
+            rows = self.rows(torch.cat([part, more]))
+            if out is None:
+                out = rows.new_empty(node.numel() + spare, *rows.shape[1:])
+            out[i:i + part.numel()] = rows[:part.numel()]
+        assert out is not None
+        return out
+
+
+@dataclass(frozen=True)
+class Queries:
+    r"""What :meth:`Scorer.ask` gives."""
+    scorer: Scorer
+    node: Tensor
+    rel_type: Tensor
+    side: str
+    given: Tensor | None  # The rows of the nodes, where no table has them.
+
+    def against(self, block: tuple[int, int],
+                batch_size: int) -> Callable[[Tensor], Tensor]:
+        r"""Maps the places of some queries, at most :obj:`batch_size`, to
+        their scores :obj:`[*, stop - start]` of the nodes of a block.
+        """
+        table, size = self.scorer.table, block[1] - block[0]
+        if table is None:
+            table = self.scorer.encode(
+                torch.arange(*block, device=self.node.device), batch_size)
+
+        def score(place: Tensor) -> Tensor:
+            node, rows = self.node[place], table
+            if self.given is not None:
+                node = torch.arange(size, size + place.numel(),
+                                    device=place.device)
+                rows = table[:size + place.numel()]
+                rows[size:] = self.given[place]
+            out = self.scorer.score(node, self.rel_type[place], self.side,
+                                    rows)
+            return out[:, :size].to(torch.float32)
+
+        return score
 
 
 @contextmanager
@@ -28,13 +136,13 @@ def scoring(model: Module, kg: KnowledgeGraph) -> Iterator[Scorer]:
     single precision: TF32, bfloat16 and autocast move near-equal scores past
     each other, which a rank sees. All of it is put back at the end.
 
-    Yields a function from nodes :math:`[Q]`, relations :math:`[Q]` and the
-    side to predict (:obj:`"head"` or :obj:`"tail"`) to scores
-    :math:`[Q, N]`. It takes the first that fits of
+    It takes the first that fits of
 
     * :obj:`encode()`, :obj:`score_tails()` and :obj:`score_heads()`, as
-      :class:`~pyg_mmkgc.nn.kge.MMKGEModel` has them; the nodes are encoded
-      once,
+      :class:`~pyg_mmkgc.nn.kge.MMKGEModel` has them. Many nodes are encoded
+      and scored in blocks, where :obj:`encode()` takes an :obj:`index`: then
+      these two must look up nodes in the table only, which is given rows of
+      some nodes and counts from zero,
     * a closed form, for :pyg:`PyG`'s models whose :meth:`forward` is the one
       that :pyg:`PyG` wrote,
     * :meth:`forward` over blocks of all pairs, for any other model.
@@ -48,7 +156,7 @@ def scoring(model: Module, kg: KnowledgeGraph) -> Iterator[Scorer]:
         stack.enter_context(_full_precision())
         stack.enter_context(
             torch.autocast(device_of(model).type, enabled=False))
-        yield _checked(_make_scorer(model, kg.num_nodes), kg.num_nodes, model)
+        yield _make_scorer(model, kg.num_nodes)
 
 
 def device_of(model: Module) -> torch.device:
@@ -95,53 +203,56 @@ def _full_precision() -> Iterator[None]:
             backend.fp32_precision = precision
 
 
-def _checked(scorer: Scorer, num_nodes: int, model: Module) -> Scorer:
-    def checked(node: Tensor, rel_type: Tensor, side: str) -> Tensor:
-        scores = scorer(node, rel_type, side)
-        if scores.shape != (node.numel(), num_nodes):
-            raise ModelError(
-                f"Expected scores of shape [{node.numel()}, {num_nodes}] for "
-                f"{side}s from '{type(model).__name__}' (got "
-                f'{list(scores.shape)})')
-        return scores.to(torch.float32)
-
-    return checked
-
-
-def _make_scorer(model: Module, num_nodes: int) -> Scorer:
+def _make_scorer(model: Any, num_nodes: int) -> Scorer:
+    device = device_of(model)
     if all(
             callable(getattr(model, name, None))
             for name in ('encode', 'score_tails', 'score_heads')):
-        return _encoded(model)
+        some = 'index' in inspect.signature(model.encode).parameters
+        return Scorer(_encoded(model), num_nodes, device,
+                      model.encode if some else None, model.encode)
     form = closed_form(model)
     if form is not None:
-        return _closed(form, torch.arange(num_nodes, device=device_of(model)))
-    return _pairwise(model, num_nodes)
+        rows = form.rows
+        if form.p == 2 and device.type != 'mps':  # Which has no doubles.
+            def rows(node: Tensor) -> Tensor:
+                return form.rows(node).double()
+        return Scorer(_closed(form), num_nodes, device, rows)
+    # Nodes are what a `forward` takes.
+    return Scorer(_pairwise(model), num_nodes, device, lambda node: node)
 
 
-def _encoded(model: Any) -> Scorer:
-    table = model.encode()
-
-    def score(node: Tensor, rel_type: Tensor, side: str) -> Tensor:
-        if side == 'tail':
-            return model.score_tails(node, rel_type, table=table)
-        return model.score_heads(rel_type, node, table=table)
+def _encoded(model: Any) -> Score:
+    def score(node: Tensor, rel_type: Tensor, side: str,
+              table: Tensor) -> Tensor:
+        scores = (model.score_tails(node, rel_type, table=table)
+                  if side == 'tail' else
+                  model.score_heads(rel_type, node, table=table))
+        if scores.shape != (node.numel(), table.size(0)):
+            raise ModelError(
+                f'Expected scores of shape [{node.numel()}, {table.size(0)}] '
+                f"for {side}s from '{type(model).__name__}' (got "
+                f'{list(scores.shape)})')
+        return scores
 
     return score
 
 
-def _pairwise(model: Module, num_nodes: int) -> Scorer:
+def _pairwise(model: Module) -> Score:
     # The largest tensor of a `forward` is taken to be four times [P, C].
     channels = max(1, int(getattr(model, 'hidden_channels', 256)))
     step = max(1, BLOCK // (4 * channels))
 
-    def score(node: Tensor, rel_type: Tensor, side: str) -> Tensor:
-        num_pairs, out = node.numel() * num_nodes, []
+    def score(node: Tensor, rel_type: Tensor, side: str,
+              table: Tensor) -> Tensor:
+        size = table.size(0)
+        num_pairs, out = node.numel() * size, []
         for start in range(0, num_pairs, step):
             pair = torch.arange(start, min(start + step, num_pairs),
                                 device=node.device)
-            row = torch.div(pair, num_nodes, rounding_mode='floor')
-            given, other, rel = node[row], pair % num_nodes, rel_type[row]
+            row = torch.div(pair, size, rounding_mode='floor')
+            given, other = table[node[row]], table[pair % size]
+            rel = rel_type[row]
             out.append(model(given, rel, other) if side == 'tail' else
                        model(other, rel, given))
         scores = torch.cat([part.reshape(-1) for part in out])
@@ -150,15 +261,14 @@ def _pairwise(model: Module, num_nodes: int) -> Scorer:
                 f"Expected one score a triple from 'forward' of "
                 f"'{type(model).__name__}' (got {scores.numel()} for "
                 f'{num_pairs})')
-        return scores.view(-1, num_nodes)
+        return scores.view(-1, size)
 
     return score
 
 
-def _closed(form: ClosedForm, nodes: Tensor) -> Scorer:
-    table = form.rows(nodes)
-
-    def score(node: Tensor, rel_type: Tensor, side: str) -> Tensor:
+def _closed(form: ClosedForm) -> Score:
+    def score(node: Tensor, rel_type: Tensor, side: str,
+              table: Tensor) -> Tensor:
         query = form.query(table[node], rel_type, side)
         if form.p is None:
             return inner_products(query, table)
@@ -172,15 +282,14 @@ def _closed(form: ClosedForm, nodes: Tensor) -> Scorer:
 
 
 def _euclidean(query: Tensor, table: Tensor) -> Tensor:
-    # Double precision inside, for the reasons of `inner_products`, and since
-    # |a|^2 + |b|^2 - 2 a b cancels where a and b are close. It is still ten
-    # times faster than `cdist`. (Apple's GPUs have none.)
-    wide = query if query.device.type == 'mps' else query.double()
+    # In double precision, since |a|^2 + |b|^2 - 2 a b cancels where a and b
+    # are close, and since the sums of a matrix product change with the number
+    # of its rows. It is still ten times faster than `cdist`.
     out = query.new_empty(query.size(0), table.size(0), dtype=torch.float32)
     step = max(1, BLOCK // max(1, *query.shape))
     for start in range(0, table.size(0), step):
-        rows = table[start:start + step].to(wide.dtype)
-        square = torch.addmm((rows * rows).sum(1), wide, rows.t(), alpha=-2)
-        square += (wide * wide).sum(1, keepdim=True)
+        rows = table[start:start + step]
+        square = torch.addmm((rows * rows).sum(1), query, rows.t(), alpha=-2)
+        square += (query * query).sum(1, keepdim=True)
         out[:, start:start + step] = square.clamp_(min=0).sqrt_()
     return out

@@ -85,28 +85,48 @@ def rank_targets(
         NonFiniteError: If any score is NaN or infinite, filtered or not.
     """
     assert_finite(scores)
-    num_candidates = scores.size(1)
-    truth = scores.gather(1, target.view(-1, 1))
-
-    better = _count_rows(scores > truth)
-    not_worse = _count_rows(scores >= truth)
-    counts = torch.full_like(better, num_candidates)
-
-    if filter_index is not None and filter_index[0].numel() > 0:
-        row, node = _distinct(*filter_index, num_candidates)
+    if filter_index is not None:
+        row, node = _distinct(*filter_index, scores.size(1))
         keep = node != target[row]
-        row, node = row[keep], node[keep]
-        rival, own = scores[row, node], truth[row, 0]
-        better -= _count(row, rival > own, better)
-        not_worse -= _count(row, rival >= own, better)
-        counts -= _count(row, torch.ones_like(row, dtype=torch.bool), better)
-
+        filter_index = row[keep], node[keep]
+    better, not_worse, counts = count_rivals(
+        scores, scores.gather(1, target.view(-1, 1)).view(-1), filter_index)
     # `not_worse` counts the target itself, `better` does not:
     return Ranks(better + 1, not_worse, counts)
 
 
-def assert_finite(scores: Tensor) -> None:
-    r"""Raises if a score is NaN or infinite, naming the first one.
+def count_rivals(
+    scores: Tensor,
+    truth: Tensor,
+    filter_index: tuple[Tensor, Tensor] | None = None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Counts the candidates that score higher than a target, those that do
+    not score lower, and all of them; counts of parts of the candidates add
+    up.
+
+    Args:
+        scores (torch.Tensor): The scores of candidates, of shape
+            :math:`[Q, N]`.
+        truth (torch.Tensor): The score of the target of each query, of shape
+            :math:`[Q]`.
+        filter_index (tuple, optional): The candidates that do not count, as
+            for :meth:`rank_targets`, but each once. (default: :obj:`None`)
+    """
+    better = _count_rows(scores > truth.view(-1, 1))
+    not_worse = _count_rows(scores >= truth.view(-1, 1))
+    counts = torch.full_like(better, scores.size(1))
+    if filter_index is not None and filter_index[0].numel() > 0:
+        row, node = filter_index
+        rival, own = scores[row, node], truth[row]
+        better -= _count(row, rival > own, better)
+        not_worse -= _count(row, rival >= own, better)
+        counts -= _count(row, torch.ones_like(row, dtype=torch.bool), better)
+    return better, not_worse, counts
+
+
+def assert_finite(scores: Tensor, first: int = 0) -> None:
+    r"""Raises if a score is NaN or infinite, naming the first one; columns
+    are candidates that count from :obj:`first`.
 
     A sum that is finite proves that every term is. Only where it is not (a
     sum of finite scores may overflow) is each score looked at.
@@ -120,7 +140,7 @@ def assert_finite(scores: Tensor) -> None:
     raise NonFiniteError(
         f'Expected finite scores to rank (got {int(bad.sum())} non-finite '
         f'out of {scores.numel()}, the first is {float(scores[row, node])} '
-        f'for candidate {node} of query {row})')
+        f'for candidate {first + node} of query {row})')
 
 
 def _distinct(row: Tensor, node: Tensor, size: int) -> tuple[Tensor, Tensor]:

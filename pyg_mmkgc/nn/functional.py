@@ -11,10 +11,13 @@ real channels wide.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 # Elements of the largest tensor that is made at once: 64 MiB of floats.
 BLOCK = 1 << 24
+# Queries and rows of a table in a tile of inner products.
+TILE = 64, 512
 
 
 def rotate(x: Tensor, phase: Tensor, inverse: bool = False) -> Tensor:
@@ -104,23 +107,39 @@ def inner_products(query: Tensor, table: Tensor) -> Tensor:
     r"""The inner products :obj:`[Q, N]` of queries :obj:`[Q, C]` with the
     rows of a table :obj:`[N, C]`, never in half precision.
 
-    Without gradient, they are summed in double precision: in single
-    precision the sums of a matrix product change with the number of its
-    rows, hence ranks with the size of a block.
+    Without gradient, they do not depend on the number of either: the sums of
+    a matrix product change in the last bits with the number of its rows,
+    hence would ranks with the size of a block. On CPU all products are those
+    of tiles of one size, elsewhere in double precision.
     """
     grad = torch.is_grad_enabled() and (query.requires_grad
                                         or table.requires_grad)
+    dtype = torch.promote_types(query.dtype, torch.float32)
     with torch.autocast(query.device.type, enabled=False):
         if grad or query.device.type == 'mps':  # Which has no doubles.
             return query @ table.t()
+        if query.device.type == 'cpu':
+            return _tiles(query.to(dtype), table)
         wide = query.double()
-        out = query.new_empty(
-            query.size(0), table.size(0),
-            dtype=torch.promote_types(query.dtype, torch.float32))
+        out = query.new_empty(query.size(0), table.size(0), dtype=dtype)
         step = max(1, BLOCK // max(1, *query.shape))
         for i in range(0, table.size(0), step):
             out[:, i:i + step] = wide @ table[i:i + step].double().t()
     return out
+
+
+def _tiles(query: Tensor, table: Tensor) -> Tensor:
+    # Tiles at the edges are filled up with zeros.
+    Q, N = query.size(0), table.size(0)
+    query = F.pad(query, (0, 0, 0, -Q % TILE[0]))
+    out = query.new_empty(query.size(0), N + -N % TILE[1])
+    for n in range(0, N, TILE[1]):
+        rows = table[n:n + TILE[1]].to(query.dtype)
+        rows = F.pad(rows, (0, 0, 0, TILE[1] - rows.size(0))).t()
+        for q in range(0, Q, TILE[0]):
+            torch.mm(query[q:q + TILE[0]], rows,
+                     out=out[q:q + TILE[0], n:n + TILE[1]])
+    return out[:Q, :N]
 
 
 def cubes(x: Tensor, group: int = 1) -> Tensor:
