@@ -12,7 +12,7 @@ import argparse
 
 from study.budgets import apply_budget, settings
 from study.cells import Cell
-from study.figures import axes, save, style
+from study.figures import axes, log_scale, save, style
 from study.methods import METHODS
 from study.report import (
     Table,
@@ -59,7 +59,7 @@ def report(args: argparse.Namespace) -> None:
                      f"{100 * one['test']['mrr']:.2f}",
                      f"{one['parameters'] / 1e6:.1f}",
                      f"{one['gigabytes']:.1f}"])
-    ax.set_xscale('log')
+    log_scale(ax)
     ax.set_xlabel('seconds of training')
     ax.set_ylabel('validation MRR (%)')
     ax.set_title(args.dataset)

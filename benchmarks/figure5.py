@@ -162,6 +162,7 @@ def plot_degrees(rows: dict[str, list[dict[str, Any]]],
             ax.plot(starts, [100 * x[i] for x in values],
                     label=f'{name}, {row}', **style(i, bool(j)))
     ax.set_xscale('symlog', base=2, linthresh=1)
+    ax.xaxis.set_major_formatter('{x:g}')
     ax.set_xlabel('training triples of the entity, at least')
     ax.set_ylabel('mean weight (%)')
     ax.set_title(f'{args.dataset}: weights by degree')

@@ -35,6 +35,16 @@ def style(i: int, dashed: bool | None = None) -> dict[str, Any]:
             'marker': MARKERS[i % len(MARKERS)], 'markersize': 5}
 
 
+def log_scale(ax: Any) -> None:
+    """Logarithmic in x, with ticks at 1, 2, 5 and written out."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    ax.set_xscale('log')
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter('{x:g}')
+    ax.xaxis.set_minor_formatter(NullFormatter())
+
+
 def save(figure: Any, study: str, args: argparse.Namespace,
          part: str = '') -> str:
     """Writes a PNG file beside the results, and returns its name."""
