@@ -14,6 +14,22 @@ T = TypeVar('T', bound='Pretrained')
 TENSORS = ('modalities', 'masks')
 
 
+def arguments_of(cls: type) -> list[str]:
+    r"""The names of a constructor's arguments, with those of the bases that
+    :obj:`*args` or :obj:`**kwargs` are passed on to.
+    """
+    names: dict[str, None] = {}
+    for base in cls.__mro__:
+        params = inspect.signature(base).parameters.values()
+        passed_on = [param for param in params if param.kind in (
+            param.VAR_KEYWORD, param.VAR_POSITIONAL)]
+        names |= dict.fromkeys(param.name for param in params
+                               if param not in passed_on)
+        if not passed_on:
+            break
+    return list(names)
+
+
 class Pretrained(torch.nn.Module):
     r"""Saving to and loading from a folder: :obj:`config.json` holds the
     class and its arguments, :obj:`model.safetensors` weights and features,
@@ -21,15 +37,7 @@ class Pretrained(torch.nn.Module):
     """
     def config(self) -> dict[str, Any]:
         r"""The constructor's arguments, less the tensors, as plain values."""
-        names: dict[str, None] = {}
-        for cls in type(self).__mro__:
-            params = inspect.signature(cls).parameters
-            names |= dict.fromkeys(name for name, param in params.items()
-                                   if param.kind is not param.VAR_KEYWORD)
-            if all(param.kind is not param.VAR_KEYWORD
-                   for param in params.values()):
-                break  # Only **kwargs passes arguments on to a base.
-        return {name: getattr(self, name) for name in names
+        return {name: getattr(self, name) for name in arguments_of(type(self))
                 if name not in TENSORS}
 
     def save_pretrained(self, folder: Union[str, Path],

@@ -134,3 +134,20 @@ def test_broken_config(change: Any, tmp_path: Path) -> None:
     path.write_text(change)
     with pytest.raises(MMKGCError):
         AdaMF.from_pretrained(tmp_path)
+
+
+class Sharp(AdaMF):
+    def __init__(self, *args: Any, sharpness: float = 2.0,
+                 **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.sharpness = sharpness
+
+
+def test_a_subclass_that_passes_arguments_on(tmp_path: Path) -> None:
+    data = FakeMMKG(num_nodes=N, num_edges=30, seed=1)[0]
+    model = Sharp.from_data(data, D, sharpness=3.0, margin=5.0)
+    assert model.modalities == data.modalities  # Not silently without.
+    model.save_pretrained(tmp_path, data)
+    loaded = Sharp.from_pretrained(tmp_path)
+    assert (loaded.sharpness, loaded.margin) == (3.0, 5.0)
+    assert torch.equal(loaded.encode(), model.encode())

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import inspect
 from typing import Any, Optional
 
 import torch
@@ -12,7 +11,7 @@ from pyg_mmkgc.nn.encoder import check_modalities
 from pyg_mmkgc.nn.fast_paths import FastPaths
 from pyg_mmkgc.nn.hooks import TrainingHooks
 from pyg_mmkgc.nn.loss import SelfAdversarialLoss
-from pyg_mmkgc.nn.pretrained import Pretrained
+from pyg_mmkgc.nn.pretrained import Pretrained, arguments_of
 
 
 class MMKGEModel(FastPaths, TrainingHooks, Pretrained, KGEModel):
@@ -64,7 +63,7 @@ class MMKGEModel(FastPaths, TrainingHooks, Pretrained, KGEModel):
         r"""Builds a model for a :class:`~pyg_mmkgc.data.KnowledgeGraph`, with
         its counts, and those of its features and masks that it takes.
         """
-        names = inspect.signature(cls).parameters
+        names = arguments_of(cls)
         for name, values in (('modalities', data.features()),
                              ('masks', data.masks())):
             if name in names:
