@@ -38,7 +38,7 @@ from pyg_mmkgc.io.atomic import PathLike, read_json, write_atomic, write_json
 DTYPES = {torch.float: 'float32', torch.half: 'float16',
           torch.bfloat16: 'bfloat16'}
 # Numbers that are held in memory while rows are pooled.
-BLOCK = 1 << 22
+BLOCK = 1 << 19
 
 
 def extract(

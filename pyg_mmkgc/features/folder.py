@@ -115,23 +115,23 @@ def write_safetensors(path: PathLike, layout: Layout,
     header: dict[str, Any] = {'__metadata__': {'format': 'pt'}}
     end = 0
     for name, (dtype, shape) in layout.items():
-        start, end = end, end + torch.Size(shape).numel() * dtype.itemsize
+        begin, end = end, end + torch.Size(shape).numel() * dtype.itemsize
         header[name] = {'dtype': _NAMES[dtype], 'shape': list(shape),
-                        'data_offsets': [start, end]}
+                        'data_offsets': [begin, end]}
     text = json.dumps(header).encode()
     text += b' ' * (-len(text) % 8)  # Tensors begin at multiples of 8.
     digest = hashlib.sha256()
     with atomic_path(path) as temp, open(temp, 'wb') as file:
-        for content in (struct.pack('<Q', len(text)), text):
+        start = struct.pack('<Q', len(text)) + text
+        file.write(start)
+        digest.update(start)
+        for content in map(to_bytes, blocks):
             file.write(content)
             digest.update(content)
-        for block in blocks:
-            content = to_bytes(block)
-            file.write(content)
-            digest.update(content)
-        if file.tell() != 8 + len(text) + end:
-            raise DataError(f"'{path}': {file.tell() - 8 - len(text)} bytes "
-                            f'instead of the {end} of its tensors')
+        written = file.tell() - len(start)
+        if written != end:
+            raise DataError(f"'{path}': {written} bytes instead of the {end} "
+                            f'of its tensors')
     return digest.hexdigest()
 
 

@@ -152,9 +152,9 @@ def remove_partial(folder: Path) -> None:
         shutil.rmtree(folder / NAME)
 
 
-def to_bytes(x: Tensor) -> bytes:
-    r"""Returns the bytes of a tensor on the CPU."""
-    return x.contiguous().view(-1).view(torch.uint8).numpy().tobytes()
+def to_bytes(x: Tensor) -> memoryview:
+    r"""Returns the bytes of a tensor on the CPU, which are not copied."""
+    return x.contiguous().view(-1).view(torch.uint8).numpy().data
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
