@@ -357,10 +357,14 @@ def pairs_forward(x: Array, y: Array, group: int, out: Array) -> None:
 
 @njit(parallel=True, fastmath=FAST, cache=True)
 def pairs_backward(x: Array, y: Array, grad: Array, group: int,
-                   grad_x: Array) -> None:
+                   grad_x: Array, grad_y: Array) -> None:
     for b in prange(x.shape[0]):
         square = np.empty(x.shape[1] // max(group, 1), x.dtype)
-        _backward(x[b], y[b], grad[b], group, square, grad_x[b])
+        a, c = grad_x[b], grad_y[b]
+        a[:] = 0
+        _backward(x[b], y[b], grad[b], group, square, a)
+        for d in range(a.size):
+            c[d] = -a[d]
 
 
 @njit(parallel=True, fastmath=FAST, cache=True)

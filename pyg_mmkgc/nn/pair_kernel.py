@@ -60,12 +60,12 @@ class _PairDistance(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
         x, y = ctx.saved_tensors
-        out = torch.zeros_like(x)
+        grads = torch.empty_like(x), torch.empty_like(y)
         loops: Any = loops_for(x, y)
         loops.pairs_backward(
             *(t.detach().numpy() for t in (x, y, grad.contiguous())),
-            ctx.group, out.numpy())
-        return out, -out, None
+            ctx.group, *(t.numpy() for t in grads))
+        return *grads, None
 
 
 def rotate_by(x: Tensor, phase: Tensor, rel_type: Tensor,

@@ -29,15 +29,28 @@ class Encoded(NamedTuple):
     negative: Optional[Tensor]  # [B, K]
     candidates: Optional[Tensor] = None  # Those of a choice, [M].
 
-    def entities(self, index: Tensor,
-                 without: Collection[str] = ()) -> Entities:
-        r"""The views, but some, and the representation of rows of the
-        table.
+    def ends(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        r"""The rows of heads and those of tails, :obj:`[B, C]`, of a table
+        :obj:`[U, C]`.
         """
-        return Entities({name: F.embedding(index, x)
-                         for name, x in self.views.items()
-                         if name not in without},
-                        F.embedding(index, self.table))
+        # Its backward pass is faster than that of indexing, and makes only
+        # one gradient of the table.
+        both = F.embedding(torch.cat([self.head, self.tail]), x)
+        head, tail = both.chunk(2)
+        return head, tail
+
+    def entities(self, without: Collection[str] = (),
+                 ends: Optional[tuple[Tensor, Tensor]] = None
+                 ) -> tuple[Entities, Entities]:
+        r"""The views, but some, and the representations of heads and of
+        tails; :obj:`ends` are the latter, where they have been looked up.
+        """
+        views = {name: self.ends(x) for name, x in self.views.items()
+                 if name not in without}
+        joint = ends or self.ends(self.table)
+        head, tail = (Entities({name: x[i] for name, x in views.items()},
+                               joint[i]) for i in (0, 1))
+        return head, tail
 
 
 @dataclass
@@ -55,6 +68,8 @@ class Batch:
         weight (torch.Tensor, optional): The weights of the positives in the
             loss, :obj:`[B]`.
         encoded (Encoded, optional): What :meth:`encode` keeps for the step.
+        ends (tuple, optional): The representations :obj:`[B, C]` of heads and
+            of tails, likewise.
         pos (torch.Tensor, optional): The scores of the positives, likewise.
         neg (torch.Tensor, optional): Those of the negatives, :obj:`[B, K]`.
     """
@@ -66,6 +81,7 @@ class Batch:
     index: Optional[TripleIndex] = None
     weight: Optional[Tensor] = None
     encoded: Optional[Encoded] = None
+    ends: Optional[tuple[Tensor, Tensor]] = None
     pos: Optional[Tensor] = None
     neg: Optional[Tensor] = None
 
@@ -120,9 +136,7 @@ def completion_loss(model: KGEModel, loss: torch.nn.Module,
                            ]).sum()
     else:
         found = batch.encode(model)
-        # Its backward pass is faster than that of indexing.
-        rows = (F.embedding(found.head, found.table),
-                F.embedding(found.tail, found.table))
+        batch.ends = rows = found.ends(found.table)
         batch.pos = model.score(rows[0], rel, rows[1])
         batch.neg = _negative_scores(model, batch, found, *rows)
         out = _loss(loss, batch)

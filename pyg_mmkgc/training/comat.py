@@ -112,7 +112,7 @@ class CoMAT(Adversary):
 
     def discriminator_loss(self, model: MMKGEModel, batch: Batch) -> Tensor:
         found = batch.encoded or batch.encode(model)
-        head, tail = found.entities(found.head), found.entities(found.tail)
+        head, tail = found.entities(ends=batch.ends)
         pos = batch.pos
         if pos is None:
             pos = model.score(head.joint, batch.rel_type, tail.joint)

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Optional
 
 import torch
 from torch import Tensor
-from torch.nn import ModuleDict
+from torch.nn import Module, ModuleDict
 from torch_geometric.nn.kge import KGEModel
 
 from pyg_mmkgc.errors import ModelError
@@ -116,8 +117,7 @@ class MAT(Adversary):
     def discriminator_loss(self, model: MMKGEModel, batch: Batch) -> Tensor:
         found = batch.encoded or batch.encode(model)
         # What is generated need not be looked up.
-        head, tail = (found.entities(index, list(self.generators))
-                      for index in (found.head, found.tail))
+        head, tail = found.entities(list(self.generators), batch.ends)
         pos = batch.pos
         if pos is None:
             pos = model.score(head.joint, batch.rel_type, tail.joint)
@@ -127,10 +127,10 @@ class MAT(Adversary):
     def generator_loss(self, model: MMKGEModel, batch: Batch) -> Tensor:
         with torch.no_grad():  # The model has stepped: its views are new.
             found = replace(batch, negatives=None).encode(model)
-            head, tail = (found.entities(index, list(self.generators))
-                          for index in (found.head, found.tail))
-        return generator_term(self._scores(model, head, batch, tail),
-                              self.parity)
+            head, tail = found.entities(list(self.generators))
+        with _frozen(model, self):  # Else their gradients would be computed.
+            return generator_term(self._scores(model, head, batch, tail),
+                                  self.parity)
 
     def _scores(self, model: MMKGEModel, head: Entities, batch: Batch,
                 tail: Entities) -> dict[str, Tensor]:
@@ -149,6 +149,20 @@ class MAT(Adversary):
         return (f'weight={self.weight}, groups={self.groups}, '
                 f'kinds={self.kinds}, parity={self.parity!r}, '
                 f'temperature={self.temperature}')
+
+
+@contextmanager
+def _frozen(model: Module, but: Module) -> Iterator[None]:
+    theirs = {id(p) for p in but.parameters()}
+    params = [p for p in model.parameters()
+              if p.requires_grad and id(p) not in theirs]
+    for p in params:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in params:
+            p.requires_grad_(True)
 
 
 def _check(model: Any, names: list[str]) -> None:

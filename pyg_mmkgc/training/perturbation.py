@@ -112,8 +112,8 @@ class Perturbation(Adversary):
 
     def discriminator_loss(self, model: MMKGEModel, batch: Batch) -> Tensor:
         found = batch.encoded or batch.encode(model)
-        perturbed = self._score(model, found.entities(found.head), batch,
-                                found.entities(found.tail))
+        head, tail = found.entities(ends=batch.ends)
+        perturbed = self._score(model, head, batch, tail)
         if self.mode != 'generator':
             assert batch.neg is not None
             return self.hinge(perturbed, batch.neg)

@@ -83,7 +83,12 @@ def test_distinct_nodes_are_encoded_once(negatives: bool) -> None:
     if negatives:
         torch.testing.assert_close(found.table[found.negative],
                                    table[batch.negatives.node])
-    entities = found.entities(found.head)
-    for name, view in model.embed(batch.head_index).items():
-        torch.testing.assert_close(entities.views[name], view)
-    torch.testing.assert_close(entities.joint, table[batch.head_index])
+    for index, entities in zip((batch.head_index, batch.tail_index),
+                               found.entities(), strict=True):
+        for name, view in model.embed(index).items():
+            torch.testing.assert_close(entities.views[name], view)
+        torch.testing.assert_close(entities.joint, table[index])
+    ends = found.head.new_zeros(2, 3).unbind()
+    for i, entities in enumerate(found.entities(['structure'], ends)):
+        assert entities.joint is ends[i]
+        assert list(entities.views) == list(found.views)[1:]
