@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 FOLDER = Path(__file__).resolve().parents[1] / 'examples'
 NUMBER = r'(\d\.\d{4})'
 
@@ -81,6 +83,22 @@ def test_new_model(tmp_path: Path) -> None:
     alone, together = numbers('Test MRR: {}', out)
     assert 'structure, ' in out
     assert together > alone > 0
+
+
+def test_raw_to_predictions(tmp_path: Path) -> None:
+    for name in ['PIL', 'skimage', 'sklearn']:
+        pytest.importorskip(name)
+    out = run('raw_to_predictions.py', tmp_path, '--folder',
+              str(tmp_path / 'raw'), '--text_encoder', 'hashing', '--epochs',
+              '2', '--hidden_channels', '16')
+    assert len(list((tmp_path / 'raw/flags').glob('*/flag.png'))) == 250
+    assert '250 rows, 304 channels, float32, by descriptor' in out
+    assert 'equal: Australia, Heard Island and McDonald Islands' in out
+    assert '3,587 rows, 384 channels, float32, by hashing' in out
+    assert 'x_visual=[3706, 304]' in out and 'mask_text=[3706]' in out
+    assert "Ranking of 'test'" in out
+    answers = out[out.index('(Austria, neighbour, ?)'):].splitlines()
+    assert len(answers) == 6
 
 
 def test_all_are_tested() -> None:
