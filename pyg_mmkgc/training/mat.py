@@ -52,6 +52,9 @@ class MAT(Adversary):
             :mod:`pyg_mmkgc.nn.adversarial`. (default: :obj:`"paper"`)
         temperature (float, optional): The temperature of the softmax over the
             batch of :obj:`parity="released"`. (default: :obj:`2.0`)
+        detach (bool, optional): If set to :obj:`True`, no gradient reaches
+            the structural embedding through the generators, unlike in
+            eq. (11). (default: :obj:`False`)
     """
     def __init__(
         self,
@@ -61,6 +64,7 @@ class MAT(Adversary):
         kinds: Sequence[str] = KINDS,
         parity: str = 'paper',
         temperature: float = 2.0,
+        detach: bool = False,
     ) -> None:
         super().__init__(weight)
         if len(generators) == 0:
@@ -80,6 +84,7 @@ class MAT(Adversary):
         self.kinds = tuple(kinds)
         self.parity = parity
         self.temperature = temperature
+        self.detach = detach
 
     @classmethod
     def from_model(cls, model: MMKGEModel, *,
@@ -140,7 +145,8 @@ class MAT(Adversary):
             noise = torch.randn(
                 self.groups, structure.size(0), module.noise_channels,
                 generator=batch.generator, device=batch.generator.device)
-            return module(structure, noise.to(structure))
+            given = structure.detach() if self.detach else structure
+            return module(given, noise.to(structure))
 
         return synthetic_scores(model, head, batch.rel_type, tail,
                                 list(self.generators), generate, self.kinds)
@@ -148,7 +154,7 @@ class MAT(Adversary):
     def extra_repr(self) -> str:
         return (f'weight={self.weight}, groups={self.groups}, '
                 f'kinds={self.kinds}, parity={self.parity!r}, '
-                f'temperature={self.temperature}')
+                f'temperature={self.temperature}, detach={self.detach}')
 
 
 @contextmanager

@@ -168,11 +168,16 @@ def test_structure_learns_through_the_generators() -> None:
     weight = model.node_emb.weight
     right, = torch.autograd.grad(mat.discriminator_loss(model, batch), weight)
     batch.generator.manual_seed(4)
+    detached = MAT(mat.generators, detach=True)
+    asked_for, = torch.autograd.grad(
+        detached.discriminator_loss(model, batch), weight)
+    batch.generator.manual_seed(4)
     for module in mat.generators.values():
         module.register_forward_pre_hook(
             lambda _, args: (args[0].detach(), args[1]))
     wrong, = torch.autograd.grad(mat.discriminator_loss(model, batch), weight)
     assert not torch.allclose(right, wrong)
+    torch.testing.assert_close(asked_for, wrong)
 
 
 def test_views_of_the_step_are_reused() -> None:
