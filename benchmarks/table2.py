@@ -24,9 +24,9 @@ from study.queries import (
     write_queries,
 )
 from study.report import (
-    METRICS,
     Table,
     by_row,
+    metric_cells,
     protocol,
     read_results,
     write_results,
@@ -59,17 +59,11 @@ def report(args: argparse.Namespace) -> None:
     published = TABLE_2.get(args.dataset, {})
     rows = []
     for row, found in by_row(results).items():
-        cells = [row, str(len(found))]
-        for i, metric in enumerate(METRICS):
-            text = spread([100 * x['test'][metric] for x in found])
-            if row in published:
-                text += f' (*{published[row][i]:.2f}*)'
-            cells.append(text)
-        cells += [difference(queries, row, REFERENCE),
-                  spread([100 * x['val']['mrr'] for x in found]),
-                  spread([x['minutes'] for x in found], 1),
-                  f'{max(x["gigabytes"] for x in found):.1f}']
-        rows.append(cells)
+        rows.append([row, *metric_cells(found, published.get(row)),
+                     difference(queries, row, REFERENCE),
+                     spread([100 * x['val']['mrr'] for x in found]),
+                     spread([x['minutes'] for x in found], 1),
+                     f'{max(x["gigabytes"] for x in found):.1f}'])
     table = Table(
         protocol(head, results) + ' In italics: the published row, one run. '
         + BOOTSTRAP.format(REFERENCE) + ' Minutes: of training, without '

@@ -21,16 +21,15 @@ from study.queries import (
     write_queries,
 )
 from study.report import (
-    METRICS,
     Table,
     by_row,
+    metric_cells,
     protocol,
     read_results,
     write_results,
     write_table,
 )
 from study.runner import main, modalities, run_cells, wanted
-from study.stats import spread
 
 STUDY = 'table3'
 REFERENCE = 'AdaMF-MAT'
@@ -77,13 +76,8 @@ def report(args: argparse.Namespace) -> None:
     published = TABLE_3 if args.dataset == 'db15k' else {}
     rows = []
     for row, found in by_row(results).items():
-        cells = [row, str(len(found))]
-        for i, metric in enumerate(METRICS):
-            text = spread([100 * x['test'][metric] for x in found])
-            if row in published:
-                text += f' (*{published[row][i]:.2f}*)'
-            cells.append(text)
-        rows.append([*cells, difference(queries, row, REFERENCE)])
+        rows.append([row, *metric_cells(found, published.get(row)),
+                     difference(queries, row, REFERENCE)])
     note = (' In italics: the published row, one run.' if published else
             ' The paper has this table for DB15K alone.')
     table = Table(protocol(head, results) + note + ' '

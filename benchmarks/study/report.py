@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from study.stats import spread
+
 METRICS = ('mrr', 'hits@1', 'hits@3', 'hits@10')
 LATEX = {'&': r'\&', '%': r'\%', '_': r'\_', '#': r'\#', '±': r'$\pm$',
          '*': '', '–': '--', 'λ': r'$\lambda$'}
@@ -61,6 +63,19 @@ def by_row(results: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     for result in results:
         if 'test' in result:
             out.setdefault(result['row'], []).append(result)
+    return out
+
+
+def metric_cells(found: list[dict[str, Any]],
+                 published: Sequence[float] | None) -> list[str]:
+    """The number of seeds and the metrics in percent, with the published
+    ones in italics.
+    """
+    out = [str(len(found))]
+    for i, metric in enumerate(METRICS):
+        text = spread([100 * x['test'][metric] for x in found])
+        out.append(text if published is None
+                   else f'{text} (*{published[i]:.2f}*)')
     return out
 
 
