@@ -80,12 +80,12 @@ class SideRanking:
                     score = queries.against(block, stop - start)
                 scores = score(place[start:stop])
                 assert_finite(scores, block[0])
+                parts = self._parts(row[mine])
                 counts = [
-                    self._count(scores, block[0], *part) for part in zip(
-                        triple[mine].split(self.batch_size),
-                        (row[mine] - start).split(self.batch_size),
-                        strict=True)]
-                self.counts[:, triple[mine]] += torch.cat(counts, dim=1)
+                    self._count(scores, block[0], triple[mine][part],
+                                row[mine][part] - start) for part in parts]
+                self.counts[:, triple[mine][torch.cat(parts)]] += torch.cat(
+                    counts, dim=1)
             except NonFiniteError as error:
                 raise NonFiniteError(
                     f'{error}, when ranking {self.side}s') from None
@@ -100,14 +100,23 @@ class SideRanking:
                 continue
             start = stop
 
+    def _parts(self, row: Tensor) -> list[Tensor]:
+        # One triple of each query, which are the rows as they are, then the
+        # others, whose rows are copied.
+        again = torch.zeros_like(row, dtype=torch.bool)
+        again[1:] = row[1:] == row[:-1]
+        others = again.nonzero().view(-1)
+        return [(~again).nonzero().view(-1),
+                *(others.split(self.batch_size) if others.numel() else ())]
+
     def _count(self, scores: Tensor, first: int, triple: Tensor,
                row: Tensor) -> Tensor:
         target = self.target[triple] - first
         inside = (target >= 0) & (target < scores.size(1))
         self.truth[triple[inside]] = scores[row[inside], target[inside]]
-        # Where each query has one triple, the rows are those already.
+        # In order, the rows are those that are there.
         once = row.numel() == scores.size(0) and bool((row.diff() > 0).all())
-        rows = scores if once else scores[row]
+        rows = scores if once else scores.index_select(0, row)
         known = None
         if self.index is not None:
             given, rel = self.given[triple], self.rel_type[triple]
