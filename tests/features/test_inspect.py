@@ -84,11 +84,16 @@ def test_neighbours_by_brute_force(tmp_path):
 
 
 def test_blocks_change_nothing(tmp_path, monkeypatch):
-    folder = write(tmp_path / 'f', torch.randn(50, 4))
+    x = torch.randn(50, 4)
+    x[:, 1] = 0.5
+    x[:-1, 2] = x[-1, 2] - x[:-1, 2].abs()  # The last is the largest,
+    x[:-1, 3] = x[-1, 3] + x[:-1, 3].abs()  # or the smallest.
+    folder = write(tmp_path / 'f', x)
     whole = inspect_features(folder)
     monkeypatch.setattr('pyg_mmkgc.features.inspect._BLOCK', 7)
     blocks = inspect_features(folder)
     assert str(blocks) == str(whole)
+    assert blocks.dead_channels == whole.dead_channels == [1]
     assert torch.equal(blocks.norms, whole.norms)
     assert torch.allclose(blocks.closest, whole.closest, atol=1e-6)
 

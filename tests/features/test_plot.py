@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import pytest
 import torch
 
@@ -58,6 +59,7 @@ def test_a_picture_of_texts(tmp_path):
 def test_nothing_overlaps(tmp_path, monkeypatch):
     """Titles stay above their box, boxes beside and below one another."""
     pytest.importorskip('matplotlib')
+    image = pytest.importorskip('PIL.Image')
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     figures = []
@@ -66,13 +68,17 @@ def test_nothing_overlaps(tmp_path, monkeypatch):
         figures.append(self), init(self, *args, **kwargs))[1])
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', UserWarning)
-        plot_report(report(NEIGHBOURS), tmp_path / 'a.png', {})
+        plot_report(report(NEIGHBOURS), tmp_path / 'a.png', {
+            label: image.new('RGB', size) for label, size
+            in zip(LABELS, [(90, 90), (3, 190), (190, 3)])})
         figure, = figures
         FigureCanvasAgg(figure).draw()
     parts = [axes.get_tightbbox() for axes in figure.axes
              if axes.get_visible()]
     parts += [text.get_window_extent() for text in figure.texts]
     assert len(parts) == 2 + 5 * 5 + 1
+    boxes = [axes.get_position().size for axes in figure.axes[2:]]
+    assert np.allclose(boxes, boxes[0])  # Whatever the shape of an image.
     for i, one in enumerate(parts):
         assert one.x0 >= 0 and one.x1 <= figure.bbox.x1
         assert one.y0 >= 0 and one.y1 <= figure.bbox.y1
