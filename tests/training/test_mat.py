@@ -130,6 +130,24 @@ def test_discriminator_loss(kwargs: dict[str, Any]) -> None:
                                    msg=lambda m, n=name: f'{n}: {m}')
 
 
+def test_the_generators_step_leaves_the_model_out() -> None:
+    """No gradient of it is computed, and what it trains stays as it was."""
+    x = {'visual': torch.randn(N, 4), 'text': torch.randn(N, 2)}
+    for model in (make_model(), AdaMFMAT(N, R, D, x).double()):
+        model.rel_emb.requires_grad_(False)
+        before = [p.requires_grad for p in model.parameters()]
+        mat = MAT.from_model(model).double()
+        mat.generator_loss(model, make_batch()).backward()
+        theirs = {id(p) for p in mat.parameters()}
+        for p in model.parameters():
+            assert (p.grad is not None) == (id(p) in theirs)
+        assert [p.requires_grad for p in model.parameters()] == before
+        model.score = None  # type: ignore[assignment,method-assign]
+        with pytest.raises(TypeError):
+            mat.generator_loss(model, make_batch())
+        assert [p.requires_grad for p in model.parameters()] == before
+
+
 @options
 def test_generator_loss(kwargs: dict[str, Any]) -> None:
     model, batch = make_model(), make_batch()
