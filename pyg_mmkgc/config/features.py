@@ -107,10 +107,7 @@ class FeatureSource:
         graph = build_graph(dataclasses.replace(
             config, dataset=dataclasses.replace(
                 config.dataset, options=options)), self.data_root)
-        names = graph.node_names if 'node_names' in graph else None
-        if names is None:
-            raise ConfigError(f"the graph of '{self.graph}' has no labels")
-        return names
+        return graph.node_names
 
     def absolute(self) -> FeatureSource:
         r"""The same, found from anywhere."""
@@ -191,10 +188,15 @@ def inspect_folder(folder: str, entities: Sequence[str] | None = None,
 
 def _samples(report: FeatureReport, path: pathlib.Path,
              moved: str | None) -> dict[str, Any]:
-    source = read_fields(FeatureSource, {SOURCE: read_json(path / SOURCE)},
-                         SOURCE)
-    if moved is not None:
-        source = dataclasses.replace(source, path=moved)
+    file = path / SOURCE
+    if file.is_file():
+        source = read_fields(FeatureSource, {SOURCE: read_json(file)}, SOURCE)
+        source = dataclasses.replace(source, path=moved or source.path)
+    elif moved is not None:  # Features that were extracted in Python.
+        source = FeatureSource(report.coverage.kind, moved)
+    else:
+        raise ConfigError(f"there is no '{file}'; --source says where they "
+                          f'are')
     matched = match_items(source.items(), source.labels(), source.match)
     return read_samples(matched, {*report.neighbours, *(
         label for row in report.neighbours.values() for label, _ in row)},

@@ -1,8 +1,10 @@
 r"""From raw images and texts to feature tables (extra ``features``)."""
 from pyg_mmkgc.features.catalogue import make_encoder
+from pyg_mmkgc.features.descriptor import DescriptorEncoder, HashingEncoder
 from pyg_mmkgc.features.encoder import Encoder, FunctionEncoder
 from pyg_mmkgc.features.extract import extract
 from pyg_mmkgc.features.folder import FeatureFolder, load_feature_folder
+from pyg_mmkgc.features.inspect import FeatureReport, inspect_features
 from pyg_mmkgc.features.items import Item
 from pyg_mmkgc.features.pooling import mean_pool
 from pyg_mmkgc.features.sources import read_folder, read_table
@@ -12,13 +14,17 @@ from pyg_mmkgc.features.visual import TimmEncoder, TransformersEncoder
 __all__ = classes = [
     'Encoder',
     'FeatureFolder',
+    'FeatureReport',
     'FunctionEncoder',
     'Item',
     'BERTEncoder',
+    'DescriptorEncoder',
+    'HashingEncoder',
     'SentenceEncoder',
     'TimmEncoder',
     'TransformersEncoder',
     'extract',
+    'inspect_features',
     'load_feature_folder',
     'make_encoder',
     'mean_pool',
