@@ -236,7 +236,8 @@ def test_good_code_passes(path: str, text: str) -> None:
 IMPORT_ALL = f"""
 import sys
 optional = ('torch_scatter', 'numba', 'matplotlib', 'timm', 'transformers',
-            'sentence_transformers', 'PIL', 'gdown', 'tensorboard')
+            'sentence_transformers', 'PIL', 'skimage', 'sklearn', 'gdown',
+            'tensorboard')
 for name in optional:
     sys.modules[name] = None  # as if it were not installed
 
