@@ -32,7 +32,11 @@ def run_cell(cell: Cell, folder: Path, data_root: str | None,
         with (open(folder.with_suffix('.log'), 'a') as log,
               contextlib.redirect_stdout(log),
               contextlib.redirect_stderr(log)):
-            _train(cell, folder, data_root, device, threads)
+            try:
+                _train(cell, folder, data_root, device, threads)
+            except Exception:  # Into the log, which the runner names.
+                traceback.print_exc()
+                sys.exit(1)
 
 
 def _train(cell: Cell, folder: Path, data_root: str | None,
