@@ -93,15 +93,18 @@ def test_batches(num_workers: int) -> None:
 
 def test_tensors_are_stacked_where_they_fit() -> None:
     def prepare(text: str) -> torch.Tensor:
-        return torch.tensor([ord(c) for c in text])
+        dtype = torch.float if 'q' in text else torch.long
+        return torch.tensor([ord(c) for c in text], dtype=dtype)
 
     encoder = FunctionEncoder(len, 'text')
     encoder.prepare = prepare
-    items = texts(('e', 'ab'), ('e', 'cd'), ('e', 'xyz'), ('e', 'z'))
-    first, second = load_batches(items, encoder, 0, 2, 0)
-    assert torch.equal(first.values, torch.tensor([[97, 98], [99, 100]]))
-    assert isinstance(second.values, list)
-    assert [len(value) for value in second.values] == [3, 1]
+    items = texts(*[('e', text) for text in ('ab', 'cd', 'xyz', 'z', 'q',
+                                             'a')])
+    fit, shapes, types = load_batches(items, encoder, 0, 2, 0)
+    assert torch.equal(fit.values, torch.tensor([[97, 98], [99, 100]]))
+    for batch in (shapes, types):
+        assert isinstance(batch.values, list)
+    assert [len(value) for value in shapes.values] == [3, 1]
 
 
 def test_what_cannot_be_prepared_is_a_reason() -> None:
