@@ -81,13 +81,23 @@ def tried_notes(tried: list[dict[str, Any]]) -> list[str]:
     if not tried:
         return ['No settings were searched: they are those of the shipped '
                 'configurations.']
-    lines = ['## What was tried', '', 'Validation MRR with one seed; the '
-             'first of each method is the shipped configuration.', '']
+    shared: dict[str, set[str]] = {}
     for x in tried:
+        options = set(x['overrides'])
+        shared[x['row']] = shared.get(x['row'], options) & options
+    lines = ['## What was tried', '', 'Validation MRR with one seed, for a '
+             'part of the epochs.', '']
+    for x in tried:
+        own = [o for o in x['overrides'] if o not in shared[x['row']]]
         score = ('diverged' if x['val_mrr'] is None
                  else f"{100 * x['val_mrr']:.2f}")
-        lines.append(f"- {x['row']} `{' '.join(x['overrides'])}`: {score}")
+        words = f"`{' '.join(own)}`" if own else 'as shipped'
+        lines.append(f"- {x['row']}, {words}: {score}")
+    for row, options in shared.items():
+        words = ' '.join(sorted(options))
+        lines.append(f'- {row}, in all of them: `{words}`')
     return lines
+
 
 
 if __name__ == '__main__':
