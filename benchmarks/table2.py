@@ -94,7 +94,9 @@ def tried_notes(tried: list[dict[str, Any]]) -> list[str]:
         words = f"`{' '.join(own)}`" if own else 'as shipped'
         lines.append(f"- {x['row']}, {words}: {score}")
     for row, options in shared.items():
-        words = ' '.join(sorted(options))
+        order = next(x['overrides'] for x in tried if x['row'] == row)
+        last = dict(o.split('=', 1) for o in order if o in options)
+        words = ' '.join(f'{key}={value}' for key, value in last.items())
         lines.append(f'- {row}, in all of them: `{words}`')
     return lines
 
