@@ -198,7 +198,8 @@ def report(results: dict[str, Any]) -> str:
         f'{peaks["table_bytes"] / 1e6:.0f} MB. Medians of '
         f'{len(speed["shares"])} rounds of {speed["images"]} images, with '
         f'the smallest and the largest.', '',
-        f'Command: `{results["command"]}`. Machine: {results["machine"]}.', '',
+        f'Command: `{results["command"]}`. Commit: {results["commit"]}. '
+        f'Machine: {results["machine"]}.', '',
     ]
     return '\n'.join(lines)
 
@@ -213,8 +214,13 @@ def main() -> None:
         results = {
             'throughput': throughput(args, Path(scratch, 'throughput')),
             'memory': memory(args, Path(scratch, 'memory')),
-            'command': f'python benchmarks/features/run.py '
-                       f'{" ".join(sys.argv[1:])}'.strip(),
+            'command': 'python benchmarks/features/run.py '
+                       + ' '.join('RESULTS' if x == str(args.results) else x
+                                  for x in sys.argv[1:]),
+            'commit': subprocess.run(
+                ['git', '-C', str(HERE), 'describe', '--always', '--dirty',
+                 '--exclude=*'], capture_output=True, text=True,
+                check=False).stdout.strip(),
             'machine': f'{platform.machine()}, {os.cpu_count()} cores, '
                        f'{args.threads} threads, {args.workers} workers, '
                        f'{args.device}, PyTorch {torch.__version__}',
