@@ -250,7 +250,8 @@ def test_shipped_round_trip(name, tmp_path):
 def test_models_on_the_same_data_differ_in_the_model_only():
     for dataset in ['countries', 'db15k', 'mkg_w', 'mkg_y']:
         full = load_config(f'adamf_mat/{dataset}')
-        for name in ['adamf', 'rotate']:
+        # On MKG-W, RotatE has settings of its own: others are far better.
+        for name in ['adamf'] if dataset == 'mkg_w' else ['adamf', 'rotate']:
             other = load_config(f'{name}/{dataset}')
             assert other.adversary is None
             assert other.training == full.training
