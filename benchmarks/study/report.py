@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pyg_mmkgc.io.atomic import write_atomic
 from study.stats import spread
 
 METRICS = ('mrr', 'hits@1', 'hits@3', 'hits@10')
@@ -39,11 +40,8 @@ def write_results(study: str, results: list[dict[str, Any]],
         'machine': f'{platform.machine()}, {platform.system()}',
         **extra}
     path = path_of(study, args).with_suffix('.jsonl')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix('.jsonl.new')
-    temporary.write_text(''.join(
+    write_atomic(path, ''.join(
         json.dumps(line) + '\n' for line in [head, *results]))
-    temporary.replace(path)
 
 
 def read_results(study: str, args: argparse.Namespace

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import resource
 import sys
@@ -44,6 +43,7 @@ def _train(cell: Cell, folder: Path, data_root: str | None,
     from pyg_mmkgc.config import Run
     from pyg_mmkgc.errors import NonFiniteError
     from pyg_mmkgc.io import save_tensors
+    from pyg_mmkgc.io.atomic import write_json
 
     facts: dict[str, Any] = {'threads': threads, 'cores': os.cpu_count()}
     try:
@@ -68,9 +68,7 @@ def _train(cell: Cell, folder: Path, data_root: str | None,
     if torch_cuda := _cuda_gigabytes():
         facts['gpu_gigabytes'] = torch_cuda
     facts['finished'] = time.strftime('%Y-%m-%d')
-    temporary = folder / 'cell.json.new'
-    temporary.write_text(json.dumps(facts, indent=1) + '\n')
-    temporary.replace(folder / 'cell.json')
+    write_json(folder / 'cell.json', facts)
 
 
 def _cuda_gigabytes() -> float:

@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from pyg_mmkgc.config.build import build_graph, find_device
 from pyg_mmkgc.config.loader import load_config
 from pyg_mmkgc.config.schema import read_fields
@@ -27,6 +25,7 @@ from pyg_mmkgc.features import (
     read_table,
 )
 from pyg_mmkgc.features.catalogue import ENCODERS
+from pyg_mmkgc.features.extract import DTYPES as NAMES
 from pyg_mmkgc.features.inspect import (
     Coverage,
     FeatureReport,
@@ -37,8 +36,7 @@ from pyg_mmkgc.features.plot import plot_report, read_samples
 from pyg_mmkgc.io.atomic import read_json, write_json
 
 SOURCE = 'source.json'
-DTYPES = {'float32': torch.float, 'float16': torch.half,
-          'bfloat16': torch.bfloat16}
+DTYPES = {name: dtype for dtype, name in NAMES.items()}
 
 
 def encoder_help(kind: str) -> str:

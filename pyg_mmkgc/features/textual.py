@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from pyg_mmkgc.features.weights import (
-    describe_weights,
+    PretrainedEncoder,
     from_hub,
     load_library,
+    load_pair,
     model_name,
 )
 
 
-class BERTEncoder:
+class BERTEncoder(PretrainedEncoder):
     r"""The output of a model of :obj:`transformers` at the first token of a
     text, which is :obj:`[CLS]` for BERT.
 
@@ -47,24 +48,15 @@ class BERTEncoder:
         device: Union[str, torch.device] = 'cpu',
     ) -> None:
         name = model_name('bert', model)
-        if isinstance(model, str):
-            library = load_library('transformers')
-            tokenizer = tokenizer or from_hub(
-                library.AutoTokenizer.from_pretrained, model, revision)
-            model = from_hub(library.AutoModel.from_pretrained, model,
-                             revision)
-        self._about = {
-            'name': name,
-            'architecture': type(model).__name__,
-            **describe_weights(model),
-            'preprocessing': {
+        model, tokenizer = load_pair(model, tokenizer,
+                                     'AutoTokenizer', revision)
+        super().__init__(
+            name, model, device, architecture=type(model).__name__,
+            preprocessing={
                 'class': type(tokenizer).__name__,
                 'vocabulary': len(tokenizer),
                 'max_length': max_length,
-            },
-        }
-        self.device = torch.device(device)
-        self.model = model.to(self.device).eval()
+            })
         self.tokenizer = tokenizer
         self.max_length = max_length
         self.prepare = str
@@ -75,11 +67,8 @@ class BERTEncoder:
                                 return_tensors='pt').to(self.device)
         return self.model(**tokens).last_hidden_state[:, 0]
 
-    def describe(self) -> dict[str, Any]:
-        return self._about
 
-
-class SentenceEncoder:
+class SentenceEncoder(PretrainedEncoder):
     r"""A model of :obj:`sentence-transformers`.
 
     Args:
@@ -107,22 +96,13 @@ class SentenceEncoder:
             load = functools.partial(library.SentenceTransformer,
                                      device='cpu')
             model = from_hub(load, model, revision)
-        self._about = {
-            'name': name,
-            **describe_weights(model),
-            'preprocessing': {
-                'max_length': model.get_max_seq_length(),
-                'modules': [str(module) for module in model],
-            },
-        }
-        self.device = torch.device(device)
-        self.model = model.to(self.device).eval()
+        super().__init__(name, model, device, preprocessing={
+            'max_length': model.get_max_seq_length(),
+            'modules': [str(module) for module in model],
+        })
         self.prepare = str
 
     def encode(self, batch: list[str]) -> Tensor:
         return self.model.encode(batch, batch_size=len(batch),
                                  convert_to_tensor=True,
                                  show_progress_bar=False)
-
-    def describe(self) -> dict[str, Any]:
-        return self._about

@@ -9,15 +9,15 @@ from torch import Tensor
 
 from pyg_mmkgc.errors import DataError, DownloadError
 from pyg_mmkgc.features.weights import (
-    describe_weights,
-    from_hub,
+    PretrainedEncoder,
     load_library,
+    load_pair,
     model_name,
     no_weights,
 )
 
 
-class TimmEncoder:
+class TimmEncoder(PretrainedEncoder):
     r"""A model of :obj:`timm`, with the preprocessing it was trained with.
 
     The output is what the classifier would see: 4,096 channels for VGG-16,
@@ -46,24 +46,16 @@ class TimmEncoder:
             model = _create(timm, model)
         config = timm.data.resolve_model_data_config(model)
         pretrained = getattr(model, 'pretrained_cfg', {})
-        self._about = {
-            'name': name,
-            'architecture': pretrained.get('architecture'),
-            **describe_weights(model),
-            'preprocessing': {**config, 'is_training': False},
-        }
-        self.device = torch.device(device)
-        self.model = model.to(self.device).eval()
+        super().__init__(
+            name, model, device, architecture=pretrained.get('architecture'),
+            preprocessing={**config, 'is_training': False})
         self.prepare = timm.data.create_transform(**config, is_training=False)
 
     def encode(self, batch: Tensor) -> Tensor:
         return self.model(batch.to(self.device, non_blocking=True))
 
-    def describe(self) -> dict[str, Any]:
-        return self._about
 
-
-class TransformersEncoder:
+class TransformersEncoder(PretrainedEncoder):
     r"""A visual model of :obj:`transformers`: BEiT, CLIP, SigLIP, DINOv2 or
     another one, with the preprocessing it was trained with.
 
@@ -94,23 +86,14 @@ class TransformersEncoder:
         device: Union[str, torch.device] = 'cpu',
     ) -> None:
         name = model_name('transformers', model)
-        if isinstance(model, str):
-            library = load_library('transformers')
-            processor = processor or from_hub(
-                library.AutoImageProcessor.from_pretrained, model, revision)
-            model = from_hub(library.AutoModel.from_pretrained, model,
-                             revision)
-        self._about = {
-            'name': name,
-            'architecture': type(model).__name__,
-            **describe_weights(model),
-            'preprocessing': {
+        model, processor = load_pair(model, processor,
+                                     'AutoImageProcessor', revision)
+        super().__init__(
+            name, model, device, architecture=type(model).__name__,
+            preprocessing={
                 'class': type(processor).__name__,
                 **processor.to_dict(),
-            },
-        }
-        self.device = torch.device(device)
-        self.model = model.to(self.device).eval()
+            })
         self.prepare = _Processor(processor)
 
     def encode(self, batch: Tensor) -> Tensor:
@@ -119,9 +102,6 @@ class TransformersEncoder:
         out = model(pixel_values=batch)
         # Before version 5, image embeddings came as such.
         return out if isinstance(out, Tensor) else out.pooler_output
-
-    def describe(self) -> dict[str, Any]:
-        return self._about
 
 
 def _create(timm: Any, name: str) -> torch.nn.Module:

@@ -9,12 +9,31 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Union
 
 import torch
 
 from pyg_mmkgc.errors import DownloadError, MMKGCError
 from pyg_mmkgc.io.tensors import digest
+
+
+class PretrainedEncoder:
+    r"""What encoders that hold a model of another library have in common.
+
+    Args:
+        name (str): What to call the model.
+        model (torch.nn.Module): The model.
+        device (torch.device or str): The device.
+        **facts: What else decides the output.
+    """
+    def __init__(self, name: str, model: Any,
+                 device: Union[str, torch.device], **facts: Any) -> None:
+        self._about = {'name': name, **describe_weights(model), **facts}
+        self.device = torch.device(device)
+        self.model = model.to(self.device).eval()
+
+    def describe(self) -> dict[str, Any]:
+        return self._about
 
 
 def load_library(name: str) -> ModuleType:
@@ -61,6 +80,34 @@ def from_hub(load: Callable[..., Any], name: str,
         return load(name, revision=revision, local_files_only=False)
     except (OSError, ValueError) as error:
         raise DownloadError(no_weights(name, error)) from error
+
+
+def load_pair(
+    model: Any,
+    part: Any,
+    part_class: str,
+    revision: str | None,
+) -> tuple[Any, Any]:
+    r"""Loads a model of :obj:`transformers`, and the tokenizer or processor
+    that it was trained with.
+
+    Args:
+        model (str or transformers.PreTrainedModel): The name or folder of a
+            pre-trained model, or a model.
+        part (Any): The tokenizer or processor, or :obj:`None`.
+        part_class (str): The class that loads it, such as
+            :obj:`'AutoTokenizer'`.
+        revision (str, optional): The branch, tag or commit on the hub.
+
+    Raises:
+        DownloadError: If it is nowhere.
+    """
+    if not isinstance(model, str):
+        return model, part
+    library = load_library('transformers')
+    part = part or from_hub(getattr(library, part_class).from_pretrained,
+                            model, revision)
+    return from_hub(library.AutoModel.from_pretrained, model, revision), part
 
 
 def no_weights(name: str, error: Exception) -> str:
