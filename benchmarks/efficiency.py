@@ -55,7 +55,7 @@ def report(args: argparse.Namespace) -> None:
         best = max(x[2] for x in one['curve'])
         close = next(x[1] for x in one['curve'] if x[2] >= 0.95 * best)
         rows.append([row, spread([60 * one['minutes'] / one['epochs']]),
-                     f"{one['minutes']:.1f}", f'{close / 60:.1f}',
+                     f"{one['minutes']:.2f}", f'{close / 60:.2f}',
                      f"{100 * one['test']['mrr']:.2f}",
                      f"{one['parameters'] / 1e6:.1f}",
                      f"{one['gigabytes']:.1f}"])

@@ -3,7 +3,8 @@
     python benchmarks/mat.py --dataset mkg_y --data-root DIR
 
 The paper's loss at three weights; the softmax over the batch of the released
-code; a condition that the model's gradient does not reach; faster generators.
+code; a condition that the model's gradient does not reach; one backward pass
+for both sides; faster generators.
 The same seeds serve all: differences are taken seed by seed, with Student's
 interval over seeds.
 """
@@ -41,6 +42,10 @@ VARIANTS: dict[str, tuple[str, ...]] = {
                                        'adversary.weight=0.1'),
     'detached condition, weight 0.01': ('adversary.detach=true',
                                         'adversary.weight=0.01'),
+    'one backward pass, weight 0.1': ('adversary.simultaneous=true',
+                                      'adversary.weight=0.1'),
+    'one backward pass, weight 0.01': ('adversary.simultaneous=true',
+                                       'adversary.weight=0.01'),
     'generators at 1e-3, weight 0.1': ('adversary.lr=1e-3',
                                        'adversary.weight=0.1'),
 }

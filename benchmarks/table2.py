@@ -64,10 +64,10 @@ def report(args: argparse.Namespace) -> None:
                      spread([100 * x['val']['mrr'] for x in found]),
                      spread([x['minutes'] for x in found], 1),
                      f'{max(x["gigabytes"] for x in found):.1f}'])
+    note = ' In italics: the published row, one run. ' if published else ' '
     table = Table(
-        protocol(head, results) + ' In italics: the published row, one run. '
-        + BOOTSTRAP.format(REFERENCE) + ' Minutes: of training, without '
-        'evaluation. GB: largest resident memory of the process, about 0.5 '
+        protocol(head, results) + note + BOOTSTRAP.format(REFERENCE)
+        + ' Minutes: of training, without evaluation. GB: largest resident memory of the process, about 0.5 '
         'of them libraries.',
         ['model', 'seeds', 'MRR', 'Hits@1', 'Hits@3', 'Hits@10',
          f'difference from {REFERENCE}', 'validation MRR', 'minutes', 'GB'],
@@ -99,7 +99,6 @@ def tried_notes(tried: list[dict[str, Any]]) -> list[str]:
         words = ' '.join(f'{key}={value}' for key, value in last.items())
         lines.append(f'- {row}, in all of them: `{words}`')
     return lines
-
 
 
 if __name__ == '__main__':

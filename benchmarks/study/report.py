@@ -145,8 +145,14 @@ def protocol(head: dict[str, Any], results: list[dict[str, Any]]) -> str:
         f"{head['dataset']}, {p['split']} triples ({p['num_triples']}), "
         f"sides: {' and '.join(p['sides'])}, filter: {p['filter']}, "
         f"{p['ties']} ranks, in percent. Epoch and settings chosen by "
-        f"validation MRR. {setting}. Seeds: {', '.join(map(str, seeds))}; "
-        'mean and sample standard deviation. '
+        f'validation MRR. {setting}. {_seeds(seeds)} '
         f"Command: `{head['command']}`; commit {', '.join(commits)}; machine: "
         f"{head['machine']}, {done[0]['threads']} thread(s) each of "
         f"{done[0]['cores']} cores.")
+
+
+def _seeds(seeds: list[int]) -> str:
+    if len(seeds) == 1:
+        return f'Seed: {seeds[0]}.'
+    return (f"Seeds: {', '.join(map(str, seeds))}; mean and sample standard "
+            'deviation.')

@@ -12,7 +12,12 @@ from pyg_mmkgc.nn.loss import AllNodesLoss
 from pyg_mmkgc.training.adversary import Adversary
 from pyg_mmkgc.training.batch import Batch, completion_loss
 from pyg_mmkgc.training.checkpoint import State
-from pyg_mmkgc.training.step import adam, minimize
+from pyg_mmkgc.training.step import (
+    adam,
+    differentiate,
+    minimize,
+    take_step,
+)
 from pyg_mmkgc.training.trainer import Trainer
 
 
@@ -20,7 +25,8 @@ class AdversarialTrainer(Trainer):
     r"""Trains a model and an adversary in turn, each with its own optimizer:
     algorithm 1 of `AdaMF-MAT <https://arxiv.org/abs/2402.15444>`_.
 
-    It knows an :class:`~pyg_mmkgc.training.Adversary` by its two losses only.
+    It knows an :class:`~pyg_mmkgc.training.Adversary` by its two losses only;
+    a :obj:`simultaneous` one, by the first.
 
     Args:
         model (KGEModel): The model, the discriminator.
@@ -61,23 +67,40 @@ class AdversarialTrainer(Trainer):
         return super()._train_epoch(epoch)
 
     def train_step(self, batch: Batch, where: str) -> dict[str, Tensor]:
+        adversary = self.adversary
         with self.precision():
-            batch.negatives = self.adversary.choose(self.model, batch)
+            batch.negatives = adversary.choose(self.model, batch)
             loss = completion_loss(self.model, self.loss, batch)
-            if self.adversary.weight > 0:
-                loss = loss + self.adversary.weight * (
-                    self.adversary.discriminator_loss(self.model, batch))
-        minimize(loss, self.params, self.optimizers['model'], self.grad_clip,
-                 f'the loss of the model at {where}', self.model)
+            if adversary.weight > 0:
+                term = adversary.discriminator_loss(self.model, batch)
+                loss = loss + adversary.weight * term
+        ours = f'the loss of the model at {where}'
+        theirs = f'the loss of the adversary at {where}'
+        if adversary.simultaneous:
+            differentiate(loss, [*self.params, *self.adversary_params], ours,
+                          self.model)
+            take_step(self.params, self.optimizers['model'], self.grad_clip,
+                      ours, self.model)
+        else:
+            minimize(loss, self.params, self.optimizers['model'],
+                     self.grad_clip, ours, self.model)
         if isinstance(self.model, MMKGEModel):
             self.model.after_step()
         if not self.adversary_params:
             return {'loss': loss.detach()}
-        with self.precision():
-            generator_loss = self.adversary.generator_loss(self.model, batch)
-        minimize(generator_loss, self.adversary_params,
-                 self.optimizers['adversary'], self.grad_clip,
-                 f'the loss of the adversary at {where}', self.adversary)
+        if adversary.simultaneous:
+            for p in self.adversary_params:  # They maximise the same term.
+                if p.grad is not None:
+                    p.grad.mul_(-1.0 / adversary.weight)
+            take_step(self.adversary_params, self.optimizers['adversary'],
+                      self.grad_clip, theirs, adversary)
+            generator_loss = -term
+        else:
+            with self.precision():
+                generator_loss = adversary.generator_loss(self.model, batch)
+            minimize(generator_loss, self.adversary_params,
+                     self.optimizers['adversary'], self.grad_clip, theirs,
+                     adversary)
         return {'loss': loss.detach(),
                 'generator_loss': generator_loss.detach()}
 

@@ -22,6 +22,11 @@ class Adversary(torch.nn.Module):
             :meth:`discriminator_loss` in the loss of the model.
             (default: :obj:`0.01`)
     """
+    #: Whether the generator steps along with the model, by the negated
+    #: gradient of :meth:`discriminator_loss` in the same backward pass,
+    #: instead of after it by :meth:`generator_loss`.
+    simultaneous: bool = False
+
     def __init__(self, weight: float = 0.01) -> None:
         super().__init__()
         if not weight >= 0:

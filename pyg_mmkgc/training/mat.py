@@ -55,6 +55,12 @@ class MAT(Adversary):
         detach (bool, optional): If set to :obj:`True`, no gradient reaches
             the structural embedding through the generators, unlike in
             eq. (11). (default: :obj:`False`)
+        simultaneous (bool, optional): If set to :obj:`True`, one backward
+            pass serves both sides of eq. (11): the generators ascend
+            :math:`\mathcal{L}_{adv}` on the synthetic triples of the model's
+            step, before it has moved. Algorithm 1 draws and scores new ones
+            after it, which takes about twice the time.
+            (default: :obj:`False`)
     """
     def __init__(
         self,
@@ -65,6 +71,7 @@ class MAT(Adversary):
         parity: str = 'paper',
         temperature: float = 2.0,
         detach: bool = False,
+        simultaneous: bool = False,
     ) -> None:
         super().__init__(weight)
         if len(generators) == 0:
@@ -79,12 +86,18 @@ class MAT(Adversary):
                              f'got {temperature}')
         if parity not in PARITY:
             raise ModelError(f'expected parity in {PARITY}, got {parity!r}')
+        if simultaneous and (parity != 'paper' or weight == 0):
+            raise ModelError(
+                "expected parity='paper' and a weight above 0 for "
+                'simultaneous steps, since both sides take the gradient of '
+                f'weight * L_adv; got parity={parity!r}, weight={weight}')
         self.generators = generators
         self.groups = groups
         self.kinds = tuple(kinds)
         self.parity = parity
         self.temperature = temperature
         self.detach = detach
+        self.simultaneous = simultaneous
 
     @classmethod
     def from_model(cls, model: MMKGEModel, *,
@@ -154,7 +167,8 @@ class MAT(Adversary):
     def extra_repr(self) -> str:
         return (f'weight={self.weight}, groups={self.groups}, '
                 f'kinds={self.kinds}, parity={self.parity!r}, '
-                f'temperature={self.temperature}, detach={self.detach}')
+                f'temperature={self.temperature}, detach={self.detach}, '
+                f'simultaneous={self.simultaneous}')
 
 
 @contextmanager

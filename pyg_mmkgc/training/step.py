@@ -50,7 +50,15 @@ def minimize(loss: Tensor, params: list[Parameter], optimizer: Optimizer,
         NonFiniteError: If the loss or a gradient is not finite. The message
             names :obj:`what` and the parameter; no step is taken.
     """
-    optimizer.zero_grad(set_to_none=True)
+    differentiate(loss, params, what, module)
+    take_step(params, optimizer, grad_clip, what, module)
+
+
+def differentiate(loss: Tensor, params: list[Parameter], what: str,
+                  module: torch.nn.Module) -> None:
+    r"""The first half of :func:`minimize`: the gradients."""
+    for p in params:
+        p.grad = None
     if not bool(torch.isfinite(loss)):
         bad = [name for name, x in module.state_dict().items()
                if x.is_floating_point() and not bool(x.isfinite().all())]
@@ -61,6 +69,12 @@ def minimize(loss: Tensor, params: list[Parameter], optimizer: Optimizer,
     for p in params:  # A node that is in a batch twice has two sparse rows.
         if p.grad is not None and p.grad.is_sparse:
             p.grad = p.grad.coalesce()
+
+
+def take_step(params: list[Parameter], optimizer: Optimizer,
+              grad_clip: Optional[float], what: str,
+              module: torch.nn.Module) -> None:
+    r"""The second half: the step, if all gradients are finite."""
     grads = [_values(p.grad) for p in params if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(grads)
     if not bool(torch.isfinite(norm)):

@@ -18,7 +18,7 @@ from pyg_mmkgc.training import MAT, AdversarialTrainer, History, Trainer
 
 # Own loss or a sampler's negatives, sparse, one optimizer or two.
 TRAININGS = ['pyg', 'pyg_sampler', 'sparse', 'adamf', 'one_optimizer', 'mat',
-             'mat_apart']
+             'mat_apart', 'mat_together']
 
 
 @pytest.fixture(scope='session')
@@ -51,9 +51,10 @@ def build(kg: KnowledgeGraph, kind: str, init: int = 0,
                        **kwargs)
     sampler = {'sampler': PooledSampler(5, 16)}
     weight = kwargs.pop('weight', 0.1)
-    if kind == 'mat':
+    if kind in ('mat', 'mat_together'):
         model = AdaMFMAT.from_data(kg, 4, **small, **mat)
-        adversary = MAT.from_model(model, weight=weight)
+        adversary = MAT.from_model(model, weight=weight,
+                                   simultaneous=kind == 'mat_together')
     else:
         model = AdaMF.from_data(kg, 4, **small)
         adversary = MAT.from_model(model, **mat, weight=weight, groups=2,

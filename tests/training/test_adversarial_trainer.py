@@ -1,6 +1,7 @@
 """Algorithm 1: two optimizers in turn, and neither touches the other's."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from pyg_mmkgc.nn import AdaMF, AdaMFMAT
 from pyg_mmkgc.sampler import PooledSampler
 from pyg_mmkgc.training import MAT, AdversarialTrainer, Adversary, Trainer
 from pyg_mmkgc.training import adversarial_trainer as module
+from pyg_mmkgc.training.batch import completion_loss
 from pyg_mmkgc.training.step import minimize
 
 KINDS = ['mat', 'mat_apart']
@@ -53,6 +55,47 @@ def test_each_step_leaves_the_other_side(training, make, monkeypatch) -> None:
              for name in ('model', 'adversary')
              for group in trainer.optimizers[name].param_groups]
     assert not owned[0] & owned[1]
+
+
+def test_simultaneous_step(make) -> None:
+    """Plain gradient steps: the model descends L_kgc + lambda L_adv, the
+    generators ascend L_adv, both from where they were.
+    """
+    trainer = make('mat_together', weight=0.1)
+    for name, params in (('model', trainer.params),
+                         ('adversary', trainer.adversary_params)):
+        trainer.optimizers[name] = torch.optim.SGD(params, lr=0.5)
+    start = weights(trainer)
+    batch = next(iter(trainer._batches(1)))
+    again = replace(batch, generator=batch.generator.clone_state())
+    trainer.train_step(batch, 'here')
+    after = weights(trainer)
+
+    model, mat = trainer.model, trainer.adversary
+    with torch.no_grad():
+        for side, module_ in zip(start, (model, mat), strict=True):
+            for name, p in module_.named_parameters():
+                if name in side:
+                    p.copy_(side[name])
+    kgc = completion_loss(model, trainer.loss, again)
+    adv = mat.discriminator_loss(model, again)
+    for sign, loss, side, end, module_ in (
+            (-1, kgc + 0.1 * adv, start[0], after[0], model),
+            (1, adv, start[1], after[1], mat)):
+        params = dict(module_.named_parameters())
+        grads = torch.autograd.grad(loss, [params[n] for n in side],
+                                    retain_graph=True)
+        for name, grad in zip(side, grads, strict=True):
+            assert float(grad.abs().max()) > 0, name
+            torch.testing.assert_close(
+                end[name], side[name] + sign * 0.5 * grad, msg=name)
+
+
+@pytest.mark.parametrize('kwargs', [{'parity': 'released'}, {'weight': 0.0}])
+def test_simultaneous_steps_need_one_game(kg, kwargs) -> None:
+    model = AdaMFMAT.from_data(kg, 4, generator_channels=8)
+    with pytest.raises(ModelError, match='weight above 0 for simultaneous'):
+        MAT.from_model(model, simultaneous=True, **kwargs)
 
 
 def test_a_shared_parameter_is_caught(make, monkeypatch) -> None:

@@ -42,7 +42,8 @@ def test_same_seed_same_bits(kind, make, whole, options, state,
 # 128 triples in batches of 50: 3 steps in an epoch, 9 in all.
 @pytest.mark.parametrize('training, step', [
     *((kind, 5) for kind in ('pyg', 'pyg_sampler', 'sparse', 'adamf',
-                             'one_optimizer', 'mat', 'mat_apart')),
+                             'one_optimizer', 'mat', 'mat_apart',
+                             'mat_together')),
     ('mat', 4), ('mat', 9), ('sparse', 7)])
 def test_resumed_equals_uninterrupted(training, step, make, whole, options,
                                       interrupted, state, same,
