@@ -67,8 +67,8 @@ def report(args: argparse.Namespace) -> None:
     note = ' In italics: the published row, one run. ' if published else ' '
     table = Table(
         protocol(head, results) + note + BOOTSTRAP.format(REFERENCE)
-        + ' Minutes: of training, without evaluation. GB: largest resident memory of the process, about 0.5 '
-        'of them libraries.',
+        + ' Minutes: of training, without evaluation. GB: largest resident '
+        'memory of the process, about 0.5 of them libraries.',
         ['model', 'seeds', 'MRR', 'Hits@1', 'Hits@3', 'Hits@10',
          f'difference from {REFERENCE}', 'validation MRR', 'minutes', 'GB'],
         rows)
