@@ -123,15 +123,18 @@ def build(name: str, kg: KnowledgeGraph, channels: int,
 
 
 def trainer(setup: Setup, model: torch.nn.Module, kg: KnowledgeGraph,
-            sampler: str | None, size: Size, **kwargs: Any) -> Trainer:
-    """The trainer of a model; AdaMF-MAT gets its adversary."""
+            sampler: str | None, size: Size, one_pass: bool = False,
+            **kwargs: Any) -> Trainer:
+    """The trainer of a model; AdaMF-MAT gets its adversary, which steps along
+    with the model or after it.
+    """
     if sampler is not None:
         kwargs['sampler'] = SAMPLERS[sampler](size.num_negatives)
     kwargs = {'batch_size': size.batch_size, 'epochs': 1, 'valid_every': None,
               'progress': False, 'device': setup.device, **kwargs}
     if isinstance(model, AdaMFMAT):
-        return AdversarialTrainer(
-            model, kg, adversary=MAT.from_model(model, weight=0.01), **kwargs)
+        adversary = MAT.from_model(model, weight=0.01, simultaneous=one_pass)
+        return AdversarialTrainer(model, kg, adversary=adversary, **kwargs)
     return Trainer(model, kg, **kwargs)
 
 

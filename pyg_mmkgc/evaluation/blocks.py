@@ -7,8 +7,9 @@ from torch import Tensor
 
 from pyg_mmkgc.data import TripleIndex
 from pyg_mmkgc.errors import NonFiniteError
+from pyg_mmkgc.evaluation.counting import count_rivals_in_rows
 from pyg_mmkgc.evaluation.scorer import Queries, Scorer
-from pyg_mmkgc.metrics import Ranks, assert_finite, count_rivals
+from pyg_mmkgc.metrics import Ranks, assert_finite
 
 
 class SideRanking:
@@ -80,12 +81,8 @@ class SideRanking:
                     score = queries.against(block, stop - start)
                 scores = score(place[start:stop])
                 assert_finite(scores, block[0])
-                parts = self._parts(row[mine])
-                counts = [
-                    self._count(scores, block[0], triple[mine][part],
-                                row[mine][part] - start) for part in parts]
-                self.counts[:, triple[mine][torch.cat(parts)]] += torch.cat(
-                    counts, dim=1)
+                self.counts[:, triple[mine]] += self._count(
+                    scores, block[0], triple[mine], row[mine] - start)
             except NonFiniteError as error:
                 raise NonFiniteError(
                     f'{error}, when ranking {self.side}s') from None
@@ -100,23 +97,11 @@ class SideRanking:
                 continue
             start = stop
 
-    def _parts(self, row: Tensor) -> list[Tensor]:
-        # One triple of each query, which are the rows as they are, then the
-        # others, whose rows are copied.
-        again = torch.zeros_like(row, dtype=torch.bool)
-        again[1:] = row[1:] == row[:-1]
-        others = again.nonzero().view(-1)
-        return [(~again).nonzero().view(-1),
-                *(others.split(self.batch_size) if others.numel() else ())]
-
     def _count(self, scores: Tensor, first: int, triple: Tensor,
                row: Tensor) -> Tensor:
         target = self.target[triple] - first
         inside = (target >= 0) & (target < scores.size(1))
         self.truth[triple[inside]] = scores[row[inside], target[inside]]
-        # In order, the rows are those that are there.
-        once = row.numel() == scores.size(0) and bool((row.diff() > 0).all())
-        rows = scores if once else scores.index_select(0, row)
         known = None
         if self.index is not None:
             given, rel = self.given[triple], self.rel_type[triple]
@@ -126,7 +111,8 @@ class SideRanking:
             keep = (node >= 0) & (node < scores.size(1)) & (
                 node != target[which])
             known = which[keep], node[keep]
-        return torch.stack(count_rivals(rows, self.truth[triple], known))
+        return torch.stack(count_rivals_in_rows(
+            scores, row, self.truth[triple], known))
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

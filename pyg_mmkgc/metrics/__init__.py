@@ -9,6 +9,7 @@ from .ranking import (
     mean_rank,
     mean_reciprocal_rank,
     rank_targets,
+    without_known,
 )
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     'rank_targets',
     'assert_finite',
     'count_rivals',
+    'without_known',
     'mean_reciprocal_rank',
     'mean_rank',
     'adjusted_mean_rank_index',

@@ -115,13 +115,38 @@ def count_rivals(
     better = _count_rows(scores > truth.view(-1, 1))
     not_worse = _count_rows(scores >= truth.view(-1, 1))
     counts = torch.full_like(better, scores.size(1))
-    if filter_index is not None and filter_index[0].numel() > 0:
-        row, node = filter_index
-        rival, own = scores[row, node], truth[row]
-        better -= _count(row, rival > own, better)
-        not_worse -= _count(row, rival >= own, better)
-        counts -= _count(row, torch.ones_like(row, dtype=torch.bool), better)
-    return better, not_worse, counts
+    if filter_index is None:
+        return better, not_worse, counts
+    row, node = filter_index
+    return without_known((better, not_worse, counts), row, scores[row, node],
+                         truth[row])
+
+
+def without_known(
+    counts: tuple[Tensor, Tensor, Tensor],
+    row: Tensor,
+    rival: Tensor,
+    own: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Takes candidates off the counts of :func:`count_rivals`, which have
+    them.
+
+    Args:
+        counts (tuple): The counts, each of shape :math:`[Q]`.
+        row (torch.Tensor): The query of each candidate that does not count,
+            of shape :math:`[M]`.
+        rival (torch.Tensor): The score of that candidate, of shape
+            :math:`[M]`.
+        own (torch.Tensor): The score of the target of that query, of shape
+            :math:`[M]`.
+    """
+    better, not_worse, total = counts
+    if row.numel() == 0:
+        return counts
+    return (better - _count(row, rival > own, better),
+            not_worse - _count(row, rival >= own, better),
+            total - _count(row, torch.ones_like(row, dtype=torch.bool),
+                           better))
 
 
 def assert_finite(scores: Tensor, first: int = 0) -> None:

@@ -1,0 +1,83 @@
+"""Counts of rivals in shared rows, against plain loops."""
+
+import importlib.util
+
+import pytest
+import torch
+from torch import Tensor
+
+from pyg_mmkgc.evaluation import counting
+from pyg_mmkgc.evaluation.counting import count_rivals_in_rows
+from pyg_mmkgc.nn import kernel
+
+HAS_NUMBA = importlib.util.find_spec('numba') is not None
+
+
+@pytest.fixture(params=['plain'] + ['numba'] * HAS_NUMBA)
+def path(request, monkeypatch) -> str:
+    """Without numba; with it, where nothing falls back."""
+    if request.param == 'plain':
+        monkeypatch.setattr(kernel, '_numba_loops', lambda: None)
+    else:
+        monkeypatch.setattr(counting, '_plain', None)
+    return request.param
+
+
+def brute_force(scores: Tensor, row: Tensor, truth: Tensor,
+                known: set[tuple[int, int]]) -> list[list[int]]:
+    """Better, not worse, all; one candidate after the other."""
+    out: list[list[int]] = [[], [], []]
+    for i, (r, own) in enumerate(zip(row.tolist(), truth.tolist(),
+                                     strict=True)):
+        rivals = [x for n, x in enumerate(scores[r].tolist())
+                  if (i, n) not in known]
+        out[0].append(sum(x > own for x in rivals))
+        out[1].append(sum(x >= own for x in rivals))
+        out[2].append(len(rivals))
+    return out
+
+
+@pytest.mark.parametrize('dtype', [torch.float32, torch.float64])
+@pytest.mark.parametrize('filtered', [False, True])
+@pytest.mark.parametrize('apart', [False, True])
+def test_counts(path, dtype, filtered, apart) -> None:
+    """Rows that are shared, left out and out of order, with many ties."""
+    table = torch.randint(-3, 4, (5, 40), dtype=dtype)
+    scores = table[:, :33] if apart else table[:, :33].contiguous()
+    row = torch.tensor([3, 0, 0, 4, 0, 3, 1])
+    truth = scores[row, torch.arange(7)]
+    known = None
+    if filtered:
+        # Rows of a table of positions and candidates, each once.
+        pairs = torch.rand(7, 33).topk(6).indices
+        known = torch.arange(7).repeat_interleave(6), pairs.reshape(-1)
+    got = count_rivals_in_rows(scores, row, truth, known)
+    pairs = set() if known is None else set(
+        zip(known[0].tolist(), known[1].tolist(), strict=True))
+    assert [x.tolist() for x in got] == brute_force(scores, row, truth, pairs)
+
+
+@pytest.mark.parametrize('num_nodes', [4095, 4096, 4097, 9000])
+def test_long_rows(path, num_nodes) -> None:
+    """Counts past the runs of the loop."""
+    scores = torch.rand(2, num_nodes)
+    row, truth = torch.tensor([1, 0, 1]), torch.tensor([0.0, 0.5, 2.0])
+    better, not_worse, counts = count_rivals_in_rows(scores, row, truth, None)
+    half = int((scores[0] > 0.5).sum())
+    assert better.tolist() == [int((scores[1] > 0).sum()), half, 0]
+    assert not_worse.tolist() == [num_nodes, int((scores[0] >= 0.5).sum()), 0]
+    assert counts.tolist() == [num_nodes] * 3
+
+
+def test_infinite_truth(path) -> None:
+    scores = torch.tensor([[-1.0, 3e38, -3e38]])
+    truth = torch.tensor([torch.inf, -torch.inf])
+    better, not_worse, _ = count_rivals_in_rows(
+        scores, torch.tensor([0, 0]), truth, None)
+    assert better.tolist() == not_worse.tolist() == [0, 3]
+
+
+def test_no_targets(path) -> None:
+    empty = torch.empty(0, dtype=torch.long)
+    got = count_rivals_in_rows(torch.rand(3, 4), empty, torch.empty(0), None)
+    assert [x.numel() for x in got] == [0, 0, 0]
