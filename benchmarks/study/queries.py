@@ -39,8 +39,14 @@ def write_queries(study: str, results: list[dict[str, Any]],
             raise SystemExit(f'{folder}: other queries than in the first '
                              'training')
         values.setdefault(result['row'], []).append(1 / found['rank'].float())
-    save_tensors(_file(study, args), {
-        row: torch.stack(x).mean(dim=0) for row, x in values.items()}, {})
+    rows = {row: torch.stack(x).mean(dim=0) for row, x in values.items()}
+    file = _file(study, args)
+    if args.add and file.is_file():
+        rows = load_tensors(file)[0] | rows
+        if len({x.numel() for x in rows.values()}) != 1:
+            raise SystemExit(f'{file}: other queries than those of '
+                             f'{", ".join(values)}; give another --results')
+    save_tensors(file, rows, {})
 
 
 def read_queries(study: str, args: argparse.Namespace

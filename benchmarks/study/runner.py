@@ -52,6 +52,9 @@ def parse(description: str | None, **numbers: Sequence[float]
     add('--runs', type=Path, default=Path('runs', 'study'),
         help='where the trainings go; studies share them')
     add('--results', type=Path, default=HERE / 'results')
+    add('--add', action='store_true',
+        help='keep the rows that the result files have and that this command '
+        'does not make')
     add('--report', action='store_true',
         help='make tables and figures from the result files, train nothing')
     for name, default in numbers.items():

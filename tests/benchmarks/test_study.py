@@ -179,6 +179,15 @@ def test_table2(tmp_path):
     done = run('table2', tmp_path, '--rows', 'RotatE', 'AdaMF-MAT', '--seeds',
                '0', '1', '--trials', '2')
     assert 'done in' not in done.stderr
+    # Row by row, they make the same table.
+    apart = ['--seeds', '0', '1', '--trials', '2', '--results',
+             str(tmp_path / 'apart'), '--add', '--rows']
+    for row in ('AdaMF-MAT', 'RotatE'):
+        run('table2', tmp_path, *apart, row)
+    added = (tmp_path / 'apart' / 'table2_countries.md').read_text()
+    assert sorted(added.splitlines()[2:6]) == sorted(before.splitlines()[2:6])
+    assert ', and 1 more, which the result file names' in added
+    assert added.count('RotatE, `') == before.count('RotatE, `') > 0
     (tmp_path / 'runs').rename(tmp_path / 'gone')
     run('table2', tmp_path, '--report')
     after = (tmp_path / 'results' / 'table2_countries.md').read_text()
