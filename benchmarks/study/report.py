@@ -29,36 +29,32 @@ def path_of(study: str, args: argparse.Namespace) -> Path:
 
 def write_results(study: str, results: list[dict[str, Any]],
                   args: argparse.Namespace, **extra: Any) -> None:
-    """One line for the study, then one per training, each with the command
-    that made it.
-    """
+    """One line for the study, then one per training."""
     local = {str(args.data_root): 'DATA', str(args.runs): 'RUNS',
              str(args.results): 'RESULTS'}
     words = [local.get(x, x) for x in sys.argv[1:]]
-    command = shlex.join(
-        ['python', f'benchmarks/{Path(sys.argv[0]).name}', *words])
     head = {
         'study': study, 'dataset': args.dataset, 'budget': args.budget,
-        'command': command,
+        'command': shlex.join(
+            ['python', f'benchmarks/{Path(sys.argv[0]).name}', *words]),
         'machine': f'{platform.machine()}, {platform.system()}',
         **extra}
-    results = [{**x, 'command': command} for x in results]
     path = path_of(study, args).with_suffix('.jsonl')
     if args.add and path.is_file():
-        _add_earlier(head, results, *read_results(study, args))
+        results = _add_earlier(head, results, *read_results(study, args))
     write_atomic(path, ''.join(
         json.dumps(line) + '\n' for line in [head, *results]))
 
 
 def _add_earlier(head: dict[str, Any], results: list[dict[str, Any]],
-                 old_head: dict[str, Any],
-                 old: list[dict[str, Any]]) -> None:
+                 old_head: dict[str, Any], old: list[dict[str, Any]]
+                 ) -> list[dict[str, Any]]:
     new = {x['row'] for x in results}
-    results[:0] = [{'command': old_head['command'], **x} for x in old
-                   if x['row'] not in new]
+    head['earlier'] = [*old_head.get('earlier', []), old_head['command']]
     if 'tried' in head:
-        head['tried'][:0] = [x for x in old_head['tried']
-                             if x['row'] not in new]
+        head['tried'] = [*(x for x in old_head['tried']
+                           if x['row'] not in new), *head['tried']]
+    return [*(x for x in old if x['row'] not in new), *results]
 
 
 def read_results(study: str, args: argparse.Namespace
@@ -154,9 +150,8 @@ def protocol(head: dict[str, Any], results: list[dict[str, Any]]) -> str:
     modalities = sorted({name for x in done for name in x['modalities']})
     seeds = sorted({x['seed'] for x in done})
     commits = sorted({str(x['commit'])[:7] for x in done})
-    commands = {x.get('command', head['command']) for x in done}
-    more = (f', and {len(commands) - 1} more, which the result file names, '
-            'training by training' if len(commands) > 1 else '')
+    commands = ', before it '.join(f'`{x}`' for x in (
+        head['command'], *reversed(head.get('earlier', []))))
     features = ' + '.join(['structure', *modalities])
     lacks = [] if 'visual' in modalities else [
         'no visual features were at hand, published rows have them']
@@ -166,7 +161,7 @@ def protocol(head: dict[str, Any], results: list[dict[str, Any]]) -> str:
         f"sides: {' and '.join(p['sides'])}, filter: {p['filter']}, "
         f"{p['ties']} ranks, in percent. Epoch and settings chosen by "
         f'validation MRR. {setting}. {_seeds(seeds)} '
-        f"Command: `{head['command']}`{more}; commit {', '.join(commits)}; "
+        f"Command: {commands}; commit {', '.join(commits)}; "
         f"machine: {head['machine']}, {done[0]['threads']} thread(s) each of "
         f"{done[0]['cores']} cores.")
 
