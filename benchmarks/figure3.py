@@ -90,7 +90,7 @@ def plot(points: dict[str, Any], names: list[str], args: argparse.Namespace,
          part: str, title: str) -> str:
     """Curves with 95 % intervals over seeds, where there are several."""
     names = [name for name in names if name in points]
-    if not names:
+    if len(names) < 2:
         return ''
     figure, ax = axes()
     for i, name in enumerate(names):
