@@ -10,7 +10,7 @@ import matplotlib
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.ticker import MaxNLocator, NullFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 BLUE, ORANGE, GREEN, PURPLE, GREY = ('#0072B2', '#E69F00', '#009E73',
                                      '#CC79A7', '#999999')
@@ -49,7 +49,7 @@ def _times(part: str, name: str, group: dict[str, Any],
     meet.
     """
     rows = [x for x in group['rows'] if x['unit'] in ('s', 'ms')]
-    if not rows:
+    if len(rows) < 2:  # A table says as much.
         return []
     figure, axes = plt.subplots(figsize=(8, 0.8 + 0.3 * len(rows)))
     place = np.arange(len(rows))[::-1]
@@ -62,12 +62,18 @@ def _times(part: str, name: str, group: dict[str, Any],
                   color=BLUE, ecolor=BLUE, capsize=2, linewidth=1)
     for y, x, s, value, top in zip(place, rows, scale, median, high,
                                    strict=True):
-        axes.text(top * 1.06, y, _seconds(value), va='center', fontsize=8)
+        bar = x['bar'][1] * s if 'bar' in x else value
         if 'bar' in x:
-            axes.plot([x['bar'][1] * s] * 2, [y - 0.4, y + 0.4],
-                      color=ORANGE, linewidth=2.5)
+            axes.plot([bar] * 2, [y - 0.4, y + 0.4], color=ORANGE,
+                      linewidth=2.5)
+        # A bar close behind would be written over.
+        end = max(top, bar) if top < bar < 1.5 * top else top
+        axes.text(end * 1.06, y, _seconds(value), va='center', fontsize=8)
     axes.set_yticks(place, [x['name'] for x in rows], fontsize=8)
     axes.set_xscale('log')
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter('{x:g}')
+    axes.xaxis.set_minor_formatter(NullFormatter())
     limits = [x['bar'][1] * s for x, s in zip(rows, scale, strict=True)
               if 'bar' in x]
     axes.set_xlim(min([*low, *limits]) / 1.5, max([*high, *limits]) * 4)

@@ -17,7 +17,7 @@ from torch import Tensor
 # Elements of the largest tensor that is made at once: 64 MiB of floats.
 BLOCK = 1 << 24
 # Queries and rows of a table in a tile of inner products.
-TILE = 64, 512
+TILE = 64, 3072
 
 
 def rotate(x: Tensor, phase: Tensor, inverse: bool = False) -> Tensor:
