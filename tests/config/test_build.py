@@ -108,7 +108,7 @@ def test_defaults_are_those_of_the_library():
     assert options.adversary.options == {
         'lr': 1e-4, 'weight': 0.01, 'groups': 1,
         'kinds': ['head', 'tail', 'both'], 'parity': 'paper',
-        'temperature': 2.0, 'detach': False}
+        'temperature': 2.0, 'detach': False, 'simultaneous': False}
 
 
 def test_generators_of_mat_without_generators_in_the_model():
