@@ -70,9 +70,11 @@ def report(args: argparse.Namespace) -> None:
         line, _, ratio = row.rpartition(' @ ')
         points.setdefault(line, {})[float(ratio)] = [
             100 * x['test']['mrr'] for x in found]
-    figures = [plot(points, list(LINES), args, '', 'missing at random'),
-               plot(points, ['AdaMF', *(f'AdaMF, {x}' for x in POLICIES)],
-                    args, '_policies', 'what stands for a missing row')]
+    figures = [plot(points, list(LINES), args, '', 'missing at random')]
+    policies = [f'AdaMF, {x}' for x in POLICIES]
+    if any(name in points for name in policies):
+        figures.append(plot(points, ['AdaMF', *policies], args, '_policies',
+                            'what stands for a missing row'))
     ratios = sorted({ratio for x in points.values() for ratio in x})
     rows = [[line, *(spread(x[r]) if r in x else '' for r in ratios)]
             for line, x in points.items()]
@@ -90,7 +92,7 @@ def plot(points: dict[str, Any], names: list[str], args: argparse.Namespace,
          part: str, title: str) -> str:
     """Curves with 95 % intervals over seeds, where there are several."""
     names = [name for name in names if name in points]
-    if len(names) < 2:
+    if not names:
         return ''
     figure, ax = axes()
     for i, name in enumerate(names):

@@ -67,7 +67,7 @@ def _times(part: str, name: str, group: dict[str, Any],
             axes.plot([bar] * 2, [y - 0.4, y + 0.4], color=ORANGE,
                       linewidth=2.5)
         # A bar close behind would be written over.
-        end = max(top, bar) if top < bar < 1.5 * top else top
+        end = bar if top < bar < 1.5 * top else top
         axes.text(end * 1.06, y, _seconds(value), va='center', fontsize=8)
     axes.set_yticks(place, [x['name'] for x in rows], fontsize=8)
     axes.set_xscale('log')

@@ -59,7 +59,7 @@ class MAT(Adversary):
             pass serves both sides of eq. (11): the generators ascend
             :math:`\mathcal{L}_{adv}` on the synthetic triples of the model's
             step, before it has moved. Algorithm 1 draws and scores new ones
-            after it, which takes about twice the time.
+            after it, which takes about half as long again.
             (default: :obj:`False`)
     """
     def __init__(
