@@ -116,37 +116,47 @@ class CrossModalAttention(Module):
                 affinity.softmax(dim=1).mT @ x[name]))
         return out
 
-    def forward(self, node: Tensor, own: Tensor, rel: Tensor, node_x: Tensor,
-                own_x: Tensor) -> dict[str, Tensor]:
+    def forward(self, node: Tensor, own: Tensor, rel: Tensor, kind: Tensor,
+                node_x: Tensor, own_x: Tensor) -> dict[str, Tensor]:
         r"""The cosines :obj:`[B, M]` of candidates and of the entities of
         positives, by view. Gradients do not reach the norms, as in the
-        released code.
+        released code. A view of a candidate is made once for each relation,
+        not for each positive.
 
         Args:
             node (torch.Tensor): The candidates, :obj:`[M]`.
             own (torch.Tensor): The entities, :obj:`[B]`.
-            rel (torch.Tensor): The relation embeddings, :obj:`[B, C_r]`.
+            rel (torch.Tensor): The embeddings of the distinct relations,
+                :obj:`[R, C_r]`.
+            kind (torch.Tensor): The row of :obj:`rel` of each positive,
+                :obj:`[B]`.
             node_x (torch.Tensor): The embeddings of the candidates,
                 :obj:`[M, C]`.
             own_x (torch.Tensor): Those of the entities, :obj:`[B, C]`.
         """
         theirs, mine = self.patches(node), self.patches(own)
+        order = kind.argsort(stable=True)
+        groups = order.split(kind.bincount(minlength=rel.size(0)).tolist())
         out = {}
         for name in self.rows:
             P, Q = theirs[name].affinity.shape[1:]
             gate = self.gate[f'x_{name}'](rel).sigmoid().view(-1, P, Q)
-            view = self._view(gate, *mine[name], name)
+            view = self._view(gate[kind], *mine[name], name)
             size = max(P, theirs[name].x.size(2)) * Q
-            out[name] = self._chunks(
-                lambda gate, view, x, affinity, attended, name=name: _cosine(
-                    self._view(gate.unsqueeze(1), x, affinity, attended, name),
-                    view.unsqueeze(1)), (gate, view), theirs[name], size)
-        view = self._structure(own_x, rel)
-        out['structure'] = self._chunks(
-            lambda rel, view, x: _cosine(self._structure(x, rel.unsqueeze(1)),
-                                         view.unsqueeze(1)),
-            (rel, view), (node_x, ), 2 * node_x.size(1) + rel.size(1))
-        return out
+            out[name] = _cosines(
+                lambda gate, x, affinity, attended, name=name: self._view(
+                    gate, x, affinity, attended, name),
+                gate, theirs[name], view, groups, size)
+        # The product of [e; r], each half before they meet.
+        on_node, on_rel = self.lin_node.weight.split(
+            [node_x.size(1), rel.size(1)], dim=1)
+        rel = F.linear(rel, on_rel, self.lin_node.bias)
+        out['structure'] = _cosines(
+            self._structure, rel, (node_x, F.linear(node_x, on_node)),
+            self._structure(rel[kind], own_x, F.linear(own_x, on_node)),
+            groups, 2 * node_x.size(1) + rel.size(1))
+        place = order.argsort()
+        return {name: x[place] for name, x in out.items()}
 
     def _view(self, gate: Tensor, x: Tensor, affinity: Tensor,
               attended: Tensor, name: str) -> Tensor:
@@ -154,28 +164,36 @@ class CrossModalAttention(Module):
         guided = self.norm[f'x_{name}'](guided)
         return self.out[f'x_{name}']((attended + guided).flatten(-2))
 
-    def _structure(self, x: Tensor, rel: Tensor) -> Tensor:
-        # The product of [e; r], each half before they broadcast.
-        node, relation = self.lin_node.weight.split(
-            [x.size(-1), rel.size(-1)], dim=1)
-        hidden = F.leaky_relu(
-            F.linear(x, node) + F.linear(rel, relation, self.lin_node.bias),
-            0.1)
+    def _structure(self, rel: Tensor, x: Tensor, hidden: Tensor) -> Tensor:
+        hidden = F.leaky_relu(hidden + rel, 0.1)
         return x * self.gate_node(hidden).sigmoid()
 
-    def _chunks(self, function: Callable[..., Tensor],
-                fixed: tuple[Tensor, ...], split: tuple[Tensor, ...],
-                size: int) -> Tensor:
-        # One chunk of candidates at a time, computed anew in backward.
-        step = max(1, BLOCK // max(1, fixed[0].size(0) * size))
-        parts = list(zip(*(x.split(step) for x in split), strict=True))
-        if len(parts) == 1:
-            return function(*fixed, *split)
-        return torch.cat([
-            checkpoint(function, *fixed, *part, use_reentrant=False,
-                       preserve_rng_state=False) for part in parts], dim=1)
+
+def _cosines(function: Callable[..., Tensor], rel: Tensor,
+             split: tuple[Tensor, ...], view: Tensor,
+             groups: tuple[Tensor, ...], size: int) -> Tensor:
+    r"""The cosines of the views of positives, in the order of
+    :obj:`groups`, one group a relation, with what :obj:`function` makes of
+    the relation and of candidates.
+    """
+    def compare(rel: Tensor, view: Tensor, *part: Tensor) -> Tensor:
+        return _cosine(view, function(rel, *part))
+
+    step = max(1, BLOCK // size)  # Candidates of one relation at a time.
+    parts = list(zip(*(x.split(step) for x in split), strict=True))
+    # Computed anew in backward, if all together are more than one block.
+    many = rel.size(0) * split[0].size(0) > step
+    return torch.cat([
+        torch.cat([checkpoint(compare, rel[r], view[rows], *part,
+                              use_reentrant=False, preserve_rng_state=False)
+                   if many else compare(rel[r], view[rows], *part)
+                   for part in parts], dim=1)
+        for r, rows in enumerate(groups)])
 
 
 def _cosine(x: Tensor, y: Tensor) -> Tensor:
-    norm = x.norm(dim=-1) * y.norm(dim=-1)
-    return (x * y).sum(dim=-1) / norm.detach().clamp_min(1e-8)
+    r"""The cosines :obj:`[B, M]` of rows :obj:`[B, D]` and
+    :obj:`[M, D]`.
+    """
+    norm = x.norm(dim=-1, keepdim=True) * y.norm(dim=-1)
+    return x @ y.mT / norm.detach().clamp_min(1e-8)

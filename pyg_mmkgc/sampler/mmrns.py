@@ -147,8 +147,9 @@ class MMRNSSampler(NegativeSampler):
         weight = self.module.lin_node.weight
         node_x = self._encode(self.model, node).to(weight)
         own_x = self._encode(self.model, own).to(weight)
-        rel = self.model.rel_emb(rel_type).detach().to(weight)
-        similar = self.module(node, own, rel, node_x, own_x)
+        distinct, kind = rel_type.unique(return_inverse=True)
+        rel = self.model.rel_emb(distinct).detach().to(weight)
+        similar = self.module(node, own, rel, kind, node_x, own_x)
         known = self._known(head_index, rel_type, tail_index, side, node)
         warmth = self.exploration / (
             1.0 + math.log(int(self.module.step) + 1))

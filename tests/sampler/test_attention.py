@@ -18,9 +18,10 @@ def make(*names: str) -> CrossModalAttention:
 
 
 def inputs(B: int = 4, M: int = 7) -> list:
+    # Three relations, of which the first has no positive.
     return [torch.randperm(N)[:M], torch.randint(N, (B, )),
-            torch.randn(B, CR).double(), torch.randn(M, C).double(),
-            torch.randn(B, C).double()]
+            torch.randn(3, CR).double(), torch.tensor([2, 1, 2, 2]),
+            torch.randn(M, C).double(), torch.randn(B, C).double()]
 
 
 def layer_norm(x: torch.Tensor, norm: torch.nn.LayerNorm) -> torch.Tensor:
@@ -72,8 +73,9 @@ def cosine(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize('names', [
     ('visual', 'text'), ('text', ), ('visual', 'text', 'audio')])
 def test_cosines_and_gradients_by_loops(names) -> None:
-    kca, (node, own, rel, node_x, own_x) = make(*names), inputs()
-    got = kca(node, own, rel, node_x, own_x)
+    kca, (node, own, rel, kind, node_x, own_x) = make(*names), inputs()
+    got = kca(node, own, rel, kind, node_x, own_x)
+    rel = rel[kind]
     assert list(got) == [*names, 'structure']
     expected = {key: torch.zeros_like(got[key]) for key in got}
     weight = {key: torch.randn_like(got[key]) for key in got}
@@ -110,11 +112,11 @@ def test_chunks_change_nothing(monkeypatch) -> None:
     cos = module._cosine
 
     def watch(x, y):  # noqa: ANN001, ANN202
-        sizes.append(x.size(1))
+        sizes.append(y.size(0))
         return cos(x, y)
 
     monkeypatch.setattr(module, '_cosine', watch)
-    monkeypatch.setattr(module, 'BLOCK', 4 * 60)
+    monkeypatch.setattr(module, 'BLOCK', 60)
     parts = kca(*args)
     assert max(sizes) < 9 and len(sizes) > 6
     for key in whole:
