@@ -16,7 +16,7 @@ from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.evaluation.closed_form import ClosedForm, closed_form
 from pyg_mmkgc.nn.functional import BLOCK, inner_products
-from pyg_mmkgc.nn.kernel import dense_distance
+from pyg_mmkgc.nn.kernel import dense_distance, loops_for
 
 # The most nodes that are scored together, hence the most rows of a table that
 # are made.
@@ -213,11 +213,7 @@ def _make_scorer(model: Any, num_nodes: int) -> Scorer:
                       model.encode if some else None, model.encode)
     form = closed_form(model)
     if form is not None:
-        rows = form.rows
-        if form.p == 2 and device.type != 'mps':  # Which has no doubles.
-            def rows(node: Tensor) -> Tensor:
-                return form.rows(node).double()
-        return Scorer(_closed(form), num_nodes, device, rows)
+        return Scorer(_closed(form), num_nodes, device, form.rows)
     # Nodes are what a `forward` takes.
     return Scorer(_pairwise(model), num_nodes, device, lambda node: node)
 
@@ -272,10 +268,13 @@ def _closed(form: ClosedForm) -> Score:
         query = form.query(table[node], rel_type, side)
         if form.p is None:
             return inner_products(query, table)
-        if form.p == 2:
-            return form.margin - _euclidean(query, table)
         if form.p == 1:
             return form.margin - dense_distance(query, table, group=1)
+        if form.p == 2:
+            compiled = loops_for(query, table) is not None
+            return form.margin - (
+                dense_distance(query, table, group=query.size(1)) if compiled
+                else _euclidean(query, table))
         return form.margin - torch.cdist(query, table, p=form.p)
 
     return score
@@ -284,7 +283,9 @@ def _closed(form: ClosedForm) -> Score:
 def _euclidean(query: Tensor, table: Tensor) -> Tensor:
     # In double precision, since |a|^2 + |b|^2 - 2 a b cancels where a and b
     # are close, and since the sums of a matrix product change with the number
-    # of its rows. It is still ten times faster than `cdist`.
+    # of its rows. It is still ten times faster than differences by PyTorch.
+    if query.device.type != 'mps':  # Which has no doubles.
+        query, table = query.double(), table.double()
     out = query.new_empty(query.size(0), table.size(0), dtype=torch.float32)
     step = max(1, BLOCK // max(1, *query.shape))
     for start in range(0, table.size(0), step):

@@ -41,7 +41,7 @@ def _squares(q: Array, t: Array, group: int, square: Array) -> None:
 
 
 @njit(fastmath=FAST, inline='always')
-def _distance(q: Array, t: Array, group: int, square: Array) -> Any:
+def distance(q: Array, t: Array, group: int, square: Array) -> Any:
     r"""The sum of norms of one pair of rows; their inner product, where
     :obj:`group` is zero.
     """
@@ -92,7 +92,7 @@ def _backward(q: Array, t: Array, grad: Any, group: int, square: Array,
             grad_q[d] += w * re
             grad_q[S + d] += w * im
     elif group == q.size:
-        norm = _distance(q, t, group, square)
+        norm = distance(q, t, group, square)
         w = grad / norm if norm > 0 else norm
         for d in range(q.size):
             grad_q[d] += w * (q[d] - t[d])
@@ -118,7 +118,7 @@ def candidates_forward(tail_query: Array, head_query: Array, table: Array,
         square = np.empty(table.shape[1] // max(group, 1), table.dtype)
         for k in range(K):
             q = head_query[b] if corrupt_head[b, k] else tail_query[b]
-            out[b, k] = _distance(q, table[index[b, k]], group, square)
+            out[b, k] = distance(q, table[index[b, k]], group, square)
 
 
 @njit(parallel=True, fastmath=FAST, cache=True)
@@ -225,19 +225,6 @@ def add_rows(index: Array, rows: Array, out: Array) -> None:
         a, b = rows[i], out[index[i]]
         for c in range(a.size):
             b[c] += a[c]
-
-
-@njit(parallel=True, fastmath=FAST, cache=True)
-def dense_forward(query: Array, table: Array, group: int,
-                  out: Array) -> None:
-    # Four queries share each table row while it is in cache.
-    Q = query.shape[0]
-    for block in prange((Q + 3) // 4):
-        square = np.empty(table.shape[1] // max(group, 1), table.dtype)
-        for n in range(table.shape[0]):
-            t = table[n]
-            for i in range(block * 4, min(Q, block * 4 + 4)):
-                out[i, n] = _distance(query[i], t, group, square)
 
 
 @njit(fastmath=FAST, inline='always')
@@ -352,7 +339,7 @@ def rotate_backward(x: Array, ptr: Array, order: Array, grad: Array,
 def pairs_forward(x: Array, y: Array, group: int, out: Array) -> None:
     for b in prange(x.shape[0]):
         square = np.empty(x.shape[1] // max(group, 1), x.dtype)
-        out[b] = _distance(x[b], y[b], group, square)
+        out[b] = distance(x[b], y[b], group, square)
 
 
 @njit(parallel=True, fastmath=FAST, cache=True)

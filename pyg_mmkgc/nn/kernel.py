@@ -194,9 +194,11 @@ def dense_distance(query: Tensor, table: Tensor, group: int = 2) -> Tensor:
                                   group)
     query, table = query.detach().contiguous(), table.detach().contiguous()
     out = table.new_empty(query.size(0), table.size(0))
-    loops = loops_for(query, table)
-    if loops is not None:
-        loops.dense_forward(query.numpy(), table.numpy(), group, out.numpy())
+    if loops_for(query, table) is not None:
+        from pyg_mmkgc.nn import _dense_loops
+
+        _dense_loops.dense_forward(query.numpy(), table.numpy(), group,
+                                   out.numpy())
         return out
     if group == 1:
         return torch.cdist(query, table, p=1.0)

@@ -230,6 +230,21 @@ def test_dense_equals_loops(path: str, Q: int, N: int,
                                                      abs=1e-15)
 
 
+@pytest.mark.parametrize('group', [1, 2, 4, 12])
+def test_dense_over_tiles(path: str, group: int) -> None:
+    """Every element, and the same bits however many queries there are."""
+    query, table = torch.randn(131, 12), torch.randn(133, 12)
+    out = dense_distance(query, table, group)
+    diff = (query[:, None] - table).double()
+    parts = torch.stack(diff.chunk(group, dim=-1))
+    torch.testing.assert_close(out.double(), parts.norm(dim=0).sum(-1),
+                               rtol=2e-6, atol=0)
+    if path == 'numba':
+        for part in (slice(1), slice(6), slice(61, 131)):
+            assert torch.equal(dense_distance(query[part], table, group),
+                               out[part])
+
+
 def test_dense_has_the_gradient_of_the_formula(path: str) -> None:
     query, _, table, _, _ = make()
     grad = torch.randn(query.size(0), table.size(0), dtype=query.dtype)

@@ -1,0 +1,67 @@
+r"""Compiled CPU loops of all queries against all rows of a table, behind
+:func:`pyg_mmkgc.nn.kernel.dense_distance` (needs :obj:`numba`).
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+
+from pyg_mmkgc.nn._loops import FAST, Array, distance
+
+# Queries, and rows of the table that they share while both are in cache.
+TILE = 64
+
+
+@njit(fastmath=FAST, inline='always')
+def _four(q0: Array, q1: Array, q2: Array, q3: Array, t: Array,
+          norm: bool) -> tuple[Any, Any, Any, Any]:
+    r"""Euclidean norms, or :math:`L_1`: each element of a row is read once
+    for four queries.
+    """
+    s0 = s1 = s2 = s3 = t.dtype.type(0)
+    if norm:
+        for d in range(t.size):
+            x = t[d]
+            a, b, c, e = q0[d] - x, q1[d] - x, q2[d] - x, q3[d] - x
+            s0 += a * a
+            s1 += b * b
+            s2 += c * c
+            s3 += e * e
+        return np.sqrt(s0), np.sqrt(s1), np.sqrt(s2), np.sqrt(s3)
+    for d in range(t.size):
+        x = t[d]
+        s0 += abs(q0[d] - x)
+        s1 += abs(q1[d] - x)
+        s2 += abs(q2[d] - x)
+        s3 += abs(q3[d] - x)
+    return s0, s1, s2, s3
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def dense_forward(query: Array, table: Array, group: int,
+                  out: Array) -> None:
+    r"""Sums of norms of groups of channels, :obj:`[Q, N]`. Where the last
+    query has no company it is its own, so that its sums have the order of
+    all others.
+    """
+    Q, N = out.shape
+    for tile in prange((Q + TILE - 1) // TILE):
+        square = np.empty(table.shape[1] // group, table.dtype)
+        for first in range(0, N, TILE):
+            rows = range(first, min(N, first + TILE))
+            for i in range(tile * TILE, min(Q, (tile + 1) * TILE), 4):
+                j, k, m = (min(i + 1, Q - 1), min(i + 2, Q - 1),
+                           min(i + 3, Q - 1))
+                q0, q1, q2, q3 = query[i], query[j], query[k], query[m]
+                if group == 1 or group == table.shape[1]:
+                    for n in rows:
+                        out[i, n], out[j, n], out[k, n], out[m, n] = _four(
+                            q0, q1, q2, q3, table[n], group != 1)
+                else:
+                    for n in rows:
+                        out[i, n] = distance(q0, table[n], group, square)
+                        out[j, n] = distance(q1, table[n], group, square)
+                        out[k, n] = distance(q2, table[n], group, square)
+                        out[m, n] = distance(q3, table[n], group, square)
