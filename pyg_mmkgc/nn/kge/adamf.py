@@ -50,11 +50,17 @@ class AdaMF(RotationDistance, MMKGEModel):
             structural embedding (V+T in table 3). (default: :obj:`True`)
         trainable_features (bool, optional): If set to :obj:`True`, trains the
             features along, as the released code. (default: :obj:`False`)
+        drop_unseen (bool, optional): If set to :obj:`True`, nodes without a
+            training triple have no structural view, which nothing has taught
+            them: their modalities alone stand for them, unless they have
+            none. :meth:`prepare` learns which. (default: :obj:`False`)
         num_negatives (int, optional): Negatives of :meth:`loss`.
             (default: :obj:`128`)
         sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
             the embedding matrices will be sparse. (default: :obj:`False`)
     """
+    seen: Tensor
+
     def __init__(
         self,
         num_nodes: int,
@@ -67,6 +73,7 @@ class AdaMF(RotationDistance, MMKGEModel):
         missing: str = 'random',
         structure: bool = True,
         trainable_features: bool = False,
+        drop_unseen: bool = False,
         num_negatives: int = 128,
         sparse: bool = False,
     ) -> None:
@@ -77,6 +84,7 @@ class AdaMF(RotationDistance, MMKGEModel):
         self.missing = missing
         self.structure = structure
         self.trainable_features = trainable_features
+        self.drop_unseen = drop_unseen
         if hidden_channels < 1 or not margin > 0:
             raise ModelError('expected hidden_channels >= 1 and margin > 0, '
                              f'got {hidden_channels} and {margin}')
@@ -84,6 +92,9 @@ class AdaMF(RotationDistance, MMKGEModel):
         names = ['structure'] * structure + self.modalities
         if not names:
             raise ModelError('expected a modality where there is no structure')
+        if drop_unseen and (not structure or not modalities):
+            raise ModelError('expected structure and a modality beside it for '
+                             'drop_unseen=True')
         check_masks(masks, self.modalities)
         self.node_emb = Embedding(num_nodes if structure else 0, channels,
                                   sparse=sparse)
@@ -91,8 +102,11 @@ class AdaMF(RotationDistance, MMKGEModel):
             name: ModalityEncoder(x, channels, (masks or {}).get(name),
                                   missing, trainable_features)
             for name, x in (modalities or {}).items()})
-        self.fuser = AdaptiveFusion(names, channels, fusion,
-                                    skip_absent=missing == 'drop')
+        self.fuser = AdaptiveFusion(
+            names, channels, fusion,
+            skip_absent=missing == 'drop' or drop_unseen)
+        if drop_unseen:
+            self.register_buffer('seen', torch.ones(num_nodes).bool())
         if missing == 'drop' and not structure and bool(torch.stack(
                 [~x.get_buffer('mask') for x in self.encoders.values()]
         ).all(dim=0).any()):
@@ -109,8 +123,21 @@ class AdaMF(RotationDistance, MMKGEModel):
         reset(self.encoders)
         self.fuser.reset_parameters()
 
+    def prepare(self, edge_index: Tensor, edge_type: Tensor) -> None:
+        r"""Takes the training triples, as a trainer gives them."""
+        if not self.drop_unseen:
+            return
+        self.seen.fill_(False)[edge_index.flatten()] = True
+        if self.missing == 'drop':  # Something has to stand for a node.
+            self.seen |= ~torch.stack([
+                x.get_buffer('mask').view(self.num_nodes, -1).any(dim=1)
+                for x in self.encoders.values()]).any(dim=0)
+
     def embed(self, index: Tensor) -> dict[str, Tensor]:
         views = super().embed(index) if self.structure else {}
+        if self.drop_unseen:
+            views['structure'] = views['structure'].masked_fill(
+                ~self.seen[index].unsqueeze(-1), 0.0)
         return views | {name: encoder(index)
                         for name, encoder in self.encoders.items()}
 

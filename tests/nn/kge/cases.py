@@ -31,6 +31,7 @@ ALL_NODES = {'sampler': None, 'loss': OneVsAllLoss()}
 CASES = [
     Case('AdaMF', {'margin': 3.0}),
     Case('AdaMF', {'margin': 3.0, 'missing': 'drop'}),
+    Case('AdaMF', {'margin': 3.0, 'drop_unseen': True}),
     Case('AdaMF', {'margin': 3.0, 'missing': 'learned', 'fusion': 'shared',
                    'trainable_features': True}),
     Case('AdaMF', {'margin': 3.0, 'structure': False, 'fusion': 'mean'},

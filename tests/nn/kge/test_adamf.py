@@ -31,6 +31,8 @@ def joint(model: AdaMF, index: Tensor) -> Tensor:
     """Eqs. (2) to (5), complex [*, D]."""
     views: list[Tensor] = []
     present: dict[int, Tensor] = {}
+    if model.drop_unseen:
+        present[0] = model.seen[index]
     if model.structure:
         views.append(model.node_emb.weight[index])
     for name in model.modalities:
@@ -105,6 +107,38 @@ def test_missing(missing: str) -> None:
     {'trainable_features': True, 'masked': True, 'missing': 'learned'}])
 def test_options(kwargs: dict[str, Any]) -> None:
     check(make(**kwargs))
+
+
+@pytest.mark.parametrize('missing', ['random', 'drop'])
+@pytest.mark.parametrize('cls', [AdaMF, AdaMFMAT])
+def test_nodes_without_a_training_triple(cls: type[AdaMF],
+                                         missing: str) -> None:
+    model = make(cls=cls, masked=True, missing=missing, drop_unseen=True)
+    before = model.encode()
+    model.prepare(torch.tensor([[1, 4, 4], [2, 5, 6]]),
+                  torch.zeros(3, dtype=torch.long))
+    known = {1, 2, 4, 5, 6}
+    if missing == 'drop':  # Node 0 has neither modality.
+        known.add(0)
+    assert model.seen.nonzero().flatten().tolist() == sorted(known)
+    after, structure = model.encode(), model.node_emb.weight
+    with torch.no_grad():
+        structure[list(known)] += 1.0
+        structure[[n for n in range(N) if n not in known]] += 100.0
+    moved = model.encode()
+    for n in range(N):
+        assert torch.equal(after[n], before[n]) == (n in known)
+        assert torch.equal(after[n], moved[n]) == (n not in known)
+    check(model)
+    copy = make(cls=cls, masked=True, missing=missing, drop_unseen=True)
+    copy.load_state_dict(model.state_dict())
+    assert torch.equal(copy.seen, model.seen)
+
+
+def test_nothing_stands_for_nodes_without_a_training_triple() -> None:
+    for names, structure in (('', True), ('visual', False)):
+        with pytest.raises(ModelError, match='a modality beside it'):
+            make(names, structure=structure, drop_unseen=True)
 
 
 def test_without_modalities_it_is_rotate() -> None:
