@@ -16,6 +16,7 @@ from study.report import (
     by_row,
     protocol,
     read_results,
+    validation_mrr,
     write_results,
     write_table,
 )
@@ -77,7 +78,7 @@ def report(args: argparse.Namespace) -> None:
         [[row, str(len(found)), *(
             spread([100 * x['test'][m] for x in found])
             for m in ('mrr', 'hits@1', 'hits@10')),
-          spread([100 * x['val']['mrr'] for x in found])]
+          validation_mrr(found)]
          for row, found in rows.items()])
     write_table(STUDY, f'Groups and weight of MAT on {args.dataset}', table,
                 args, figures=[name])

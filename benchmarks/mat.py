@@ -22,6 +22,7 @@ from study.report import (
     by_row,
     protocol,
     read_results,
+    validation_mrr,
     write_results,
     write_table,
 )
@@ -111,7 +112,7 @@ def report(args: argparse.Namespace) -> None:
         else:
             cells.append(f'{sum(pairs) / len(pairs):+.2f} '
                          f'± {interval(pairs):.2f}')
-        cells.append(spread([100 * x['val']['mrr'] for x in runs]))
+        cells.append(validation_mrr(runs))
         for key in ('length', 'cosine'):
             cells.append(', '.join(
                 f'{name} ' + spread([x[key][name] for x in runs])

@@ -29,6 +29,7 @@ from study.report import (
     metric_cells,
     protocol,
     read_results,
+    validation_mrr,
     write_results,
     write_table,
 )
@@ -61,7 +62,7 @@ def report(args: argparse.Namespace) -> None:
     for row, found in by_row(results).items():
         rows.append([row, *metric_cells(found, published.get(row)),
                      difference(queries, row, REFERENCE),
-                     spread([100 * x['val']['mrr'] for x in found]),
+                     validation_mrr(found),
                      spread([x['minutes'] for x in found], 1),
                      f'{max(x["gigabytes"] for x in found):.1f}'])
     note = ' In italics: the published row, one run. ' if published else ' '

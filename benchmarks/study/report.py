@@ -155,15 +155,23 @@ def protocol(head: dict[str, Any], results: list[dict[str, Any]]) -> str:
     features = ' + '.join(['structure', *modalities])
     lacks = [] if 'visual' in modalities else [
         'no visual features were at hand, published rows have them']
+    chosen = ('Epoch and settings chosen by validation MRR.'
+              if any(x['val'] for x in done) else
+              'Nothing chosen in these trainings: the last epoch of each.')
     setting = '; '.join([f'Features: {features}', *lacks])
     return (
         f"{head['dataset']}, {p['split']} triples ({p['num_triples']}), "
         f"sides: {' and '.join(p['sides'])}, filter: {p['filter']}, "
-        f"{p['ties']} ranks, in percent. Epoch and settings chosen by "
-        f'validation MRR. {setting}. {_seeds(seeds)} '
+        f"{p['ties']} ranks, in percent. {chosen} {setting}. {_seeds(seeds)} "
         f"Command: {commands}; commit {', '.join(commits)}; "
         f"machine: {head['machine']}, {done[0]['threads']} thread(s) each of "
         f"{done[0]['cores']} cores.")
+
+
+def validation_mrr(found: list[dict[str, Any]]) -> str:
+    """Over seeds; nothing where a training has not looked at it."""
+    values = [100 * x['val']['mrr'] for x in found if x['val']]
+    return spread(values) if values else ''
 
 
 def _seeds(seeds: list[int]) -> str:

@@ -194,6 +194,15 @@ def test_table2(tmp_path):
     assert after.splitlines()[2:6] == before.splitlines()[2:6]
 
 
+def test_a_table_of_trainings_without_validation(tmp_path):
+    run('table2', tmp_path, '--rows', 'RotatE', '--set',
+        'training.valid_every=null')
+    row, = table(tmp_path, 'table2_countries')
+    assert row['validation MRR'] == '' and float(row['MRR']) > 0
+    text = (tmp_path / 'results' / 'table2_countries.md').read_text()
+    assert 'Nothing chosen' in text and 'chosen by' not in text
+
+
 @pytest.mark.parametrize('script, args, figures', [
     ('table3', ['--rows', 'AdaMF-MAT', 'AdaMF, mean',
                 'AdaMF without structure',
