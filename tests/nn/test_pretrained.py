@@ -54,7 +54,7 @@ def test_config_is_the_constructors() -> None:
     assert config == {
         'num_nodes': N, 'num_relations': R, 'hidden_channels': D,
         'margin': 2.0, 'fusion': 'adaptive', 'missing': 'random',
-        'structure': True, 'trainable_features': False,
+        'structure': True, 'trainable_features': False, 'drop_unseen': False,
         'num_negatives': 128, 'sparse': False, 'adv_weight': 0.01,
         'noise_channels': 64, 'generator_channels': 512}
 
