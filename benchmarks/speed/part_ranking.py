@@ -12,7 +12,7 @@ from torch_geometric.nn import ComplEx, DistMult, KGEModel, RotatE, TransE
 from workloads import Size, build, db15k, mkg_w
 
 from pyg_mmkgc import KnowledgeGraph, evaluate, nn
-from pyg_mmkgc.evaluation.scorer import BLOCK, scoring
+from pyg_mmkgc.evaluation.scorer import scoring
 
 # Seconds, 2 cores; on a GPU, DB15K at full size.
 FULL = {'MKG-W': 4.0, 'DB15K': 12.0}
@@ -120,21 +120,22 @@ def compared(ranks: dict[str, Tensor], limits: tuple[Tensor, Tensor],
 
 def bare(setup: Setup) -> list[Row]:
     """Ranking against the bare operation on as many queries of the same
-    width: ``torch.cdist`` for TransE, the matrix product for DistMult and
-    ComplEx. The bare operation has no filter and makes no ranks. The row
-    'scores' is the scoring of the distinct queries alone.
+    width, in blocks of as many: ``torch.cdist`` for TransE, the matrix
+    product for DistMult and ComplEx. The bare operation has no filter and
+    makes no ranks. The row 'scores' is the scoring of the distinct queries
+    alone.
     """
     kg, size = mkg_w(setup), Size.of(setup)
     out = []
     for name, model, width, operation, limit in _cases(kg, size):
         model = model.to(setup.device)
-        scores, queries = _scores_only(model, kg)
+        scores, queries, step = _scores_only(model, kg)
         table = torch.randn(kg.num_nodes, width, device=setup.device)
         query = torch.randn(queries, width, device=setup.device)
 
         def plain(query: Tensor = query, table: Tensor = table,
-                  operation: Any = operation) -> None:
-            for block in query.split(max(1, BLOCK // table.size(0))):
+                  operation: Any = operation, step: int = step) -> None:
+            for block in query.split(step):
                 operation(block, table)
 
         found = setup.interleave({
@@ -177,24 +178,26 @@ def _cases(kg: KnowledgeGraph, size: Size
     return out
 
 
-def _scores_only(model: torch.nn.Module,
-                 kg: KnowledgeGraph) -> tuple[Callable[[], None], int]:
+def _scores_only(model: torch.nn.Module, kg: KnowledgeGraph
+                 ) -> tuple[Callable[[], None], int, int]:
+    """Scores all queries; their number, and that of a block."""
     test = kg.split('test')
     (head, tail), rel = test.edge_index, test.edge_type
-    queries = []
+    device, queries = next(model.parameters()).device, []
     for side, node in (('tail', head), ('head', tail)):
-        key = (rel * kg.num_nodes + node).unique()
+        key = (rel * kg.num_nodes + node).unique().to(device)
         queries.append((side, key % kg.num_nodes, key // kg.num_nodes))
-    step = max(1, BLOCK // kg.num_nodes)
 
     def run() -> None:
         with scoring(model, kg) as scorer:
             for side, node, kind in queries:
-                for part in torch.arange(node.numel()).split(step):
-                    device = next(model.parameters()).device
-                    scorer(node[part].to(device), kind[part].to(device), side)
+                for part in torch.arange(len(node),
+                                         device=device).split(step):
+                    scorer(node[part], kind[part], side)
 
-    return run, sum(node.numel() for _, node, _ in queries)
+    with scoring(model, kg) as scorer:
+        step = scorer.batch_size
+    return run, sum(len(node) for _, node, _ in queries), step
 
 
 GROUPS = {'full': full, 'pyg_test': pyg_test, 'bare': bare}

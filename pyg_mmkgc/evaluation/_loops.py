@@ -29,3 +29,20 @@ def count_rivals(scores: Array, stride: int, num_nodes: int, row: Array,
                 level += one if score >= x else zero
             better[i] += int(above)
             not_worse[i] += int(level)
+
+
+@njit(parallel=True, cache=True)
+def discount_known(scores: Array, stride: int, row: Array, target: Array,
+                   truth: Array, ptr: Array, known: Array, better: Array,
+                   not_worse: Array, count: Array) -> None:
+    r"""Takes the candidates :obj:`known[ptr[q]:ptr[q + 1]]` of row :obj:`q`,
+    but the target itself, off the counts of its targets.
+    """
+    for i in prange(row.size):
+        start, x = row[i] * stride, truth[i]
+        for m in range(ptr[row[i]], ptr[row[i] + 1]):
+            if known[m] != target[i]:
+                score = scores[start + known[m]]
+                better[i] -= score > x
+                not_worse[i] -= score >= x
+                count[i] -= 1

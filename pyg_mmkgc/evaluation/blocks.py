@@ -82,7 +82,8 @@ class SideRanking:
                 scores = score(place[start:stop])
                 assert_finite(scores, block[0])
                 self.counts[:, triple[mine]] += self._count(
-                    scores, block[0], triple[mine], row[mine] - start)
+                    scores, block[0], triple[mine], row[mine] - start,
+                    self._known(queries, place[start:stop], block))
             except NonFiniteError as error:
                 raise NonFiniteError(
                     f'{error}, when ranking {self.side}s') from None
@@ -97,22 +98,26 @@ class SideRanking:
                 continue
             start = stop
 
-    def _count(self, scores: Tensor, first: int, triple: Tensor,
-               row: Tensor) -> Tensor:
+    def _known(self, queries: Queries, place: Tensor,
+               block: tuple[int, int]) -> tuple[Tensor, Tensor] | None:
+        r"""The candidates of a block that are known answers of queries, by
+        the query's position.
+        """
+        if self.index is None:
+            return None
+        given, rel = queries.node[place], queries.rel_type[place]
+        which, node = (self.index.tails(given, rel) if self.side == 'tail'
+                       else self.index.heads(rel, given))
+        inside = (node >= block[0]) & (node < block[1])
+        return which[inside], node[inside] - block[0]
+
+    def _count(self, scores: Tensor, first: int, triple: Tensor, row: Tensor,
+               known: tuple[Tensor, Tensor] | None) -> Tensor:
         target = self.target[triple] - first
         inside = (target >= 0) & (target < scores.size(1))
         self.truth[triple[inside]] = scores[row[inside], target[inside]]
-        known = None
-        if self.index is not None:
-            given, rel = self.given[triple], self.rel_type[triple]
-            which, node = (self.index.tails(given, rel) if self.side == 'tail'
-                           else self.index.heads(rel, given))
-            node = node - first
-            keep = (node >= 0) & (node < scores.size(1)) & (
-                node != target[which])
-            known = which[keep], node[keep]
         return torch.stack(count_rivals_in_rows(
-            scores, row, self.truth[triple], known))
+            scores, row, target, self.truth[triple], known))
 
 
 def _is_out_of_memory(error: BaseException) -> bool:

@@ -15,7 +15,7 @@ from torch.nn import Module
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.evaluation.closed_form import ClosedForm, closed_form
-from pyg_mmkgc.nn.functional import BLOCK, inner_products
+from pyg_mmkgc.nn.functional import BLOCK, TILE, inner_products
 from pyg_mmkgc.nn.kernel import dense_distance, loops_for
 
 # The most nodes that are scored together, hence the most rows of a table that
@@ -60,7 +60,7 @@ class Scorer:
         #: The most queries to :meth:`ask`, and how many fill a block of
         #: scores.
         self.max_queries = NODES
-        self.batch_size = max(1, BLOCK // step)
+        self.batch_size = _batch_size(step, device)
         self.table: Tensor | None = None
         if len(self.blocks) == 1:
             self.table = (table() if table is not None else
@@ -216,6 +216,13 @@ def _make_scorer(model: Any, num_nodes: int) -> Scorer:
         return Scorer(_closed(form), num_nodes, device, form.rows)
     # Nodes are what a `forward` takes.
     return Scorer(_pairwise(model), num_nodes, device, lambda node: node)
+
+
+def _batch_size(num_nodes: int, device: torch.device) -> int:
+    if device.type != 'cpu':
+        return max(1, BLOCK // num_nodes)
+    # Scores that stay in cache until they are counted, of whole tiles.
+    return max(1, BLOCK // 4 // num_nodes // TILE[0]) * TILE[0]
 
 
 def _encoded(model: Any) -> Score:

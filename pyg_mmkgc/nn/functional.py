@@ -17,7 +17,7 @@ from torch import Tensor
 # Elements of the largest tensor that is made at once: 64 MiB of floats.
 BLOCK = 1 << 24
 # Queries and rows of a table in a tile of inner products.
-TILE = 64, 3072
+TILE = 256, 512
 
 
 def rotate(x: Tensor, phase: Tensor, inverse: bool = False) -> Tensor:
@@ -135,9 +135,10 @@ def _tiles(query: Tensor, table: Tensor) -> Tensor:
     out = query.new_empty(query.size(0), N + -N % TILE[1])
     for n in range(0, N, TILE[1]):
         rows = table[n:n + TILE[1]].to(query.dtype)
-        rows = F.pad(rows, (0, 0, 0, TILE[1] - rows.size(0))).t()
+        if len(rows) < TILE[1]:
+            rows = F.pad(rows, (0, 0, 0, TILE[1] - len(rows)))
         for q in range(0, Q, TILE[0]):
-            torch.mm(query[q:q + TILE[0]], rows,
+            torch.mm(query[q:q + TILE[0]], rows.t(),
                      out=out[q:q + TILE[0], n:n + TILE[1]])
     return out[:Q, :N]
 

@@ -23,14 +23,14 @@ def path(request, monkeypatch) -> str:
     return request.param
 
 
-def brute_force(scores: Tensor, row: Tensor, truth: Tensor,
+def brute_force(scores: Tensor, row: Tensor, target: Tensor, truth: Tensor,
                 known: set[tuple[int, int]]) -> list[list[int]]:
     """Better, not worse, all; one candidate after the other."""
     out: list[list[int]] = [[], [], []]
-    for i, (r, own) in enumerate(zip(row.tolist(), truth.tolist(),
-                                     strict=True)):
+    for r, node, own in zip(row.tolist(), target.tolist(), truth.tolist(),
+                            strict=True):
         rivals = [x for n, x in enumerate(scores[r].tolist())
-                  if (i, n) not in known]
+                  if n == node or (r, n) not in known]
         out[0].append(sum(x > own for x in rivals))
         out[1].append(sum(x >= own for x in rivals))
         out[2].append(len(rivals))
@@ -45,16 +45,19 @@ def test_counts(path, dtype, filtered, apart) -> None:
     table = torch.randint(-3, 4, (5, 40), dtype=dtype)
     scores = table[:, :33] if apart else table[:, :33].contiguous()
     row = torch.tensor([3, 0, 0, 4, 0, 3, 1])
-    truth = scores[row, torch.arange(7)]
-    known = None
+    # Targets that are known and not, and two of another block.
+    target = torch.tensor([32, 1, 2, 3, 4, -5, 40])
+    truth = scores[row, target.clamp(0, 32)]
+    known, pairs = None, set()
     if filtered:
-        # Rows of a table of positions and candidates, each once.
-        pairs = torch.rand(7, 33).topk(6).indices
-        known = torch.arange(7).repeat_interleave(6), pairs.reshape(-1)
-    got = count_rivals_in_rows(scores, row, truth, known)
-    pairs = set() if known is None else set(
-        zip(known[0].tolist(), known[1].tolist(), strict=True))
-    assert [x.tolist() for x in got] == brute_force(scores, row, truth, pairs)
+        # A row without any, one that nobody asks for, and different counts.
+        mask = torch.rand(5, 33) < 0.3
+        mask[4], mask[0, 1], mask[0, 2] = False, True, False
+        known = tuple(mask.nonzero().t())
+        pairs = {(r, n) for r, n in mask.nonzero().tolist()}
+    got = count_rivals_in_rows(scores, row, target, truth, known)
+    assert [x.tolist() for x in got] == brute_force(scores, row, target, truth,
+                                                    pairs)
 
 
 @pytest.mark.parametrize('num_nodes', [4095, 4096, 4097, 9000])
@@ -62,7 +65,8 @@ def test_long_rows(path, num_nodes) -> None:
     """Counts past the runs of the loop."""
     scores = torch.rand(2, num_nodes)
     row, truth = torch.tensor([1, 0, 1]), torch.tensor([0.0, 0.5, 2.0])
-    better, not_worse, counts = count_rivals_in_rows(scores, row, truth, None)
+    better, not_worse, counts = count_rivals_in_rows(
+        scores, row, torch.zeros_like(row), truth, None)
     half = int((scores[0] > 0.5).sum())
     assert better.tolist() == [int((scores[1] > 0).sum()), half, 0]
     assert not_worse.tolist() == [num_nodes, int((scores[0] >= 0.5).sum()), 0]
@@ -73,11 +77,12 @@ def test_infinite_truth(path) -> None:
     scores = torch.tensor([[-1.0, 3e38, -3e38]])
     truth = torch.tensor([torch.inf, -torch.inf])
     better, not_worse, _ = count_rivals_in_rows(
-        scores, torch.tensor([0, 0]), truth, None)
+        scores, torch.tensor([0, 0]), torch.tensor([0, 1]), truth, None)
     assert better.tolist() == not_worse.tolist() == [0, 3]
 
 
 def test_no_targets(path) -> None:
     empty = torch.empty(0, dtype=torch.long)
-    got = count_rivals_in_rows(torch.rand(3, 4), empty, torch.empty(0), None)
+    got = count_rivals_in_rows(torch.rand(3, 4), empty, empty,
+                               torch.empty(0), (empty, empty))
     assert [x.numel() for x in got] == [0, 0, 0]
