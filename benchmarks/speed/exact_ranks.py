@@ -5,25 +5,33 @@ may come in any order. A rank is explained if it lies between the ranks that
 the target has before and behind all of these.
 """
 
+from copy import deepcopy
+
 import torch
 from torch import Tensor
 from torch_geometric.nn import RotatE
 
-from pyg_mmkgc import KnowledgeGraph
+from pyg_mmkgc import AdaMF, KnowledgeGraph
 
-# Relative to the distance, a sum of some hundred squares.
+# Relative to the distance, a sum of some hundred terms.
 ROUNDING = 1e-6
 
 
 @torch.no_grad()
-def bounds(model: RotatE, kg: KnowledgeGraph, rows: Tensor, side: str,
+def bounds(model: RotatE | AdaMF, kg: KnowledgeGraph, rows: Tensor, side: str,
            filtered: bool) -> tuple[Tensor, Tensor]:
-    """The first and the last rank of test triples, by the formula alone."""
+    """The first and the last rank of test triples, by the formula alone: one
+    norm of all differences for PyG's RotatE, the sum of moduli for AdaMF.
+    """
     test = kg.split('test')
     edge_index, edge_type = kg.known_triples()
-    node = torch.complex(model.node_emb.weight.double().cpu(),
-                         model.node_emb_im.weight.double().cpu())
     theta = model.rel_emb.weight.double().cpu()
+    if isinstance(model, RotatE):
+        norm, parts = 2, (model.node_emb.weight, model.node_emb_im.weight)
+    else:
+        norm, theta = 1, theta * model.phase_scale
+        parts = deepcopy(model).double().eval().encode().chunk(2, dim=1)
+    node = torch.complex(*(x.double().cpu() for x in parts))
     turn = torch.complex(theta.cos(), theta.sin())
     given, target = (1, 0) if side == 'head' else (0, 1)
     low, high = [], []
@@ -34,7 +42,7 @@ def bounds(model: RotatE, kg: KnowledgeGraph, rows: Tensor, side: str,
             difference = node * turn[rel] - query
         else:
             difference = query * turn[rel] - node
-        distance = torch.linalg.vector_norm(difference, dim=-1)
+        distance = torch.linalg.vector_norm(difference, norm, dim=-1)
         own = float(distance[pair[target]])
         if filtered:
             known = edge_index[target][(edge_index[given] == pair[given])

@@ -157,7 +157,7 @@ def _growth(groups: Groups, folder: Path) -> str:
 def _count(value: float) -> str:
     if value >= 1e6:
         return f'{value / 1e6:g}M'
-    return f'{value / 1e3:g}k' if value >= 1e3 else f'{value:g}'
+    return f'{value / 1e3:g}k' if value >= 1e4 else f'{value:,g}'
 
 
 def _roofline(name: str, group: dict[str, Any], folder: Path) -> str:

@@ -1,6 +1,7 @@
 """The benchmark of speed runs, and says what it measured."""
 
 import importlib.util
+import itertools
 import json
 import subprocess
 import sys
@@ -88,7 +89,7 @@ def test_measures_in_process(tmp_path):
 def test_measures_in_processes_of_their_own(tmp_path):
     pytest.importorskip('matplotlib')
     pytest.importorskip('numba')
-    run(tmp_path, 'memory:step', 'kernels:kernels')
+    run(tmp_path, 'memory:step', 'kernels:kernels', 'kernels:agreement')
     peak = rows(tmp_path, 'memory')['step']['pooled, features fp32: peak']
     assert 0.1 < peak['median'] < 10
     kernels = rows(tmp_path, 'kernels')
@@ -148,9 +149,10 @@ def test_wrong_ranks_are_not_explained(monkeypatch):
     ranking = load('part_ranking', monkeypatch)
     workloads = load('workloads', monkeypatch)
     kg = workloads.synthetic(80, 900, num_relations=3, num_test=20)
-    model = RotatE(80, 3, 8)
     rows = torch.arange(20)
-    for side in ('head', 'tail'):
+    for model, side in itertools.product(
+            (RotatE(80, 3, 8), workloads.build('AdaMF', kg, 8)),
+            ('head', 'tail')):
         for filtered in (True, False):
             ranks = evaluate(model, kg, sides=[side], filtered=filtered
                              ).ranks.by_ties('realistic')
