@@ -93,7 +93,9 @@ class ModalityEncoder(torch.nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        r"""Resets all learnable parameters, and draws missing rows anew."""
+        r"""Resets all learnable parameters but trainable feature rows, and
+        draws missing rows anew.
+        """
         self.lin.reset_parameters()
         if self.complete:
             return

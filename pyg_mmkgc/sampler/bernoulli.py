@@ -53,10 +53,14 @@ class BernoulliSampler(NegativeSampler):
             raise DataError(f'{N} nodes and {R} relations are too many for '
                             '64-bit keys')
         key = ((node * R + rel) * N + answer).unique()
+        if key.numel() == 0:
+            raise DataError('expected training triples, got none')
         query, count = (key // N).unique_consecutive(return_counts=True)
         if int(count.max()) >= N:
+            full = int(query[count.argmax()])
             raise DataError('expected every (node, relation) to leave a node '
-                            f'for negatives, but one knows all {N}')
+                            f'for negatives, but (node {full // R}, relation '
+                            f'{full % R}) has triples with all {N}')
         ptr = torch.cat([count.new_zeros(1), count.cumsum(0)])
         position = torch.arange(query.numel(), device=key.device)
         position = position.repeat_interleave(count)
@@ -68,9 +72,13 @@ class BernoulliSampler(NegativeSampler):
         query = node * self.num_relations + rel
         position = torch.searchsorted(known.query, query)
         found = position.clamp(max=known.query.numel() - 1)
-        if not bool((known.query[found] == query).all()):
+        strange = known.query[found] != query
+        if bool(strange.any()):
+            i = int(strange.nonzero()[0])
             raise DataError('expected positives from the training triples '
-                            'that the sampler was prepared with')
+                            'that the sampler was prepared with, which have '
+                            f'none of node {int(node[i])} and relation '
+                            f'{int(rel[i])} (positive {i} of the batch)')
         first, last = known.ptr[position], known.ptr[position + 1]
         # draw in [0, 1) -> x in [0, N - number of answers).
         size = (self.num_nodes - (last - first)).unsqueeze(-1)

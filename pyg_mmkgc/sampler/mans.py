@@ -35,7 +35,8 @@ class MANSSampler(BernoulliSampler):
     Which negatives are visual is drawn for each one; the released code takes
     the first rows, which is the same in distribution. The paper has one
     modality; with several, a visual negative replaces all of them, and the
-    energies are summed over them, or :obj:`modality` names the one. The
+    energies are summed over them, or :obj:`modality` names the one; a pair
+    of which a view is absent, hence zero, does not count. The
     ordinary negatives are those of
     :class:`~pyg_mmkgc.sampler.BernoulliSampler`, as in the released code,
     which has one of each positive.
@@ -102,14 +103,19 @@ class MANSSampler(BernoulliSampler):
         heads, tails = ({name: x[index] for name, x in views.items()}
                         for index in place)
         cross = torch.zeros(head.shape, device=head.device)
-        for name in ([self.modality] if self.modality else self.views[1:]):
+        names = [self.modality] if self.modality else self.views[1:]
+        there = torch.stack([(x[name] != 0).any(dim=-1)
+                             for name in ['structure', *names]
+                             for x in (heads, tails)]).all(dim=0)
+        for name in names:
             for x, y, sign in (('structure', name, 1), (name, 'structure', 1),
                                ('structure', 'structure', -1),
                                (name, name, -1)):
                 cross = cross + sign * self.model.score(
                     only(heads, x), rel_type, only(tails, y))
         # Scores are energies with the other sign.
-        return float((cross > 0).float().mean())
+        return float((cross[there] > 0).float().sum()) / max(
+            1, int(there.sum()))
 
     def __repr__(self) -> str:
         return (f'{type(self).__name__}(num_negatives={self.num_negatives}, '

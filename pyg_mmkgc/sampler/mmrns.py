@@ -41,8 +41,9 @@ class MMRNSSampler(NegativeSampler):
         \cos(\mathbf{v}_k, \mathbf{v}_e)}
 
     over the candidates that are known answers of the training triples, which
-    are never drawn, and the :math:`k` that were drawn, with self-adversarial
-    weights :math:`w_k`. The released code's weights could not be made out in
+    are drawn only where fewer than :math:`K` others are left, and the
+    :math:`k` that were drawn, with self-adversarial weights :math:`w_k`. The
+    released code's weights could not be made out in
     full; these are the paper's idea. There, too, batches have heads and
     tails in turn, here each positive has its side by a coin, and embeddings
     of the model are inputs here, which this term does not train.
@@ -61,7 +62,9 @@ class MMRNSSampler(NegativeSampler):
         lr (float, optional): The sampler's learning rate.
             (default: :obj:`1e-4`)
         exploration (float, optional): :math:`T_0`. (default: :obj:`10.0`)
-        contrast (float, optional): :math:`\omega`. (default: :obj:`0.01`)
+        contrast (float, optional): :math:`\omega`; it counts twice as much
+            beside the released code's loss, which is halved.
+            (default: :obj:`0.01`)
         temperature (float, optional): That of the weights :math:`w_k`.
             (default: :obj:`0.5`)
     """

@@ -80,8 +80,10 @@ class CoMAT(Adversary):
 
     Args:
         generator (CollaborativeGenerator): :math:`G`.
-        weight (float, optional): The weight in the loss of the model.
-            (default: :obj:`1e-4`)
+        weight (float, optional): The weight in the loss of the model. The
+            released code halves the loss of link prediction, as
+            :class:`~pyg_mmkgc.nn.SelfAdversarialLoss` does not: its weight
+            counts twice as much. (default: :obj:`1e-4`)
     """
     def __init__(self, generator: CollaborativeGenerator,
                  weight: float = 1e-4) -> None:

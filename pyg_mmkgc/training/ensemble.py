@@ -35,8 +35,10 @@ def fit_ensemble(model: MoSE, data: Any, *, min_triples: int = 10,
     <https://www.jmlr.org/papers/v4/freund03a.html>`_ over the experts, one
     relation at a time: each in turn gets the weight that its ranks deserve
     on the validation triples, weighed by how badly the ones before ranked
-    them. :obj:`"learned"` trains the perceptron by cross-entropy of the true
-    node among random nodes that make no triple of training or validation.
+    them; the ranks are those of :func:`~pyg_mmkgc.evaluate`, which leaves out
+    all known triples. :obj:`"learned"` trains the perceptron by cross-entropy
+    of the true node among random nodes that make no triple of training or
+    validation.
     :obj:`"mean"` has nothing to fit.
 
     Args:

@@ -36,8 +36,9 @@ class KBGAN(Adversary):
     :math:`\beta` the mean score of the epoch before, as the released code. It
     has zero for the first epoch; here that of the batch stands in, because a
     score with a margin :math:`\gamma` is far from zero. The paper's loss of
-    the model is :class:`~pyg_mmkgc.nn.MarginRankingLoss`, and its model
-    keeps norms below one (:class:`~pyg_mmkgc.nn.TransE` does); its weight
+    the model is :class:`~pyg_mmkgc.nn.MarginRankingLoss`, and its code cuts
+    all norms to one after each step, where :class:`~pyg_mmkgc.nn.TransE` sets
+    those of entities to one before it; its weight
     decay of the generator is left out. Only the model is evaluated.
 
     Args:

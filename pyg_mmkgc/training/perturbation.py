@@ -25,7 +25,7 @@ class Perturbation(Adversary):
     <https://doi.org/10.1007/s10489-021-02693-9>`_ paper, for any
     :class:`~pyg_mmkgc.nn.kge.MMKGEModel` with modalities: every view
     :math:`\mathbf{v}` of the head and the tail of a positive becomes
-    :math:`\mathbf{v} + \mathbf{a}`.
+    :math:`\mathbf{v} + \mathbf{a}`. A view of zeros is absent, and stays so.
 
     With a small perturbation the triple is to stay better than its negatives,
 
@@ -146,7 +146,8 @@ class Perturbation(Adversary):
             added = self._against(score, sides)
         else:
             added = [self._drawn(views, batch.generator) for views in sides]
-        return score(*({name: x + step[name] for name, x in views.items()}
+        return score(*({name: x + step[name] * (x != 0).any(-1, keepdim=True)
+                        for name, x in views.items()}
                        for views, step in zip(sides, added, strict=True)))
 
     def _drawn(self, views: Views, generator: torch.Generator) -> Views:

@@ -64,7 +64,7 @@ def differentiate(loss: Tensor, params: list[Parameter], what: str,
                if x.is_floating_point() and not bool(x.isfinite().all())]
         because = f'; not finite: {", ".join(bad)}' if bad else ''
         raise NonFiniteError(f'expected a finite value, got {loss.item()} for '
-                             f'{what}{because}; no step was taken')
+                             f'{what}{because}; no step was taken with it')
     loss.backward(inputs=params)
     for p in params:  # A node that is in a batch twice has two sparse rows.
         if p.grad is not None and p.grad.is_sparse:
@@ -79,13 +79,13 @@ def take_step(params: list[Parameter], optimizer: Optimizer,
     norm = torch.nn.utils.get_total_norm(grads)
     if not bool(torch.isfinite(norm)):
         names = {id(p): name for name, p in module.named_parameters()}
-        bad = [names.get(id(p), 'a parameter') for p in params
+        bad = [names.get(id(p), 'a parameter of the sampler') for p in params
                if p.grad is not None
                and not bool(torch.isfinite(_values(p.grad)).all())]
         raise NonFiniteError(
             f'the gradient of {what} is not finite for '
             f'{", ".join(bad) or "all parameters together"}; no step was '
-            'taken')
+            'taken with it')
     if grad_clip is not None and float(norm) > grad_clip:
         for grad in grads:
             grad.mul_(grad_clip / float(norm))

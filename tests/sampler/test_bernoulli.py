@@ -132,13 +132,13 @@ def test_follows_the_generator() -> None:
 def test_positives_must_be_training_triples() -> None:
     sampler, _ = prepare()
     for triple in ([7, 0, 1], [0, 0, 0], [7, 2, 7]):
-        with pytest.raises(DataError, match='training triples'):
+        with pytest.raises(DataError, match='training triples.*positive 0'):
             draw(sampler, torch.tensor([triple]).t())
 
 
 def test_a_query_with_all_answers_known() -> None:
     triples = [(0, 0, n) for n in range(N)]
-    with pytest.raises(DataError, match='knows all 8'):
+    with pytest.raises(DataError, match=r'node 0, relation 0.*all 8'):
         prepare(triples)
     prepare(triples[:-1])  # One is left.
 
@@ -152,6 +152,12 @@ def test_the_last_free_node() -> None:
 def test_empty_batch() -> None:
     sampler, triples = prepare()
     assert draw(sampler, triples[:, :0]).node.shape == (0, 6)
+
+
+def test_no_training_triples() -> None:
+    empty = torch.empty(2, 0, dtype=torch.long)
+    with pytest.raises(DataError, match='got none'):
+        BernoulliSampler().prepare(empty, empty[0], N, R)
 
 
 def test_too_many_nodes_for_the_keys() -> None:

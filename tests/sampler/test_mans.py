@@ -5,7 +5,7 @@ import torch
 from torch_geometric.nn import TransE
 
 from pyg_mmkgc.errors import ModelError
-from pyg_mmkgc.nn import AdaMF
+from pyg_mmkgc.nn import IKRL, AdaMF
 from pyg_mmkgc.sampler import BernoulliSampler, MANSSampler
 from pyg_mmkgc.training import Trainer
 
@@ -83,6 +83,26 @@ def test_share_of_adaptive_by_loops(toy, modality, monkeypatch) -> None:
     mean = float(got.kept['structure'].float().mean())
     p = count / (30 * K)
     assert abs(mean - p) < 5 * (p * (1 - p) / (30 * K)) ** 0.5
+
+
+@pytest.mark.parametrize('cls', [AdaMF, IKRL])
+def test_absent_views_do_not_count(cls, monkeypatch) -> None:
+    """The share is that of the pairs whose views are there."""
+    from pyg_mmkgc.datasets import FakeMMKG
+    kg = FakeMMKG(num_nodes=30, num_edges=90, seed=1)[0]
+    model = cls.from_data(kg, 4, missing='drop').double()
+    mask = kg.masks()['text']
+    assert 0 < int(mask.sum()) < 30
+    head, tail = torch.randint(30, (2, 200, 1))
+    rel = torch.randint(kg.num_relations, (200, 1))
+    sampler = MANSSampler(1, 'A', modality='text')
+    sampler.check(model)
+    sampler.begin_epoch(model, 1, 1)
+    here = (mask[head] & mask[tail]).view(-1)
+    share = sampler._share(head, rel, tail)
+    assert 0 < share < 1
+    assert share == sampler._share(head[here], rel[here], tail[here])
+    assert sampler._share(head[~here], rel[~here], tail[~here]) == 0
 
 
 def test_follows_the_generator(toy) -> None:

@@ -86,6 +86,24 @@ def test_noise() -> None:
     assert not torch.equal(got.discriminator_loss(model, batch), loss)
 
 
+@pytest.mark.parametrize('mode', ['fgsm', 'noise', 'generator'])
+def test_absent_views_stay_absent(mode, monkeypatch) -> None:
+    mask = torch.arange(N) % 2 == 0
+    model = AdaMF(N, R, 3, {'visual': torch.randn(N, 4)}, {'visual': mask},
+                  missing='drop').double()
+    batch = make_batch(model)
+    generator = ModalityGenerator(6, 2, 7).double()
+    adversary = Perturbation(generator if mode == 'generator' else None, mode)
+    fused = []
+    fuse = model.fuse
+    monkeypatch.setattr(model, 'fuse', lambda views: fused.append(
+        views) or fuse(views))
+    adversary.discriminator_loss(model, batch)
+    for views, index in zip(fused[-2:], (batch.head_index, batch.tail_index)):
+        assert torch.equal((views['visual'] != 0).any(dim=-1), mask[index])
+        assert bool((views['structure'] != model.node_emb(index)).any())
+
+
 def test_generator_mode_by_loops() -> None:
     """The same perturbation for all views, and the two hinges."""
     model = make_model()

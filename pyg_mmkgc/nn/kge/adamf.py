@@ -108,8 +108,8 @@ class AdaMF(RotationDistance, MMKGEModel):
         if drop_unseen:
             self.register_buffer('seen', torch.ones(num_nodes).bool())
         if missing == 'drop' and not structure and bool(torch.stack(
-                [~x.get_buffer('mask') for x in self.encoders.values()]
-        ).all(dim=0).any()):
+                [~x.get_buffer('mask').view(num_nodes, -1).any(dim=1)
+                 for x in self.encoders.values()]).all(dim=0).any()):
             raise ModelError("expected a modality at every node: missing="
                              "'drop' without structure leaves some with none")
         # The phases of the relations start uniform on [-pi, pi].

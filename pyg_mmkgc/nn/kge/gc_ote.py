@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch_geometric.utils import scatter, softmax
 
+from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.nn.kge.ote import OTE
 
 
@@ -27,6 +28,8 @@ class GCOTE(OTE):
     head, each weighed by the softmax of :math:`\langle e_v, m \rangle /
     \sqrt{D}` over the messages of a node :math:`v`.
 
+    The training edges are those that :meth:`prepare` was given, as a
+    :class:`~pyg_mmkgc.training.Trainer` does.
     While it trains, the edges of the batch are left out; evaluation sees all.
     A node without edges gets the message of a dummy edge, which all nodes
     have: in the original code it goes through a dummy entity and a dummy
@@ -38,6 +41,9 @@ class GCOTE(OTE):
         *args: Arguments of :class:`~pyg_mmkgc.nn.OTE`.
         **kwargs (optional): Additional arguments of
             :class:`~pyg_mmkgc.nn.OTE`.
+
+    Raises:
+        ModelError: If it is trained before :meth:`prepare`.
     """
     edge_index: Tensor  # The training graph, [2, E].
     edge_type: Tensor  # [E]
@@ -64,6 +70,9 @@ class GCOTE(OTE):
 
     def before_step(self, head_index: Tensor, rel_type: Tensor,
                     tail_index: Tensor) -> None:
+        if self.edge_type.numel() == 0:
+            raise ModelError("expected 'prepare(edge_index, edge_type)' with "
+                             'the training triples before GCOTE trains')
         # Otherwise a context would tell the answer.
         self._own = torch.isin(
             self._key(self.edge_index[0], self.edge_type, self.edge_index[1]),

@@ -104,8 +104,10 @@ class MMKRL(MultiViewModel):
                            strict=True):
             out = out + F.mse_loss(self._project(x) + bias, x)
         for row in (head, tail):
-            out = out + F.mse_loss(self._multiply(self.align, structure[row]),
-                                   modal[row])
+            error = self._multiply(self.align, structure[row]) - modal[row]
+            there = (modal[row] != 0).any(dim=-1)  # The dropped align nothing.
+            out = out + error.square().mean(dim=-1)[there].sum() / (
+                there.sum().clamp(min=1))
         return self.align_weight * out
 
     def _project(self, x: Tensor) -> Tensor:

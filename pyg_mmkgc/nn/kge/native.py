@@ -91,7 +91,7 @@ class NativE(AdaMF):
         # Not in half precision: the softmax needs exact logits.
         with torch.autocast(x.device.type, enabled=False):
             logit = (x.tanh() * self.fuser.weight).sum(dim=-1)
-        if self.missing == 'drop':
+        if self.fuser.skip_absent:
             logit = logit.masked_fill((x == 0).all(dim=-1), NEVER)
         return torch.cat([x.flatten(-2), logit], dim=-1)
 

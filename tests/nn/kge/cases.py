@@ -36,6 +36,7 @@ CASES = [
                    'trainable_features': True}),
     Case('AdaMF', {'margin': 3.0, 'structure': False, 'fusion': 'mean'},
          skip=('overfits', )),  # Nodes without features are all alike.
+    Case('NativE', {'margin': 3.0, 'drop_unseen': True}),
     Case('AdaMFMAT', {'margin': 3.0, 'noise_channels': 3,
                       'generator_channels': 8}),
     *(Case('TransE', {'margin': 3.0, 'norm': norm})

@@ -135,6 +135,22 @@ def test_nodes_without_a_training_triple(cls: type[AdaMF],
     assert torch.equal(copy.seen, model.seen)
 
 
+def test_one_image_of_two_is_enough() -> None:
+    """Without structure, every node needs a row of some modality."""
+    x = {'visual': torch.randn(N, 2, 5), 'text': torch.randn(N, 3)}
+    masks = {'visual': torch.ones(N, 2).bool(), 'text': torch.ones(N).bool()}
+    masks['visual'][:, 1] = False
+    masks['text'][0] = False
+    for names in (('visual', ), ('visual', 'text')):
+        model = AdaMF(N, R, D, {n: x[n] for n in names},
+                      {n: masks[n] for n in names}, structure=False,
+                      missing='drop')
+        assert bool(model.encode().isfinite().all())
+    masks['visual'][0] = False
+    with pytest.raises(ModelError, match='a modality at every node'):
+        AdaMF(N, R, D, x, masks, structure=False, missing='drop')
+
+
 def test_nothing_stands_for_nodes_without_a_training_triple() -> None:
     for names, structure in (('', True), ('visual', False)):
         with pytest.raises(ModelError, match='a modality beside it'):

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch_geometric.testing import withoutExtensions
 
 from pyg_mmkgc.datasets import FakeMMKG
+from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.nn import GCOTE, OTE, MMKGEModel
 from pyg_mmkgc.sampler import BernoulliSampler
 from pyg_mmkgc.training import Trainer
@@ -32,6 +33,15 @@ def make_gc(**kwargs: Any) -> GCOTE:
     torch.nn.init.normal_(model.dummy, std=0.3)
     model.prepare(*graph(EDGES))
     return model
+
+
+def test_training_needs_the_graph() -> None:
+    model = make(GCOTE)
+    args = torch.tensor([[0], [0], [1]])
+    with pytest.raises(ModelError, match='prepare'):
+        model.loss(*args)
+    model.prepare(*graph(EDGES))
+    model.loss(*args)
 
 
 def context(model: GCOTE, node: int, incoming: bool,

@@ -46,6 +46,43 @@ def test_alignment() -> None:
         torch.testing.assert_close(x, y, rtol=1e-9, atol=1e-12)
 
 
+def test_dropped_modalities_align_nothing() -> None:
+    x = {'text': torch.randn(N, 3)}
+    mask = {'text': torch.arange(N) % 2 == 0}
+    model = MMKRL(N, R, D, modalities=x, masks=mask, missing='drop').double()
+    whole = MMKRL(N, R, D, modalities=x).double()
+    whole.load_state_dict(model.state_dict(), strict=False)
+    rel = torch.zeros(4, dtype=torch.long)
+
+    def term(model: MMKRL, head: list[int], tail: list[int]) -> torch.Tensor:
+        views = model.embed(torch.arange(N))
+        rows = [torch.tensor(x) for x in (head, tail)]
+        return model.regularization(views, model.fuse(views), rows[0], rel,
+                                    rows[1])
+
+    even, odd = [0, 2, 4, 6], [1, 3, 5, 7]
+    torch.testing.assert_close(term(model, even, even),
+                               term(whole, even, even))
+    # Nothing but the own alignment of the structure is left.
+    e = model.node_emb.weight[odd]
+    own = sum(((e @ model.lin.weight.t() + b - e) ** 2).mean()
+              for b in model.bias[:2])
+    r = model.rel_emb.weight[rel]
+    own = own + ((r @ model.lin.weight.t() + model.bias[2] - r) ** 2).mean()
+    torch.testing.assert_close(term(model, odd, odd), own)
+    mixed = term(model, [0, 2, 1, 3], odd)
+    m = model.encoders['text'](torch.tensor([0, 2]))
+    error = model.node_emb.weight[[0, 2]] @ model.align.weight.t() - m
+    e = model.node_emb.weight[[0, 2, 1, 3]]
+    heads = ((e @ model.lin.weight.t() + model.bias[0] - e) ** 2).mean()
+    before = model.node_emb.weight[odd]
+    tails = ((before @ model.lin.weight.t() + model.bias[1] - before) ** 2
+             ).mean()
+    torch.testing.assert_close(
+        mixed, heads + tails + error.square().mean() + (
+            (r @ model.lin.weight.t() + model.bias[2] - r) ** 2).mean())
+
+
 def test_alignment_is_part_of_the_loss() -> None:
     args = tuple(torch.randint(k, (6, )) for k in (N, R, N))
     losses = []

@@ -111,6 +111,21 @@ def test_the_relation_guides_the_fusion() -> None:
     assert alpha[1].max() < 0.9
 
 
+@pytest.mark.parametrize('missing', ['random', 'drop'])
+def test_nodes_without_a_training_triple(missing: str) -> None:
+    """Their modalities share all of the weight."""
+    model = make(missing=missing, drop_unseen=True)
+    model.prepare(torch.tensor([[1, 4], [2, 5]]), torch.zeros(2).long())
+    for r in range(R):
+        tau = model.temperature.weight[r, 0].sigmoid()
+        for n in range(N):
+            x = torch.stack(views(model, n)[n not in (1, 2, 4, 5):])
+            alpha = ((x.tanh() @ model.fuser.weight[0]) / tau).softmax(0)
+            torch.testing.assert_close(
+                model.mix(model.encode(torch.tensor([n])),
+                          torch.tensor([r]))[0], alpha @ x)
+
+
 def test_mean_is_no_fusion_of_native() -> None:
     with pytest.raises(ModelError, match="'shared' or 'adaptive'"):
         make(fusion='mean')
