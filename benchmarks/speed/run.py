@@ -137,7 +137,9 @@ def measure(name: str, setup: Any, args: argparse.Namespace) -> list[str]:
             'repeat': setup.repeat, 'machine': before,
             'load_average_after': machine(setup.device)['load_average'],
             'versions': versions(), 'commit': git('rev-parse', 'HEAD'),
-            'changed_since_commit': bool(git('status', '--porcelain', '-uno')),
+            # Those of other groups are results, not code.
+            'changed_since_commit': bool(git(
+                'status', '--porcelain', '-uno', '--', ':/', ':!results')),
             'command': command(hidden),
             'date': time.strftime('%Y-%m-%d', time.gmtime()),
         }
