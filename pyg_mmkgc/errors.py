@@ -31,5 +31,9 @@ class NonFiniteError(MMKGCError, ArithmeticError):
     r"""A score, loss or gradient is NaN or infinite."""
 
 
+class OutOfMemoryError(MMKGCError, MemoryError):
+    r"""The smallest piece of work does not fit into memory."""
+
+
 class CheckpointError(MMKGCError, ValueError):
     r"""A checkpoint or saved model does not fit what it is loaded into."""

@@ -214,6 +214,15 @@ def test_errors(work, capsys, argv, match):
     assert not list(work.glob('runs/*/*'))  # Nothing was begun.
 
 
+def test_out_of_memory(capsys, monkeypatch):
+    def fail(*args):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr('pyg_mmkgc.evaluation.scorer.Queries.against', fail)
+    assert 'one query against 60 nodes does not fit into the memory of cpu' \
+        in fails(capsys, 'train', 'pyg.yaml', '--quiet')
+
+
 def test_debug_shows_where(work):
     from pyg_mmkgc.errors import ConfigError
     with pytest.raises(ConfigError):

@@ -4,7 +4,8 @@ r"""One run and the folder that it leaves.
 ``config.yaml``             the configuration, every default written out
 ``metrics.json``            the result with its protocol, commit, versions;
                             written last: with it, a run is finished
-``model/``                  weights and label maps
+``model/``                  weights, label maps, and in ``graph.json`` which
+                            graph they belong to
 ``history.json``            losses and validation metrics of every epoch
 ``history.png``             a plot of them (extra ``plot``)
 ``checkpoint.safetensors``  what an interrupted run continues from
@@ -20,6 +21,7 @@ import pathlib
 import platform
 import subprocess
 import time
+import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from importlib import metadata
@@ -41,9 +43,10 @@ from pyg_mmkgc.config.loader import (
 )
 from pyg_mmkgc.config.schema import Config
 from pyg_mmkgc.data import KnowledgeGraph
+from pyg_mmkgc.data.fingerprint import differences, fingerprint
 from pyg_mmkgc.errors import CheckpointError, ConfigError, MMKGCError
 from pyg_mmkgc.evaluation import RankingResult, evaluate, predict
-from pyg_mmkgc.io.atomic import write_json
+from pyg_mmkgc.io.atomic import read_json, write_json
 from pyg_mmkgc.io.tensors import load_tensors, save_tensors
 from pyg_mmkgc.nn.kge import MMKGEModel, MoSE
 from pyg_mmkgc.training import Trainer, fit_ensemble
@@ -177,8 +180,8 @@ class Run:
         r"""Completes a triple with the trained model.
 
         Args:
-            head (str, optional): Label or id; without it, heads are
-                predicted.
+            head (str, optional): Label or id, the latter where no label is
+                a number; without it, heads are predicted.
             relation (str): Label or id.
             tail (str, optional): Label or id; without it, tails are
                 predicted.
@@ -195,12 +198,19 @@ class Run:
                        filter_known=filter_known)
 
     def load_model(self) -> KGEModel:
-        r"""Loads the trained model."""
+        r"""Loads the trained model.
+
+        Raises:
+            CheckpointError: If there is none yet, or the dataset is no longer
+                the graph that it was trained with: its nodes, relations,
+                labels or the triples of a split have changed.
+        """
         folder = self.folder / 'model'
         if not (folder / 'model.safetensors').is_file():
             raise CheckpointError(f"the run in '{self.folder}' has no model "
                                   'yet; to continue: mmkgc train --resume '
                                   f'{self.folder}')
+        self._check_graph()  # Before weights of other shapes are loaded.
         device = build_device(self.config)
         if (folder / 'config.json').is_file():
             return MMKGEModel.from_pretrained(folder).to(device)
@@ -208,8 +218,29 @@ class Run:
         model.load_state_dict(load_tensors(folder / 'model.safetensors')[0])
         return model.eval().to(device)
 
+    def _check_graph(self) -> None:
+        path = self.folder / 'model' / 'graph.json'
+        if not path.is_file():  # Written by an earlier version.
+            warnings.warn(f"the run in '{self.folder}' does not say which "
+                          'graph it was trained with: its triples and labels '
+                          'may have changed since', stacklevel=4)
+            return
+        saved = read_json(path)
+        if not isinstance(saved, dict):
+            raise CheckpointError(f"'{path}': expected the parts of a graph, "
+                                  f'got {type(saved).__name__}')
+        differ = differences(saved, self.graph)
+        if differ:
+            raise CheckpointError(
+                f"the dataset is not the graph that the run in '{self.folder}'"
+                f' was trained with. What differs: {", ".join(differ)}. '
+                'Restore its files, name their folder by --data-root, or '
+                'train anew')
+
     def _save_model(self, model: KGEModel) -> None:
         folder = self.folder / 'model'
+        # First: where there are weights, it is known what they belong to.
+        write_json(folder / 'graph.json', fingerprint(self.graph))
         if isinstance(model, MMKGEModel):
             model.save_pretrained(folder, self.graph)
             return
@@ -293,10 +324,15 @@ def _empty_folder(folder: str) -> pathlib.Path:
 
 
 def _label_or_id(text: str | None, names: Sequence[str] | None) -> Any:
-    # A label that looks like a number is a label.
-    if text is None or (names is not None and text in names):
+    # Where labels look like numbers, a number is a label: if none is this
+    # one, the node of that id is not the one that was meant.
+    if text is None or any(map(_is_number, names or ())):
         return text
-    return int(text) if text.isascii() and text.isdigit() else text
+    return int(text) if _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()
 
 
 def _provenance() -> dict[str, Any]:

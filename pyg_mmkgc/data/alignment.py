@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import os
 import warnings
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -119,20 +117,19 @@ def _stack(features: Mapping[str, Any], where: str) -> Tensor:
 
 def _read(path: Path,
           where: str) -> tuple[list[str], Tensor, Tensor | None]:
+    if path.suffix in ('.npz', '.safetensors') and not path.is_file():
+        raise DataError(f"{where}: there is no file '{path}'")
     if path.suffix == '.npz':
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = {label: file[label] for label in file.files}
-        except (ValueError, TypeError, EOFError, KeyError, zlib.error,
-                zipfile.BadZipFile) as error:
+        except Exception as error:  # Of a damaged archive, any may come.
             raise FormatError(f'{where}: expected an .npz file with one array '
                               f'of floats per label, but reading it failed: '
                               f'{error}') from error
         return list(arrays), _stack(arrays, where), None
 
     if path.suffix == '.safetensors':
-        if not path.is_file():
-            raise DataError(f"{where}: there is no file '{path}'")
         _, tensors = read_safetensors(path)
         ptr = tensors.pop('ptr') if 'x' in tensors and (
             'ptr' in tensors) else None

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pyg_mmkgc.data import TripleIndex
-from pyg_mmkgc.errors import NonFiniteError
+from pyg_mmkgc.errors import NonFiniteError, OutOfMemoryError
 from pyg_mmkgc.evaluation.counting import count_rivals_in_rows
 from pyg_mmkgc.evaluation.scorer import Queries, Scorer
 from pyg_mmkgc.metrics import Ranks, assert_finite
@@ -91,9 +91,11 @@ class SideRanking:
                 if not _is_out_of_memory(error):
                     raise
                 if self.batch_size == 1:
-                    raise MemoryError(
+                    raise OutOfMemoryError(
                         f'Scoring one query against {block[1] - block[0]} '
-                        f'nodes does not fit into memory') from error
+                        f'nodes does not fit into the memory of '
+                        f'{self.target.device}: expected more of it, or a '
+                        f'smaller model') from error
                 self.batch_size, score = (self.batch_size + 1) // 2, None
                 continue
             start = stop

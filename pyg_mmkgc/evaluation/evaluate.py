@@ -75,6 +75,7 @@ def evaluate(
         DataError: If the split is absent or empty.
         ModelError: If the model does not fit the graph.
         NonFiniteError: If a score is NaN or infinite.
+        OutOfMemoryError: If not even one query fits into memory.
     """
     sides = _check_options(sides, ties, batch_size)
     kg = as_graph(kg)

@@ -1,6 +1,7 @@
 r"""A training state in one verified file, and back."""
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,12 @@ def load_checkpoint(path: Path, fingerprint: dict[str, Any]
     saved = metadata.get('fingerprint')
     if not isinstance(saved, dict):
         raise CheckpointError(f"'{path}' is not a checkpoint of a training")
+    if 'features' not in saved and 'features' in fingerprint:
+        warnings.warn(f"'{path}' is of an earlier version and does not say "
+                      'which features it was trained with: they may have '
+                      'changed since', stacklevel=4)
+        fingerprint = {**fingerprint, 'features': {}}
+    saved, fingerprint = _by_modality(saved), _by_modality(fingerprint)
     differ = [f'{key}: saved {saved.get(key)!r}, now {value!r}'
               for key, value in {**dict.fromkeys(saved),
                                  **fingerprint}.items()
@@ -78,3 +85,11 @@ def load_checkpoint(path: Path, fingerprint: dict[str, Any]
             index, slot = rest.split('/')
             optimizers[name]['state'].setdefault(int(index), {})[slot] = value
     return states, optimizers, metadata
+
+
+def _by_modality(fingerprint: dict[str, Any]) -> dict[str, Any]:
+    # So that a message names the modality.
+    rest = dict(fingerprint)
+    features = rest.pop('features', {})
+    return rest | {f"features of '{name}'": digest
+                   for name, digest in features.items()}

@@ -1,6 +1,7 @@
 r"""What a trainer is given."""
 from __future__ import annotations
 
+import hashlib
 from typing import Any, Optional
 
 import torch
@@ -13,6 +14,10 @@ from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.nn.kge import MMKGEModel
 from pyg_mmkgc.nn.loss import AllNodesLoss
 from pyg_mmkgc.sampler import NegativeSampler
+
+# Rows of features that are hashed at once: a table may be mapped from a file
+# that is larger than the memory.
+ROWS = 256
 
 
 def check_loss(model: KGEModel, sampler: Optional[NegativeSampler],
@@ -64,3 +69,29 @@ def subsampling_weight(head: Tensor, rel_type: Tensor,
         return num[place] + 3
 
     return (count(head) + count(tail)).float().rsqrt()
+
+
+def features_digest(data: KnowledgeGraph) -> dict[str, str]:
+    r"""The SHA-256 of the features and the mask of each modality."""
+    out, masks = {}, data.masks()
+    for name, x in data.features().items():
+        digest = hashlib.sha256(f'{x.dtype} {list(x.shape)}'.encode())
+        for rows in (*x.split(ROWS), masks[name]):
+            rows = rows.detach().cpu().reshape(-1)
+            digest.update(rows.view(torch.uint8).numpy().data)
+        out[name] = digest.hexdigest()
+    return out
+
+
+def plain_options(model: KGEModel) -> dict[str, Any]:
+    r"""The attributes of a model that are plain values."""
+    return {name: value for name, value in vars(model).items()
+            if name != 'training' and not name.startswith('_')
+            and _is_plain(value)}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):  # As OTKGE's weights of modalities.
+        return all(isinstance(key, str) and _is_plain(item)
+                   for key, item in value.items())
+    return isinstance(value, (bool, int, float, str))

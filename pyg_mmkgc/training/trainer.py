@@ -4,6 +4,7 @@ import hashlib
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -32,6 +33,8 @@ from pyg_mmkgc.training.history import History
 from pyg_mmkgc.training.inputs import (
     as_graph,
     check_loss,
+    features_digest,
+    plain_options,
     subsampling_weight,
 )
 from pyg_mmkgc.training.step import (
@@ -339,15 +342,13 @@ class Trainer:
             triples += [val.edge_index, val.edge_type]
         for x in triples:
             digest.update(x.cpu().numpy().tobytes())
-        options = {name: value for name, value in vars(self.model).items()
-                   if name != 'training' and not name.startswith('_')
-                   and _is_plain(value)}
         shapes = {name: list(x.shape)
                   for name, x in self.model.state_dict().items()}
         return {
-            'model': type(self.model).__name__, 'options': options,
-            'shapes': shapes,
-            'data': digest.hexdigest(), 'seed': self.seed, 'lr': self.lr,
+            'model': type(self.model).__name__,
+            'options': plain_options(self.model), 'shapes': shapes,
+            'data': digest.hexdigest(), 'features': self._features,
+            'seed': self.seed, 'lr': self.lr,
             'batch_size': self.batch_size, 'sampler': repr(self.sampler),
             'loss': repr(self.loss), 'grad_clip': self.grad_clip,
             'autocast': self.autocast,
@@ -357,6 +358,10 @@ class Trainer:
             'optimizer': type(self.optimizers['model']).__name__,
             'torch': torch.__version__.split('+')[0],
         }
+
+    @cached_property  # They are large, and every checkpoint asks.
+    def _features(self) -> dict[str, str]:
+        return features_digest(self.data)
 
     def _scheduled(self) -> bool:
         return self.lr_schedule is not None or (
@@ -388,10 +393,3 @@ class Trainer:
         r"""Takes back what :meth:`extra_states` gave."""
         if self.sampler_module is not None:
             self.sampler_module.load_state_dict(states['sampler'])
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, dict):  # As OTKGE's weights of modalities.
-        return all(isinstance(key, str) and _is_plain(item)
-                   for key, item in value.items())
-    return isinstance(value, (bool, int, float, str))

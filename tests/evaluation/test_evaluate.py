@@ -13,6 +13,7 @@ from pyg_mmkgc.errors import (
     DataError,
     ModelError,
     NonFiniteError,
+    OutOfMemoryError,
 )
 from pyg_mmkgc.evaluation import TieWarning, evaluate
 
@@ -301,7 +302,7 @@ def test_block_is_halved_where_memory_runs_out(Line, limit, error,
 
 
 def test_memory_too_small_for_one_query(hand_kg, Line):
-    with pytest.raises(MemoryError, match='one query against 7 nodes'):
+    with pytest.raises(OutOfMemoryError, match='one query against 7 nodes'):
         evaluate(Limited(Line(), 0, torch.OutOfMemoryError()), hand_kg)
 
 

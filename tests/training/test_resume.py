@@ -1,5 +1,6 @@
 """Same seed, same bits; interrupted and resumed, the same bits too."""
 
+import copy
 import json
 import subprocess
 import sys
@@ -18,8 +19,9 @@ from pyg_mmkgc.nn import (
 )
 from pyg_mmkgc.nn.kge import OTKGE
 from pyg_mmkgc.sampler import PooledSampler, UniformSampler
-from pyg_mmkgc.training import MAT, Trainer
+from pyg_mmkgc.training import MAT, Trainer, inputs
 from pyg_mmkgc.training.checkpoint import load_checkpoint
+from pyg_mmkgc.training.inputs import features_digest
 from pyg_mmkgc.training.trainer import CHECKPOINT
 
 
@@ -191,6 +193,54 @@ def test_other_data_is_refused(kg, make, interrupted, tmp_path) -> None:
     trainer.triples = (head, rel, tail.flip(0))
     with pytest.raises(CheckpointError, match='data: saved'):
         trainer.fit(resume=True)
+
+
+@pytest.mark.parametrize('change', ['x_visual', 'mask_visual'])
+def test_other_features_are_refused(change, kg, make, interrupted,
+                                    tmp_path) -> None:
+    """Of the same shape, and where no weight depends on them."""
+    interrupted(tmp_path, 'pyg', 5)
+    other = copy.copy(kg)
+    other[change] = other[change].clone()
+    other[change][-1] = 1 - other[change][-1].to(torch.half)
+    trainer = make('pyg', folder=tmp_path)
+    trainer.data = other
+    with pytest.raises(CheckpointError, match="run: features of 'visual': "
+                       "saved '[0-9a-f]{64}', now '[0-9a-f]{64}'$"):
+        trainer.fit(resume=True)
+
+
+def test_features_are_hashed_once_and_in_parts(kg, make, tmp_path,
+                                               monkeypatch) -> None:
+    expected, calls = features_digest(kg), []
+    monkeypatch.setattr(inputs, 'ROWS', 7)
+    strided = copy.copy(kg)
+    strided.x_visual = kg.x_visual.t().contiguous().t()
+    assert features_digest(strided) == expected
+    half = copy.copy(kg)
+    half.x_visual = kg.x_visual.bfloat16()
+    assert features_digest(half).keys() == expected.keys()
+    assert features_digest(half) != expected
+
+    def count(data):  # noqa: ANN001, ANN202
+        calls.append(data)
+        return expected
+    monkeypatch.setattr('pyg_mmkgc.training.trainer.features_digest', count)
+    make('adamf').fit()
+    assert calls == []  # No checkpoint asks for it.
+    make('adamf', folder=tmp_path).fit()
+    assert calls == [kg]
+
+
+def test_checkpoint_of_an_earlier_version(make, tmp_path) -> None:
+    """It does not say which features it was trained with."""
+    make('adamf', folder=tmp_path, epochs=2).fit()
+    tensors, metadata = load_tensors(tmp_path / CHECKPOINT)
+    del metadata['fingerprint']['features']
+    save_tensors(tmp_path / CHECKPOINT, tensors, metadata)
+    with pytest.warns(UserWarning, match='features it was trained') as caught:
+        make('adamf', folder=tmp_path).fit(resume=True)
+    assert caught[0].filename == __file__
 
 
 def test_without_its_adversary_is_refused(kg, make, interrupted,

@@ -13,9 +13,10 @@ from pyg_mmkgc.nn.distance import RotationDistance
 from pyg_mmkgc.nn.encoder import ModalityEncoder, check_masks
 from pyg_mmkgc.nn.fusion import AdaptiveFusion
 from pyg_mmkgc.nn.kge.base import MMKGEModel
+from pyg_mmkgc.nn.unseen import UnseenNodes
 
 
-class AdaMF(RotationDistance, MMKGEModel):
+class AdaMF(RotationDistance, UnseenNodes, MMKGEModel):
     r"""The adaptive multi-modal fusion model of the `"Unleashing the Power of
     Imbalanced Modality Information for Multi-modal Knowledge Graph
     Completion" <https://arxiv.org/abs/2402.15444>`_ paper.
@@ -53,14 +54,18 @@ class AdaMF(RotationDistance, MMKGEModel):
         drop_unseen (bool, optional): If set to :obj:`True`, nodes without a
             training triple have no structural view, which nothing has taught
             them: their modalities alone stand for them, unless they have
-            none. :meth:`prepare` learns which. (default: :obj:`False`)
+            none. :meth:`prepare` learns which; a
+            :class:`~pyg_mmkgc.training.Trainer` calls it.
+            (default: :obj:`False`)
         num_negatives (int, optional): Negatives of :meth:`loss`.
             (default: :obj:`128`)
         sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
             the embedding matrices will be sparse. (default: :obj:`False`)
-    """
-    seen: Tensor
 
+    Raises:
+        ModelError: If an argument is out of range or does not fit the others;
+            if it trains with :obj:`drop_unseen` before :meth:`prepare`.
+    """
     def __init__(
         self,
         num_nodes: int,
@@ -106,7 +111,7 @@ class AdaMF(RotationDistance, MMKGEModel):
             names, channels, fusion,
             skip_absent=missing == 'drop' or drop_unseen)
         if drop_unseen:
-            self.register_buffer('seen', torch.ones(num_nodes).bool())
+            self.register_buffer('seen', torch.zeros(num_nodes).bool())
         if missing == 'drop' and not structure and bool(torch.stack(
                 [~x.get_buffer('mask').view(num_nodes, -1).any(dim=1)
                  for x in self.encoders.values()]).all(dim=0).any()):
@@ -123,21 +128,10 @@ class AdaMF(RotationDistance, MMKGEModel):
         reset(self.encoders)
         self.fuser.reset_parameters()
 
-    def prepare(self, edge_index: Tensor, edge_type: Tensor) -> None:
-        r"""Takes the training triples, as a trainer gives them."""
-        if not self.drop_unseen:
-            return
-        self.seen.fill_(False)[edge_index.flatten()] = True
-        if self.missing == 'drop':  # Something has to stand for a node.
-            self.seen |= ~torch.stack([
-                x.get_buffer('mask').view(self.num_nodes, -1).any(dim=1)
-                for x in self.encoders.values()]).any(dim=0)
-
     def embed(self, index: Tensor) -> dict[str, Tensor]:
         views = super().embed(index) if self.structure else {}
         if self.drop_unseen:
-            views['structure'] = views['structure'].masked_fill(
-                ~self.seen[index].unsqueeze(-1), 0.0)
+            views['structure'] = self.hide_unseen(views['structure'], index)
         return views | {name: encoder(index)
                         for name, encoder in self.encoders.items()}
 

@@ -1,6 +1,7 @@
 """AdaMF against its equations, written with complex numbers."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from torch_geometric.testing import withCUDA
 from pyg_mmkgc.datasets import FakeMMKG
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.nn import AdaMF, MMKGEModel
-from pyg_mmkgc.nn.kge import AdaMFMAT
+from pyg_mmkgc.nn.kge import AdaMFMAT, NativE
 
 N, R, D = 11, 3, 4
 WIDTHS = {'visual': 6, 'text': 3, 'my sound': 1, '3d': 2}
@@ -133,6 +134,27 @@ def test_nodes_without_a_training_triple(cls: type[AdaMF],
     copy = make(cls=cls, masked=True, missing=missing, drop_unseen=True)
     copy.load_state_dict(model.state_dict())
     assert torch.equal(copy.seen, model.seen)
+
+
+@pytest.mark.parametrize('cls', [AdaMF, AdaMFMAT, NativE])
+def test_drop_unseen_refuses_to_train_unprepared(cls: type[AdaMF],
+                                                 tmp_path: Path) -> None:
+    """In a loop of one's own, that is; else it would have no effect."""
+    make(cls=cls).loss(*triples())
+    fresh = make(cls=cls, drop_unseen=True)
+    model = make(cls=cls, drop_unseen=True)
+    model.load_state_dict(fresh.state_dict())
+    with pytest.raises(ModelError, match=rf'{cls.__name__}\(drop_unseen=True'):
+        model.loss(*triples())
+    edge_index = torch.tensor([[1, 4, 4], [2, 5, 6]])
+    model.prepare(edge_index, torch.zeros(3, dtype=torch.long))
+    model.loss(*triples())
+    # Its state is prepared, too.
+    fresh.load_state_dict(model.state_dict())
+    model.save_pretrained(tmp_path)
+    for copy in (fresh, cls.from_pretrained(tmp_path)):
+        copy.loss(*triples())
+        assert torch.equal(copy.seen, model.seen)
 
 
 def test_one_image_of_two_is_enough() -> None:

@@ -1,0 +1,57 @@
+r"""Whether a graph is the one that a model was trained with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from pyg_mmkgc.data.knowledge_graph import KnowledgeGraph
+
+
+def fingerprint(kg: KnowledgeGraph) -> dict[str, Any]:
+    r"""Returns what the results of a trained model depend on, part by part
+    and ready for JSON: the number of nodes and relations, and the SHA-256 of
+    their labels, of the triples of each split and of the filter. The order
+    of triples is no part of it, unlike the numbering of nodes and relations.
+    """
+    out: dict[str, Any] = {
+        'number of nodes': kg.num_nodes,
+        'number of relations': kg.num_relations,
+        'labels of nodes': _digest_labels(kg.get('node_names')),
+        'labels of relations': _digest_labels(kg.get('relation_names'))}
+    for name, split in kg.splits().items():
+        out[f'triples of {name}'] = _digest_triples(split.edge_index,
+                                                    split.edge_type)
+    if 'filter_edge_index' in kg:
+        out['triples of the filter'] = _digest_triples(kg.filter_edge_index,
+                                                       kg.filter_edge_type)
+    return out
+
+
+def differences(saved: dict[str, Any], kg: KnowledgeGraph) -> list[str]:
+    r"""Returns the parts in which a graph differs from what
+    :func:`fingerprint` said of another, in words.
+    """
+    now = fingerprint(kg)
+    return [f'{part} ({saved.get(part)}, now {now.get(part)})'
+            if part.startswith('number') else part
+            for part in {**now, **saved} if saved.get(part) != now.get(part)]
+
+
+def _digest_labels(labels: list[str] | None) -> str | None:
+    if labels is None:
+        return None
+    return hashlib.sha256(json.dumps(labels).encode()).hexdigest()
+
+
+def _digest_triples(edge_index: Tensor, edge_type: Tensor) -> str:
+    head, tail = edge_index.cpu().numpy()
+    rel = edge_type.cpu().numpy()
+    order = np.lexsort((tail, rel, head))
+    # The same bytes on every machine.
+    rows = np.stack([head, rel, tail])[:, order].astype('<i8')
+    return hashlib.sha256(rows.tobytes()).hexdigest()

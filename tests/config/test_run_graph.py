@@ -1,0 +1,114 @@
+"""A run answers only for the graph that it was trained with."""
+
+import json
+
+import pytest
+import torch
+
+from pyg_mmkgc.cli import main
+from pyg_mmkgc.config import Run
+from pyg_mmkgc.data import KnowledgeGraph
+from pyg_mmkgc.data.fingerprint import differences, fingerprint
+from pyg_mmkgc.errors import CheckpointError, DataError
+
+LINES = [f'n{i}\t{rel}\tn{(i * k + 1) % 20}' for i in range(20)
+         for k, rel in [(3, 'a'), (7, 'b')]]
+SPLIT = """
+dataset: {name: TSV, train: all.tsv, val_ratio: 0.1, test_ratio: 0.1}
+model: {name: RotatE, hidden_channels: 2}
+sampler: {name: UniformSampler, num_negatives: 4}
+training: {epochs: 1, device: cpu}
+"""
+FILES = SPLIT.replace('val_ratio: 0.1, test_ratio: 0.1', 'test: test.tsv')
+PYG = """
+dataset: {name: TSV, train: all.tsv, val_ratio: 0.1, test_ratio: 0.1}
+model: {name: PyG.TransE, hidden_channels: 4}
+training: {epochs: 1, device: cpu}
+"""
+
+
+def write(path, lines):
+    path.write_text('\n'.join(lines))
+
+
+@pytest.fixture
+def train(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def run(config, lines=LINES):
+        write(tmp_path / 'all.tsv', lines)
+        write(tmp_path / 'test.tsv', ['n1\ta\tn2', 'n2\tb\tn3'])
+        (tmp_path / 'own.yaml').write_text(config)
+        Run.create('own.yaml', (), 'run').train(progress=False)
+        return tmp_path
+    return run
+
+
+# Another split, another numbering, other nodes, other relations.
+CHANGES = [
+    (LINES + ['n3\ta\tn5'], 'differs: triples of train, triples of val, '
+     'triples of test. Restore'),
+    (LINES[::-1], 'differs: labels of nodes, labels of relations, triples'),
+    (LINES + ['n3\ta\tnew'], r'number of nodes \(20, now 21\), labels of '),
+    (LINES + ['n3\tc\tn5'], r'number of relations \(2, now 3\), labels of ')]
+
+
+@pytest.mark.parametrize('config', [SPLIT, PYG], ids=['own', 'pyg'])
+def test_changed_triples_are_refused(config, train, capsys):
+    folder = train(config)
+    mrr = Run.open('run').evaluate('val').mrr
+    for lines, match in CHANGES:
+        write(folder / 'all.tsv', lines)
+        with pytest.raises(CheckpointError, match=match):
+            Run.open('run').evaluate('test')
+        with pytest.raises(CheckpointError, match=match):
+            Run.open('run').predict('n1', 'a')
+    assert main(['evaluate', 'run']) == 2
+    assert 'train anew' in capsys.readouterr().err
+    write(folder / 'all.tsv', LINES)
+    assert Run.open('run').evaluate('val').mrr == mrr
+
+
+def test_the_split_is_named(train):
+    folder = train(FILES)
+    # The same triples in another order are the same.
+    write(folder / 'test.tsv', ['n2\tb\tn3', 'n1\ta\tn2'])
+    Run.open('run').evaluate()
+    write(folder / 'test.tsv', ['n2\tb\tn3', 'n1\ta\tn3'])
+    with pytest.raises(CheckpointError, match='differs: triples of test. R'):
+        Run.open('run').evaluate()
+
+
+def test_a_run_of_an_earlier_version_opens(train):
+    path = train(SPLIT) / 'run/model/graph.json'
+    path.unlink()
+    with pytest.warns(UserWarning, match='may have changed since') as caught:
+        Run.open('run').evaluate()
+    assert caught[0].filename == __file__
+    path.write_text('[]')
+    with pytest.raises(CheckpointError, match='parts of a graph, got list'):
+        Run.open('run').evaluate()
+
+
+def test_the_filter_is_a_part():
+    edges = {'edge_index': torch.tensor([[0, 1], [1, 2]]),
+             'edge_type': torch.zeros(2).long(), 'num_nodes': 3}
+    first, second = (KnowledgeGraph(
+        **edges, filter_edge_index=torch.tensor([[0], [tail]]),
+        filter_edge_type=torch.zeros(1).long()) for tail in (1, 2))
+    saved = json.loads(json.dumps(fingerprint(first)))
+    assert differences(saved, first) == []
+    assert differences(saved, second) == ['triples of the filter']
+    assert differences(saved, KnowledgeGraph(**edges)) == [
+        'triples of the filter']
+
+
+def test_a_number_that_is_no_label_is_no_id(train):
+    train(SPLIT, [line.replace('n', '') for line in LINES
+                  if 'n7' not in line])
+    run = Run.open('run')
+    assert '(8, a, ?)' in str(run.predict('8', 'a'))
+    with pytest.raises(DataError, match="got '7'.*nearest are '17'"):
+        run.predict('7', 'a')
+    # No relation has a number for a label.
+    assert str(run.predict('8', '0')) == str(run.predict('8', 'a'))
