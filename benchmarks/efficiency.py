@@ -78,4 +78,4 @@ def report(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    main(__doc__, train, report)
+    main(__doc__, train, report, unused=('trials',))

@@ -21,7 +21,7 @@ from study.report import (
     write_table,
 )
 from study.runner import main, run_cells
-from study.stats import interval, spread
+from study.stats import BARS, interval, spread
 
 STUDY = 'figure4'
 GROUPS = (1, 2, 3, 4, 5)
@@ -73,7 +73,8 @@ def report(args: argparse.Namespace) -> None:
     name = save(figure, STUDY, args)
     table = Table(
         'AdaMF-MAT with L groups (at the weight of its configuration) and '
-        'with other weights λ (at one group). ' + protocol(head, results),
+        'with other weights λ (at one group). ' + BARS
+        + protocol(head, results),
         ['', 'seeds', 'MRR', 'Hits@1', 'Hits@10', 'validation MRR'],
         [[row, str(len(found)), *(
             spread([100 * x['test'][m] for x in found])
@@ -85,4 +86,5 @@ def report(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    main(__doc__, train, report, groups=GROUPS, weights=WEIGHTS)
+    main(__doc__, train, report, unused=('rows', 'trials'), groups=GROUPS,
+         weights=WEIGHTS)

@@ -40,9 +40,10 @@ def train(args: argparse.Namespace) -> None:
     results = run_cells(cells, args)
     by_digest = {cell.digest: cell for cell in cells}
     for result in results:
-        cell = by_digest[result['digest']]
-        result |= weights_of(str(folder_of(cell, args)),
-                             root_of(args.dataset, args))
+        if 'test' in result:  # What diverged has no model.
+            cell = by_digest[result['digest']]
+            result |= weights_of(str(folder_of(cell, args)),
+                                 root_of(args.dataset, args))
     write_results(STUDY, results, args)
 
 
@@ -51,7 +52,7 @@ def weights_of(folder: str, data_root: str | None) -> dict[str, Any]:
     """Mean weights by relation, by degree, and by presence of a modality."""
     from pyg_mmkgc.config import Run
 
-    run = Run.open(folder, data_root)
+    run = Run.open(folder, data_root, 'cpu')  # As the indices below.
     model, graph = run.load_model(), run.graph
     index = torch.arange(graph.num_nodes)
     weight = torch.cat([model.fuser.weights(model.embed(part))
@@ -94,6 +95,9 @@ def report(args: argparse.Namespace) -> None:
         row: [x for x in results if x['row'] == row and 'names' in x]
         for row in MODELS}
     rows = {row: found for row, found in rows.items() if found}
+    if not rows:
+        raise SystemExit(f'{args.dataset}: no training has weights to show: '
+                         'none is done, or all diverged')
     largest = sorted(next(iter(rows.values()))[0]['relations'],
                      key=lambda x: -x['count'])[:NUM_RELATIONS]
     relations = [x['relation'] for x in largest]
@@ -117,7 +121,8 @@ def report(args: argparse.Namespace) -> None:
     table = Table(
         'Mean weights of the modalities in percent, over the entities of the '
         f'test triples of the {len(relations)} largest relations, and over '
-        'all entities that have or lack a modality; means over seeds. '
+        'all entities that have or lack a modality; means over seeds. Dashed '
+        'lines: without MAT. '
         + protocol(head, results),
         ['model', 'relation', *next(iter(rows.values()))[0]['names']], cells)
     write_table(STUDY, f'Modality weights on {args.dataset}', table, args,
@@ -154,13 +159,13 @@ def plot_degrees(rows: dict[str, list[dict[str, Any]]],
                  args: argparse.Namespace) -> str:
     """Weights against the degree, one line per modality and model."""
     figure, ax = axes()
-    for j, (row, found) in enumerate(rows.items()):
+    for row, found in rows.items():
         starts = [x['from'] for x in found[0]['degrees']]
         values = [mean([d['weights'] for x in found for d in x['degrees']
                         if d['from'] == start]) for start in starts]
         for i, name in enumerate(found[0]['names']):
             ax.plot(starts, [100 * x[i] for x in values],
-                    label=f'{name}, {row}', **style(i, bool(j)))
+                    label=f'{name}, {row}', **style(i, row == 'AdaMF'))
     ax.set_xscale('symlog', base=2, linthresh=1)
     ax.xaxis.set_major_formatter('{x:g}')
     ax.set_xlabel('training triples of the entity, at least')
@@ -171,4 +176,4 @@ def plot_degrees(rows: dict[str, list[dict[str, Any]]],
 
 
 if __name__ == '__main__':
-    main(__doc__, train, report)
+    main(__doc__, train, report, unused=('rows', 'trials'))

@@ -78,7 +78,7 @@ def measure(folder: str, data_root: str | None) -> dict[str, Any]:
     """
     from pyg_mmkgc.config import Run
 
-    run = Run.open(folder, data_root)
+    run = Run.open(folder, data_root, 'cpu')  # As the indices below.
     model = run.load_model()
     index = run.graph.split('train').edge_index[0].unique()[:4096]
     views = model.embed(index)
@@ -129,4 +129,4 @@ def report(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    main(__doc__, train, report)
+    main(__doc__, train, report, unused=('trials',))

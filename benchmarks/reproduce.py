@@ -1,15 +1,19 @@
 """Every table and figure, one after the other, with the same options.
 
 python benchmarks/reproduce.py --dataset countries --budget quick
+
+--trials goes to table2, which alone searches; --dataset to all but table1,
+which shows all datasets.
 """
 
+import argparse
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 STUDIES = ('table1', 'table2', 'table3', 'figure3', 'figure4', 'figure5',
-           'efficiency')
+           'mat', 'efficiency')
 
 
 def main() -> None:
@@ -20,12 +24,21 @@ def main() -> None:
         options = ['--help']
         raise SystemExit(subprocess.call(
             [sys.executable, str(here / 'table2.py'), *options]))
+    parser = argparse.ArgumentParser(allow_abbrev=False)
+    parser.add_argument('--dataset')
+    parser.add_argument('--trials')
+    given, shared = parser.parse_known_args(options)
     failed = []
     for study in STUDIES:
         start = time.monotonic()
         print(f'== {study}', flush=True)
+        own = list(shared)
+        if given.dataset is not None and study != 'table1':
+            own += ['--dataset', given.dataset]
+        if given.trials is not None and study == 'table2':
+            own += ['--trials', given.trials]
         status = subprocess.call(
-            [sys.executable, str(here / f'{study}.py'), *options])
+            [sys.executable, str(here / f'{study}.py'), *own])
         print(f'== {study}: {time.monotonic() - start:.0f} s', flush=True)
         if status != 0:
             failed.append(study)

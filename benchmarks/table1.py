@@ -81,4 +81,4 @@ def report(args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    main(__doc__, measure, report)
+    main(__doc__, measure, report, unused=('dataset', 'rows', 'trials'))

@@ -11,24 +11,21 @@ which differences from AdaMF-MAT are more than luck.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 from published import TABLE_2
 from study.budgets import apply_budget
 from study.cells import Cell
 from study.methods import METHODS
-from study.queries import (
-    BOOTSTRAP,
-    difference,
-    read_queries,
-    write_queries,
-)
+from study.queries import check_add, with_differences, write_queries
 from study.report import (
     Table,
     by_row,
     metric_cells,
     protocol,
     read_results,
+    trials_of,
     validation_mrr,
     write_results,
     write_table,
@@ -44,44 +41,59 @@ REFERENCE = 'AdaMF-MAT'
 def train(args: argparse.Namespace) -> None:
     """Searches, trains over seeds, writes the result files."""
     apply_budget(args)
+    check_add(STUDY, args)
     methods = [METHODS[row] for row in wanted(list(METHODS), args)]
     chosen, tried = tune(methods, args.dataset, args)
     cells = [Cell(m.row, f'{m.config}/{args.dataset}', chosen[m.row], seed)
              for m in methods for seed in args.seeds]
     results = run_cells(cells, args)
-    write_results(STUDY, results, args, tried=tried)
     write_queries(STUDY, results, cells, args)
+    write_results(STUDY, results, args, tried=tried)
 
 
 def report(args: argparse.Namespace) -> None:
     """Makes the tables from the result files."""
     head, results = read_results(STUDY, args)
-    queries = read_queries(STUDY, args)
     published = TABLE_2.get(args.dataset, {})
-    rows = []
-    for row, found in by_row(results).items():
-        rows.append([row, *metric_cells(found, published.get(row)),
-                     difference(queries, row, REFERENCE),
-                     validation_mrr(found),
-                     spread([x['minutes'] for x in found], 1),
-                     f'{max(x["gigabytes"] for x in found):.1f}'])
-    note = ' In italics: the published row, one run. ' if published else ' '
+    found = by_row(results)
+    rows: list[Sequence[str]] = [
+        [row, *metric_cells(x, published.get(row)), validation_mrr(x),
+         spread([one['minutes'] for one in x], 1),
+         f"{max(one['gigabytes'] for one in x):.1f}"]
+        for row, x in found.items()]
+    note = ' In italics: the published row, one run.' if published else ''
     table = Table(
-        protocol(head, results) + note + BOOTSTRAP.format(REFERENCE)
-        + ' Minutes: of training, without evaluation. GB: largest resident '
-        'memory of the process, about 0.5 of them libraries.',
+        protocol(head, results) + note + ' Minutes: of training, without '
+        'evaluation. GB: largest resident memory of the process, about 0.5 of '
+        'them libraries.',
         ['model', 'seeds', 'MRR', 'Hits@1', 'Hits@3', 'Hits@10',
-         f'difference from {REFERENCE}', 'validation MRR', 'minutes', 'GB'],
-        rows)
+         'validation MRR', 'minutes', 'GB'], rows)
+    with_differences(table, list(found), 6, STUDY, args, REFERENCE)
     write_table(STUDY, f'Link prediction on {args.dataset}', table, args,
-                tried_notes(head['tried']))
+                tried_notes(head, found))
 
 
-def tried_notes(tried: list[dict[str, Any]]) -> list[str]:
-    """What the search tried, as a list."""
-    if not tried:
+def tried_notes(head: dict[str, Any], found: dict[str, list[dict[str, Any]]]
+                ) -> list[str]:
+    """What the search tried, and what was not searched, as a list."""
+    rest = {row: x[0]['overrides'] for row, x in found.items()
+            if row not in trials_of(head)}
+    lines = _tried(head['tried'])
+    if not lines and not any(rest.values()):
         return ['No settings were searched: they are those of the shipped '
                 'configurations.']
+    if not lines:
+        lines = ['No settings were searched: they are those of the shipped '
+                 'configurations, but for these.', '']
+    for row, options in rest.items():
+        words = f"`{' '.join(options)}`" if options else 'as shipped'
+        lines.append(f'- {row}, not searched: {words}')
+    return lines
+
+
+def _tried(tried: list[dict[str, Any]]) -> list[str]:
+    if not tried:
+        return []
     shared: dict[str, set[str]] = {}
     for x in tried:
         options = set(x['overrides'])

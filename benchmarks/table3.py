@@ -10,16 +10,12 @@ triple left out.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 
 from published import TABLE_3
 from study.budgets import apply_budget, settings
 from study.cells import Cell
-from study.queries import (
-    BOOTSTRAP,
-    difference,
-    read_queries,
-    write_queries,
-)
+from study.queries import check_add, with_differences, write_queries
 from study.report import (
     Table,
     by_row,
@@ -60,32 +56,32 @@ def variants(names: list[str]) -> dict[str, tuple[str, tuple[str, ...]]]:
 def train(args: argparse.Namespace) -> None:
     """Trains all variants over seeds, writes the result files."""
     apply_budget(args)
+    check_add(STUDY, args)
     rows = variants(modalities('adamf', args))
     cells = [Cell(row, f'{rows[row][0]}/{args.dataset}',
                   (*rows[row][1], *settings(args, row)), seed)
              for row in wanted(list(rows), args) for seed in args.seeds]
     results = run_cells(cells, args)
-    write_results(STUDY, results, args)
     write_queries(STUDY, results, cells, args)
+    write_results(STUDY, results, args)
 
 
 def report(args: argparse.Namespace) -> None:
     """Makes the table from the result files."""
     head, results = read_results(STUDY, args)
-    queries = read_queries(STUDY, args)
     published = TABLE_3 if args.dataset == 'db15k' else {}
-    rows = []
-    for row, found in by_row(results).items():
-        rows.append([row, *metric_cells(found, published.get(row)),
-                     difference(queries, row, REFERENCE)])
+    found = by_row(results)
+    rows: list[Sequence[str]] = [
+        [row, *metric_cells(x, published.get(row))]
+        for row, x in found.items()]
     note = (' In italics: the published row, one run.' if published else
             ' The paper has this table for DB15K alone.')
-    table = Table(protocol(head, results) + note + ' '
-                  + BOOTSTRAP.format(REFERENCE),
-                  ['variant', 'seeds', 'MRR', 'Hits@1', 'Hits@3', 'Hits@10',
-                   f'difference from {REFERENCE}'], rows)
+    table = Table(protocol(head, results) + note,
+                  ['variant', 'seeds', 'MRR', 'Hits@1', 'Hits@3', 'Hits@10'],
+                  rows)
+    with_differences(table, list(found), 6, STUDY, args, REFERENCE)
     write_table(STUDY, f'Ablation on {args.dataset}', table, args)
 
 
 if __name__ == '__main__':
-    main(__doc__, train, report)
+    main(__doc__, train, report, unused=('trials',))

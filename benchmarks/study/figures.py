@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
+
+from pyg_mmkgc.io import atomic_path
 
 # Okabe and Ito's colours; marker and dash tell lines apart without them.
 COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9',
@@ -29,10 +30,13 @@ def axes(width: float = 6.4, height: float = 4.0, **options: Any) -> Any:
 
 
 def style(i: int, dashed: bool | None = None) -> dict[str, Any]:
-    """Colour, marker and dash of the i-th line."""
+    """Colour, marker and dash of the i-th line; hollow, where it is dashed
+    to stand beside another of its colour.
+    """
     dash = DASHES[i % len(DASHES)] if dashed is None else DASHES[int(dashed)]
-    return {'color': COLORS[i % len(COLORS)], 'linestyle': dash,
-            'marker': MARKERS[i % len(MARKERS)], 'markersize': 5}
+    out = {'color': COLORS[i % len(COLORS)], 'linestyle': dash,
+           'marker': MARKERS[i % len(MARKERS)], 'markersize': 5}
+    return out | ({'markerfacecolor': 'white'} if dashed else {})
 
 
 def log_scale(ax: Any) -> None:
@@ -49,9 +53,9 @@ def save(figure: Any, study: str, args: argparse.Namespace,
          part: str = '') -> str:
     """Writes a PNG file beside the results, and returns its name."""
     name = f'{study}_{args.dataset}{part}.png'
-    Path(args.results).mkdir(parents=True, exist_ok=True)
-    figure.savefig(args.results / name, dpi=150, bbox_inches='tight',
-                   metadata={'Software': None})
+    with atomic_path(args.results / name) as path:  # Has no ending.
+        figure.savefig(path, format='png', dpi=150, bbox_inches='tight',
+                       metadata={'Software': None})
     from matplotlib import pyplot
     pyplot.close(figure)
     return name

@@ -11,7 +11,7 @@ import torch
 
 from pyg_mmkgc.io import load_tensors, save_tensors
 from study.cells import Cell
-from study.report import path_of
+from study.report import Table, path_of
 from study.runner import folder_of
 from study.stats import paired_bootstrap
 
@@ -19,6 +19,19 @@ from study.stats import paired_bootstrap
 def _file(study: str, args: argparse.Namespace) -> Path:
     path = path_of(study, args)
     return path.with_name(path.name + '_queries.safetensors')
+
+
+def check_add(study: str, args: argparse.Namespace) -> None:
+    """Refuses ``--add`` to results whose queries are not there, before
+    anything is trained.
+    """
+    file = _file(study, args)
+    results = path_of(study, args).with_suffix('.jsonl')
+    if args.add and results.is_file() and not file.is_file():
+        raise SystemExit(
+            f'--add: {results} is there, but {file} is not, which has the '
+            'ranks of its rows; leave --add out and give all rows, or give '
+            'another --results')
 
 
 def write_queries(study: str, results: list[dict[str, Any]],
@@ -51,15 +64,36 @@ def write_queries(study: str, results: list[dict[str, Any]],
 
 def read_queries(study: str, args: argparse.Namespace
                  ) -> dict[str, np.ndarray]:
-    """What :func:`write_queries` kept."""
-    return {row: x.numpy() for row, x
-            in load_tensors(_file(study, args))[0].items()}
+    """What :func:`write_queries` kept; nothing where the file is missing."""
+    file = _file(study, args)
+    if not file.is_file():
+        return {}
+    return {row: x.numpy() for row, x in load_tensors(file)[0].items()}
+
+
+def with_differences(table: Table, rows: list[str], column: int, study: str,
+                     args: argparse.Namespace, reference: str) -> None:
+    """Puts the differences of the rows from one of them into a table and
+    its caption, which says so where there are none.
+    """
+    queries = read_queries(study, args)
+    if reference not in queries:
+        table.caption += (f' No differences from {reference}: '
+                          f'{_file(study, args).name} is missing or lacks '
+                          'it.')
+        return
+    table.caption += ' ' + BOOTSTRAP.format(reference)
+    lines = [[f'difference from {reference}'],
+             *([difference(queries, row, reference)] for row in rows)]
+    table.columns, *table.rows = [
+        [*x[:column], *line, *x[column:]]
+        for x, line in zip([table.columns, *table.rows], lines, strict=True)]
 
 
 def difference(queries: dict[str, np.ndarray], row: str,
                reference: str) -> str:
     """The MRR of a row less that of another, in points, with its interval."""
-    if row == reference or reference not in queries:
+    if row == reference or row not in queries:
         return ''
     mean, low, high, p = paired_bootstrap(queries[row], queries[reference])
     return (f'{100 * mean:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}], p '

@@ -133,10 +133,10 @@ def write_table(study: str, title: str, table: Table,
                 figures: Sequence[str] = ()) -> None:
     """Writes a table in three forms; in Markdown with notes and figures."""
     path = path_of(study, args)
-    path.with_suffix('.csv').write_text(table.csv())
-    path.with_suffix('.tex').write_text(table.latex())
+    write_atomic(path.with_suffix('.csv'), table.csv())
+    write_atomic(path.with_suffix('.tex'), table.latex())
     pictures = [f'![{x}]({x})\n' for x in figures]
-    path.with_suffix('.md').write_text('\n'.join(
+    write_atomic(path.with_suffix('.md'), '\n'.join(
         [f'# {title}', '', table.markdown(), *pictures, *notes]) + '\n')
     print(table.markdown())
 
@@ -147,25 +147,110 @@ def protocol(head: dict[str, Any], results: list[dict[str, Any]]) -> str:
     if not done:
         return 'No training is done.'
     p = done[0]['protocol']
-    modalities = sorted({name for x in done for name in x['modalities']})
     seeds = sorted({x['seed'] for x in done})
-    commits = sorted({str(x['commit'])[:7] for x in done})
-    commands = ', before it '.join(f'`{x}`' for x in (
-        head['command'], *reversed(head.get('earlier', []))))
-    features = ' + '.join(['structure', *modalities])
-    lacks = [] if 'visual' in modalities else [
-        'no visual features were at hand, published rows have them']
-    chosen = ('Epoch and settings chosen by validation MRR.'
-              if any(x['val'] for x in done) else
-              'Nothing chosen in these trainings: the last epoch of each.')
-    setting = '; '.join([f'Features: {features}', *lacks])
+    commits = sorted({short(str(x['commit'])) for x in done})
+    commands = ', before it '.join(f'`{x}`' for x in _commands(head))
     return (
         f"{head['dataset']}, {p['split']} triples ({p['num_triples']}), "
         f"sides: {' and '.join(p['sides'])}, filter: {p['filter']}, "
-        f"{p['ties']} ranks, in percent. {chosen} {setting}. {_seeds(seeds)} "
+        f"{p['ties']} ranks, in percent. {_epochs(done)} "
+        f"{_settings(head, done)} {_features(done)} {_seeds(seeds)} "
         f"Command: {commands}; commit {', '.join(commits)}; "
         f"machine: {head['machine']}, {done[0]['threads']} thread(s) each of "
         f"{done[0]['cores']} cores.")
+
+
+def short(commit: str) -> str:
+    """Seven digits, and whether there were changes beside the commit."""
+    name, dash, dirty = commit.partition('-')
+    return name[:7] + dash + dirty
+
+
+def _commands(head: dict[str, Any]) -> list[str]:
+    return [head['command'], *reversed(head.get('earlier', []))]
+
+
+def _epochs(done: list[dict[str, Any]]) -> str:
+    # The last epoch is always validated: one validation chooses nothing.
+    last = [x['row'] for x in done if len(x['curve']) < 2]
+    if not last:
+        return 'Epoch chosen by validation MRR.'
+    if len(last) == len(done):
+        return 'No epoch was selected: the last of each training.'
+    return (f"Epoch chosen by validation MRR, but for "
+            f"{', '.join(dict.fromkeys(last))}: the last one.")
+
+
+def trials_of(head: dict[str, Any]) -> dict[str, int]:
+    """How many different settings were tried, for rows that have several."""
+    tried: dict[str, set[tuple[str, ...]]] = {}
+    for x in head.get('tried', []):
+        tried.setdefault(x['row'], set()).add(tuple(x['overrides']))
+    return {row: len(x) for row, x in tried.items() if len(x) > 1}
+
+
+def _settings(head: dict[str, Any], done: list[dict[str, Any]]) -> str:
+    trials = trials_of(head)
+    rows = list(dict.fromkeys(x['row'] for x in done))
+    rest = [row for row in rows if row not in trials]
+    numbers = sorted({trials[row] for row in rows if row in trials})
+    out = []
+    if numbers:
+        out.append('Settings chosen by validation MRR among '
+                   f"{' to '.join(map(str, numbers[::len(numbers) - 1 or 1]))}"
+                   ' trials each.')
+    if rest:
+        names = f" of {', '.join(rest)}" if numbers else ''
+        out.append(f'Settings{names} not searched: those of the shipped '
+                   f'configurations{_changed(head, done, rest)}.')
+    return ' '.join(out)
+
+
+def _changed(head: dict[str, Any], done: list[dict[str, Any]],
+             rows: list[str]) -> str:
+    options = {o for x in done if x['row'] in rows for o in x['overrides']}
+    words = [w for x in _commands(head) for w in shlex.split(x)]
+    given = {o for o in options
+             if any(w == o or w.endswith(f':{o}') for w in words)}
+    budget = {o for o in options - given if head['budget'] != 'full'
+              and o.startswith(('training.epochs=', 'training.valid_every='))}
+    out = []
+    if options - given - budget:
+        out.append('what the study sets')
+    if given:
+        out.append('what `--set` changes')
+    if budget:
+        out.append(f"the epochs of `--budget {head['budget']}`")
+    return ', but for ' * bool(out) + ' and '.join(out)
+
+
+def _features(done: list[dict[str, Any]]) -> str:
+    rows: dict[str, tuple[tuple[str, int], ...]] = {}
+    for x in done:
+        names = tuple(sorted(x['modalities'].items()))
+        if rows.setdefault(x['row'], names) != names:
+            raise SystemExit(
+                f"{x['row']}, seed {x['seed']}: trained with the features "
+                f"{names}, but an earlier seed with {rows[x['row']]}: they "
+                'have no common mean; train all seeds with the same data')
+    groups: dict[tuple[tuple[str, int], ...], list[str]] = {}
+    for row, names in rows.items():
+        groups.setdefault(names, []).append(row)
+    groups.pop((), None)  # Structural methods.
+    if not groups:
+        return 'Features: structure.'
+    main = max(groups, key=lambda names: (len(groups[names]), names))
+    out = ['Features: ' + ' + '.join(['structure', *(x for x, _ in main)])]
+    for names, others in groups.items():
+        if names != main:
+            words = ', '.join(f'{x} ({n} channels)' for x, n in names)
+            out.append(f"of {', '.join(others)} only {words}"
+                       if set(names) < set(main) else
+                       f"not comparable: {', '.join(others)} with {words}")
+    if 'visual' not in dict(main):
+        out.append('no visual features were at hand, published rows have '
+                   'them')
+    return '; '.join(out) + '.'
 
 
 def validation_mrr(found: list[dict[str, Any]]) -> str:

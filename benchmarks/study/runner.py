@@ -22,14 +22,16 @@ DATASETS = ('countries', 'mkg_w', 'mkg_y', 'db15k')
 HERE = Path(__file__).resolve().parents[1]
 
 
-def parse(description: str | None, **numbers: Sequence[float]
-          ) -> argparse.Namespace:
-    """The options of every study, and lists of numbers of one of them."""
+def parse(description: str | None, unused: Sequence[str] = (),
+          **numbers: Sequence[float]) -> argparse.Namespace:
+    """The options of every study, less those that one has no use for, and
+    lists of numbers of one of them.
+    """
     parser = argparse.ArgumentParser(
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add('--dataset', default='countries', choices=DATASETS)
+    add('--dataset', choices=DATASETS, help='default: countries')
     add('--data-root', help='folder of the dataset files')
     add('--budget', default='full', choices=('full', 'quick', 'smoke'),
         help='full: the recipes, searched and over seeds; quick: all in '
@@ -37,7 +39,7 @@ def parse(description: str | None, **numbers: Sequence[float]
     add('--seeds', nargs='+', type=int, help='default: by budget')
     add('--trials', type=int, help='settings to try for each method; '
         'default: by budget')
-    add('--rows', nargs='+', metavar='PATTERN', default=['*'],
+    add('--rows', nargs='+', metavar='PATTERN',
         help="rows of the table, as in 'AdaMF*'")
     add('--cells', metavar='PATTERN', default='*',
         help="trainings to run, as in '*-seed0-*'; the table is made from "
@@ -60,6 +62,12 @@ def parse(description: str | None, **numbers: Sequence[float]
     for name, default in numbers.items():
         add(f'--{name}', nargs='+', type=type(default[0]), default=default)
     args = parser.parse_args()
+    for name in unused:
+        if getattr(args, name) is not None:
+            parser.error(f'--{name}: {parser.prog} has no use for it; leave '
+                         'it out')
+    args.dataset = args.dataset or 'countries'
+    args.rows = args.rows or ['*']
     if args.threads is None:
         args.threads = max(1, (os.cpu_count() or 1) // args.workers)
     return args
@@ -68,11 +76,11 @@ def parse(description: str | None, **numbers: Sequence[float]
 def main(description: str | None,
          train: Callable[[argparse.Namespace], None],
          report: Callable[[argparse.Namespace], None],
-         **numbers: Sequence[float]) -> None:
+         unused: Sequence[str] = (), **numbers: Sequence[float]) -> None:
     """Trains unless ``--report`` is given, and reports."""
     from pyg_mmkgc.errors import MMKGCError
 
-    args = parse(description, **numbers)
+    args = parse(description, unused, **numbers)
     try:
         if not args.report:
             train(args)
@@ -116,17 +124,21 @@ def run_cells(cells: list[Cell],
     A cell that fails does not stop the others; at the end the failures are
     named and the process ends with status 1.
     """
+    from study.features import check_features
+
+    root = root_of(args.dataset, args)
     todo: dict[str, Cell] = {}
     for cell in cells:
-        if not (folder_of(cell, args) / 'cell.json').is_file() \
-                and fnmatch.fnmatch(cell.name, args.cells):
+        folder = folder_of(cell, args)
+        if (folder / 'cell.json').is_file():
+            check_features(cell.resolved, folder, root)
+        elif fnmatch.fnmatch(cell.name, args.cells):
             todo.setdefault(cell.name, cell)
     failed = _run(list(todo.values()), args) if todo else []
     if failed:
         names = '\n'.join(f'  {args.runs / name}.log' for name in failed)
         raise SystemExit(f'{len(failed)} of {len(todo)} trainings failed; '
                          f'their messages are in\n{names}')
-    root = root_of(args.dataset, args)
     return [read_run(cell, folder_of(cell, args), root)
             for cell in cells
             if (folder_of(cell, args) / 'cell.json').is_file()]

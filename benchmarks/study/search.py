@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import math
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,18 +28,26 @@ class Method:
 
     def trials(self, number: int) -> list[tuple[str, ...]]:
         """The configuration as it is shipped, then ``number - 1`` points of
-        the space, in which each value of a setting comes as often as any
-        other. A setting has the same values in all methods that search it.
+        the space, or all where it has fewer: none twice, and each value of a
+        setting nearly as often as any other. A setting has the same values,
+        in the same order, in all methods that search it, up to the first
+        point that a smaller space would repeat.
         """
-        columns = []
-        for key, values in self.space.items():
-            generator = random.Random(key)
-            column: list[str] = []
-            while len(column) < number - 1:
-                column += [f'{key}={value}' for value in generator.sample(
-                    values, len(values))]
-            columns.append(column[:number - 1])
-        return [(), *zip(*columns, strict=True)]
+        size = math.prod(len(x) for x in self.space.values())
+        wanted = min(number - 1, size) if self.space else 0
+        draws = zip(*(_draws(key, values) for key, values
+                      in self.space.items()), strict=False)
+        points: dict[tuple[str, ...], None] = {}
+        while len(points) < wanted:
+            points[next(draws)] = None
+        return [(), *points]
+
+
+def _draws(key: str, values: tuple[Any, ...]) -> Iterator[str]:
+    generator = random.Random(key)
+    while True:
+        for value in generator.sample(values, len(values)):
+            yield f'{key}={value}'
 
 
 def tune(methods: list[Method], dataset: str, args: argparse.Namespace
@@ -57,6 +67,10 @@ def tune(methods: list[Method], dataset: str, args: argparse.Namespace
         for options in trials[m.row]:
             cell = Cell(m.row, f'{m.config}/{dataset}', options,
                         args.seeds[0])
+            if cell.resolved.training.valid_every is None:
+                raise SystemExit(
+                    f'{m.row}: {args.trials} trials are chosen by validation '
+                    'MRR, but training.valid_every is null; give --trials 1')
             epochs = max(1, round(SHARE * cell.resolved.training.epochs))
             cells.append(cell.set(f'training.epochs={epochs}'))
     found = {x['digest']: x for x in run_cells(cells, args)}

@@ -8,6 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 
 DRAWS = 10_000
+#: What a caption says of the bars of a figure, which has :func:`interval`
+#: where its table has :func:`spread`.
+BARS = ("Bars in the figure: Student's 95 % intervals of the mean over seeds, "
+        'where there are several; ± in the table: the sample standard '
+        'deviation. ')
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:

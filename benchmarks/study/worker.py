@@ -44,6 +44,8 @@ def _train(cell: Cell, folder: Path, data_root: str | None,
     from pyg_mmkgc.errors import NonFiniteError
     from pyg_mmkgc.io import save_tensors
     from pyg_mmkgc.io.atomic import write_json
+    from pyg_mmkgc.training.trainer import CHECKPOINT
+    from study.features import RECORD, check_features, features_of
 
     facts: dict[str, Any] = {'threads': threads, 'cores': os.cpu_count()}
     try:
@@ -52,6 +54,10 @@ def _train(cell: Cell, folder: Path, data_root: str | None,
         else:
             run = Run.create(cell.config, cell.options, str(folder),
                              data_root, device)
+        if (folder / CHECKPOINT).is_file():
+            check_features(cell.resolved, folder, data_root)
+        else:  # Nothing is learnt yet.
+            write_json(folder / RECORD, features_of(cell.resolved, data_root))
         result = (run.evaluate('test') if run.finished
                   else run.train(progress=False))
         ranks = result.ranks.by_ties(result.protocol['ties'])

@@ -1,0 +1,75 @@
+"""The features that a cell is trained with: its configuration says where they
+are, not what they hold.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from pyg_mmkgc.config import Config, build_graph
+from pyg_mmkgc.errors import DataError
+from pyg_mmkgc.io import read_json
+from pyg_mmkgc.io.tensors import digest
+
+#: In the folder of a run, written when its training starts.
+RECORD = 'features.json'
+_seen: dict[str, dict[str, dict[str, Any]]] = {}
+
+
+def features_of(config: Config, data_root: str | None
+                ) -> dict[str, dict[str, Any]]:
+    """Channels and a hash of each modality that the dataset now has, of
+    those that a configuration takes. What it drops at random is in its own
+    digest.
+    """
+    chosen = config.dataset.options['modalities']
+    if chosen == []:
+        return {}
+    options = {**config.dataset.options, 'modalities': None,
+               'drop_features': None}
+    key = json.dumps([config.dataset.name, options, data_root], default=str)
+    if key not in _seen:  # Once for all cells: the tables are large.
+        graph = build_graph(dataclasses.replace(
+            config, dataset=dataclasses.replace(config.dataset,
+                                                options=options)), data_root)
+        masks = graph.masks()
+        _seen[key] = {name: {
+            'channels': x.size(-1),
+            'sha256': digest({'x': x, 'mask': masks[name]}, '')}
+            for name, x in graph.features().items()}
+    return {name: x for name, x in _seen[key].items()
+            if chosen is None or name in chosen}
+
+
+def check_features(config: Config, folder: Path, data_root: str | None
+                   ) -> None:
+    """Refuses the folder of a training that had other features.
+
+    Older runs have no record: of these, names and channels are compared.
+    """
+    now = features_of(config, data_root)
+    if (folder / RECORD).is_file():
+        then = read_json(folder / RECORD)
+        same = then == now
+    elif (folder / 'metrics.json').is_file():
+        then = {name: {'channels': x} for name, x in read_json(
+            folder / 'metrics.json')['modalities'].items()}
+        same = then == {name: {'channels': x['channels']}
+                        for name, x in now.items()}
+    else:  # Interrupted or diverged, and older than the record.
+        return
+    if not same:
+        raise DataError(
+            f"'{folder}': trained with the features {_words(then)}, but the "
+            f'dataset now has {_words(now)}. Delete the folder to train '
+            'again, give another --runs, or put the former features back')
+
+
+def _words(features: dict[str, dict[str, Any]]) -> str:
+    return ', '.join(
+        f"{name} ({x['channels']} channels"
+        + (f", sha256 {x['sha256'][:8]}" if 'sha256' in x else '') + ')'
+        for name, x in sorted(features.items())) or 'none'
