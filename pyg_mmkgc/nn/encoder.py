@@ -138,6 +138,15 @@ class ModalityEncoder(torch.nn.Module):
         return f'{self.x.size(0)} rows, missing={self.missing!r}'
 
 
+def have_features(encoders: ModuleDict) -> Tensor:
+    r"""Which nodes have a feature row of any of the modalities,
+    :obj:`[N]`.
+    """
+    masks = [encoder.get_buffer('mask') for encoder in encoders.values()]
+    return torch.stack([x.view(x.size(0), -1).any(dim=1)
+                        for x in masks]).any(dim=0)
+
+
 def attention_weights(x: Tensor, mask: Tensor,
                       query: Optional[Tensor] = None) -> Tensor:
     r"""The attention of `IKRL <https://arxiv.org/abs/1609.07028>`_ over the

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.nn.encoder import have_features
 from pyg_mmkgc.nn.hooks import TrainingHooks
 
 
@@ -28,9 +29,7 @@ class UnseenNodes(TrainingHooks, torch.nn.Module):
             return
         self.seen.fill_(False)[edge_index.flatten()] = True
         if self.missing == 'drop':  # Something has to stand for a node.
-            self.seen |= ~torch.stack([
-                x.get_buffer('mask').view(self.seen.numel(), -1).any(dim=1)
-                for x in self.encoders.values()]).any(dim=0)
+            self.seen |= ~have_features(self.encoders)
         self._prepared = True
 
     def before_step(self, head_index: Tensor, rel_type: Tensor,

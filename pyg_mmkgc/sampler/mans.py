@@ -114,8 +114,7 @@ class MANSSampler(BernoulliSampler):
                 cross = cross + sign * self.model.score(
                     only(heads, x), rel_type, only(tails, y))
         # Scores are energies with the other sign.
-        return float((cross[there] > 0).float().sum()) / max(
-            1, int(there.sum()))
+        return int((cross[there] > 0).sum()) / max(1, int(there.sum()))
 
     def __repr__(self) -> str:
         return (f'{type(self).__name__}(num_negatives={self.num_negatives}, '

@@ -10,7 +10,11 @@ from torch_geometric.nn.inits import reset
 
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.nn.distance import RotationDistance
-from pyg_mmkgc.nn.encoder import ModalityEncoder, check_masks
+from pyg_mmkgc.nn.encoder import (
+    ModalityEncoder,
+    check_masks,
+    have_features,
+)
 from pyg_mmkgc.nn.fusion import AdaptiveFusion
 from pyg_mmkgc.nn.kge.base import MMKGEModel
 from pyg_mmkgc.nn.unseen import UnseenNodes
@@ -112,9 +116,8 @@ class AdaMF(RotationDistance, UnseenNodes, MMKGEModel):
             skip_absent=missing == 'drop' or drop_unseen)
         if drop_unseen:
             self.register_buffer('seen', torch.zeros(num_nodes).bool())
-        if missing == 'drop' and not structure and bool(torch.stack(
-                [~x.get_buffer('mask').view(num_nodes, -1).any(dim=1)
-                 for x in self.encoders.values()]).all(dim=0).any()):
+        if missing == 'drop' and not structure and not bool(
+                have_features(self.encoders).all()):
             raise ModelError("expected a modality at every node: missing="
                              "'drop' without structure leaves some with none")
         # The phases of the relations start uniform on [-pi, pi].
