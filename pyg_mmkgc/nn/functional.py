@@ -49,10 +49,26 @@ def moduli_distance(x: Tensor, y: Tensor, group: int = 2) -> Tensor:
     diff = x - y
     if group == 1:
         return diff.abs().sum(dim=-1)
-    square = sum(part * part for part in diff.chunk(group, dim=-1))
-    assert isinstance(square, Tensor)
     # sqrt has no gradient at zero; the clamp gives it a zero one there.
-    return square.clamp_min(torch.finfo(x.dtype).tiny).sqrt().sum(dim=-1)
+    return _square_moduli(diff, group).clamp_min(
+        torch.finfo(x.dtype).tiny).sqrt().sum(dim=-1)
+
+
+def moduli(x: Tensor, group: int) -> Tensor:
+    r"""The Euclidean norms :obj:`[*, S]` of the groups of channels of rows
+    :obj:`[*, group * S]`, see :func:`moduli_distance`.
+    """
+    return x.abs() if group == 1 else _square_moduli(x, group).sqrt()
+
+
+def _square_moduli(x: Tensor, group: int) -> Tensor:
+    if group > 4:
+        return x.unflatten(-1, (group, -1)).square().sum(dim=-2)
+    first, *rest = x.chunk(group, dim=-1)
+    out = first * first
+    for part in rest:
+        out = out + part * part
+    return out
 
 
 def translation_distance(head: Tensor, rel: Tensor, tail: Tensor,

@@ -2,8 +2,9 @@ r"""Sums of norms, and inner products, between queries and rows of a table,
 without the :obj:`[B, K, C]` tensor that broadcasting would make.
 
 On CPU the loops of :obj:`numba` are used where it is installed
-(:obj:`pip install pyg_mmkgc[fast]`); plain PyTorch, in blocks, works
-everywhere and gives the same values.
+(:obj:`pip install pyg_mmkgc[fast]`), on a GPU what :func:`torch.compile`
+makes of the formulas; plain PyTorch, in blocks, works everywhere and gives
+the same values.
 """
 from __future__ import annotations
 
@@ -17,7 +18,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pyg_mmkgc.nn.functional import BLOCK, moduli_distance
+from pyg_mmkgc.nn.blockwise import (
+    backward_pairs,
+    fused,
+    norm_weight,
+    score_pairs,
+)
+from pyg_mmkgc.nn.functional import BLOCK, moduli, moduli_distance
 
 
 @functools.lru_cache(maxsize=1)
@@ -61,16 +68,12 @@ class _Candidates(torch.autograd.Function):
                                               index, corrupt_head))
         ctx.save_for_backward(*args)
         ctx.group = group
-        out = table.new_empty(index.shape)
         loops = loops_for(*args[:3])
-        if loops is not None:
-            loops.candidates_forward(*(x.detach().numpy() for x in args),
-                                     group, out.numpy())
-            return out
-        for part in _parts(args):
-            query, rows = _gather(args, part)
-            out[part] = (moduli_distance(query, rows, group) if group else
-                         (query * rows).sum(dim=-1))
+        if loops is None:
+            return score_pairs(_scores, args, group)
+        out = table.new_empty(index.shape)
+        loops.candidates_forward(*(x.detach().numpy() for x in args), group,
+                                 out.numpy())
         return out
 
     @staticmethod
@@ -78,18 +81,17 @@ class _Candidates(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
         args = ctx.saved_tensors
         grad = grad.contiguous()
-        grads = tuple(torch.zeros_like(x) for x in args[:3])
         loops = loops_for(*args[:3])
         if loops is None:
-            _plain_backward(args, grad, grads, ctx.group)
-        else:
-            _loops_backward(loops, args, grad, grads, ctx.group)
-        return *grads, None, None, None
+            return (*backward_pairs(_grads, args, grad, ctx.group), None,
+                    None, None)
+        return (*_loops_backward(loops, args, grad, ctx.group), None, None,
+                None)
 
 
 def _loops_backward(loops: ModuleType, tensors: tuple[Tensor, ...],
-                    grad: Tensor, grads: tuple[Tensor, ...],
-                    group: int) -> None:
+                    grad: Tensor, group: int) -> tuple[Tensor, ...]:
+    grads = tuple(torch.zeros_like(x) for x in tensors[:3])
     args = [x.detach().numpy() for x in (*tensors, grad)]
     out = [x.numpy() for x in grads]
     index, num_rows = args[3], out[2].shape[0]
@@ -102,49 +104,45 @@ def _loops_backward(loops: ModuleType, tensors: tuple[Tensor, ...],
             *args, starts, *out[:2], rows.reshape(starts.size - 1, -1,
                                                   rows.shape[1]))
         loops.add_rows(nodes, rows, out[2])
-        return
+        return grads
     loops.candidates_backward_query(*args, group, *out[:2])
     ptr, order = loops.group_by_row(index.reshape(-1), num_rows)
     loops.candidates_backward_table(*args[:3], ptr, order, *args[4:], group,
                                     out[2])
+    return grads
 
 
-def _parts(args: tuple[Tensor, ...]) -> list[slice]:
-    B, K = args[3].shape
-    step = max(1, BLOCK // max(1, K * args[2].size(1)))
-    return [slice(i, min(B, i + step)) for i in range(0, B, step)]
+def _gather(tail_query: Tensor, head_query: Tensor, table: Tensor,
+            index: Tensor, corrupt_head: Tensor) -> tuple[Tensor, Tensor]:
+    query = torch.where(corrupt_head.unsqueeze(-1), head_query.unsqueeze(1),
+                        tail_query.unsqueeze(1))
+    return query, table[index]
 
 
-def _gather(args: tuple[Tensor, ...], part: slice) -> tuple[Tensor, Tensor]:
-    tail_query, head_query, table, index, corrupt_head = args
-    query = torch.where(corrupt_head[part, :, None],
-                        head_query[part, None], tail_query[part, None])
-    return query, table[index[part]]
+def _scores(tail_query: Tensor, head_query: Tensor, table: Tensor,
+            index: Tensor, corrupt_head: Tensor, group: int) -> Tensor:
+    query, rows = _gather(tail_query, head_query, table, index, corrupt_head)
+    if group == 0:
+        return (query * rows).sum(dim=-1)
+    return moduli_distance(query, rows, group)
 
 
-def _plain_backward(args: tuple[Tensor, ...], grad: Tensor,
-                    grads: tuple[Tensor, ...], group: int) -> None:
-    index, corrupt_head = args[3:]
-    for part in _parts(args):
-        query, rows = _gather(args, part)
-        head = corrupt_head[part, :, None]
-        if group == 0:
-            diff, other = (grad[part, :, None] * x for x in (rows, query))
-            grads[0][part] = diff.masked_fill(head, 0.0).sum(1)
-            grads[1][part] = diff.masked_fill(~head, 0.0).sum(1)
-            grads[2].index_add_(0, index[part].reshape(-1),
-                                other.flatten(0, 1))
-            continue
-        diff = query - rows  # [b, K, group * S]
-        modulus = torch.linalg.vector_norm(
-            torch.stack(diff.chunk(group, dim=-1)), dim=0)
-        weight = grad[part, :, None] / modulus
-        weight = weight.masked_fill(modulus == 0, 0.0)
-        diff *= torch.cat([weight] * group, dim=-1)
-        grads[0][part] = diff.masked_fill(head, 0.0).sum(1)
-        grads[1][part] = diff.masked_fill(~head, 0.0).sum(1)
-        grads[2].index_add_(0, index[part].reshape(-1),
-                            diff.flatten(0, 1), alpha=-1)
+def _grads(tail_query: Tensor, head_query: Tensor, table: Tensor,
+           index: Tensor, corrupt_head: Tensor, grad: Tensor, group: int,
+           grad_table: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradients of both queries; that of the table is added to."""
+    query, rows = _gather(tail_query, head_query, table, index, corrupt_head)
+    grad = grad.unsqueeze(-1)  # [B, K, 1]
+    if group == 0:
+        to_query, to_rows = grad * rows, grad * query
+    else:
+        diff = query - rows
+        to_query = to_rows = diff * norm_weight(diff, grad, group)
+    head = corrupt_head.unsqueeze(-1)
+    grad_table.index_add_(0, index.reshape(-1), to_rows.flatten(0, 1),
+                          alpha=-1 if group else 1)
+    return (to_query.masked_fill(head, 0.0).sum(dim=1),
+            to_query.masked_fill(~head, 0.0).sum(dim=1))
 
 
 def candidate_distance(tail_query: Tensor, head_query: Tensor, table: Tensor,
@@ -200,6 +198,9 @@ def dense_distance(query: Tensor, table: Tensor, group: int = 2) -> Tensor:
         _dense_loops.dense_forward(query.numpy(), table.numpy(), group,
                                    out.numpy())
         return out
+    whole = fused(_dense, query, table)
+    if whole is not None:
+        return whole(query, table, group)
     if group == 1:
         return torch.cdist(query, table, p=1.0)
     step = max(1, BLOCK // max(1, query.size(0) * table.size(1)))
@@ -207,3 +208,12 @@ def dense_distance(query: Tensor, table: Tensor, group: int = 2) -> Tensor:
         out[:, i:i + step] = moduli_distance(query[:, None],
                                              table[i:i + step], group)
     return out
+
+
+def _dense(query: Tensor, table: Tensor, group: int) -> Tensor:
+    # A sum in double precision does not depend on its order, which the
+    # compiler takes from the shape: ranks would with the size of a block.
+    diff = query.unsqueeze(1) - table
+    if group > 4:
+        diff = diff.double()
+    return moduli(diff, group).sum(dim=-1, dtype=torch.double).to(query.dtype)

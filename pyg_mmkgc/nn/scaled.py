@@ -1,8 +1,9 @@
 r"""Distances to rows of a table that the relation of a query transforms,
 without the :obj:`[B, K, C]` tensor that broadcasting would make.
 
-On CPU the loops of :obj:`numba` are used where it is installed; plain
-PyTorch, in blocks, works everywhere and gives the same values.
+On CPU the loops of :obj:`numba` are used where it is installed, on a GPU
+what :func:`torch.compile` makes of the formulas; plain PyTorch, in blocks,
+works everywhere and gives the same values.
 """
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pyg_mmkgc.nn.functional import BLOCK, moduli_distance
+from pyg_mmkgc.nn.blockwise import backward_pairs, norm_weight, score_pairs
+from pyg_mmkgc.nn.functional import moduli_distance
 from pyg_mmkgc.nn.kernel import dense_distance, loops_for
 
 
@@ -26,15 +28,11 @@ class _ScaledDistance(torch.autograd.Function):
                                               side))
         ctx.save_for_backward(*args)
         ctx.group = group
-        out = table.new_empty(index.shape)
         loops = _scaled_loops_for(*args[:3])
-        if loops is not None:
-            loops.forward(*(x.detach().numpy() for x in args), group,
-                          out.numpy())
-            return out
-        for part in _parts(args):
-            q, w, rows = _gather(args, part)
-            out[part] = moduli_distance(q, w * rows, group)
+        if loops is None:
+            return score_pairs(_scores, args, group)
+        out = table.new_empty(index.shape)
+        loops.forward(*(x.detach().numpy() for x in args), group, out.numpy())
         return out
 
     @staticmethod
@@ -42,11 +40,11 @@ class _ScaledDistance(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
         args, group = ctx.saved_tensors, ctx.group
         grad = grad.contiguous()
-        grads = tuple(torch.zeros_like(x) for x in args[:3])
         loops = _scaled_loops_for(*args[:3])
         if loops is None:
-            _plain_backward(args, group, grad, grads)
-            return *grads, None, None, None
+            return (*backward_pairs(_grads, args, grad, group), None, None,
+                    None)
+        grads = tuple(torch.zeros_like(x) for x in args[:3])
         query, scale, table, index, side = (x.detach().numpy() for x in args)
         loops.backward_query(query, scale, table, index, side, group,
                              grad.numpy(), *(x.numpy() for x in grads[:2]))
@@ -63,34 +61,36 @@ def _scaled_loops_for(*tensors: Tensor) -> Optional[ModuleType]:
     return _scaled_loops
 
 
-def _parts(args: tuple[Tensor, ...]) -> list[slice]:
-    B, K = args[3].shape
-    step = max(1, BLOCK // max(1, K * args[2].size(1)))
-    return [slice(i, min(B, i + step)) for i in range(0, B, step)]
+def _gather(query: Tensor, scale: Tensor, table: Tensor, index: Tensor,
+            side: Tensor) -> tuple[Tensor, ...]:
+    head = side.bool().unsqueeze(-1)  # [B, K, 1]
+    return (torch.where(head, query[:, 1:], query[:, :1]),
+            torch.where(head, scale[:, 1:], scale[:, :1]), table[index])
 
 
-def _gather(args: tuple[Tensor, ...],
-            part: slice) -> tuple[Tensor, Tensor, Tensor]:
-    query, scale, table, index, side = args
-    b = torch.arange(part.start, part.stop, device=side.device).unsqueeze(-1)
-    return query[b, side[part]], scale[b, side[part]], table[index[part]]
+def _scores(query: Tensor, scale: Tensor, table: Tensor, index: Tensor,
+            side: Tensor, group: int) -> Tensor:
+    q, w, rows = _gather(query, scale, table, index, side)
+    return moduli_distance(q, w * rows, group)
 
 
-def _plain_backward(args: tuple[Tensor, ...], group: int, grad: Tensor,
-                    grads: tuple[Tensor, ...]) -> None:
-    index, side = args[3:]
-    for part in _parts(args):
-        q, w, rows = _gather(args, part)  # [b, K, C]
-        diff = q - w * rows
-        parts = diff.unflatten(-1, (group, -1))
-        norm = torch.linalg.vector_norm(parts, dim=-2, keepdim=True)
-        parts *= (grad[part, :, None, None] / norm).masked_fill(norm == 0, 0.0)
-        for s in (0, 1):
-            mine = (side[part] == s).unsqueeze(-1)
-            grads[0][part, s] = (diff * mine).sum(dim=1)
-            grads[1][part, s] = -(diff * rows * mine).sum(dim=1)
-        grads[2].index_add_(0, index[part].reshape(-1),
-                            (diff * w).flatten(0, 1), alpha=-1)
+def _grads(query: Tensor, scale: Tensor, table: Tensor, index: Tensor,
+           side: Tensor, grad: Tensor, group: int,
+           grad_table: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradients of queries and scales; that of the table is added to."""
+    q, w, rows = _gather(query, scale, table, index, side)
+    diff = q - w * rows
+    diff = diff * norm_weight(diff, grad.unsqueeze(-1), group)
+    grad_table.index_add_(0, index.reshape(-1), (diff * w).flatten(0, 1),
+                          alpha=-1)
+    head = side.bool().unsqueeze(-1)
+
+    def by_side(x: Tensor) -> Tensor:
+        of_heads = x.masked_fill(~head, 0.0).sum(dim=1)
+        of_tails = x.masked_fill(head, 0.0).sum(dim=1)
+        return torch.stack([of_tails, of_heads], dim=1)
+
+    return by_side(diff), -by_side(diff * rows)
 
 
 def scaled_candidate_distance(query: Tensor, scale: Tensor, table: Tensor,

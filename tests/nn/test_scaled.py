@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch_geometric.testing import onlyCUDA
 
-from pyg_mmkgc.nn import kernel, scaled
+from pyg_mmkgc.nn import blockwise, kernel
 from pyg_mmkgc.nn.scaled import relation_distance, scaled_candidate_distance
 
 HAS_NUMBA = importlib.util.find_spec('numba') is not None
@@ -22,7 +22,7 @@ def path(request: pytest.FixtureRequest,
     if request.param != 'numba':
         monkeypatch.setattr(kernel, '_numba_loops', lambda: None)
     if request.param == 'parts':
-        monkeypatch.setattr(scaled, 'BLOCK', 5 * C * 3)
+        monkeypatch.setattr(blockwise, 'BLOCK', 5 * C * 3)
     return request.param
 
 
