@@ -27,7 +27,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(allow_abbrev=False)
     parser.add_argument('--dataset')
     parser.add_argument('--trials')
+    parser.add_argument('--rows', nargs='*')
     given, shared = parser.parse_known_args(options)
+    if given.rows is not None:
+        parser.error('--rows: every study has rows of its own: run that study')
     failed = []
     for study in STUDIES:
         start = time.monotonic()

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pyg_mmkgc import config as lib
-from pyg_mmkgc.errors import ConfigError, MMKGCError
+from pyg_mmkgc.errors import ConfigError, MMKGCError, is_out_of_memory
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -248,6 +248,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.debug:
             raise
         print(f'mmkgc: error: {error}', file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        if args.debug or not is_out_of_memory(error):
+            raise
+        print('mmkgc: error: out of memory: a smaller training.batch_size, '
+              f'sampler.num_negatives or model.hidden_channels needs less '
+              f'({error})', file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130

@@ -1,6 +1,7 @@
 r"""The library's own errors: each message says what was expected, what came,
 and where.
 """
+import torch
 
 
 class MMKGCError(Exception):
@@ -37,3 +38,11 @@ class OutOfMemoryError(MMKGCError, MemoryError):
 
 class CheckpointError(MMKGCError, ValueError):
     r"""A checkpoint or saved model does not fit what it is loaded into."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    r"""Whether an error says that memory was short, on any device."""
+    # On the CPU, PyTorch has no error of its own for it.
+    return (isinstance(error, (MemoryError, torch.OutOfMemoryError))
+            or "can't allocate memory" in str(error)
+            or 'not enough memory' in str(error))

@@ -223,6 +223,28 @@ def test_out_of_memory(capsys, monkeypatch):
         in fails(capsys, 'train', 'pyg.yaml', '--quiet')
 
 
+@pytest.mark.parametrize('error', [
+    MemoryError('no room'), torch.OutOfMemoryError('no room'),
+    RuntimeError("DefaultCPUAllocator: can't allocate memory: no room"),
+    RuntimeError('a defect')])
+def test_training_out_of_memory(work, capsys, monkeypatch, error):
+    """A message; any other error of PyTorch shows where it is from."""
+    def fail(*_):
+        raise error
+
+    from pyg_mmkgc.training import AdversarialTrainer
+    monkeypatch.setattr(AdversarialTrainer, 'train_step', fail)
+    if 'no room' not in str(error):
+        with pytest.raises(RuntimeError, match='a defect'):
+            main(['train', 'tiny.yaml', '--quiet'])
+        return
+    err = fails(capsys, 'train', 'tiny.yaml', '--quiet')
+    assert 'out of memory: a smaller training.batch_size' in err
+    assert 'no room' in err
+    with pytest.raises(type(error)):
+        main(['train', 'tiny.yaml', '--quiet', '--debug'])
+
+
 def test_debug_shows_where(work):
     from pyg_mmkgc.errors import ConfigError
     with pytest.raises(ConfigError):

@@ -12,7 +12,7 @@ from typing import Any
 from pyg_mmkgc.config import Config, build_graph
 from pyg_mmkgc.errors import DataError
 from pyg_mmkgc.io import read_json
-from pyg_mmkgc.io.tensors import digest
+from pyg_mmkgc.training.inputs import features_digest
 
 #: In the folder of a run, written when its training starts.
 RECORD = 'features.json'
@@ -35,11 +35,9 @@ def features_of(config: Config, data_root: str | None
         graph = build_graph(dataclasses.replace(
             config, dataset=dataclasses.replace(config.dataset,
                                                 options=options)), data_root)
-        masks = graph.masks()
-        _seen[key] = {name: {
-            'channels': x.size(-1),
-            'sha256': digest({'x': x, 'mask': masks[name]}, '')}
-            for name, x in graph.features().items()}
+        hashes = features_digest(graph)
+        _seen[key] = {name: {'channels': x.size(-1), 'sha256': hashes[name]}
+                      for name, x in graph.features().items()}
     return {name: x for name, x in _seen[key].items()
             if chosen is None or name in chosen}
 

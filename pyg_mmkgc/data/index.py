@@ -103,12 +103,8 @@ class TripleIndex:
         start = (node * self.num_relations + rel) * self.num_nodes
         first = torch.searchsorted(keys, start)
         count = torch.searchsorted(keys, start + self.num_nodes) - first
-        row = torch.arange(start.numel(), device=keys.device)
-        row = row.repeat_interleave(count)
-        # Position in the output, less that of the query's first answer:
-        within = torch.arange(row.numel(), device=keys.device)
-        within = within - (count.cumsum(0) - count)[row]
-        return row, keys[first[row] + within] - start[row]
+        row, place = ranges(first, count)
+        return row, keys[place] - start[row]
 
     def _check(self, rel: Tensor, *nodes: Tensor) -> None:
         # An id out of range would be another triple's integer.
@@ -123,3 +119,15 @@ class TripleIndex:
                 if int(low) < 0 or int(high) >= size:
                     raise DataError(f'{name} ids must lie in 0..{size - 1} '
                                     f'(got {int(low)}..{int(high)})')
+
+
+def ranges(first: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+    r"""All positions :math:`first_i, \ldots, first_i + count_i - 1`, beside
+    the :math:`i` that each belongs to.
+    """
+    row = torch.arange(count.numel(), device=count.device)
+    row = row.repeat_interleave(count)
+    # Position in the output, less that of the first of the same range:
+    within = torch.arange(row.numel(), device=count.device)
+    within = within - (count.cumsum(0) - count)[row]
+    return row, first[row] + within

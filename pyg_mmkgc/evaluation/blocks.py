@@ -6,7 +6,11 @@ import torch
 from torch import Tensor
 
 from pyg_mmkgc.data import TripleIndex
-from pyg_mmkgc.errors import NonFiniteError, OutOfMemoryError
+from pyg_mmkgc.errors import (
+    NonFiniteError,
+    OutOfMemoryError,
+    is_out_of_memory,
+)
 from pyg_mmkgc.evaluation.counting import count_rivals_in_rows
 from pyg_mmkgc.evaluation.scorer import Queries, Scorer
 from pyg_mmkgc.metrics import Ranks, assert_finite
@@ -88,7 +92,7 @@ class SideRanking:
                 raise NonFiniteError(
                     f'{error}, when ranking {self.side}s') from None
             except (MemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 if self.batch_size == 1:
                     raise OutOfMemoryError(
@@ -120,9 +124,3 @@ class SideRanking:
         self.truth[triple[inside]] = scores[row[inside], target[inside]]
         return torch.stack(count_rivals_in_rows(
             scores, row, target, self.truth[triple], known))
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    return (isinstance(error, (MemoryError, torch.OutOfMemoryError))
-            or "can't allocate memory" in str(error)
-            or 'not enough memory' in str(error))

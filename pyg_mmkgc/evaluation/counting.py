@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pyg_mmkgc.data.index import ranges
 from pyg_mmkgc.metrics import count_rivals, without_known
 from pyg_mmkgc.nn.kernel import loops_for
 
@@ -74,11 +75,8 @@ def _plain(scores: Tensor, row: Tensor, target: Tensor, truth: Tensor,
     if known is None or ptr is None:
         return better, not_worse, counts
     # Each target with each known candidate of its row.
-    size = ptr.diff()[row]
-    which = torch.arange(row.numel(), device=row.device)
-    which = which.repeat_interleave(size)
-    first = (ptr[row] - size.cumsum(0) + size)[which]
-    node = known[1][first + torch.arange(which.numel(), device=row.device)]
+    which, place = ranges(ptr[row], ptr.diff()[row])
+    node = known[1][place]
     keep = node != target[which]
     which, node = which[keep], node[keep]
     return without_known((better, not_worse, counts), which,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pyg_mmkgc.errors import DataError
+from pyg_mmkgc.errors import DataError, is_out_of_memory
 from pyg_mmkgc.features.encoder import Encoder
 from pyg_mmkgc.features.items import Item
 from pyg_mmkgc.features.reading import Sample, read_item, reason
@@ -96,7 +96,7 @@ def encode(encoder: Encoder, values: Union[Tensor, list[Any]],
                      for i in range(0, len(values), size)]
             return torch.cat(parts), size
         except (RuntimeError, MemoryError) as error:
-            if size == 1 or not _is_out_of_memory(error):
+            if size == 1 or not is_out_of_memory(error):
                 raise
         # Out of the block above, whose exception holds on to the tensors.
         size = (min(size, len(values)) + 1) // 2
@@ -114,12 +114,6 @@ def _encode(encoder: Encoder, values: Union[Tensor, list[Any]]) -> Tensor:
                             f'of shape [{len(values)}, num_channels], got '
                             f'{got}')
         return out.to('cpu', torch.float)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # On the CPU, PyTorch has no error of its own for it.
-    return (isinstance(error, (torch.OutOfMemoryError, MemoryError))
-            or "can't allocate memory" in str(error))
 
 
 def _collate(samples: list[Sample]) -> Batch:

@@ -19,6 +19,9 @@ from pyg_mmkgc.io.atomic import PathLike, write_atomic
 # The header of a safetensors file may hold 100 MB; names and shapes need room.
 MAX_METADATA = 90_000_000
 KEYS = {'format', 'metadata', 'sha256'}
+# Rows that are hashed at once: a table may be mapped from a file that is
+# larger than the memory.
+ROWS = 256
 
 
 def save_tensors(
@@ -139,16 +142,17 @@ def digest(tensors: Mapping[str, Tensor], text: str) -> str:
     r"""Returns the SHA-256 of tensors and a text, in hexadecimal digits.
 
     Args:
-        tensors (dict[str, torch.Tensor]): Dense tensors on the CPU.
+        tensors (dict[str, torch.Tensor]): Dense tensors.
         text (str): The text.
     """
     digest = hashlib.sha256()
     for name in sorted(tensors):
-        tensor = tensors[name].contiguous()
+        tensor = tensors[name].detach()
         # Lengths are part of the hashed text, so no two files read alike.
         key = json.dumps([name, str(tensor.dtype), list(tensor.shape)])
         digest.update(f'{len(key)}:{key}'.encode())
-        if tensor.numel() > 0:
-            digest.update(_bytes(tensor).numpy().data)
+        for rows in tensor.split(ROWS) if tensor.dim() > 0 else [tensor]:
+            if rows.numel() > 0:
+                digest.update(_bytes(rows.cpu()).numpy().data)
     digest.update(f'{len(text)}:{text}'.encode())
     return digest.hexdigest()

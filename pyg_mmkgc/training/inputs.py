@@ -1,7 +1,6 @@
 r"""What a trainer is given."""
 from __future__ import annotations
 
-import hashlib
 from typing import Any, Optional
 
 import torch
@@ -11,13 +10,10 @@ from torch_geometric.nn.kge.loader import KGTripletLoader
 
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.io.tensors import digest
 from pyg_mmkgc.nn.kge import MMKGEModel
 from pyg_mmkgc.nn.loss import AllNodesLoss
 from pyg_mmkgc.sampler import NegativeSampler
-
-# Rows of features that are hashed at once: a table may be mapped from a file
-# that is larger than the memory.
-ROWS = 256
 
 
 def check_loss(model: KGEModel, sampler: Optional[NegativeSampler],
@@ -73,14 +69,9 @@ def subsampling_weight(head: Tensor, rel_type: Tensor,
 
 def features_digest(data: KnowledgeGraph) -> dict[str, str]:
     r"""The SHA-256 of the features and the mask of each modality."""
-    out, masks = {}, data.masks()
-    for name, x in data.features().items():
-        digest = hashlib.sha256(f'{x.dtype} {list(x.shape)}'.encode())
-        for rows in (*x.split(ROWS), masks[name]):
-            rows = rows.detach().cpu().reshape(-1)
-            digest.update(rows.view(torch.uint8).numpy().data)
-        out[name] = digest.hexdigest()
-    return out
+    masks = data.masks()
+    return {name: digest({'x': x, 'mask': masks[name]}, '')
+            for name, x in data.features().items()}
 
 
 def plain_options(model: KGEModel) -> dict[str, Any]:

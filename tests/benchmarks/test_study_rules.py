@@ -323,6 +323,15 @@ def test_reproduce_gives_each_study_its_options(study, monkeypatch):
     assert calls['table2'] == [*calls['mat'], '--trials', '2']
 
 
+def test_reproduce_has_no_rows_of_its_own(study, monkeypatch, capsys):
+    reproduce = importlib.import_module('reproduce')
+    monkeypatch.setattr(subprocess, 'call', lambda _: pytest.fail('called'))
+    monkeypatch.setattr(sys, 'argv', ['reproduce.py', '--rows', 'AdaMF'])
+    with pytest.raises(SystemExit):
+        reproduce.main()
+    assert 'every study has rows of its own' in capsys.readouterr().err
+
+
 def test_tables_and_figures_are_replaced_whole(study, tmp_path):
     args = args_of(tmp_path)
     table = study.report.Table('caption', ['a', 'b'], [['1', '2']])

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from pyg_mmkgc.errors import CheckpointError, FormatError
+from pyg_mmkgc.io import tensors as io_tensors
 from pyg_mmkgc.io.tensors import load_tensors, save_tensors
 from pyg_mmkgc.nn import (
     AdaMF,
@@ -19,7 +20,7 @@ from pyg_mmkgc.nn import (
 )
 from pyg_mmkgc.nn.kge import OTKGE
 from pyg_mmkgc.sampler import PooledSampler, UniformSampler
-from pyg_mmkgc.training import MAT, Trainer, inputs
+from pyg_mmkgc.training import MAT, Trainer
 from pyg_mmkgc.training.checkpoint import load_checkpoint
 from pyg_mmkgc.training.inputs import features_digest
 from pyg_mmkgc.training.trainer import CHECKPOINT
@@ -213,7 +214,7 @@ def test_other_features_are_refused(change, kg, make, interrupted,
 def test_features_are_hashed_once_and_in_parts(kg, make, tmp_path,
                                                monkeypatch) -> None:
     expected, calls = features_digest(kg), []
-    monkeypatch.setattr(inputs, 'ROWS', 7)
+    monkeypatch.setattr(io_tensors, 'ROWS', 7)
     strided = copy.copy(kg)
     strided.x_visual = kg.x_visual.t().contiguous().t()
     assert features_digest(strided) == expected
