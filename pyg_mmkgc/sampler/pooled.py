@@ -12,8 +12,8 @@ from pyg_mmkgc.sampler.base import (
 
 
 class PooledSampler(NegativeSampler):
-    r"""Draws one pool of :obj:`K` nodes for each chunk of positives, and the
-    side that a node replaces for each positive by Bernoulli's rule.
+    r"""Draws one pool of :obj:`K` nodes for each chunk of positives, and for
+    each positive the side that a node replaces by Bernoulli's rule.
 
     A step then touches :obj:`K * B / chunk_size` nodes instead of
     :obj:`K * B` at the same number of negatives, which makes the encoding of
@@ -24,15 +24,21 @@ class PooledSampler(NegativeSampler):
             each positive. (default: :obj:`128`)
         chunk_size (int, optional): The number of positives that share a pool.
             (default: :obj:`128`)
+        one_side (bool, optional): If set to :obj:`True`, all negatives of a
+            positive replace its head or all its tail, with equal probability,
+            as the batches of `RotatE <https://arxiv.org/abs/1902.10197>`_
+            do: a loss that weighs negatives against each other then compares
+            answers to one question. (default: :obj:`False`)
     """
     head_prob: Tensor
 
-    def __init__(self, num_negatives: int = 128,
-                 chunk_size: int = 128) -> None:
+    def __init__(self, num_negatives: int = 128, chunk_size: int = 128,
+                 one_side: bool = False) -> None:
         super().__init__(num_negatives)
         if chunk_size < 1:
             raise ModelError(f'expected chunk_size >= 1, got {chunk_size}')
         self.chunk_size = chunk_size
+        self.one_side = one_side
 
     def prepare(self, edge_index: Tensor, edge_type: Tensor, num_nodes: int,
                 num_relations: int) -> PooledSampler:
@@ -49,11 +55,16 @@ class PooledSampler(NegativeSampler):
         pool = torch.randint(self.num_nodes, (num_chunks, K),
                              generator=generator, device=generator.device)
         node = pool.repeat_interleave(self.chunk_size, dim=0)[:B]
+        if self.one_side:
+            side = torch.rand((B, 1), generator=generator,
+                              device=generator.device) < 0.5
+            return Negatives(node.to(device), side.to(device).repeat(1, K))
         draw = torch.rand((B, K), generator=generator,
                           device=generator.device).to(device)
         return Negatives(node.to(device),
                          draw < self.head_prob[rel_type].unsqueeze(-1))
 
     def __repr__(self) -> str:
+        one_side = ', one_side=True' if self.one_side else ''
         return (f'{type(self).__name__}(num_negatives={self.num_negatives}, '
-                f'chunk_size={self.chunk_size})')
+                f'chunk_size={self.chunk_size}{one_side})')

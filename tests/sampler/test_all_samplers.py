@@ -24,6 +24,8 @@ CASES = [
     Case('UniformSampler', {}, {'side': 'uniform'}),
     Case('BernoulliSampler', {}, EXACT),
     Case('PooledSampler', {'chunk_size': 8}, RULE),
+    Case('PooledSampler', {'chunk_size': 8, 'one_side': True},
+         {'side': 'uniform'}),
     Case('CandidateSampler', {}, RULE),
     *(Case('MANSSampler', {'variant': name}, EXACT) for name in 'VTHA'),
     Case('MANSSampler', {'variant': 'A', 'modality': 'text'}, EXACT),

@@ -51,6 +51,23 @@ def test_sides_are_of_each_positive() -> None:
     assert not torch.equal(side[0], side[1])
 
 
+def test_one_side_of_a_positive() -> None:
+    """A fair coin for each positive, whatever its relation."""
+    edge_index = torch.tensor([[0] * 4000, list(range(4000))])
+    rel = torch.zeros(4000, dtype=torch.long)
+    sampler = PooledSampler(3, 4, one_side=True)
+    sampler.prepare(edge_index, rel, 4000, 1)
+    assert float(sampler.head_prob[0]) > 0.99  # Bernoulli's would be.
+    _, side, *_ = sampler.sample(edge_index[0], rel, edge_index[1],
+                                 torch.Generator().manual_seed(0))
+    assert side.shape == (4000, 3)
+    assert torch.equal(side, side[:, :1].expand_as(side))
+    share = float(side[:, 0].double().mean())
+    assert abs(share - 0.5) < 5 * (0.25 / 4000) ** 0.5
+    assert 'one_side=True' in repr(sampler)
+    assert 'one_side' not in repr(PooledSampler())
+
+
 def test_pools_are_uniform() -> None:
     sampler, triples = make(2000, 1)
     sampler.num_nodes = 5
