@@ -54,7 +54,8 @@ def test_good(tmp_path):
     assert config.model.options['fusion'] == 'adaptive'
     assert config.adversary.options['kinds'] == ['head', 'both']
     assert config.adversary.options['lr'] == 1e-4
-    assert config.sampler.options == {'num_negatives': 4, 'chunk_size': 128}
+    assert config.sampler.options == {'num_negatives': 4, 'chunk_size': 128,
+                                      'one_side': False}
     assert config.evaluation.ties == 'realistic'
 
 
