@@ -172,12 +172,14 @@ class Run:
 
     def evaluate(self, split: str = 'test') -> RankingResult:
         r"""Evaluates the trained model on the triples of a split."""
-        return self._evaluate(self.load_model(), split)
+        return self._evaluate(self._load_model(), split)
 
     def predict(self, head: str | None, relation: str,
                 tail: str | None = None, k: int = 10,
                 filter_known: bool = False) -> Any:
-        r"""Completes a triple with the trained model.
+        r"""Completes a triple with the trained model. Triples may have been
+        added or left out since it was trained, with a warning, but not nodes
+        or relations.
 
         Args:
             head (str, optional): Label or id, the latter where no label is
@@ -191,7 +193,7 @@ class Run:
         """
         nodes = getattr(self.graph, 'node_names', None)
         relations = getattr(self.graph, 'relation_names', None)
-        return predict(self.load_model(), self.graph,
+        return predict(self._load_model(triples=False), self.graph,
                        head=_label_or_id(head, nodes),
                        rel_type=_label_or_id(relation, relations),
                        tail=_label_or_id(tail, nodes), k=k,
@@ -205,12 +207,16 @@ class Run:
                 the graph that it was trained with: its nodes, relations,
                 labels or the triples of a split have changed.
         """
+        return self._load_model()
+
+    def _load_model(self, triples: bool = True) -> KGEModel:
         folder = self.folder / 'model'
         if not (folder / 'model.safetensors').is_file():
             raise CheckpointError(f"the run in '{self.folder}' has no model "
                                   'yet; to continue: mmkgc train --resume '
                                   f'{self.folder}')
-        self._check_graph()  # Before weights of other shapes are loaded.
+        # Before weights of other shapes are loaded.
+        self._check_graph(triples)
         device = build_device(self.config)
         if (folder / 'config.json').is_file():
             return MMKGEModel.from_pretrained(folder).to(device)
@@ -218,7 +224,7 @@ class Run:
         model.load_state_dict(load_tensors(folder / 'model.safetensors')[0])
         return model.eval().to(device)
 
-    def _check_graph(self) -> None:
+    def _check_graph(self, triples: bool) -> None:
         path = self.folder / 'model' / 'graph.json'
         if not path.is_file():  # Written by an earlier version.
             warnings.warn(f"the run in '{self.folder}' does not say which "
@@ -230,12 +236,18 @@ class Run:
             raise CheckpointError(f"'{path}': expected the parts of a graph, "
                                   f'got {type(saved).__name__}')
         differ = differences(saved, self.graph)
-        if differ:
-            raise CheckpointError(
-                f"the dataset is not the graph that the run in '{self.folder}'"
-                f' was trained with. What differs: {", ".join(differ)}. '
-                'Restore its files, name their folder by --data-root, or '
-                'train anew')
+        if not differ:
+            return
+        if not triples and all(part.startswith('triples') for part in differ):
+            warnings.warn(f"the run in '{self.folder}' was trained with other "
+                          f'triples. What differs: {", ".join(differ)}. What '
+                          'is known is read from the present ones, scores '
+                          'are those of training', stacklevel=4)
+            return
+        raise CheckpointError(
+            f"the dataset is not the graph that the run in '{self.folder}' "
+            f'was trained with. What differs: {", ".join(differ)}. Restore '
+            'its files, name their folder by --data-root, or train anew')
 
     def _save_model(self, model: KGEModel) -> None:
         folder = self.folder / 'model'

@@ -54,19 +54,38 @@ CHANGES = [
 
 
 @pytest.mark.parametrize('config', [SPLIT, PYG], ids=['own', 'pyg'])
-def test_changed_triples_are_refused(config, train, capsys):
+def test_another_graph_is_refused(config, train, capsys):
     folder = train(config)
     mrr = Run.open('run').evaluate('val').mrr
     for lines, match in CHANGES:
         write(folder / 'all.tsv', lines)
         with pytest.raises(CheckpointError, match=match):
             Run.open('run').evaluate('test')
+    for lines, match in CHANGES[1:]:  # Other triples are no other numbering.
+        write(folder / 'all.tsv', lines)
         with pytest.raises(CheckpointError, match=match):
             Run.open('run').predict('n1', 'a')
     assert main(['evaluate', 'run']) == 2
     assert 'train anew' in capsys.readouterr().err
     write(folder / 'all.tsv', LINES)
     assert Run.open('run').evaluate('val').mrr == mrr
+
+
+@pytest.mark.parametrize('config', [SPLIT, PYG], ids=['own', 'pyg'])
+def test_predictions_take_new_triples(config, train):
+    folder = train(config)
+    before, = Run.open('run').predict('n3', 'a', k=20).to_dict()
+    write(folder / 'all.tsv', LINES + ['n3\ta\tn5'])
+    run = Run.open('run')
+    with pytest.warns(UserWarning, match='other triples. What differs: tri'
+                      ) as caught:
+        after, = run.predict('n3', 'a', k=20).to_dict()
+    assert caught[0].filename == __file__
+    # Of all answers, one has become known, and nothing else has changed.
+    changed, = [(old, new) for old, new in zip(
+        before['tails'], after['tails'], strict=True) if old != new]
+    assert changed[0] | {'known': True} == changed[1]
+    assert (changed[1]['label'], changed[0]['known']) == ('n5', False)
 
 
 def test_the_split_is_named(train):
