@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import io
 import json
 import os
 import sys
@@ -66,13 +67,13 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = commands.add_parser('audit', parents=[config, data],
                               help='look for faults in a dataset')
-    sub.add_argument('name', metavar='NAME|FILE')
+    sub.add_argument('name', metavar='NAME|FILE', nargs='?')
     sub.set_defaults(call=_audit)
 
     sub = commands.add_parser(
         'profile', parents=[config, data, device],
         help='show where the time and memory of a training step go')
-    sub.add_argument('name', metavar='NAME|FILE')
+    sub.add_argument('name', metavar='NAME|FILE', nargs='?')
     sub.add_argument('--steps', type=int, default=10, help='how many (10)')
     sub.set_defaults(call=_profile)
 
@@ -188,13 +189,19 @@ def _predict(args: argparse.Namespace) -> None:
 
 
 def _audit(args: argparse.Namespace) -> None:
-    config = lib.load_config(args.name, args.overrides)
+    config = lib.load_config(_name_of(args), args.overrides)
     print(lib.build_graph(config, args.data_root).audit())
 
 
 def _profile(args: argparse.Namespace) -> None:
-    print(lib.profile_config(args.name, args.overrides, args.steps,
+    print(lib.profile_config(_name_of(args), args.overrides, args.steps,
                              args.data_root, args.device))
+
+
+def _name_of(args: argparse.Namespace) -> str:
+    if args.name is None:
+        raise ConfigError(f'expected NAME|FILE, what to {args.command}')
+    return str(args.name)
 
 
 def _models(args: argparse.Namespace) -> None:
@@ -239,7 +246,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, 2 for bad input, 130 when interrupted.
     """
+    for stream in (sys.stdout, sys.stderr):  # Labels may be in any script.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors='backslashreplace')
     args = _parser().parse_args(argv)
+    overrides = getattr(args, 'overrides', [])
+    if overrides and args.name is None and '=' not in overrides[-1]:
+        args.name = overrides.pop()  # As in '--set KEY=VALUE NAME'.
     try:
         args.call(args)
     except BrokenPipeError:  # The reader, such as `head`, has enough.

@@ -1,3 +1,4 @@
+import io
 import json
 import pathlib
 import re
@@ -205,6 +206,10 @@ def test_runs_are_never_overwritten(work, capsys):
     (['train', 'own.yaml'], "the graph has no split 'test'"),
     (['train', 'mkg_w'], "'dataset.root': MKGW needs the folder"),
     (['audit', 'nothing'], 'neither a file'),
+    (['audit'], 'expected NAME|FILE, what to audit'),
+    (['profile', '--set', 'training.epochs=1'], 'what to profile'),
+    (['audit', '--set', 'training.epochs=1', 'nothing'], 'neither a file'),
+    (['train', '--set', 'training.epoch=3', 'tiny.yaml'], "'training.epoch'"),
     (['evaluate', 'nowhere'], 'not the folder of a run'),
     (['predict', 'nowhere', '--head', 'a', '--relation', 'b'],
      'not the folder of a run'),
@@ -243,6 +248,16 @@ def test_training_out_of_memory(work, capsys, monkeypatch, error):
     assert 'no room' in err
     with pytest.raises(type(error)):
         main(['train', 'tiny.yaml', '--quiet', '--debug'])
+
+
+def test_labels_that_the_terminal_cannot_show(work, monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding='ascii')
+    monkeypatch.setattr('sys.stdout', stream)
+    monkeypatch.setattr('pyg_mmkgc.cli._models',
+                        lambda args: print('K\u00f6ln'))
+    assert main(['models']) == 0
+    stream.seek(0)
+    assert stream.read() == 'K\\xf6ln\n'
 
 
 def test_debug_shows_where(work):

@@ -23,6 +23,7 @@ import subprocess
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from importlib import metadata
 from typing import Any
@@ -44,11 +45,18 @@ from pyg_mmkgc.config.loader import (
 from pyg_mmkgc.config.schema import Config
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.data.fingerprint import differences, fingerprint
-from pyg_mmkgc.errors import CheckpointError, ConfigError, MMKGCError
+from pyg_mmkgc.data.numbering import renumber
+from pyg_mmkgc.errors import (
+    CheckpointError,
+    ConfigError,
+    DataError,
+    MMKGCError,
+)
 from pyg_mmkgc.evaluation import RankingResult, evaluate, predict
 from pyg_mmkgc.io.atomic import read_json, write_json
 from pyg_mmkgc.io.tensors import load_tensors, save_tensors
 from pyg_mmkgc.nn.kge import MMKGEModel, MoSE
+from pyg_mmkgc.nn.pretrained import read_labels
 from pyg_mmkgc.training import Trainer, fit_ensemble
 from pyg_mmkgc.training.trainer import CHECKPOINT
 from pyg_mmkgc.visualization import plot_history
@@ -150,7 +158,7 @@ class Run:
         write_json(self.folder / 'history.json', history.to_dict())
         self._plot(history)
         begun = time.perf_counter()
-        result = self._evaluate(model, 'test')
+        result = self._evaluate(model, self.graph, 'test')
         write_json(self.folder / 'metrics.json', {
             'test': result.to_dict(),
             'val': history.best_metrics,
@@ -172,14 +180,14 @@ class Run:
 
     def evaluate(self, split: str = 'test') -> RankingResult:
         r"""Evaluates the trained model on the triples of a split."""
-        return self._evaluate(self._load_model(), split)
+        return self._evaluate(*self._load(), split)
 
     def predict(self, head: str | None, relation: str,
                 tail: str | None = None, k: int = 10,
                 filter_known: bool = False) -> Any:
         r"""Completes a triple with the trained model. Triples may have been
         added or left out since it was trained, with a warning, but not nodes
-        or relations.
+        or relations; they may be numbered otherwise.
 
         Args:
             head (str, optional): Label or id, the latter where no label is
@@ -191,10 +199,10 @@ class Run:
             filter_known (bool, optional): If set to :obj:`True`, leaves out
                 triples that are known already. (default: :obj:`False`)
         """
-        nodes = getattr(self.graph, 'node_names', None)
-        relations = getattr(self.graph, 'relation_names', None)
-        return predict(self._load_model(triples=False), self.graph,
-                       head=_label_or_id(head, nodes),
+        model, graph = self._load(triples=False)
+        nodes = getattr(graph, 'node_names', None)
+        relations = getattr(graph, 'relation_names', None)
+        return predict(model, graph, head=_label_or_id(head, nodes),
                        rel_type=_label_or_id(relation, relations),
                        tail=_label_or_id(tail, nodes), k=k,
                        filter_known=filter_known)
@@ -207,43 +215,47 @@ class Run:
                 the graph that it was trained with: its nodes, relations,
                 labels or the triples of a split have changed.
         """
-        return self._load_model()
+        return self._load()[0]
 
-    def _load_model(self, triples: bool = True) -> KGEModel:
+    def _load(self, triples: bool = True) -> tuple[KGEModel, KnowledgeGraph]:
+        # With the graph, numbered as the model.
         folder = self.folder / 'model'
         if not (folder / 'model.safetensors').is_file():
             raise CheckpointError(f"the run in '{self.folder}' has no model "
                                   'yet; to continue: mmkgc train --resume '
                                   f'{self.folder}')
         # Before weights of other shapes are loaded.
-        self._check_graph(triples)
+        graph = self._trained_graph(triples)
         device = build_device(self.config)
         if (folder / 'config.json').is_file():
-            return MMKGEModel.from_pretrained(folder).to(device)
-        model = build_model(self.config, self.graph)  # One of PyG's own.
+            return MMKGEModel.from_pretrained(folder).to(device), graph
+        model = build_model(self.config, graph)  # One of PyG's own.
         model.load_state_dict(load_tensors(folder / 'model.safetensors')[0])
-        return model.eval().to(device)
+        return model.eval().to(device), graph
 
-    def _check_graph(self, triples: bool) -> None:
+    def _trained_graph(self, triples: bool) -> KnowledgeGraph:
+        graph = self.graph
+        with suppress(DataError):  # Of new labels, what differs tells.
+            graph = renumber(graph, *read_labels(self.folder / 'model'))
         path = self.folder / 'model' / 'graph.json'
         if not path.is_file():  # Written by an earlier version.
             warnings.warn(f"the run in '{self.folder}' does not say which "
                           'graph it was trained with: its triples and labels '
                           'may have changed since', stacklevel=4)
-            return
+            return graph
         saved = read_json(path)
         if not isinstance(saved, dict):
             raise CheckpointError(f"'{path}': expected the parts of a graph, "
                                   f'got {type(saved).__name__}')
-        differ = differences(saved, self.graph)
+        differ = differences(saved, graph)
         if not differ:
-            return
+            return graph
         if not triples and all(part.startswith('triples') for part in differ):
             warnings.warn(f"the run in '{self.folder}' was trained with other "
                           f'triples. What differs: {", ".join(differ)}. What '
                           'is known is read from the present ones, scores '
                           'are those of training', stacklevel=4)
-            return
+            return graph
         raise CheckpointError(
             f"the dataset is not the graph that the run in '{self.folder}' "
             f'was trained with. What differs: {", ".join(differ)}. Restore '
@@ -261,9 +273,10 @@ class Run:
             'nodes': getattr(self.graph, 'node_names', None),
             'relations': getattr(self.graph, 'relation_names', None)})
 
-    def _evaluate(self, model: KGEModel, split: str) -> RankingResult:
+    def _evaluate(self, model: KGEModel, graph: KnowledgeGraph,
+                  split: str) -> RankingResult:
         options = self.config.evaluation
-        return evaluate(model, self.graph, split, ties=options.ties,
+        return evaluate(model, graph, split, ties=options.ties,
                         batch_size=options.batch_size)
 
     def _plot(self, history: Any) -> None:

@@ -131,8 +131,8 @@ class Config:
             if sampled and 'sampler' not in out and (
                     values.get(key) is not None):
                 raise ConfigError(f"the section '{key}' needs the section "
-                                  "'sampler': without one, a model is "
-                                  'trained on its own loss')
+                                  "'sampler', as in sampler: {name: "
+                                  'PooledSampler}')
         if values.get('adversary') is not None:
             # Keywords of generators that the model has are set there.
             out['adversary'] = read_component(

@@ -1,6 +1,7 @@
 from pyg_mmkgc.data.audit import AuditReport
 from pyg_mmkgc.data.index import TripleIndex
 from pyg_mmkgc.data.knowledge_graph import KnowledgeGraph
+from pyg_mmkgc.data.numbering import renumber
 from pyg_mmkgc.data.relation import relation_categories
 
 __all__ = classes = [
@@ -8,4 +9,5 @@ __all__ = classes = [
     'KnowledgeGraph',
     'TripleIndex',
     'relation_categories',
+    'renumber',
 ]

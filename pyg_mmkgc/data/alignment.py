@@ -57,6 +57,10 @@ def align_features(
     if isinstance(features, Mapping):
         where = f"features of modality '{modality}'"
         labels, x = list(features), _stack(features, where)
+    elif not isinstance(features, (str, os.PathLike)):
+        raise DataError(f"features of modality '{modality}': expected a "
+                        'vector per label or the path of a file, got '
+                        f'{type(features).__name__}')
     else:
         path = Path(features)
         where = f"modality '{modality}': '{path}'"
@@ -117,8 +121,8 @@ def _stack(features: Mapping[str, Any], where: str) -> Tensor:
 
 def _read(path: Path,
           where: str) -> tuple[list[str], Tensor, Tensor | None]:
-    if path.suffix in ('.npz', '.safetensors') and not path.is_file():
-        raise DataError(f"{where}: there is no file '{path}'")
+    if not path.exists():
+        raise DataError(f"{where}: there is no file or folder '{path}'")
     if path.suffix == '.npz':
         try:
             with np.load(path, allow_pickle=False) as file:

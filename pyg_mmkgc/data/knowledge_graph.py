@@ -264,14 +264,12 @@ class KnowledgeGraph(Data):
             subset (torch.Tensor): The nodes to keep, as indices or as a mask.
         """
         out = super().subgraph(subset)
+        if 'n_id' in self:  # Names and filter are the whole graph's.
+            return out
         if 'filter_edge_index' in self:
             out.filter_edge_index, out.filter_edge_type = subgraph(
-                subset,
-                self.filter_edge_index,
-                self.filter_edge_type,
-                relabel_nodes=True,
-                num_nodes=self.num_nodes,
-            )
+                subset, self.filter_edge_index, self.filter_edge_type,
+                relabel_nodes=True, num_nodes=self.num_nodes)
         if 'node_names' in self:
             index = subset.nonzero().view(-1) \
                 if subset.dtype == torch.bool else subset

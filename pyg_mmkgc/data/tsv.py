@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping
+from operator import eq
 from typing import Any
 
 import torch
@@ -16,9 +18,10 @@ PathLike = str | os.PathLike[str]
 Triple = tuple[str, str, str]
 
 _HEADER = (
-    {'head', 'h', 'subject', 'source'},
-    {'relation', 'rel', 'r', 'predicate'},
-    {'tail', 't', 'object', 'target'},
+    {'head', 'h', 'head_id', 'subject', 'source'},
+    {'relation', 'rel', 'r', 'rel_type', 'edge_type', 'predicate',
+     'property', 'relationship', 'relation_id'},
+    {'tail', 't', 'tail_id', 'object', 'target'},
 )
 
 
@@ -37,13 +40,14 @@ def from_tsv(
 
     Each line holds head, relation and tail, as labels separated by tabs. A
     first line that names these columns is skipped. Nodes and relations are
-    numbered as they appear.
+    numbered as they appear; see :func:`~pyg_mmkgc.data.renumber` for a graph
+    that a saved model shall serve.
 
     Without :obj:`val` and :obj:`test`, the triples of the one file can be
-    split at random: repeated triples count once, and one triple of each node
-    and each relation stays in train, so that nothing in val and test is
-    unseen. Only if there are too few other triples to reach the ratios, some
-    of these are taken, too.
+    split at random: repeated triples count once, with a warning, and one
+    triple of each node and each relation stays in train, so that nothing in
+    val and test is unseen. Only if there are too few other triples to reach
+    the ratios, some of these are taken, too.
 
     Args:
         train (str or os.PathLike): The file of the training triples, or of
@@ -83,12 +87,19 @@ def from_tsv(
         raise DataError('give files for the splits or ratios, not both')
 
     paths = dict(train=train, val=val, test=test)
-    rows = {name: _read_triples(path) for name, path in paths.items()
-            if path is not None}
+    rows: dict[str, list[Triple]] = {}
+    for name, path in paths.items():
+        if path is not None:
+            rows[name] = _read_triples(path)
     if not allow_overlap:
         _check_overlap(rows, paths)
     if not has_files and val_ratio + test_ratio > 0.0:
-        rows = {'train': list(dict.fromkeys(rows['train']))}
+        unique = list(dict.fromkeys(rows['train']))
+        repeated = len(rows['train']) - len(unique)
+        if repeated > 0:
+            warnings.warn(f"'{os.fspath(train)}': {repeated} triples repeat "
+                          'others and are left out', stacklevel=3)
+        rows = {'train': unique}
 
     node_ids: dict[str, int] = {}
     rel_ids: dict[str, int] = {}
@@ -105,6 +116,9 @@ def from_tsv(
         masks = _random_split(ids, val_ratio, test_ratio, seed)
 
     attributes: dict[str, Tensor] = {}
+    if not isinstance(features, Mapping | None):
+        raise DataError("expected 'features' to be a dict of modalities, got "
+                        f'{type(features).__name__}')
     for modality, values in (features or {}).items():
         x, mask = align_features(modality, values, list(node_ids))
         attributes[f'x_{modality}'] = x
@@ -151,6 +165,11 @@ def _is_header(columns: list[str], path: PathLike) -> bool:
     if len(kinds) == 3 and set(kinds) == {0, 1, 2} and kinds != [0, 1, 2]:
         raise FormatError(f"'{os.fspath(path)}', row 1: expected the columns "
                           f'head, relation, tail in this order (got {names})')
+    if len(kinds) == 3 and sum(map(eq, kinds, range(3))) == 2:
+        warnings.warn(f"'{os.fspath(path)}', row 1: {columns} looks like the "
+                      'names of columns, but is read as a triple: call them '
+                      'head, relation, tail, or leave the row out',
+                      stacklevel=5)
     return kinds == [0, 1, 2]
 
 

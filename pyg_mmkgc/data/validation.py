@@ -108,6 +108,9 @@ def _names(kg: KnowledgeGraph, key: str, size: int) -> Iterator[str]:
 
 
 def _modalities(kg: KnowledgeGraph) -> Iterator[str]:
+    if kg.get('x') is not None:
+        yield ("'x' is no modality, and no model would see it: name it "
+               "'x_<modality>', as 'x_visual'")
     for key in kg._store.keys():
         if key.startswith('mask_') and key[5:] not in kg.modalities:
             yield (f"'{key}' belongs to no modality: known are "

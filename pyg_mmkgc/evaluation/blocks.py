@@ -37,7 +37,8 @@ class SideRanking:
         self.batch_size = batch_size
         # Better candidates, those that are not worse, and all, by triple.
         self.counts = target.new_zeros(3, target.numel())
-        self.truth = torch.empty(target.shape, device=target.device)
+        self.truth = torch.empty(target.shape, dtype=torch.float,
+                                 device=target.device)
 
     def rank(self) -> tuple[Ranks, int]:
         r"""The ranks :obj:`[E]`, and the number of distinct queries, each of

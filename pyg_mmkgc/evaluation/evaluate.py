@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from pyg_mmkgc.data import KnowledgeGraph, TripleIndex, relation_categories
-from pyg_mmkgc.errors import ConfigError
+from pyg_mmkgc.errors import ConfigError, DataError
 from pyg_mmkgc.evaluation.blocks import SideRanking
 from pyg_mmkgc.evaluation.result import RankingResult, TieWarning
 from pyg_mmkgc.evaluation.scorer import device_of, scoring
@@ -122,8 +122,11 @@ def evaluate(
 
 def as_graph(kg: Any) -> KnowledgeGraph:
     r"""Reads what :pyg:`PyG` calls a knowledge graph, if it is not one."""
-    return kg if isinstance(kg, KnowledgeGraph) else KnowledgeGraph.from_pyg(
-        kg)
+    kg = KnowledgeGraph.from_pyg(kg)
+    if 'n_id' in kg:  # Its ids are not those of a model.
+        raise DataError('expected a whole graph, got a sampled batch, which '
+                        "has 'n_id'")
+    return kg
 
 
 def known_index(kg: KnowledgeGraph) -> TripleIndex:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from pyg_mmkgc.data import KnowledgeGraph
+from pyg_mmkgc.data.numbering import check_numbering
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.evaluation.closed_form import ClosedForm, closed_form
 from pyg_mmkgc.nn.functional import BLOCK, TILE, inner_products
@@ -185,6 +186,7 @@ def _check_sizes(model: Module, kg: KnowledgeGraph) -> None:
     if num_relations < kg.num_relations:
         raise ModelError(f"'{type(model).__name__}' has {num_relations} "
                          f'relations, but the graph has {kg.num_relations}')
+    check_numbering(model, kg)
 
 
 @contextmanager

@@ -182,6 +182,8 @@ def _json_rows(path: Path, text: str,
         entity, content = value.get('entity'), value.get(column)
         if isinstance(entity, int) and not isinstance(entity, bool):
             entity = str(entity)
+        if content is None and column in value:  # A missing value.
+            content = ''
         if not isinstance(entity, str) or not isinstance(content, str):
             raise _error(path, row, f"a text as 'entity' and as {column!r}",
                          line)

@@ -6,7 +6,7 @@ from typing import Any, Optional, TypeVar, Union
 
 import torch
 
-from pyg_mmkgc.errors import CheckpointError
+from pyg_mmkgc.errors import CheckpointError, ModelError
 from pyg_mmkgc.io.atomic import read_json, write_json
 from pyg_mmkgc.io.tensors import load_tensors, save_tensors
 
@@ -30,15 +30,39 @@ def arguments_of(cls: type) -> list[str]:
     return list(names)
 
 
+def read_labels(folder: Path) -> tuple[Optional[list[str]],
+                                       Optional[list[str]]]:
+    r"""The names of nodes and relations in the folder of a model, if any."""
+    path = folder / 'labels.json'
+    labels = read_json(path) if path.is_file() else {}
+    if not isinstance(labels, dict):
+        raise CheckpointError(f"'{path}': expected the labels of nodes and "
+                              f'relations, got {type(labels).__name__}')
+    return labels.get('nodes'), labels.get('relations')
+
+
 class Pretrained(torch.nn.Module):
     r"""Saving to and loading from a folder: :obj:`config.json` holds the
     class and its arguments, :obj:`model.safetensors` weights and features,
     :obj:`labels.json` the names of nodes and relations. Nothing is pickled.
+
+    A model that was built from a graph or loaded keeps its
+    :obj:`node_names` and :obj:`relation_names`: a graph that numbers them
+    otherwise is refused, see :func:`~pyg_mmkgc.data.renumber`.
     """
+    node_names: Optional[list[str]] = None
+    relation_names: Optional[list[str]] = None
+
     def config(self) -> dict[str, Any]:
         r"""The constructor's arguments, less the tensors, as plain values."""
-        return {name: getattr(self, name) for name in arguments_of(type(self))
-                if name not in TENSORS}
+        names = [name for name in arguments_of(type(self))
+                 if name not in TENSORS]
+        for name in names:
+            if not hasattr(self, name):
+                raise ModelError(f'expected {type(self).__name__} to keep the '
+                                 f"argument '{name}' of its constructor as "
+                                 'the attribute of that name, to save it')
+        return {name: getattr(self, name) for name in names}
 
     def save_pretrained(self, folder: Union[str, Path],
                         data: Optional[Any] = None) -> None:
@@ -47,26 +71,33 @@ class Pretrained(torch.nn.Module):
         Args:
             folder (str or pathlib.Path): The folder, made if missing.
             data (KnowledgeGraph, optional): Where the labels come from.
-                (default: :obj:`None`, no labels are written)
+                (default: :obj:`None`, those that the model keeps, if any)
+
+        Raises:
+            ModelError: If an argument of the constructor is no attribute.
         """
+        config = self.config()  # Before anything is written.
         folder = Path(folder)
         state = self.state_dict()
-        for name in getattr(self, 'modalities', []):
+        # A model may take modalities and encode none of them.
+        names = [name for name in getattr(self, 'modalities', [])
+                 if name in getattr(self, 'encoders', {})]
+        for name in names:
             # Features that are the graph's are in no state.
             state.setdefault(f'encoders.{name}.x',
                              self.get_submodule(f'encoders.{name}').x)
         widths = {name: state[f'encoders.{name}.x'].size(1)
-                  for name in getattr(self, 'modalities', [])}
+                  for name in names}
         save_tensors(folder / 'model.safetensors', state, {})
         # Labels of an earlier model would be wrong for this one.
         (folder / 'labels.json').unlink(missing_ok=True)
-        if data is not None:
-            write_json(folder / 'labels.json', {
-                'nodes': getattr(data, 'node_names', None),
-                'relations': getattr(data, 'relation_names', None)})
+        labels = self if data is None else data
+        write_json(folder / 'labels.json', {
+            'nodes': getattr(labels, 'node_names', None),
+            'relations': getattr(labels, 'relation_names', None)})
         # Written last: a folder with a config is a whole one.
         write_json(folder / 'config.json', {
-            'class': type(self).__name__, 'arguments': self.config(),
+            'class': type(self).__name__, 'arguments': config,
             'modalities': widths})
 
     @classmethod
@@ -111,6 +142,7 @@ class Pretrained(torch.nn.Module):
             raise CheckpointError(
                 f"the weights in '{folder}' do not fit its config: {error}"
             ) from error
+        model.node_names, model.relation_names = read_labels(folder)
         return model.eval()
 
 

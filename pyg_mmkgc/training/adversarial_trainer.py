@@ -41,6 +41,9 @@ class AdversarialTrainer(Trainer):
     """
     def __init__(self, model: KGEModel, data: Any, *, adversary: Adversary,
                  generator_lr: float = 1e-4, **kwargs: Any) -> None:
+        if not isinstance(adversary, Adversary):
+            raise ModelError('expected an Adversary, got '
+                             f'{type(adversary).__name__}')
         adversary.check(model)
         if not generator_lr > 0:
             raise ModelError(f'expected generator_lr > 0, got {generator_lr}')

@@ -65,11 +65,7 @@ def load_checkpoint(path: Path, fingerprint: dict[str, Any]
                       'which features it was trained with: they may have '
                       'changed since', stacklevel=4)
         fingerprint = {**fingerprint, 'features': {}}
-    saved, fingerprint = _by_modality(saved), _by_modality(fingerprint)
-    differ = [f'{key}: saved {saved.get(key)!r}, now {value!r}'
-              for key, value in {**dict.fromkeys(saved),
-                                 **fingerprint}.items()
-              if saved.get(key) != value]
+    differ = _differences(_flat(saved), _flat(fingerprint))
     if differ:
         raise CheckpointError(f"cannot resume from '{path}', which is of "
                               f"another run: {'; '.join(differ)}")
@@ -87,9 +83,20 @@ def load_checkpoint(path: Path, fingerprint: dict[str, Any]
     return states, optimizers, metadata
 
 
-def _by_modality(fingerprint: dict[str, Any]) -> dict[str, Any]:
-    # So that a message names the modality.
-    rest = dict(fingerprint)
-    features = rest.pop('features', {})
-    return rest | {f"features of '{name}'": digest
-                   for name, digest in features.items()}
+def _differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    return ['the training or validation triples have changed'
+            if key == 'data' else
+            f'{key}: saved {saved.get(key)!r}, now {now.get(key)!r}'
+            for key in {**saved, **now} if saved.get(key) != now.get(key)]
+
+
+def _flat(fingerprint: dict[str, Any]) -> dict[str, Any]:
+    # So that a message names one option, one table, one modality.
+    out: dict[str, Any] = {}
+    for key, value in fingerprint.items():
+        if isinstance(value, dict):
+            out |= {f"{key} of '{name}'" if key == 'features' else
+                    f'{key}.{name}': part for name, part in value.items()}
+        else:
+            out[key] = value
+    return out

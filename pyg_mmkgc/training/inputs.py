@@ -9,6 +9,7 @@ from torch_geometric.nn.kge import KGEModel
 from torch_geometric.nn.kge.loader import KGTripletLoader
 
 from pyg_mmkgc.data import KnowledgeGraph
+from pyg_mmkgc.data.numbering import check_numbering
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.io.tensors import digest
 from pyg_mmkgc.nn.kge import MMKGEModel
@@ -39,14 +40,21 @@ def check_loss(model: KGEModel, sampler: Optional[NegativeSampler],
 
 
 def as_graph(data: Any, model: KGEModel) -> KnowledgeGraph:
-    r"""The graph of any data that a trainer takes."""
-    if isinstance(data, KnowledgeGraph):
-        return data
+    r"""The graph of any data that a trainer takes, checked."""
     if isinstance(data, KGTripletLoader):
-        return KnowledgeGraph(
+        data = KnowledgeGraph(
             torch.stack([data.head_index, data.tail_index]), data.rel_type,
             num_nodes=model.num_nodes, num_relations=model.num_relations)
-    return KnowledgeGraph.from_pyg(data)
+    kg = KnowledgeGraph.from_pyg(data)
+    kg.validate()
+    if (model.num_nodes != kg.num_nodes
+            or model.num_relations < kg.num_relations):
+        raise ModelError(
+            f'expected a model of {kg.num_nodes} nodes and {kg.num_relations} '
+            f'relations, as the graph has, got {model.num_nodes} and '
+            f'{model.num_relations}')
+    check_numbering(model, kg)
+    return kg
 
 
 def subsampling_weight(head: Tensor, rel_type: Tensor,

@@ -142,13 +142,6 @@ class Trainer:
                              f'{type(model).__name__}')
         check_loss(model, sampler, loss)
         self.data = as_graph(data, model)
-        self.data.validate()
-        if (model.num_nodes != self.data.num_nodes
-                or model.num_relations < self.data.num_relations):
-            raise ModelError(
-                f'expected a model of {self.data.num_nodes} nodes and '
-                f'{self.data.num_relations} relations, as the graph has, got '
-                f'{model.num_nodes} and {model.num_relations}')
         self.validates = (valid_every is not None
                           and 'val' in self.data.splits())
         reason = getattr(self.data, 'selection_refused', '')

@@ -48,7 +48,7 @@ def train(tmp_path, monkeypatch):
 CHANGES = [
     (LINES + ['n3\ta\tn5'], 'differs: triples of train, triples of val, '
      'triples of test. Restore'),
-    (LINES[::-1], 'differs: labels of nodes, labels of relations, triples'),
+    (LINES[::-1], 'differs: triples of train, triples of val, triples of'),
     (LINES + ['n3\ta\tnew'], r'number of nodes \(20, now 21\), labels of '),
     (LINES + ['n3\tc\tn5'], r'number of relations \(2, now 3\), labels of ')]
 
@@ -61,7 +61,7 @@ def test_another_graph_is_refused(config, train, capsys):
         write(folder / 'all.tsv', lines)
         with pytest.raises(CheckpointError, match=match):
             Run.open('run').evaluate('test')
-    for lines, match in CHANGES[1:]:  # Other triples are no other numbering.
+    for lines, match in CHANGES[2:]:  # Other triples are no other graph.
         write(folder / 'all.tsv', lines)
         with pytest.raises(CheckpointError, match=match):
             Run.open('run').predict('n1', 'a')
@@ -86,6 +86,26 @@ def test_predictions_take_new_triples(config, train):
         before['tails'], after['tails'], strict=True) if old != new]
     assert changed[0] | {'known': True} == changed[1]
     assert (changed[1]['label'], changed[0]['known']) == ('n5', False)
+
+    # Numbered otherwise, and without node 19.
+    write(folder / 'all.tsv', [line for line in LINES[::-1]
+                               if 'n19' not in line])
+    with pytest.warns(UserWarning, match='other triples'):
+        there, = Run.open('run').predict('n3', 'a', k=20).to_dict()
+    assert [x | {'known': True} for x in there['tails']] == [
+        x | {'known': True} for x in before['tails']]
+
+
+@pytest.mark.parametrize('config', [FILES, FILES.replace(
+    '{name: RotatE, hidden_channels: 2}',
+    '{name: PyG.TransE, hidden_channels: 4}').replace(
+    'sampler: {name: UniformSampler, num_negatives: 4}', '')])
+def test_the_order_of_a_file_does_not_matter(config, train):
+    folder = train(config)
+    mrr = Run.open('run').evaluate().mrr
+    write(folder / 'all.tsv', LINES[::-1])
+    assert Run.open('run').graph.node_names[0] == 'n19'
+    assert Run.open('run').evaluate().mrr == mrr
 
 
 def test_the_split_is_named(train):

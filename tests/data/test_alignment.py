@@ -127,7 +127,9 @@ def test_unknown_labels_warn_once() -> None:
     ({'a': 'text'}, "'a' is no vector"),
     ({'a': None}, "'a' is no vector"),
     ({'a': np.array([None])}, "'a' is no vector"),
-    ('features.pth', 'expected a dict, an .npz or a .safetensors'),
+    ('features.pth', "there is no file or folder 'features.pth'"),
+    (__file__, 'expected a dict, an .npz or a .safetensors'),
+    (torch.ones(3, 2), 'a vector per label or the path .* got Tensor'),
 ])
 def test_bad_features(features: Any, message: str) -> None:
     message = message.replace('.* got', '.*got')

@@ -13,6 +13,7 @@ from torch_geometric.loader import NeighborLoader
 from torch_geometric.loader.utils import filter_data
 from torch_geometric.testing import onlyNeighborSampler
 
+from pyg_mmkgc import AdaMF, evaluate
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import DataError, FormatError
 from pyg_mmkgc.io.tensors import save_tensors
@@ -258,6 +259,11 @@ def test_filter_data_as_neighbor_loader_does() -> None:
     batch.n_id = node
     check_sample(kg, batch)
     assert kg.num_nodes == 6
+    part = batch.subgraph(torch.tensor([0, 2]))
+    assert part.n_id.tolist() == [2, 1]
+    assert part.node_names is kg.node_names
+    with pytest.raises(DataError, match="a sampled batch, which has 'n_id'"):
+        evaluate(AdaMF.from_data(batch, 4), batch)
 
 
 @onlyNeighborSampler

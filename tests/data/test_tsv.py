@@ -123,12 +123,16 @@ def random_file(tmp_path: Path, num_edges: int, num_nodes: int) -> Path:
     return write(tmp_path, all=text.encode())['all']
 
 
+@pytest.mark.filterwarnings('ignore:.*triples repeat others')
 def test_random_split(tmp_path: Path) -> None:
     path = random_file(tmp_path, 300, 40)
     whole = KnowledgeGraph.from_tsv(path)
     distinct = sorted(set(labels(whole)))
     assert len(distinct) < 300  # Some are repeated.
-    kg = KnowledgeGraph.from_tsv(path, val_ratio=0.1, test_ratio=0.2, seed=1)
+    with pytest.warns(UserWarning, match=f"all.tsv': {300 - len(distinct)} "
+                                         'triples repeat others'):
+        kg = KnowledgeGraph.from_tsv(path, val_ratio=0.1, test_ratio=0.2,
+                                     seed=1)
     assert sorted(labels(kg)) == distinct  # Each triple in one split, once.
     sizes = {name: split.num_edges for name, split in kg.splits().items()}
     assert sizes['val'] == round(0.1 * len(distinct))
@@ -201,3 +205,21 @@ def test_bad_features(features: dict, message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
         KnowledgeGraph.from_tsv(write(tmp_path, train=TRAIN)['train'],
                                 features=features)
+
+
+def test_features_that_are_no_dict(tmp_path: Path) -> None:
+    path = write(tmp_path, train=b'a\tr\tb\n')['train']
+    with pytest.raises(DataError, match='dict of modalities, got list'):
+        KnowledgeGraph.from_tsv(path, features=['text'])
+
+
+@pytest.mark.parametrize('row', ['head\trel_type\ttail', 'h\tlink\tt'])
+def test_a_row_like_a_header(row: str, tmp_path: Path) -> None:
+    path = write(tmp_path, train=f'{row}\na\tr\tb\n'.encode())['train']
+    if 'link' not in row:
+        assert KnowledgeGraph.from_tsv(path).num_edges == 1
+        return
+    with pytest.warns(UserWarning, match='row 1: .* looks like the names'
+                      ) as caught:
+        assert KnowledgeGraph.from_tsv(path).num_edges == 2
+    assert caught[0].filename == __file__

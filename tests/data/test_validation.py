@@ -36,6 +36,7 @@ def make_kg(**kwargs: Any) -> KnowledgeGraph:
 
 
 BROKEN: dict[str, tuple[dict[str, Any], str]] = {
+    'x': (dict(x=torch.ones(5, 2)), "'x' is no modality.*'x_visual'"),
     'no edges attribute': (dict(edge_index=None), "needs 'edge_index' and"),
     'no types attribute': (dict(edge_type=None), "needs 'edge_index' and"),
     'num_nodes': (dict(num_nodes=0), "'num_nodes' must be a positive int"),

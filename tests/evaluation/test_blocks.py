@@ -186,3 +186,16 @@ def test_tiles_do_not_depend_on_places(channels: int,
     assert len(found) == 1
     torch.testing.assert_close(found.pop(), float(query @ row), rtol=1e-5,
                                atol=1e-5)
+
+
+def test_default_double_precision() -> None:
+    kg = kg_of()
+    model = nn.TransE(kg.num_nodes, kg.num_relations, 8)
+    mrr = evaluate(model, kg, 'train').mrr
+    nodes = predict(model, kg, head=0, rel_type=0).node
+    torch.set_default_dtype(torch.double)
+    try:
+        assert evaluate(model, kg, 'train').mrr == mrr
+        assert torch.equal(predict(model, kg, head=0, rel_type=0).node, nodes)
+    finally:
+        torch.set_default_dtype(torch.float)

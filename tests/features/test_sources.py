@@ -111,6 +111,15 @@ class TestTable:
         assert read_table(path, 'text', header=False) == [
             Item('entity', 'text', 'row 1'), Item('b', 'two', 'row 2')]
 
+    def test_missing_texts_in_json(self, tmp_path: Path) -> None:
+        path = write(tmp_path / 'a.jsonl', '{"entity": "a", "text": null}\n'
+                     '{"entity": "b", "text": "two"}')
+        assert read_table(path, 'text') == [Item('a', '', 'row 1'),
+                                            Item('b', 'two', 'row 2')]
+        path = write(tmp_path / 'a.jsonl', '{"entity": "a", "txt": "x"}')
+        with pytest.raises(FormatError, match="a text as 'entity' and as 't"):
+            read_table(path, 'text')
+
     def test_ids_in_json(self, tmp_path: Path) -> None:
         path = write(tmp_path / 'a.jsonl', '{"entity": 17, "text": "x"}')
         assert read_table(path, 'text')[0].entity == '17'

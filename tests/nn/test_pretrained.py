@@ -6,9 +6,17 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
+from torch_geometric.data import Data
 
+from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.datasets import FakeMMKG
-from pyg_mmkgc.errors import CheckpointError, FormatError, MMKGCError
+from pyg_mmkgc.errors import (
+    CheckpointError,
+    FormatError,
+    MMKGCError,
+    ModelError,
+)
 from pyg_mmkgc.nn import AdaMF, AdaMFMAT, MMKGEModel
 
 N, R, D = 9, 2, 3
@@ -84,8 +92,50 @@ def test_labels(tmp_path: Path) -> None:
                       'relations': kg.relation_names}
     files = sorted(path.name for path in tmp_path.iterdir())
     assert files == ['config.json', 'labels.json', 'model.safetensors']
-    AdaMF.from_data(kg, 3).save_pretrained(tmp_path)
-    assert not (tmp_path / 'labels.json').exists()
+    # A model of a graph keeps its labels, others have none.
+    loaded = AdaMF.from_pretrained(tmp_path)
+    assert loaded.node_names == kg.node_names
+    assert loaded.relation_names == kg.relation_names
+    loaded.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / 'labels.json').read_text()) == labels
+    make().save_pretrained(tmp_path)
+    assert AdaMF.from_pretrained(tmp_path).node_names is None
+    (tmp_path / 'labels.json').write_text('[]')
+    with pytest.raises(CheckpointError, match='labels of nodes and rel'):
+        AdaMF.from_pretrained(tmp_path)
+
+
+class Product(MMKGEModel):
+    r"""Takes modalities, but encodes none."""
+    def score(self, head: Tensor, rel_type: Tensor, tail: Tensor) -> Tensor:
+        return (head * self.rel_emb(rel_type) * tail).sum(dim=-1)
+
+
+class Forgetful(Product):
+    def __init__(self, *args: Any, power: int = 2, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+
+
+def test_a_model_of_ones_own(tmp_path: Path) -> None:
+    kg = FakeMMKG(num_nodes=20, num_edges=60)[0]
+    model = Product.from_data(kg, 3)
+    model.save_pretrained(tmp_path / 'own')
+    loaded = MMKGEModel.from_pretrained(tmp_path / 'own')
+    triples = kg.edge_index[0], kg.edge_type, kg.edge_index[1]
+    assert torch.equal(loaded(*triples), model(*triples))
+    with pytest.raises(ModelError, match="Forgetful to keep .* 'power'"):
+        Forgetful.from_data(kg, 3).save_pretrained(tmp_path / 'none')
+    assert not (tmp_path / 'none').exists()
+
+
+def test_of_data_of_pyg() -> None:
+    data = Data(edge_index=torch.tensor([[0, 1], [2, 0]]), num_nodes=4,
+                edge_type=torch.tensor([0, 2]), x=torch.randn(4, 5))
+    with pytest.raises(ModelError, match='got Data; KnowledgeGraph.from_pyg'):
+        AdaMF.from_data(data, 3)
+    model = AdaMF.from_data(KnowledgeGraph.from_pyg(data), 3)
+    assert (model.num_nodes, model.num_relations) == (4, 3)
+    assert model.modalities == ['features']
 
 
 def test_wrong_class(tmp_path: Path) -> None:

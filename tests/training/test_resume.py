@@ -175,10 +175,11 @@ def adamf(kg, make, interrupted, tmp_path):  # noqa: ANN201
 
 
 @pytest.mark.parametrize('field, change', [
-    ('shapes', {'hidden_channels': 5}), ('options', {'margin': 4.0}),
-    ('shapes', {'fusion': 'shared'}), ('options', {'missing': 'learned',
-                                                   'num_negatives': 9}),
-    ('options', {'trainable_features': True})])
+    ('shapes.node_emb.weight', {'hidden_channels': 5}),
+    ('options.margin', {'margin': 4.0}),
+    ('shapes.fuser.weight', {'fusion': 'shared'}),
+    ('options.num_negatives', {'missing': 'learned', 'num_negatives': 9}),
+    ('options.trainable_features', {'trainable_features': True})])
 def test_another_model_is_refused(field, change, kg, adamf) -> None:
     change = {'hidden_channels': 4, 'num_negatives': 8,
               'missing': 'learned', **change}
@@ -192,7 +193,8 @@ def test_other_data_is_refused(kg, make, interrupted, tmp_path) -> None:
     trainer = make('adamf', folder=tmp_path)
     head, rel, tail = trainer.triples
     trainer.triples = (head, rel, tail.flip(0))
-    with pytest.raises(CheckpointError, match='data: saved'):
+    with pytest.raises(CheckpointError, match='of another run: the training '
+                       'or validation triples have changed$'):
         trainer.fit(resume=True)
 
 

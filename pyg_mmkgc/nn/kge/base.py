@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import Embedding
 from torch_geometric.nn.kge import KGEModel
 
+from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.nn.encoder import check_modalities
 from pyg_mmkgc.nn.fast_paths import FastPaths
 from pyg_mmkgc.nn.hooks import TrainingHooks
@@ -62,14 +63,24 @@ class MMKGEModel(FastPaths, TrainingHooks, Pretrained, KGEModel):
                   **kwargs: Any) -> MMKGEModel:
         r"""Builds a model for a :class:`~pyg_mmkgc.data.KnowledgeGraph`, with
         its counts, and those of its features and masks that it takes.
+
+        Raises:
+            ModelError: If it is none.
         """
+        if not hasattr(data, 'features'):
+            raise ModelError('expected a KnowledgeGraph, got '
+                             f'{type(data).__name__}; KnowledgeGraph.from_pyg '
+                             'makes one of data of PyG')
         names = arguments_of(cls)
         for name, values in (('modalities', data.features()),
                              ('masks', data.masks())):
             if name in names:
                 kwargs.setdefault(name, values)
-        return cls(data.num_nodes, data.num_relations, hidden_channels,
-                   **kwargs)
+        out = cls(data.num_nodes, data.num_relations, hidden_channels,
+                  **kwargs)
+        out.node_names = data.get('node_names')
+        out.relation_names = data.get('relation_names')
+        return out
 
     def embed(self, index: Tensor) -> dict[str, Tensor]:
         r"""One view per modality, each :obj:`[*, C]`, of nodes :obj:`[*]`."""

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pyg_mmkgc.data.knowledge_graph import KnowledgeGraph
+from pyg_mmkgc.errors import DataError, ModelError
+
+Names = Sequence[str] | None
+
+
+def renumber(kg: KnowledgeGraph, node_names: Names,
+             relation_names: Names) -> KnowledgeGraph:
+    r"""Returns the graph with nodes and relations numbered as given labels.
+
+    So a model serves a graph that was read from other files:
+
+    .. code-block:: python
+
+        model = AdaMF.from_pretrained('model')
+        kg = KnowledgeGraph.from_tsv('newer.tsv')
+        kg = renumber(kg, model.node_names, model.relation_names)
+
+    Args:
+        kg (KnowledgeGraph): The graph. It may lack some of the labels: they
+            become nodes without triples and features.
+        node_names (list of str, optional): The label of each node.
+        relation_names (list of str, optional): The label of each relation.
+
+    Raises:
+        DataError: If a label of the graph is not among the given ones, or
+            there are labels on one side only.
+    """
+    if 'n_id' in kg:
+        raise DataError('expected a whole graph, got a sampled batch')
+    node = _places(kg.get('node_names'), node_names, 'node')
+    rel = _places(kg.get('relation_names'), relation_names, 'relation')
+    if node is None and rel is None:
+        return kg
+    out = copy.copy(kg)
+    for prefix in ('', 'filter_'):
+        if node is not None and f'{prefix}edge_index' in kg:
+            out[f'{prefix}edge_index'] = node.to(
+                kg[f'{prefix}edge_index'].device)[kg[f'{prefix}edge_index']]
+        if rel is not None and f'{prefix}edge_type' in kg:
+            out[f'{prefix}edge_type'] = rel.to(
+                kg[f'{prefix}edge_type'].device)[kg[f'{prefix}edge_type']]
+    if node is not None:
+        assert node_names is not None
+        out.num_nodes, out.node_names = len(node_names), list(node_names)
+        for key, value in _node_tensors(kg).items():
+            table = value.new_zeros(len(node_names), *value.shape[1:])
+            table[node.to(value.device)] = value
+            out[key] = table
+    if rel is not None:
+        assert relation_names is not None
+        out.num_relations = len(relation_names)
+        out.relation_names = list(relation_names)
+    return out
+
+
+def check_numbering(model: Any, kg: KnowledgeGraph) -> None:
+    r"""Raises :class:`~pyg_mmkgc.errors.ModelError` if a label of the graph
+    has another id in the labels that the model keeps, if any.
+    """
+    for kind in ('node', 'relation'):
+        theirs = kg.get(f'{kind}_names')
+        ours = getattr(model, f'{kind}_names', None)
+        if ours is None or theirs is None or ours is theirs or ours == theirs:
+            continue
+        place = {name: i for i, name in enumerate(ours)}
+        for i, name in enumerate(theirs):
+            if place.get(name, i) != i:
+                raise ModelError(
+                    f"'{type(model).__name__}' has {name!r} as {kind} "
+                    f'{place[name]}, but the graph as {kind} {i}: '
+                    'pyg_mmkgc.data.renumber(kg, model.node_names, '
+                    'model.relation_names) numbers it as the model')
+
+
+def _places(old: Names, new: Names, kind: str) -> Tensor | None:
+    # Where each id goes, or nothing where all stay.
+    if old is None and new is None or (old is not None and new is not None
+                                       and list(old) == list(new)):
+        return None
+    if old is None or new is None:
+        raise DataError(f'expected labels of the {kind}s both in the graph '
+                        f"and given, got none {'given' if old else 'in it'}")
+    place = {name: i for i, name in enumerate(new)}
+    unknown = [name for name in old if name not in place]
+    if unknown:
+        raise DataError(
+            f'expected no {kind} beside the {len(new)} given, got '
+            f'{len(unknown)}: {", ".join(map(repr, unknown[:3]))}'
+            f'{", ..." if len(unknown) > 3 else ""}')
+    return torch.tensor([place[name] for name in old])
+
+
+def _node_tensors(kg: KnowledgeGraph) -> dict[str, Tensor]:
+    # A modality without a mask has one as soon as a node may lack a row.
+    masks = {f'mask_{name}': mask for name, mask in kg.masks().items()}
+    return masks | {key: value for key, value in kg.to_dict().items()
+                    if isinstance(value, Tensor) and kg.is_node_attr(key)}
