@@ -1,11 +1,14 @@
 """Every example runs, and prints what it promises."""
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from pyg_mmkgc.testing import check_model
 
 FOLDER = Path(__file__).resolve().parents[1] / 'examples'
 NUMBER = r'(\d\.\d{4})'
@@ -78,11 +81,14 @@ def test_missing_modality(tmp_path: Path) -> None:
     assert max(table[1]) < table[0][0]
 
 
-def test_new_model(tmp_path: Path) -> None:
+def test_new_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = run('new_model.py', tmp_path)
     alone, together = numbers('Test MRR: {}', out)
     assert 'structure, ' in out
     assert together > alone > 0
+    monkeypatch.setattr('sys.argv', ['new_model.py', '--epochs', '1'])
+    model = runpy.run_path(str(FOLDER / 'new_model.py'))['RotatedProduct']
+    check_model(model, hidden_channels=4, lr=0.1, fusion='mean')
 
 
 def test_raw_to_predictions(tmp_path: Path) -> None:
