@@ -1,0 +1,115 @@
+"""What was tried: finished runs of one dataset in one table.
+
+    python benchmarks/runs.py runs/* --dataset mkg_w --results DIR
+    python benchmarks/runs.py --dataset mkg_w --results DIR --report
+
+Runs are the folders that `mmkgc train` leaves. Each line of the table is one,
+by its settings where they are not those of all; the best on validation comes
+first. `--report` makes the table again from its result file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from study.report import Table, path_of, short, write_table
+
+from pyg_mmkgc.config import load_config
+from pyg_mmkgc.io.atomic import read_json, write_atomic
+
+STUDY = 'runs'
+COLUMNS = ('settings', 'validation MRR', 'Hits@1', 'test MRR', 'Hits@1',
+           'Hits@3', 'Hits@10', 'minutes')
+# Neither says what was trained.
+PLACES = ('dataset.root', 'training.device')
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """One finished run as one line of the result file."""
+    found = read_json(folder / 'metrics.json')
+    history = read_json(folder / 'history.json')
+    settings = flat(load_config(str(folder / 'config.yaml')).to_dict())
+    return {
+        'settings': {key: value for key, value in settings.items()
+                     if key not in PLACES},
+        'val': found['val'], 'test': found['test']['metrics'],
+        'protocol': found['test']['protocol'], 'commit': found['commit'],
+        'modalities': found['modalities'], 'platform': found['platform'],
+        'minutes': sum(x['seconds'] for x in history['epochs']) / 60}
+
+
+def flat(values: dict[str, Any], prefix: str = '') -> dict[str, Any]:
+    """Nested keys, joined by dots."""
+    out: dict[str, Any] = {}
+    for key, value in values.items():
+        out |= (flat(value, f'{prefix}{key}.') if isinstance(value, dict)
+                else {prefix + key: value})
+    return out
+
+
+def train(args: argparse.Namespace) -> None:
+    """Reads the runs, writes the result file."""
+    found = [read(path) for path in args.runs
+             if (path / 'metrics.json').is_file()]
+    if not found:
+        raise SystemExit('expected folders of finished runs')
+    for key in ('dataset.name', 'dataset.valid'):
+        names = {x['settings'].get(key) for x in found}
+        if len(names) > 1:
+            raise SystemExit(f'expected runs of one {key}, got '
+                             f'{sorted(map(str, names))}')
+    write_atomic(path_of(STUDY, args).with_suffix('.jsonl'), ''.join(
+        json.dumps(x) + '\n' for x in found))
+
+
+def report(args: argparse.Namespace) -> None:
+    """Makes the table from the result file."""
+    path = path_of(STUDY, args).with_suffix('.jsonl')
+    if not path.is_file():
+        raise SystemExit(f'{path}: no such result file; name runs to make it')
+    found = [json.loads(x) for x in path.read_text().splitlines()]
+    found.sort(key=lambda x: -x['val']['mrr'])
+    keys = dict.fromkeys(key for x in found for key in x['settings'])
+    values = {key: {json.dumps(x['settings'].get(key)) for x in found}
+              for key in keys}
+    common = [f'{key}={_word(found[0], key)}' for key in keys
+              if len(values[key]) == 1 and values[key] != {'null'}]
+    rows = []
+    for x in found:
+        own = [f'{key}={_word(x, key)}' for key in keys
+               if len(values[key]) > 1]
+        rows.append([f"`{' '.join(own)}`", *(
+            f'{100 * x[split][metric]:.2f}' for split, metric in (
+                ('val', 'mrr'), ('val', 'hits@1'), ('test', 'mrr'),
+                ('test', 'hits@1'), ('test', 'hits@3'), ('test', 'hits@10'))),
+            f"{x['minutes']:.1f}"])
+    p = found[0]['protocol']
+    commits = ', '.join(sorted({short(str(x['commit'])) for x in found}))
+    features = ' + '.join(['structure', *found[0]['modalities']])
+    write_table(STUDY, f'Runs on {args.dataset}', Table(
+        f"{len(found)} runs of `mmkgc train`, one line each; {p['split']} "
+        f"triples ({p['num_triples']}), sides: {' and '.join(p['sides'])}, "
+        f"filter: {p['filter']}, {p['ties']} ranks, in percent; epoch chosen "
+        'by validation MRR, by which the lines are ordered: the test columns '
+        f'chose nothing. Features: {features}. Minutes of training on '
+        f"{found[0]['platform']}; commit {commits}. Common to all: "
+        f"`{' '.join(common)}`.", COLUMNS, rows), args)
+
+
+def _word(run: dict[str, Any], key: str) -> str:
+    return json.dumps(run['settings'].get(key)).strip('"').replace(' ', '')
+
+
+if __name__ == '__main__':
+    parser = argparse.ArgumentParser(description='Compares finished runs.')
+    parser.add_argument('runs', nargs='*', type=Path, metavar='RUN')
+    parser.add_argument('--dataset', required=True)
+    parser.add_argument('--results', type=Path, required=True)
+    parser.add_argument('--report', action='store_true')
+    given = parser.parse_args()
+    if not given.report:
+        train(given)
+    report(given)

@@ -1,0 +1,77 @@
+"""The table of runs: what they share, where they differ, who is first."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pyg_mmkgc.config import Run
+
+SCRIPT = Path(__file__).resolve().parents[2] / 'benchmarks/runs.py'
+CONFIG = """
+dataset: {name: FakeMMKG, num_nodes: 30, num_edges: 150}
+model: {name: RotatE, hidden_channels: 4}
+sampler: {name: UniformSampler, num_negatives: 4}
+training: {epochs: 2, device: cpu}
+"""
+
+
+@pytest.fixture(scope='module')
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('runs')
+    (folder / 'own.yaml').write_text(CONFIG)
+    for i, margin in enumerate([3, 6]):
+        Run.create(str(folder / 'own.yaml'), [f'model.margin={margin}'],
+                   str(folder / str(i))).train(progress=False)
+    (folder / 'unfinished').mkdir()
+    return folder
+
+
+def call(folder, *args):
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), '--dataset', 'fake', '--results',
+         str(folder / 'results'), *args], text=True, capture_output=True,
+        timeout=600)
+
+
+def test_the_best_on_validation_is_first(runs):
+    # What is best on validation is worst on test.
+    for i, (val, test) in enumerate([(0.2, 0.4), (0.3, 0.1)]):
+        path = runs / str(i) / 'metrics.json'
+        found = json.loads(path.read_text())
+        found['val']['mrr'] = val
+        found['test']['metrics']['mrr'] = test
+        path.write_text(json.dumps(found))
+    done = call(runs, *map(str, runs.glob('[01u]*')))
+    assert done.returncode == 0, done.stderr
+    with open(runs / 'results/runs_fake.csv', newline='') as file:
+        columns, *rows = csv.reader(file)
+    assert columns[:2] == ['settings', 'validation MRR']
+    assert [row[0] for row in rows] == ['`model.margin=6.0`',
+                                        '`model.margin=3.0`']
+    assert [(row[1], row[3]) for row in rows] == [('30.00', '10.00'),
+                                                  ('20.00', '40.00')]
+    text = (runs / 'results/runs_fake.md').read_text()
+    assert '2 runs of `mmkgc train`' in text
+    assert 'sampler.num_negatives=4' in text and str(runs) not in text
+    shutil.rmtree(runs / '0')
+    assert call(runs, '--report').returncode == 0
+    assert (runs / 'results/runs_fake.md').read_text() == text
+
+
+def test_what_has_no_common_table(runs, tmp_path):
+    assert 'expected folders of finished runs' in call(
+        tmp_path, str(runs / 'unfinished')).stderr
+    assert 'name runs to make it' in call(tmp_path, '--report').stderr
+    other = tmp_path / 'other'
+    shutil.copytree(runs / '1', other)
+    config = (other / 'config.yaml').read_text()
+    (other / 'config.yaml').write_text(config.replace('FakeMMKG', 'Countries')
+                                       .split('  num_nodes')[0]
+                                       + config[config.index('model:'):])
+    done = call(tmp_path, str(runs / '1'), str(other))
+    assert "one dataset.name, got ['Countries', 'FakeMMKG']" in done.stderr
