@@ -2,10 +2,11 @@
 
     python benchmarks/figure3.py --dataset mkg_y --data-root DIR
 
-A share of the entities loses every modality; what is missing is initialised
-at random, as in the paper. AdaMF, TBKGC and IKRL, each with and without MAT.
-Beyond the paper, AdaMF with every policy for missing rows that the package
-has.
+A share of the entities loses its modalities, the same entities all of them
+(where only some have a modality, that share of these); what is missing is
+initialised at random, as in the paper. AdaMF, TBKGC and IKRL, each with and
+without MAT. Beyond the paper, AdaMF with every policy for missing rows that
+the package has.
 """
 
 from __future__ import annotations
@@ -80,11 +81,11 @@ def report(args: argparse.Namespace) -> None:
     rows = [[line, *(spread(x[r]) if r in x else '' for r in ratios)]
             for line, x in points.items()]
     table = Table(
-        'Test MRR by the share of the entities that have lost every modality. '
-        'Which ones depends on the seed. Missing rows are drawn at random, as '
-        'in the paper, but for the lines that name another policy. Beside a '
-        'line with MAT, the dashed one is without; lines are shifted '
-        'sideways a little, so that none hides another. ' + BARS
+        'Test MRR by the share of the entities that have lost their '
+        'modalities. Which ones depends on the seed. Missing rows are drawn '
+        'at random, as in the paper, but for the lines that name another '
+        'policy. Beside a line with MAT, the dashed one is without; lines are '
+        'shifted sideways a little, so that none hides another. ' + BARS
         + epochs_set(results)
         + protocol(head, results),
         ['', *(f'{ratio:.0%}' for ratio in ratios)], rows)

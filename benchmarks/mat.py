@@ -84,14 +84,18 @@ def measure(folder: str, data_root: str | None) -> dict[str, Any]:
     views = model.embed(index)
     generator = torch.Generator().manual_seed(0)
     out: dict[str, Any] = {'length': {}, 'cosine': {}}
+    masks = run.graph.masks()
     for name, module in model.generators.items():
+        mask = masks[name][index].reshape(index.numel(), -1).any(dim=1)
         noise = torch.randn(index.numel(), module.noise_channels,
                             generator=generator)
-        fake = module(views['structure'], noise)
+        # What stands for a row that is missing is not real either.
+        fake = module(views['structure'], noise)[mask]
+        real = views[name][mask]
         out['length'][name] = float((fake.norm(dim=1)
-                                     / views[name].norm(dim=1)).mean())
+                                     / real.norm(dim=1)).mean())
         out['cosine'][name] = float(torch.cosine_similarity(
-            fake, views[name]).mean())
+            fake, real).mean())
     return out
 
 
@@ -110,8 +114,8 @@ def report(args: argparse.Namespace) -> None:
         if row == REFERENCE or not pairs:
             cells.append('')
         else:
-            cells.append(f'{sum(pairs) / len(pairs):+.2f} '
-                         f'± {interval(pairs):.2f}')
+            half = f' ± {interval(pairs):.2f}' if len(pairs) > 1 else ''
+            cells.append(f'{sum(pairs) / len(pairs):+.2f}{half}')
         cells.append(validation_mrr(runs))
         for key in ('length', 'cosine'):
             cells.append(', '.join(

@@ -190,6 +190,9 @@ def test_runs_are_never_overwritten(work, capsys):
     assert 'would be overwritten' in message and 'resume' not in message
     assert 'is a file' in fails(capsys, 'train', 'tiny.yaml', '--output',
                                 'tiny.yaml')
+    pathlib.Path('killed').mkdir()  # As its first file was written.
+    pathlib.Path('killed/.config.yaml.x1.tmp').touch()
+    assert main(['train', 'tiny.yaml', '--output', 'killed', '--quiet']) == 0
 
 
 @pytest.mark.parametrize(('argv', 'match'), [

@@ -150,14 +150,20 @@ def protocol(head: dict[str, Any], results: list[dict[str, Any]]) -> str:
     seeds = sorted({x['seed'] for x in done})
     commits = sorted({short(str(x['commit'])) for x in done})
     commands = ', before it '.join(f'`{x}`' for x in _commands(head))
+    machines = [_machine({'machine': head['machine'], **x}) for x in done]
     return (
         f"{head['dataset']}, {p['split']} triples ({p['num_triples']}), "
         f"sides: {' and '.join(p['sides'])}, filter: {p['filter']}, "
         f"{p['ties']} ranks, in percent. {_epochs(done)} "
         f"{_settings(head, done)} {_features(done)} {_seeds(seeds)} "
         f"Command: {commands}; commit {', '.join(commits)}; "
-        f"machine: {head['machine']}, {done[0]['threads']} thread(s) each of "
-        f"{done[0]['cores']} cores.")
+        f"machine: {'; '.join(dict.fromkeys(machines))}.")
+
+
+def _machine(result: dict[str, Any]) -> str:
+    out = (f"{result['machine']}, {result['threads']} thread(s) each of "
+           f"{result['cores']} cores")
+    return out if result['device'] == 'cpu' else f'{out} and a GPU'
 
 
 def short(commit: str) -> str:

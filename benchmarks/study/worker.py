@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import platform
 import resource
 import sys
 import time
@@ -47,7 +48,9 @@ def _train(cell: Cell, folder: Path, data_root: str | None,
     from pyg_mmkgc.training.trainer import CHECKPOINT
     from study.features import RECORD, check_features, features_of
 
-    facts: dict[str, Any] = {'threads': threads, 'cores': os.cpu_count()}
+    facts: dict[str, Any] = {
+        'threads': threads, 'cores': os.cpu_count(),
+        'machine': f'{platform.machine()}, {platform.system()}'}
     try:
         if (folder / 'config.yaml').is_file():
             run = Run.open(str(folder), data_root, device)

@@ -95,7 +95,7 @@ def build_model(config: Config, graph: KnowledgeGraph) -> KGEModel:
     :obj:`training.seed`. The global state of random numbers stays as it was.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.training.seed)
+        torch.default_generator.manual_seed(config.training.seed)
         target: Any = valid_names('model')[config.model.name]
         if issubclass(target, MMKGEModel):
             return target.from_data(graph, **config.model.options)
@@ -138,7 +138,7 @@ def _build_sampler(config: Config, graph: KnowledgeGraph,
     if build is None:
         return target(**section.options)
     with torch.random.fork_rng(devices=[]):  # What learns, has weights.
-        torch.manual_seed(config.training.seed)
+        torch.default_generator.manual_seed(config.training.seed)
         return build(graph, model, **section.options)
 
 
@@ -163,6 +163,6 @@ def build_trainer(config: Config, graph: KnowledgeGraph) -> Trainer:
     lr = keywords.pop('lr')
     section = Component(config.adversary.name, keywords)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.training.seed)
+        torch.default_generator.manual_seed(config.training.seed)
         options['adversary'] = _call('adversary', section, model)
     return AdversarialTrainer(model, graph, generator_lr=lr, **options)

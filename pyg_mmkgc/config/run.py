@@ -158,7 +158,7 @@ class Run:
         write_json(self.folder / 'history.json', history.to_dict())
         self._plot(history)
         begun = time.perf_counter()
-        result = self._evaluate(model, self.graph, 'test')
+        result = self._evaluate(model, 'test')
         write_json(self.folder / 'metrics.json', {
             'test': result.to_dict(),
             'val': history.best_metrics,
@@ -180,7 +180,7 @@ class Run:
 
     def evaluate(self, split: str = 'test') -> RankingResult:
         r"""Evaluates the trained model on the triples of a split."""
-        return self._evaluate(*self._load(), split)
+        return self._evaluate(self._load(), split)
 
     def predict(self, head: str | None, relation: str,
                 tail: str | None = None, k: int = 10,
@@ -199,39 +199,40 @@ class Run:
             filter_known (bool, optional): If set to :obj:`True`, leaves out
                 triples that are known already. (default: :obj:`False`)
         """
-        model, graph = self._load(triples=False)
-        nodes = getattr(graph, 'node_names', None)
-        relations = getattr(graph, 'relation_names', None)
-        return predict(model, graph, head=_label_or_id(head, nodes),
+        model = self._load(triples=False)
+        nodes = getattr(self.graph, 'node_names', None)
+        relations = getattr(self.graph, 'relation_names', None)
+        return predict(model, self.graph, head=_label_or_id(head, nodes),
                        rel_type=_label_or_id(relation, relations),
                        tail=_label_or_id(tail, nodes), k=k,
                        filter_known=filter_known)
 
     def load_model(self) -> KGEModel:
-        r"""Loads the trained model.
+        r"""Loads the trained model. From then on, :attr:`graph` is numbered as
+        the model, whatever the order in its files.
 
         Raises:
             CheckpointError: If there is none yet, or the dataset is no longer
-                the graph that it was trained with: its nodes, relations,
-                labels or the triples of a split have changed.
+                the graph that it was trained with: its nodes, relations
+                or the triples of a split have changed.
         """
-        return self._load()[0]
+        return self._load()
 
-    def _load(self, triples: bool = True) -> tuple[KGEModel, KnowledgeGraph]:
-        # With the graph, numbered as the model.
+    def _load(self, triples: bool = True) -> KGEModel:
         folder = self.folder / 'model'
         if not (folder / 'model.safetensors').is_file():
             raise CheckpointError(f"the run in '{self.folder}' has no model "
                                   'yet; to continue: mmkgc train --resume '
                                   f'{self.folder}')
         # Before weights of other shapes are loaded.
-        graph = self._trained_graph(triples)
+        self.graph = self._trained_graph(triples)
         device = build_device(self.config)
         if (folder / 'config.json').is_file():
-            return MMKGEModel.from_pretrained(folder).to(device), graph
-        model = build_model(self.config, graph)  # One of PyG's own.
+            return MMKGEModel.from_pretrained(folder).to(device)
+        model: Any = build_model(self.config, self.graph)  # One of PyG's own.
         model.load_state_dict(load_tensors(folder / 'model.safetensors')[0])
-        return model.eval().to(device), graph
+        model.node_names, model.relation_names = read_labels(folder)
+        return model.eval().to(device)
 
     def _trained_graph(self, triples: bool) -> KnowledgeGraph:
         graph = self.graph
@@ -273,10 +274,9 @@ class Run:
             'nodes': getattr(self.graph, 'node_names', None),
             'relations': getattr(self.graph, 'relation_names', None)})
 
-    def _evaluate(self, model: KGEModel, graph: KnowledgeGraph,
-                  split: str) -> RankingResult:
+    def _evaluate(self, model: KGEModel, split: str) -> RankingResult:
         options = self.config.evaluation
-        return evaluate(model, graph, split, ties=options.ties,
+        return evaluate(model, self.graph, split, ties=options.ties,
                         batch_size=options.batch_size)
 
     def _plot(self, history: Any) -> None:
@@ -338,7 +338,10 @@ def _empty_folder(folder: str) -> pathlib.Path:
     path = pathlib.Path(folder).expanduser()
     if path.exists() and not path.is_dir():
         raise ConfigError(f"'{folder}' is a file, expected a new folder")
-    if path.is_dir() and any(path.iterdir()):
+    # What a process left that was killed as it wrote its first file is none.
+    if path.is_dir() and any(not (file.name.startswith('.')
+                                  and file.suffix == '.tmp')
+                             for file in path.iterdir()):
         finished = (path / 'metrics.json').exists()
         hint = ('' if finished or not (path / 'config.yaml').exists() else
                 f'; to continue: mmkgc train --resume {folder}')

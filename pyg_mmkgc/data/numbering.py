@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from pyg_mmkgc.data.knowledge_graph import KnowledgeGraph
-from pyg_mmkgc.errors import DataError, ModelError
+from pyg_mmkgc.errors import DataError
 
 Names = Sequence[str] | None
 
@@ -61,25 +60,6 @@ def renumber(kg: KnowledgeGraph, node_names: Names,
         out.num_relations = len(relation_names)
         out.relation_names = list(relation_names)
     return out
-
-
-def check_numbering(model: Any, kg: KnowledgeGraph) -> None:
-    r"""Raises :class:`~pyg_mmkgc.errors.ModelError` if a label of the graph
-    has another id in the labels that the model keeps, if any.
-    """
-    for kind in ('node', 'relation'):
-        theirs = kg.get(f'{kind}_names')
-        ours = getattr(model, f'{kind}_names', None)
-        if ours is None or theirs is None or ours is theirs or ours == theirs:
-            continue
-        place = {name: i for i, name in enumerate(ours)}
-        for i, name in enumerate(theirs):
-            if place.get(name, i) != i:
-                raise ModelError(
-                    f"'{type(model).__name__}' has {name!r} as {kind} "
-                    f'{place[name]}, but the graph as {kind} {i}: '
-                    'pyg_mmkgc.data.renumber(kg, model.node_names, '
-                    'model.relation_names) numbers it as the model')
 
 
 def _places(old: Names, new: Names, kind: str) -> Tensor | None:

@@ -29,6 +29,8 @@ from pyg_mmkgc.io.tensors import digest
 Features = Union[str, Mapping[str, Union[PathLike, Tensor]], None]
 Triples = tuple[Tensor, Tensor]
 
+LABELS = 'labels.txt'
+
 
 class OpenKEDataset(MMKGDataset):
     r"""The benchmarks of the AdaMF-MAT release, which come as OpenKE files.
@@ -98,10 +100,14 @@ class OpenKEDataset(MMKGDataset):
 
     @property
     def processed_file_names(self) -> str:
-        if not self._sources:
+        stamps = [[key, _stamp(source)]
+                  for key, source in self._sources.items()]
+        labels = pathlib.Path(self.raw_dir, LABELS)
+        if labels.is_file():
+            stamps.append([LABELS, _stamp(labels)])
+        if not stamps:
             return f'{self.variant}-none.safetensors'
-        stamp = json.dumps([[key, _stamp(source)]
-                            for key, source in self._sources.items()])
+        stamp = json.dumps(stamps)
         stamp = hashlib.sha256(stamp.encode()).hexdigest()[:12]
         return f'{self.variant}-{stamp}.safetensors'
 
@@ -154,8 +160,8 @@ class OpenKEDataset(MMKGDataset):
         sizes = len(node_names), len(relation_names)
         splits = [read_triples(folder / f'{split}2id.txt', *sizes)
                   for split in ('train', 'valid', 'test')]
-        if (folder / 'labels.txt').is_file():
-            node_names = read_labels(folder / 'labels.txt', sizes[0])
+        if (folder / LABELS).is_file():
+            node_names = read_labels(folder / LABELS, sizes[0])
         features: dict[str, Tensor] = {}
         for key, source in self._sources.items():
             features |= _load(key, source, node_names)
@@ -206,8 +212,13 @@ def _stamp(source: PathLike | Tensor) -> list[Any]:
     path = find_table(source) or pathlib.Path(source)
     if not path.is_file():
         raise DataError(f"'{path}': there is no such feature file")
-    stat = path.stat()
-    return [path.name, stat.st_size, stat.st_mtime_ns]
+    out: list[Any] = [path.name]
+    # Of a table with labels, its rows are placed by them.
+    for file in dict.fromkeys([path, path.with_name(LABELS)]):
+        if file.is_file():
+            stat = file.stat()
+            out += [stat.st_size, stat.st_mtime_ns]
+    return out
 
 
 def _load(key: str, source: PathLike | Tensor,

@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.nn import Module
 
 from pyg_mmkgc.data import KnowledgeGraph
-from pyg_mmkgc.data.numbering import check_numbering
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.evaluation.closed_form import ClosedForm, closed_form
 from pyg_mmkgc.nn.functional import BLOCK, TILE, inner_products
 from pyg_mmkgc.nn.kernel import dense_distance, loops_for
+from pyg_mmkgc.nn.pretrained import check_numbering
 
 # The most nodes that are scored together, hence the most rows of a table that
 # are made.

@@ -41,6 +41,25 @@ def read_labels(folder: Path) -> tuple[Optional[list[str]],
     return labels.get('nodes'), labels.get('relations')
 
 
+def check_numbering(model: Any, kg: Any) -> None:
+    r"""Raises :class:`~pyg_mmkgc.errors.ModelError` if a label of the graph
+    has another id in the labels that the model keeps, if any.
+    """
+    for kind in ('node', 'relation'):
+        theirs = getattr(kg, f'{kind}_names', None)
+        ours = getattr(model, f'{kind}_names', None)
+        if ours is None or theirs is None or ours is theirs or ours == theirs:
+            continue
+        place = {name: i for i, name in enumerate(ours)}
+        for i, name in enumerate(theirs):
+            if place.get(name, i) != i:
+                raise ModelError(
+                    f"'{type(model).__name__}' has {name!r} as {kind} "
+                    f'{place[name]}, but the graph as {kind} {i}: '
+                    'pyg_mmkgc.data.renumber(kg, model.node_names, '
+                    'model.relation_names) numbers it as the model')
+
+
 class Pretrained(torch.nn.Module):
     r"""Saving to and loading from a folder: :obj:`config.json` holds the
     class and its arguments, :obj:`model.safetensors` weights and features,
@@ -74,7 +93,8 @@ class Pretrained(torch.nn.Module):
                 (default: :obj:`None`, those that the model keeps, if any)
 
         Raises:
-            ModelError: If an argument of the constructor is no attribute.
+            ModelError: If an argument of the constructor is no attribute, or
+                the graph numbers the labels of the model otherwise.
         """
         config = self.config()  # Before anything is written.
         folder = Path(folder)
@@ -88,10 +108,12 @@ class Pretrained(torch.nn.Module):
                              self.get_submodule(f'encoders.{name}').x)
         widths = {name: state[f'encoders.{name}.x'].size(1)
                   for name in names}
-        save_tensors(folder / 'model.safetensors', state, {})
-        # Labels of an earlier model would be wrong for this one.
-        (folder / 'labels.json').unlink(missing_ok=True)
         labels = self if data is None else data
+        check_numbering(self, labels)
+        # What an earlier model has left there does not fit this one.
+        for name in ('config.json', 'labels.json'):
+            (folder / name).unlink(missing_ok=True)
+        save_tensors(folder / 'model.safetensors', state, {})
         write_json(folder / 'labels.json', {
             'nodes': getattr(labels, 'node_names', None),
             'relations': getattr(labels, 'relation_names', None)})

@@ -84,7 +84,8 @@ def load_checkpoint(path: Path, fingerprint: dict[str, Any]
 
 
 def _differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    return ['the training or validation triples have changed'
+    return ['the training or validation triples, or their order or that of '
+            'the labels, have changed'
             if key == 'data' else
             f'{key}: saved {saved.get(key)!r}, now {now.get(key)!r}'
             for key in {**saved, **now} if saved.get(key) != now.get(key)]

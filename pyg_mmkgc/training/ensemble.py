@@ -68,7 +68,8 @@ def fit_ensemble(model: MoSE, data: Any, *, min_triples: int = 10,
                         f'{reason}')
     if model.ensemble == 'mean':
         return
-    with torch.random.fork_rng(devices=[]):
+    device = next(model.parameters()).device
+    with torch.random.fork_rng(devices=[device] * (device.type == 'cuda')):
         torch.manual_seed(seed)
         model.combine.reset_parameters()
         if model.ensemble == 'boosted':

@@ -9,11 +9,11 @@ from torch_geometric.nn.kge import KGEModel
 from torch_geometric.nn.kge.loader import KGTripletLoader
 
 from pyg_mmkgc.data import KnowledgeGraph
-from pyg_mmkgc.data.numbering import check_numbering
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.io.tensors import digest
 from pyg_mmkgc.nn.kge import MMKGEModel
 from pyg_mmkgc.nn.loss import AllNodesLoss
+from pyg_mmkgc.nn.pretrained import check_numbering
 from pyg_mmkgc.sampler import NegativeSampler
 
 

@@ -167,7 +167,7 @@ def fill_missing(
     std = std.clamp_min(1e-6)
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         model = MACO(data.num_nodes, data.num_relations, x.size(1), channels,
                      noise_channels, hidden_channels).to(there)
     _train(model, (x - mean) / std, mask, edges, generator, epochs,

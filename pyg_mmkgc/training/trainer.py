@@ -211,7 +211,9 @@ class Trainer:
         Args:
             resume (bool or str or pathlib.Path, optional): :obj:`True` goes
                 on from the checkpoint in :obj:`folder`, a path from that
-                file or folder. (default: :obj:`None`, a new training)
+                file or folder. (default: :obj:`None`, a new training) With
+                more epochs than before, the last one of the training so far
+                may stay the best, which else would not be validated.
         """
         history, best = History(), None
         path = None if self.folder is None else self.folder / CHECKPOINT

@@ -19,7 +19,8 @@ class DropFeatures(BaseTransform):
     Args:
         modality (str): The modality.
         ratio (float): The share of the rows present to drop, less than one.
-            With the same seed, a larger share contains a smaller one.
+            With the same seed, a larger share contains a smaller one, and
+            modalities that the same nodes have lose the same ones.
         seed (int, optional): The seed. (default: :obj:`0`)
     """
     def __init__(self, modality: str, ratio: float, seed: int = 0) -> None:
@@ -32,12 +33,15 @@ class DropFeatures(BaseTransform):
     def forward(self, data: KnowledgeGraph) -> KnowledgeGraph:
         check_modality(data, self.modality)
         mask = data.masks()[self.modality].clone()
-        rows = mask.reshape(mask.size(0), -1).any(dim=1).nonzero().view(-1)
+        present = mask.reshape(mask.size(0), -1).any(dim=1)
         generator = torch.Generator().manual_seed(self.seed)
-        perm = torch.randperm(rows.numel(), generator=generator)
+        # One order of all nodes, whatever modality is dropped.
+        perm = torch.randperm(mask.size(0), generator=generator)
+        perm = perm.to(mask.device)
+        rows = perm[present[perm]]
         # At least one row is left, or else nothing of the modality is.
         num_drops = min(round(self.ratio * rows.numel()), rows.numel() - 1)
-        mask[rows[perm[:num_drops].to(rows.device)]] = False
+        mask[rows[:num_drops]] = False
         x = data[f'x_{self.modality}']
         there = mask.view(mask.shape + (1, ) * (x.dim() - mask.dim()))
         data[f'x_{self.modality}'] = x * there.to(x.dtype)

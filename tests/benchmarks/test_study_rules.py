@@ -32,7 +32,8 @@ def result(row='AdaMF', **options):
         'modalities': {'text': 4}, 'curve': [[1, 1.0, 0.1], [2, 2.0, 0.2]],
         'protocol': {'split': 'test', 'num_triples': 9, 'filter': 'train',
                      'sides': ['head', 'tail'], 'ties': 'realistic'},
-        'val': {'mrr': 0.2}, 'threads': 1, 'cores': 2, 'minutes': 1.0,
+        'val': {'mrr': 0.2}, 'threads': 1, 'cores': 2, 'device': 'cpu',
+        'minutes': 1.0,
         'gigabytes': 1.0, 'test': dict.fromkeys(
             ('mrr', 'hits@1', 'hits@3', 'hits@10'), 0.5), **options}
 
@@ -196,6 +197,14 @@ def test_figure5_leaves_out_what_diverged(study, monkeypatch, tmp_path):
         json.dumps({'row': 'AdaMF', **x}) + '\n' for x in ({}, *kept)))
     with pytest.raises(SystemExit, match='no training has weights'):
         figure5.report(args_of(tmp_path))
+
+
+def test_captions_name_every_machine(study):
+    caption = study.report.protocol(head_of(), [
+        result(), result('RotatE'),
+        result('TransE', machine='y', threads=16, cores=16, device='cuda')])
+    assert ('; machine: x, 1 thread(s) each of 2 cores; y, 16 thread(s) each '
+            'of 16 cores and a GPU.') in caption
 
 
 def test_trials_need_validation_before_they_train(study, monkeypatch,

@@ -9,7 +9,8 @@ from pyg_mmkgc.cli import main
 from pyg_mmkgc.config import Run
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.data.fingerprint import differences, fingerprint
-from pyg_mmkgc.errors import CheckpointError, DataError
+from pyg_mmkgc.errors import CheckpointError, DataError, ModelError
+from pyg_mmkgc.evaluation import evaluate
 
 LINES = [f'n{i}\t{rel}\tn{(i * k + 1) % 20}' for i in range(20)
          for k, rel in [(3, 'a'), (7, 'b')]]
@@ -104,8 +105,14 @@ def test_the_order_of_a_file_does_not_matter(config, train):
     folder = train(config)
     mrr = Run.open('run').evaluate().mrr
     write(folder / 'all.tsv', LINES[::-1])
-    assert Run.open('run').graph.node_names[0] == 'n19'
-    assert Run.open('run').evaluate().mrr == mrr
+    run = Run.open('run')
+    graph = run.graph
+    assert graph.node_names[0] == 'n19'
+    model = run.load_model()
+    assert run.graph.node_names[0] == 'n0'  # As the model from now on.
+    assert evaluate(model, run.graph).mrr == mrr == run.evaluate().mrr
+    with pytest.raises(ModelError, match="'n19' as node"):
+        evaluate(model, graph)
 
 
 def test_the_split_is_named(train):

@@ -59,11 +59,19 @@ def test_a_read_only_root(tmp_path, write, monkeypatch):
     assert snapshot(tmp_path) == before
 
 
-def test_labels(tmp_path, write):
-    folder = write(tmp_path / 'MKG-W')
+@pytest.mark.parametrize('layout', ['MKG-W', 'MKG-W/raw'])
+def test_labels(tmp_path, write, layout):
+    folder = write(tmp_path / layout)
+    names = MKGW(tmp_path, features='none')[0].node_names
     labels = [f'Label {i}' for i in range(12)]
     (folder / 'labels.txt').write_text('\n'.join(labels) + '\n')
+    # Processed files are those of other labels.
     assert MKGW(tmp_path, features='none')[0].node_names == labels
+    (folder / 'labels.txt').write_text('\n'.join(labels[::-1]) + '\n')
+    os.utime(folder / 'labels.txt', ns=(0, 0))
+    assert MKGW(tmp_path, features='none')[0].node_names == labels[::-1]
+    (folder / 'labels.txt').unlink()
+    assert MKGW(tmp_path, features='none')[0].node_names == names
     (folder / 'labels.txt').write_text('\n'.join(labels[1:]) + '\n')
     with pytest.raises(FormatError, match=r'labels\.txt.*12.*got 11'):
         MKGW(tmp_path, features='none')

@@ -17,6 +17,7 @@ from pyg_mmkgc.errors import (
     MMKGCError,
     ModelError,
 )
+from pyg_mmkgc.io.tensors import save_tensors
 from pyg_mmkgc.nn import AdaMF, AdaMFMAT, MMKGEModel
 
 N, R, D = 9, 2, 3
@@ -126,6 +127,32 @@ def test_a_model_of_ones_own(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="Forgetful to keep .* 'power'"):
         Forgetful.from_data(kg, 3).save_pretrained(tmp_path / 'none')
     assert not (tmp_path / 'none').exists()
+
+
+def test_a_model_that_is_written_over(tmp_path: Path, monkeypatch) -> None:
+    """Killed half-way, it is no mixture of two models."""
+    make().save_pretrained(tmp_path)
+
+    def killed(path: Path, *args: Any) -> None:
+        save_tensors(path, *args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('pyg_mmkgc.nn.pretrained.save_tensors', killed)
+    with pytest.raises(KeyboardInterrupt):
+        make(margin=3.0).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="expected 'config.json'"):
+        AdaMF.from_pretrained(tmp_path)
+
+
+def test_labels_of_another_numbering_are_not_saved(tmp_path: Path) -> None:
+    kg = FakeMMKG(num_nodes=20, num_edges=60)[0]
+    model = AdaMF.from_data(kg, 3)
+    model.save_pretrained(tmp_path)
+    other = KnowledgeGraph(kg.edge_index, kg.edge_type, num_nodes=20,
+                           node_names=kg.node_names[::-1])
+    with pytest.raises(ModelError, match='as node 19, but the graph as node '):
+        model.save_pretrained(tmp_path, other)
+    assert AdaMF.from_pretrained(tmp_path).node_names == kg.node_names
 
 
 def test_of_data_of_pyg() -> None:

@@ -36,6 +36,18 @@ def test_drop_features_seed_and_nesting() -> None:
     assert not torch.equal(more, other)
 
 
+def test_the_same_nodes_lose_every_modality() -> None:
+    kg = FakeMMKG(num_edges=300)[0]
+    kg.x_audio, kg.mask_audio = torch.ones(200, 3), kg.mask_visual.clone()
+    out = DropFeatures('audio', 0.5)(DropFeatures('visual', 0.5)(kg))
+    assert torch.equal(out.mask_audio, out.mask_visual)
+    # Who has another modality too loses it before those who keep this one.
+    text = DropFeatures('text', 0.5)(kg)
+    both = kg.mask_visual & kg.mask_text
+    lost = both & ~out.mask_visual, both & ~text.mask_text
+    assert (lost[0] ^ lost[1]).sum() < 0.2 * both.sum()
+
+
 @pytest.mark.parametrize('dims', [1, 2])
 def test_drop_features_of_nodes_with_several_rows(dims: int) -> None:
     x, mask = torch.ones(40, 3, 2), torch.rand(40, 3) < 0.5
