@@ -117,7 +117,9 @@ def measure(name: str, setup: Any, args: argparse.Namespace) -> list[str]:
         (args.scratch, 'SCRATCH'), (args.results, 'RESULTS'))}
     failed = []
     for group, function in module.GROUPS.items():
-        there = group in content['groups']
+        # A quick measurement is none where a whole one is asked for.
+        there = group in content['groups'] and (
+            setup.quick or not content['groups'][group]['quick'])
         if (only and group != only) or (there and not args.force):
             continue
         print(f'{part}:{group}', end=' ', flush=True)
