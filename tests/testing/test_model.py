@@ -248,7 +248,7 @@ class StateOutsideOfTheState(Sound):
         return super().score(*args) * (1 + self.steps)
 
 
-@fault("pretrained: AttributeError: .* no attribute 'scale'")
+@fault("pretrained: ModelError: .* to keep the argument 'scale'")
 class ArgumentNotKept(Sound):
     def __init__(self, num_nodes: int, num_relations: int,
                  hidden_channels: int, scale: float = 2.0,
