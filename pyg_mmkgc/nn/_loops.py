@@ -2,7 +2,9 @@ r"""Compiled CPU loops behind :mod:`pyg_mmkgc.nn.kernel` (needs
 :obj:`numba`).
 
 A row of the output is written by one thread in a fixed order, so that
-results do not depend on the number of threads.
+results do not depend on the number of threads. They do in the last bits on
+whether this process has compiled a loop: numba optimizes it once more for its
+cache, from which all later processes read.
 """
 from __future__ import annotations
 
