@@ -32,7 +32,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = folder / 'source'
     shutil.copytree(PACKAGE, source / 'pyg_mmkgc',
                     ignore=shutil.ignore_patterns('__pycache__'))
-    for name in ('setup.cfg', 'pyproject.toml', 'README.md', 'LICENSE'):
+    for name in ('setup.cfg', 'pyproject.toml', 'README.md', 'LICENSE',
+                 'mmkgc.py'):
         shutil.copy(ROOT / name, source)
     done = subprocess.run(
         [sys.executable, '-m', 'pip', 'wheel', '--no-deps', '--no-index',
@@ -54,7 +55,7 @@ def test_wheel_holds_every_file(wheel: Path) -> None:
     missing = sorted(expected - names)
     assert not missing, f'not in the wheel: {missing}'
     others = {name.split('/')[0] for name in names - expected}
-    assert others == {'pyg_mmkgc-0.1.0.dist-info'}
+    assert others == {'pyg_mmkgc-0.1.0.dist-info', 'mmkgc.py'}
 
 
 def test_wheel_works_alone(wheel: Path, tmp_path: Path) -> None:
@@ -75,6 +76,28 @@ def test_wheel_works_alone(wheel: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         shipped = {Path(name).suffix for name in archive.namelist()}
     assert written <= shipped | {'.pyc'}
+
+
+@pytest.mark.parametrize('given, found', [(None, '1000'), ('7', '7')])
+def test_the_command_prepares_threads(given: str | None, found: str,
+                                      monkeypatch: pytest.MonkeyPatch) -> None:
+    """What GNU OpenMP reads is set when torch is imported, not later."""
+    monkeypatch.delenv('GOMP_SPINCOUNT', raising=False)
+    if given is not None:
+        monkeypatch.setenv('GOMP_SPINCOUNT', given)
+    code = ('import os, sys\n'
+            'class Watch:\n'
+            '    def find_spec(self, name, path=None, target=None):\n'
+            '        if name == "torch":\n'
+            '            print(os.environ.get("GOMP_SPINCOUNT"))\n'
+            'sys.meta_path.insert(0, Watch())\n'
+            'import mmkgc\n'
+            'sys.exit(mmkgc.main(["--help"]))')
+    done = subprocess.run([sys.executable, '-c', code], cwd=ROOT,
+                          capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == found
+    assert 'usage: mmkgc' in done.stdout
 
 
 def test_version_is_that_of_the_metadata(setup_cfg: ConfigParser) -> None:

@@ -13,7 +13,7 @@ def mkg_w(setup: Setup) -> list[Row]:
     shipped; once.
     """
     folder = setup.scratch / 'run'
-    words = [sys.executable, '-m', 'pyg_mmkgc.cli', 'train', '--quiet',
+    words = [sys.executable, '-m', 'mmkgc', 'train', '--quiet',
              '--output', str(folder), '--device', str(setup.device)]
     words += (['countries', '--set', 'training.epochs=1'] if setup.quick else
               ['mkg_w', '--data-root', str(setup.data_root)])
