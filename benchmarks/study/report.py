@@ -6,7 +6,6 @@ import argparse
 import csv
 import io
 import json
-import platform
 import shlex
 import sys
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from typing import Any
 
 from pyg_mmkgc.io.atomic import write_atomic
 from study.stats import spread
+from study.worker import machine
 
 METRICS = ('mrr', 'hits@1', 'hits@3', 'hits@10')
 LATEX = {'&': r'\&', '%': r'\%', '_': r'\_', '#': r'\#', '±': r'$\pm$',
@@ -37,7 +37,7 @@ def write_results(study: str, results: list[dict[str, Any]],
         'study': study, 'dataset': args.dataset, 'budget': args.budget,
         'command': shlex.join(
             ['python', f'benchmarks/{Path(sys.argv[0]).name}', *words]),
-        'machine': f'{platform.machine()}, {platform.system()}',
+        'machine': machine(),
         **extra}
     path = path_of(study, args).with_suffix('.jsonl')
     if args.add and path.is_file():

@@ -39,6 +39,10 @@ def run_cell(cell: Cell, folder: Path, data_root: str | None,
                 sys.exit(1)
 
 
+def machine() -> str:
+    return f'{platform.machine()}, {platform.system()}'
+
+
 def _train(cell: Cell, folder: Path, data_root: str | None,
            device: str | None, threads: int) -> None:
     from pyg_mmkgc.config import Run
@@ -50,7 +54,7 @@ def _train(cell: Cell, folder: Path, data_root: str | None,
 
     facts: dict[str, Any] = {
         'threads': threads, 'cores': os.cpu_count(),
-        'machine': f'{platform.machine()}, {platform.system()}'}
+        'machine': machine()}
     try:
         if (folder / 'config.yaml').is_file():
             run = Run.open(str(folder), data_root, device)

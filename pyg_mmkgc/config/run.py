@@ -56,7 +56,7 @@ from pyg_mmkgc.evaluation import RankingResult, evaluate, predict
 from pyg_mmkgc.io.atomic import read_json, write_json
 from pyg_mmkgc.io.tensors import load_tensors, save_tensors
 from pyg_mmkgc.nn.kge import MMKGEModel, MoSE
-from pyg_mmkgc.nn.pretrained import read_labels
+from pyg_mmkgc.nn.pretrained import read_labels, write_labels
 from pyg_mmkgc.training import Trainer, fit_ensemble
 from pyg_mmkgc.training.trainer import CHECKPOINT
 from pyg_mmkgc.visualization import plot_history
@@ -270,9 +270,7 @@ class Run:
             model.save_pretrained(folder, self.graph)
             return
         save_tensors(folder / 'model.safetensors', model.state_dict(), {})
-        write_json(folder / 'labels.json', {
-            'nodes': getattr(self.graph, 'node_names', None),
-            'relations': getattr(self.graph, 'relation_names', None)})
+        write_labels(folder, self.graph)
 
     def _evaluate(self, model: KGEModel, split: str) -> RankingResult:
         options = self.config.evaluation

@@ -41,6 +41,13 @@ def read_labels(folder: Path) -> tuple[Optional[list[str]],
     return labels.get('nodes'), labels.get('relations')
 
 
+def write_labels(folder: Path, source: Any) -> None:
+    r"""Writes the names of a graph or model for :func:`read_labels`."""
+    write_json(folder / 'labels.json', {
+        'nodes': getattr(source, 'node_names', None),
+        'relations': getattr(source, 'relation_names', None)})
+
+
 def check_numbering(model: Any, kg: Any) -> None:
     r"""Raises :class:`~pyg_mmkgc.errors.ModelError` if a label of the graph
     has another id in the labels that the model keeps, if any.
@@ -114,9 +121,7 @@ class Pretrained(torch.nn.Module):
         for name in ('config.json', 'labels.json'):
             (folder / name).unlink(missing_ok=True)
         save_tensors(folder / 'model.safetensors', state, {})
-        write_json(folder / 'labels.json', {
-            'nodes': getattr(labels, 'node_names', None),
-            'relations': getattr(labels, 'relation_names', None)})
+        write_labels(folder, labels)
         # Written last: a folder with a config is a whole one.
         write_json(folder / 'config.json', {
             'class': type(self).__name__, 'arguments': config,
