@@ -209,6 +209,14 @@ def test_any_adversary(kg) -> None:
     assert adversary.x.item() == pytest.approx(0.75)  # Adam's first step.
 
 
+@pytest.mark.parametrize('adversary', [None, 'mat', MAT])
+def test_only_adversaries_are_adversaries(adversary, kg) -> None:
+    model = AdaMF.from_data(kg, 4)
+    with pytest.raises(ModelError, match='expected an Adversary, got '
+                       f'{type(adversary).__name__}$'):
+        AdversarialTrainer(model, kg, adversary=adversary)
+
+
 def test_models_that_mat_cannot_train(kg) -> None:
     adversary = MAT.from_model(AdaMF.from_data(kg, 4))
     counts = (kg.num_nodes, kg.num_relations, 4)
