@@ -68,7 +68,7 @@ def report(args: argparse.Namespace) -> None:
         'them libraries.',
         ['model', 'seeds', 'MRR', 'Hits@1', 'Hits@3', 'Hits@10',
          'validation MRR', 'minutes', 'GB'], rows)
-    with_differences(table, list(found), 6, STUDY, args, REFERENCE)
+    with_differences(table, found, 6, STUDY, args, REFERENCE)
     write_table(STUDY, f'Link prediction on {args.dataset}', table, args,
                 tried_notes(head, found))
 

@@ -79,7 +79,7 @@ def report(args: argparse.Namespace) -> None:
     table = Table(protocol(head, results) + note,
                   ['variant', 'seeds', 'MRR', 'Hits@1', 'Hits@3', 'Hits@10'],
                   rows)
-    with_differences(table, list(found), 6, STUDY, args, REFERENCE)
+    with_differences(table, found, 6, STUDY, args, REFERENCE)
     write_table(STUDY, f'Ablation on {args.dataset}', table, args)
 
 

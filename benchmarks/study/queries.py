@@ -71,12 +71,20 @@ def read_queries(study: str, args: argparse.Namespace
     return {row: x.numpy() for row, x in load_tensors(file)[0].items()}
 
 
-def with_differences(table: Table, rows: list[str], column: int, study: str,
-                     args: argparse.Namespace, reference: str) -> None:
+def with_differences(table: Table, found: dict[str, list[dict[str, Any]]],
+                     column: int, study: str, args: argparse.Namespace,
+                     reference: str) -> None:
     """Puts the differences of the rows from one of them into a table and
     its caption, which says so where there are none.
     """
     queries = read_queries(study, args)
+    for row, runs in found.items():
+        mrr = np.mean([x['test']['mrr'] for x in runs])
+        # The two files are written one after the other.
+        if row in queries and abs(queries[row].mean() - mrr) > 1e-5:
+            raise SystemExit(
+                f'{_file(study, args)}: ranks of other trainings of {row} '
+                'than the results; repeat the command that trained')
     if reference not in queries:
         table.caption += (f' No differences from {reference}: '
                           f'{_file(study, args).name} is missing or lacks '
@@ -84,7 +92,7 @@ def with_differences(table: Table, rows: list[str], column: int, study: str,
         return
     table.caption += ' ' + BOOTSTRAP.format(reference)
     lines = [[f'difference from {reference}'],
-             *([difference(queries, row, reference)] for row in rows)]
+             *([difference(queries, row, reference)] for row in found)]
     table.columns, *table.rows = [
         [*x[:column], *line, *x[column:]]
         for x, line in zip([table.columns, *table.rows], lines, strict=True)]

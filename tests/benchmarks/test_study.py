@@ -1,5 +1,7 @@
 """The runner of the paper's experiments, cell by cell and whole."""
 
+import argparse
+import contextlib
 import csv
 import itertools
 import json
@@ -12,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats as scipy_stats
 
-from pyg_mmkgc.io import load_tensors
+from pyg_mmkgc.io import load_tensors, save_tensors
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / 'benchmarks'
 TINY = ['--budget', 'smoke', '--threads', '1', '--set',
@@ -269,6 +272,25 @@ def test_killed_studies_end_in_the_same_table(tmp_path):
         tmp_path / x / 'results' / 'table2_countries_queries.safetensors')[0]
         for x in ('whole', 'killed'))
     assert all((one[row] == other[row]).all() for row in one)
+
+
+def test_ranks_of_other_trainings_are_refused(study, tmp_path):
+    """As a study leaves them that is killed between its two files."""
+    args = argparse.Namespace(results=tmp_path, dataset='x')
+    runs = {'A': [{'test': {'mrr': 0.5}}, {'test': {'mrr': 0.25}}],
+            'B': [{'test': {'mrr': 0.75}}]}
+    ranks = {'A': torch.tensor([0.5, 0.25]), 'B': torch.tensor([1.0, 0.5])}
+    file = tmp_path / 'table2_x_queries.safetensors'
+    for row, refused in (('', False), ('A', True), ('B', True)):
+        save_tensors(file, {name: x + 0.01 * (name == row)
+                            for name, x in ranks.items()}, {})
+        table = study.report.Table('', ['model', 'MRR'],
+                                   [['A', ''], ['B', '']])
+        with (pytest.raises(SystemExit, match=f'other trainings of {row} ')
+              if refused else contextlib.nullcontext()):
+            study.queries.with_differences(table, runs, 1, 'table2', args,
+                                           'A')
+        assert ('difference from A' in table.columns) != refused
 
 
 def test_failures_are_named(tmp_path):
