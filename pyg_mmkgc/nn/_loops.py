@@ -36,9 +36,8 @@ def _squares(q: Array, t: Array, group: int, square: Array) -> None:
     S = square.size
     square[:] = 0
     for j in range(group):
-        a, b = q[j * S:(j + 1) * S], t[j * S:(j + 1) * S]
         for i in range(S):
-            diff = a[i] - b[i]
+            diff = q[j * S + i] - t[j * S + i]
             square[i] += diff * diff
 
 
@@ -105,10 +104,9 @@ def _backward(q: Array, t: Array, grad: Any, group: int, square: Array,
             norm = square[i]
             square[i] = grad / np.sqrt(norm) if norm > 0 else norm
         for j in range(group):
-            a, b = q[j * S:(j + 1) * S], t[j * S:(j + 1) * S]
-            out = grad_q[j * S:(j + 1) * S]
             for i in range(S):
-                out[i] += square[i] * (a[i] - b[i])
+                d = j * S + i
+                grad_q[d] += square[i] * (q[d] - t[d])
 
 
 @njit(parallel=True, fastmath=FAST, cache=True)

@@ -24,10 +24,9 @@ def _squares(q: Array, w: Array, t: Array, group: int, out: Array) -> None:
     S = out.size
     out[:] = 0
     for j in range(group):
-        a, b, c = q[j * S:(j + 1) * S], w[j * S:(j + 1) * S], (
-            t[j * S:(j + 1) * S])
         for i in range(S):
-            diff = a[i] - b[i] * c[i]
+            d = j * S + i
+            diff = q[d] - w[d] * t[d]
             out[i] += diff * diff
 
 
@@ -67,10 +66,9 @@ def _gradient(q: Array, w: Array, t: Array, group: int, grad: Any,
         x = square[i]  # The gradient of a norm at zero is zero.
         square[i] = grad / np.sqrt(x) if x > 0 else x
     for j in range(group):
-        a, b, c, o = q[j * S:(j + 1) * S], w[j * S:(j + 1) * S], (
-            t[j * S:(j + 1) * S]), out[j * S:(j + 1) * S]
         for i in range(S):
-            o[i] = square[i] * (a[i] - b[i] * c[i])
+            d = j * S + i
+            out[d] = square[i] * (q[d] - w[d] * t[d])
 
 
 @njit(parallel=True, fastmath=FAST, cache=True)

@@ -8,9 +8,9 @@ works everywhere and gives the same values.
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any, Optional
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -28,37 +28,56 @@ class _ScaledDistance(torch.autograd.Function):
                                               side))
         ctx.save_for_backward(*args)
         ctx.group = group
-        loops = _scaled_loops_for(*args[:3])
-        if loops is None:
+        if loops_for(*args[:3]) is None:
             return score_pairs(_scores, args, group)
-        out = table.new_empty(index.shape)
-        loops.forward(*(x.detach().numpy() for x in args), group, out.numpy())
-        return out
+        return _loops_forward(args, group)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
         args, group = ctx.saved_tensors, ctx.group
         grad = grad.contiguous()
-        loops = _scaled_loops_for(*args[:3])
-        if loops is None:
+        if loops_for(*args[:3]) is None:
             return (*backward_pairs(_grads, args, grad, group), None, None,
                     None)
-        grads = tuple(torch.zeros_like(x) for x in args[:3])
-        query, scale, table, index, side = (x.detach().numpy() for x in args)
-        loops.backward_query(query, scale, table, index, side, group,
-                             grad.numpy(), *(x.numpy() for x in grads[:2]))
-        ptr, order = loops.group_by_row(index.reshape(-1), table.shape[0])
-        loops.backward_table(query, scale, table, ptr, order, side, group,
-                             grad.numpy(), grads[2].numpy())
-        return *grads, None, None, None
+        return (*_loops_backward(args, grad, group), None, None, None)
 
 
-def _scaled_loops_for(*tensors: Tensor) -> Optional[ModuleType]:
-    if loops_for(*tensors) is None:
-        return None
-    from pyg_mmkgc.nn import _scaled_loops
-    return _scaled_loops
+def _loops_forward(tensors: tuple[Tensor, ...], group: int) -> Tensor:
+    from pyg_mmkgc.nn import _pooled_loops, _scaled_loops
+    args = [x.detach().numpy() for x in tensors]
+    out = tensors[2].new_empty(tensors[3].shape)
+    starts = _pooled_loops.find_runs(args[3])
+    # Moduli of one channel need no loop over candidates to be fast.
+    if group > 1 and 4 * starts.size <= out.size(0):
+        _pooled_loops.forward(*args, starts, group, out.numpy())
+    else:
+        _scaled_loops.forward(*args, group, out.numpy())
+    return out
+
+
+def _loops_backward(tensors: tuple[Tensor, ...], grad: Tensor,
+                    group: int) -> tuple[Tensor, ...]:
+    from pyg_mmkgc.nn import _pooled_loops, _scaled_loops
+    grads = tuple(torch.zeros_like(x) for x in tensors[:3])
+    out = [x.numpy() for x in grads]
+    query, scale, table, index, side = (x.detach().numpy() for x in tensors)
+    starts = _pooled_loops.find_runs(index)
+    if 4 * starts.size <= index.shape[0]:  # Pooled candidates.
+        nodes = index[starts[:-1]].reshape(-1)
+        rows = np.empty((starts.size - 1, index.shape[1], table.shape[1]),
+                        table.dtype)
+        _pooled_loops.backward(query, scale, table, index, side, starts,
+                               group, grad.numpy(), *out[:2], rows)
+        _pooled_loops.add_rows(nodes, rows.reshape(-1, table.shape[1]),
+                               out[2])
+        return grads
+    _scaled_loops.backward_query(query, scale, table, index, side, group,
+                                 grad.numpy(), *out[:2])
+    ptr, order = _scaled_loops.group_by_row(index.reshape(-1), len(table))
+    _scaled_loops.backward_table(query, scale, table, ptr, order, side, group,
+                                 grad.numpy(), out[2])
+    return grads
 
 
 def _gather(query: Tensor, scale: Tensor, table: Tensor, index: Tensor,
@@ -114,6 +133,30 @@ def scaled_candidate_distance(query: Tensor, scale: Tensor, table: Tensor,
     """
     return _ScaledDistance.apply(query, scale, table, index,
                                  corrupt_head.long(), group)
+
+
+def pooled_candidate_distance(query: Tensor, head_table: Tensor,
+                              tail_table: Tensor, index: Tensor,
+                              corrupt_head: Tensor, group: int) -> Tensor:
+    r"""The distances :math:`\sum_i \| q_{b,i} - t_{k,i} \|_2` as those of
+    :func:`scaled_candidate_distance`, where a candidate has a row in
+    :obj:`head_table` and another in :obj:`tail_table`, which may be the same
+    tensor. Faster than those of
+    :func:`~pyg_mmkgc.nn.kernel.candidate_distance` where positives share
+    their candidates and a norm has many channels.
+    """
+    ones = torch.ones_like(query)
+    if head_table is tail_table:
+        return scaled_candidate_distance(query, ones, tail_table, index,
+                                         corrupt_head, group)
+    # Both are computed: places in two tables would no longer be shared.
+    tails = torch.zeros_like(index)
+    both = scaled_candidate_distance(
+        query, ones, torch.cat([tail_table, head_table]),
+        torch.cat([index, index + tail_table.size(0)], dim=1),
+        torch.cat([tails, tails + 1], dim=1), group)
+    of_tails, of_heads = both.chunk(2, dim=1)
+    return torch.where(corrupt_head, of_heads, of_tails)
 
 
 def relation_distance(query: Tensor, rel_type: Tensor, table: Tensor,

@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -9,7 +10,11 @@ from torch import Tensor
 from torch_geometric.testing import onlyCUDA
 
 from pyg_mmkgc.nn import blockwise, kernel
-from pyg_mmkgc.nn.scaled import relation_distance, scaled_candidate_distance
+from pyg_mmkgc.nn.scaled import (
+    pooled_candidate_distance,
+    relation_distance,
+    scaled_candidate_distance,
+)
 
 HAS_NUMBA = importlib.util.find_spec('numba') is not None
 C = 12
@@ -35,6 +40,15 @@ def make(B: int = 7, K: int = 5, U: int = 6,
             torch.rand(B, K) < 0.5)
 
 
+def pooled(dtype: torch.dtype = torch.double, B: int = 40, K: int = 5,
+           chunk: int = 16) -> tuple[Tensor, ...]:
+    """Chunks of positives share their candidates, some twice in a row."""
+    *inputs, _, side = make(B, K, dtype=dtype)
+    index = torch.randint(6, (-(-B // chunk), K))
+    return (*inputs, index.repeat_interleave(chunk, dim=0)[:B].contiguous(),
+            side)
+
+
 def loop(query: Tensor, scale: Tensor, row: Tensor, group: int) -> float:
     S = C // group
     q, w, t = query.tolist(), scale.tolist(), row.tolist()
@@ -55,6 +69,53 @@ def test_candidates(group: int, path: str) -> None:
             assert out[b, k].item() == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize('group', [1, 2, 3, 12])
+@pytest.mark.parametrize('dtype', [torch.float, torch.double])
+def test_pooled_candidates(group: int, dtype: torch.dtype,
+                           path: str) -> None:
+    """Values and gradients as PyTorch has them for the gathered rows."""
+    query, scale, table, index, side = args = pooled(dtype)
+    head = side[..., None]
+    diff = torch.where(head, query[:, 1:], query[:, :1]) - torch.where(
+        head, scale[:, 1:], scale[:, :1]) * table[index]
+    expected = diff.unflatten(-1, (group, -1)).norm(dim=2).sum(dim=-1)
+    out = scaled_candidate_distance(*args, group)
+    torch.testing.assert_close(out, expected)
+    grad = torch.randn(out.shape, dtype=dtype)
+    for x, y in zip(torch.autograd.grad(out, args[:3], grad),
+                    torch.autograd.grad(expected, args[:3], grad),
+                    strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.skipif(not HAS_NUMBA, reason='needs numba')
+def test_loops_for_pools_are_those_that_run(
+        monkeypatch: pytest.MonkeyPatch) -> None:
+    from pyg_mmkgc.nn import _scaled_loops
+    for name in ('forward', 'backward_query', 'backward_table'):
+        monkeypatch.setattr(_scaled_loops, name, None)
+    scaled_candidate_distance(*pooled(), 3).sum().backward()
+    with pytest.raises(TypeError):
+        scaled_candidate_distance(*pooled(chunk=1), 3)
+
+
+@pytest.mark.parametrize('same', [True, False])
+def test_rows_by_side(same: bool, path: str) -> None:
+    """A candidate is compared by its row on the side that it stands on."""
+    query, _, head_table, index, side = pooled()
+    tail_table = head_table if same else torch.randn(
+        head_table.shape, dtype=torch.double)
+    out = pooled_candidate_distance(query, head_table, tail_table, index,
+                                    side, 3)
+    one = [1.0] * C
+    for b in range(index.size(0)):
+        for k in range(index.size(1)):
+            s = int(side[b, k])
+            row = (head_table if s else tail_table)[index[b, k]]
+            assert out[b, k].item() == pytest.approx(
+                loop(query[b, s], torch.tensor(one), row, 3), rel=1e-12)
+
+
 @pytest.mark.parametrize('group', [1, 2, 4, 12])
 def test_gradients(group: int, path: str) -> None:
     """Against finite differences of the forward pass."""
@@ -63,9 +124,12 @@ def test_gradients(group: int, path: str) -> None:
         lambda *x: scaled_candidate_distance(*x, index, side, group), inputs)
 
 
+@pytest.mark.parametrize('maker', [make, pooled])
 @pytest.mark.parametrize('group', [1, 2, 4, 12])
-def test_no_gradient_at_distance_zero(group: int, path: str) -> None:
-    query, scale, table, index, side = make()
+def test_no_gradient_at_distance_zero(
+        group: int, maker: Callable[[], tuple[Tensor, ...]],
+        path: str) -> None:
+    query, scale, table, index, side = maker()
     with torch.no_grad():
         scale.mul_(4).round_()  # Whole numbers: the difference is exact.
         table.copy_(table[0].mul(4).round().expand_as(table))
@@ -77,13 +141,18 @@ def test_no_gradient_at_distance_zero(group: int, path: str) -> None:
         assert not grad.any()
 
 
+@pytest.mark.parametrize('maker', [make, pooled])
 @pytest.mark.parametrize('group', [1, 2, 4])
-def test_diverged_values_are_seen(group: int, path: str) -> None:
-    query, scale, table, index, side = make()
+def test_diverged_values_are_seen(
+        group: int, maker: Callable[[], tuple[Tensor, ...]],
+        path: str) -> None:
+    query, scale, table, index, side = maker()
     with torch.no_grad():
         query[2, :, 3] = math.nan
     out = scaled_candidate_distance(query, scale, table, index, side, group)
     assert out[2].isnan().all() and out[3:].isfinite().all()
+    grad, = torch.autograd.grad(out.sum(), query)
+    assert grad[2].isnan().any() and grad[3:].isfinite().all()
 
 
 @pytest.mark.parametrize('shape', [(0, 5), (4, 0), (1, 1)])

@@ -125,15 +125,12 @@ class GCOTE(OTE):
     def messages(self, node: Tensor, rel_type: Tensor,
                  direction: int) -> Tensor:
         r""":math:`T_r(x)` (1) or :math:`T'_r(x)` (0), :obj:`[P, D]`, of nodes
-        and sorted relations :obj:`[P]`.
+        and relations :obj:`[P]`.
         """
-        rel, count = rel_type.unique_consecutive(return_counts=True)
-        turn, scale = self.relation(rel)
-        turn, scale = (turn, scale) if direction else (turn.mT, 1 / scale)
+        turn, scale = self.relation(rel_type)
         x = self.node_emb(node)
-        return torch.cat([x[:0]] + [
-            self.turn(rows * s, u) for rows, s, u in zip(
-                x.split(count.tolist()), scale, turn, strict=True)])
+        return self.turn(x * scale if direction else x / scale, turn,
+                         back=not direction)
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str,
                               *args: Any) -> None:

@@ -7,10 +7,17 @@ from torch import Tensor
 from torch.nn import Embedding
 
 from pyg_mmkgc.errors import ModelError
-from pyg_mmkgc.nn.functional import moduli_distance
-from pyg_mmkgc.nn.kernel import candidate_distance, dense_distance
+from pyg_mmkgc.nn.functional import gram_schmidt, moduli_distance
+from pyg_mmkgc.nn.grouped import grouped_product
+from pyg_mmkgc.nn.kernel import dense_distance
 from pyg_mmkgc.nn.kge.base import MMKGEModel
-from pyg_mmkgc.nn.scaled import relation_distance, scaled_candidate_distance
+from pyg_mmkgc.nn.scaled import (
+    pooled_candidate_distance,
+    relation_distance,
+    scaled_candidate_distance,
+)
+
+Turn = tuple[Tensor, Tensor]  # Of R' relations [R', S, m, m], and which [*].
 
 
 class OTE(MMKGEModel):
@@ -25,8 +32,8 @@ class OTE(MMKGEModel):
 
     with :math:`T_r(x)_i = x_i \, \mathrm{diag}(e^{a_i}) \, U_i` and
     :math:`T'_r(y)_i = y_i \, \mathrm{diag}(e^{-a_i}) \, U_i^{\top}` on row
-    vectors; the rows of :math:`U_i` are the Gram-Schmidt orthonormalisation of
-    those of a free matrix, by a batched QR decomposition.
+    vectors; the rows of :math:`U_i` are those of a free matrix, made
+    orthonormal (:func:`~pyg_mmkgc.nn.functional.gram_schmidt`).
 
     The original code scores a triple by the first distance when it corrupts
     tails and by the second when it corrupts heads. They differ, as
@@ -77,28 +84,24 @@ class OTE(MMKGEModel):
         """
         return [(x, x)]
 
-    def relation(self, rel_type: Tensor) -> tuple[Tensor, Tensor]:
-        r""":math:`U`, :obj:`[*, S, m, m]`, and :math:`e^a`, :obj:`[*, D]`."""
-        rel, inverse = rel_type.unique(return_inverse=True)
+    def relation(self, rel_type: Tensor) -> tuple[Turn, Tensor]:
+        r""":math:`U`, for :meth:`turn`, and :math:`e^a`, :obj:`[*, D]`."""
+        rel, which = rel_type.unique(return_inverse=True)
         m = self.block_size
         rows = self.rel_emb(rel).view(-1, self.hidden_channels // m, m, m)
-        q, r = torch.linalg.qr(rows.mT)
-        # The one with a positive diagonal is that of Gram-Schmidt.
-        diagonal = r.diagonal(dim1=-2, dim2=-1).unsqueeze(-2)
-        return (torch.where(diagonal < 0, -q, q).mT[inverse],
-                self.rel_scale(rel_type).exp())
+        return (gram_schmidt(rows), which), self.rel_scale(rel_type).exp()
 
-    def turn(self, x: Tensor, matrix: Tensor) -> Tensor:
-        r"""The blocks of rows :obj:`[*, D]` times :obj:`[*, S, m, m]`."""
-        x = x.unflatten(-1, (self.block_size, -1))
+    def turn(self, x: Tensor, turn: Turn, back: bool = False) -> Tensor:
+        r"""The blocks of rows times :math:`U` or its transpose."""
+        matrix, which = turn
         with torch.autocast(x.device.type, enabled=False):
-            return torch.einsum('...js,...sjk->...ks', x, matrix).flatten(-2)
+            return grouped_product(x, which, matrix.mT if back else matrix)
 
     def score(self, head: Tensor, rel_type: Tensor, tail: Tensor) -> Tensor:
         (turn, scale), m = self.relation(rel_type), self.block_size
         heads, tails = self.sides(head), self.sides(tail)
         forth = self.turn(heads[0][0] * scale, turn)
-        back = self.turn(tails[0][0] / scale, turn.mT)
+        back = self.turn(tails[0][0] / scale, turn, back=True)
         parts = [moduli_distance(forth, y, m) + moduli_distance(back, x, m)
                  for (x, _), (_, y) in zip(heads, tails, strict=True)]
         return self.margin - torch.stack(parts).mean(dim=0) / 2
@@ -112,17 +115,15 @@ class OTE(MMKGEModel):
         (turn, scale), m = self.relation(rel_type), self.block_size
         heads, tails, rows = map(self.sides, (head, tail, table))
         forth = self.turn(heads[0][0] * scale, turn)
-        back = self.turn(tails[0][0] / scale, turn.mT)
-        scales = torch.stack([1 / scale, scale], dim=1)
-        place = index + corrupt_head * table.size(0)  # In tails, then heads.
-        parts = []
+        back = self.turn(tails[0][0] / scale, turn, back=True)
+        moved = torch.stack([forth, back], dim=1)
+        scales, parts = torch.stack([1 / scale, scale], dim=1), []
         for (x, _), (_, y), row in zip(heads, tails, rows, strict=True):
-            query = [self.turn(x, turn), self.turn(y, turn.mT)]
-            parts.append(candidate_distance(
-                forth, back, torch.cat(row[::-1]), place, corrupt_head, m
-            ) + scaled_candidate_distance(
-                torch.stack(query, dim=1), scales, rows[0][0], index,
-                corrupt_head, m))
+            query = [self.turn(x, turn), self.turn(y, turn, back=True)]
+            parts.append(pooled_candidate_distance(
+                moved, *row, index, corrupt_head, m
+            ) + scaled_candidate_distance(torch.stack(
+                query, dim=1), scales, rows[0][0], index, corrupt_head, m))
         return self.margin - torch.stack(parts).mean(dim=0) / 2
 
     def score_tails(self, head_index: Tensor, rel_type: Tensor,
@@ -138,11 +139,11 @@ class OTE(MMKGEModel):
     def _all_nodes(self, node: Tensor, rel_type: Tensor, table: Tensor,
                    tails: bool) -> Tensor:
         (turn, scale), m = self.relation(rel_type), self.block_size
-        turn, sign = (turn, -1) if tails else (turn.mT, 1)
+        sign = -1 if tails else 1
         nodes, rows = self.sides(node), self.sides(table)
-        moved = self.turn(nodes[0][0] * scale ** -sign, turn)
+        moved = self.turn(nodes[0][0] * scale ** -sign, turn, not tails)
         parts = [dense_distance(moved, y[tails], m) + relation_distance(
-            self.turn(x[not tails], turn), rel_type, rows[0][0],
+            self.turn(x[not tails], turn, not tails), rel_type, rows[0][0],
             lambda rows, r: rows * (sign * self.rel_scale(r)).exp(), m)
             for x, y in zip(nodes, rows, strict=True)]
         return self.margin - torch.stack(parts).mean(dim=0) / 2
