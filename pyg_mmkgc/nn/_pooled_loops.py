@@ -7,8 +7,6 @@ not depend on the number of threads.
 """
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numba import njit, prange
 
