@@ -8,6 +8,7 @@ works everywhere and gives the same values.
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, Optional
 
 import numpy as np
@@ -43,40 +44,45 @@ class _ScaledDistance(torch.autograd.Function):
         return (*_loops_backward(args, grad, group), None, None, None)
 
 
-def _loops_forward(tensors: tuple[Tensor, ...], group: int) -> Tensor:
+def _loops() -> tuple[ModuleType, ModuleType]:
+    r"""Those for pooled candidates, and those for any."""
     from pyg_mmkgc.nn import _pooled_loops, _scaled_loops
+    return _pooled_loops, _scaled_loops
+
+
+def _loops_forward(tensors: tuple[Tensor, ...], group: int) -> Tensor:
+    pooled, single = _loops()
     args = [x.detach().numpy() for x in tensors]
     out = tensors[2].new_empty(tensors[3].shape)
-    starts = _pooled_loops.find_runs(args[3])
+    starts = pooled.find_runs(args[3])
     # Moduli of one channel need no loop over candidates to be fast.
     if group > 1 and 4 * starts.size <= out.size(0):
-        _pooled_loops.forward(*args, starts, group, out.numpy())
+        pooled.forward(*args, starts, group, out.numpy())
     else:
-        _scaled_loops.forward(*args, group, out.numpy())
+        single.forward(*args, group, out.numpy())
     return out
 
 
 def _loops_backward(tensors: tuple[Tensor, ...], grad: Tensor,
                     group: int) -> tuple[Tensor, ...]:
-    from pyg_mmkgc.nn import _pooled_loops, _scaled_loops
+    pooled, single = _loops()
     grads = tuple(torch.zeros_like(x) for x in tensors[:3])
     out = [x.numpy() for x in grads]
     query, scale, table, index, side = (x.detach().numpy() for x in tensors)
-    starts = _pooled_loops.find_runs(index)
+    starts = pooled.find_runs(index)
     if 4 * starts.size <= index.shape[0]:  # Pooled candidates.
         nodes = index[starts[:-1]].reshape(-1)
         rows = np.empty((starts.size - 1, index.shape[1], table.shape[1]),
                         table.dtype)
-        _pooled_loops.backward(query, scale, table, index, side, starts,
-                               group, grad.numpy(), *out[:2], rows)
-        _pooled_loops.add_rows(nodes, rows.reshape(-1, table.shape[1]),
-                               out[2])
+        pooled.backward(query, scale, table, index, side, starts, group,
+                        grad.numpy(), *out[:2], rows)
+        pooled.add_rows(nodes, rows.reshape(-1, table.shape[1]), out[2])
         return grads
-    _scaled_loops.backward_query(query, scale, table, index, side, group,
-                                 grad.numpy(), *out[:2])
-    ptr, order = _scaled_loops.group_by_row(index.reshape(-1), len(table))
-    _scaled_loops.backward_table(query, scale, table, ptr, order, side, group,
-                                 grad.numpy(), out[2])
+    single.backward_query(query, scale, table, index, side, group,
+                          grad.numpy(), *out[:2])
+    ptr, order = single.group_by_row(index.reshape(-1), len(table))
+    single.backward_table(query, scale, table, ptr, order, side, group,
+                          grad.numpy(), out[2])
     return grads
 
 
