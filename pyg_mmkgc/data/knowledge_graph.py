@@ -186,8 +186,8 @@ class KnowledgeGraph(Data):
         return {name: self._store[f'x_{name}'] for name in self.modalities}
 
     def masks(self) -> dict[str, Tensor]:
-        r"""Returns which rows of each modality are there, with shape
-        :obj:`[num_nodes]`.
+        r"""Returns which rows of each modality are there, :obj:`[num_nodes]`,
+        or :obj:`[num_nodes, P]` where nodes have up to :obj:`P` rows.
         """
         return {
             name:
