@@ -16,13 +16,26 @@ class _StraightThrough(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
         logits, picks, table = ctx.saved_tensors
-        logits, out = logits.clone(), torch.zeros_like(logits)
-        for k in range(picks.size(1)):
-            prob = logits.softmax(dim=-1)  # [B, M]
-            value = grad[:, k] @ table.t()
-            out += prob * (value - (prob * value).sum(-1, keepdim=True))
-            logits.scatter_(1, picks[:, k:k + 1], -torch.inf)
-        return grad, out, None, None
+        rows = table[picks]  # [B, K, C]
+        rest = logits.scatter(1, picks, -torch.inf)  # Never picked, [B, M].
+        picked = logits.gather(1, picks)
+        # The logarithms of what softmax divides by at each draw, [B, K].
+        total = torch.cat([rest.logsumexp(dim=1, keepdim=True),
+                           picked.flip(1)], dim=1)
+        total = total.logcumsumexp(dim=1)[:, 1:].flip(1)
+        # The probabilities of the rest at the last draw, and what they are
+        # multiplied by at the others; those of the picks, [B, draw, pick].
+        prob = (rest - total[:, -1:]).exp()
+        share = (total[:, -1:] - total).exp()
+        of_picks = (picked.unsqueeze(1) - total.unsqueeze(2)).exp().triu()
+        mean = share.unsqueeze(-1) * (prob @ table).unsqueeze(1)
+        mean = mean + of_picks @ rows  # Of the table at each draw, [B, K, C].
+        center = (grad * mean).sum(dim=-1)
+        out = prob * ((share.unsqueeze(-1) * grad).sum(dim=1) @ table.t()
+                      - (share * center).sum(dim=1, keepdim=True))
+        value = grad @ rows.mT - center.unsqueeze(-1)
+        return (grad, out.scatter(1, picks, (of_picks * value).sum(dim=1)),
+                None, None)
 
 
 def straight_through(rows: Tensor, logits: Tensor, picks: Tensor,
@@ -33,8 +46,8 @@ def straight_through(rows: Tensor, logits: Tensor, picks: Tensor,
 
     Row :math:`k` stands for :math:`\sum_m y_{k,m} \mathbf{e}_m` with a
     one-hot :math:`\mathbf{y}_k`, whose gradient is taken for that of the
-    softmax of the logits less those of the rows before. Only one
-    :obj:`[B, M]` is in memory at a time.
+    softmax of the logits less those of the rows before. What was never picked
+    is in all of these in the same proportions, and summed up once.
 
     Args:
         rows (torch.Tensor): The rows that were chosen, :obj:`[B, K, C]`.
