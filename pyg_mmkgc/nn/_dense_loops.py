@@ -12,6 +12,8 @@ from pyg_mmkgc.nn._loops import FAST, Array, distance
 
 # Queries, and rows of the table that they share while both are in cache.
 TILE = 64
+# Rows of the table that a loop is over, where it is not over channels.
+WIDTH = 128
 
 
 @njit(fastmath=FAST, inline='always')
@@ -65,3 +67,35 @@ def dense_forward(query: Array, table: Array, group: int,
                         out[j, n] = distance(q1, table[n], group, square)
                         out[k, n] = distance(q2, table[n], group, square)
                         out[m, n] = distance(q3, table[n], group, square)
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def columns_forward(query: Array, table: Array, group: int,
+                    out: Array) -> None:
+    r"""As :func:`dense_forward`, for norms of many channels: in groups of few
+    each, a loop over them is short, and one over rows of the table is not.
+    All loops have the same length, so that sums have the same order.
+    """
+    Q, N = out.shape
+    C, S = table.shape[1], table.shape[1] // group
+    for tile in prange((N + WIDTH - 1) // WIDTH):
+        first = tile * WIDTH
+        count = min(N - first, WIDTH)
+        columns = np.zeros((C, WIDTH), table.dtype)
+        for n in range(count):
+            for d in range(C):
+                columns[d, n] = table[first + n, d]
+        square = np.empty(WIDTH, table.dtype)
+        total = np.empty(WIDTH, table.dtype)
+        for q in range(Q):
+            total[:] = 0
+            for i in range(S):
+                square[:] = 0
+                for j in range(group):
+                    x = query[q, j * S + i]
+                    for n in range(WIDTH):
+                        diff = x - columns[j * S + i, n]
+                        square[n] += diff * diff
+                for n in range(WIDTH):
+                    total[n] += np.sqrt(square[n])
+            out[q, first:first + count] = total[:count]

@@ -195,8 +195,9 @@ def dense_distance(query: Tensor, table: Tensor, group: int = 2) -> Tensor:
     if loops_for(query, table) is not None:
         from pyg_mmkgc.nn import _dense_loops
 
-        _dense_loops.dense_forward(query.numpy(), table.numpy(), group,
-                                   out.numpy())
+        forward = (_dense_loops.columns_forward if 2 < group < table.size(1)
+                   else _dense_loops.dense_forward)
+        forward(query.numpy(), table.numpy(), group, out.numpy())
         return out
     whole = fused(_dense, query, table)
     if whole is not None:
