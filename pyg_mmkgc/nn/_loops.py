@@ -8,7 +8,7 @@ cache, from which all later processes read.
 """
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
 import numba
 import numpy as np
@@ -187,6 +187,12 @@ def find_runs(index: Array) -> Array:
             num += 1
     starts[num] = B
     return starts[:num + 1]
+
+
+def pooled_runs(index: Array) -> Optional[Array]:
+    r"""Where runs begin, if they are long enough to be worth their loops."""
+    starts = find_runs(index)
+    return starts if 4 * starts.size <= index.shape[0] else None
 
 
 @njit(parallel=True, fastmath=FAST, cache=True)

@@ -12,7 +12,7 @@ from numba import njit, prange
 
 from pyg_mmkgc.nn._loops import FAST, Array
 from pyg_mmkgc.nn._loops import add_rows as add_rows
-from pyg_mmkgc.nn._loops import find_runs as find_runs
+from pyg_mmkgc.nn._loops import pooled_runs as pooled_runs
 
 # Names of the shapes: B positives in runs that share K candidates, U rows of
 # the table, S groups of channels. Channel j of group i is at j * S + i.

@@ -95,9 +95,8 @@ def _loops_backward(loops: ModuleType, tensors: tuple[Tensor, ...],
     args = [x.detach().numpy() for x in (*tensors, grad)]
     out = [x.numpy() for x in grads]
     index, num_rows = args[3], out[2].shape[0]
-    starts = loops.find_runs(index)
-    if group == 2 and 4 * starts.size <= index.shape[0]:
-        # Pooled candidates: both gradients in one pass.
+    starts = loops.pooled_runs(index) if group == 2 else None
+    if starts is not None:  # Both gradients in one pass.
         nodes = index[starts[:-1]].reshape(-1)
         rows = tensors[2].new_zeros(nodes.size, out[2].shape[1]).numpy()
         loops.candidates_backward_runs(

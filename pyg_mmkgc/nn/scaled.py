@@ -54,9 +54,9 @@ def _loops_forward(tensors: tuple[Tensor, ...], group: int) -> Tensor:
     pooled, single = _loops()
     args = [x.detach().numpy() for x in tensors]
     out = tensors[2].new_empty(tensors[3].shape)
-    starts = pooled.find_runs(args[3])
     # Moduli of one channel need no loop over candidates to be fast.
-    if group > 1 and 4 * starts.size <= out.size(0):
+    starts = pooled.pooled_runs(args[3]) if group > 1 else None
+    if starts is not None:
         pooled.forward(*args, starts, group, out.numpy())
     else:
         single.forward(*args, group, out.numpy())
@@ -69,8 +69,8 @@ def _loops_backward(tensors: tuple[Tensor, ...], grad: Tensor,
     grads = tuple(torch.zeros_like(x) for x in tensors[:3])
     out = [x.numpy() for x in grads]
     query, scale, table, index, side = (x.detach().numpy() for x in tensors)
-    starts = pooled.find_runs(index)
-    if 4 * starts.size <= index.shape[0]:  # Pooled candidates.
+    starts = pooled.pooled_runs(index)
+    if starts is not None:
         nodes = index[starts[:-1]].reshape(-1)
         rows = np.empty((starts.size - 1, index.shape[1], table.shape[1]),
                         table.dtype)
