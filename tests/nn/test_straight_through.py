@@ -47,3 +47,20 @@ def test_all_candidates_may_be_picked() -> None:
     picks = logits.detach().topk(3).indices
     straight_through(table[picks], logits, picks, table).sum().backward()
     assert bool(logits.grad.isfinite().all())
+
+
+def test_a_pick_that_has_nearly_all_probability() -> None:
+    """Single precision, where the others' odds are beyond its range."""
+    logits = torch.tensor([[200.0, 3.0, 2.0, 1.0]], requires_grad=True)
+    table = torch.randn(4, C)
+    picks = torch.tensor([[0, 1]])
+    weight = torch.randn(1, 2, C)
+    got, = torch.autograd.grad(
+        (straight_through(table[picks], logits, picks, table) *
+         weight).sum(), logits)
+    # The first draw is certain; the second is one of the other three.
+    soft = torch.softmax(torch.tensor([3.0, 2.0, 1.0]), dim=0)
+    value = table[1:] @ weight[0, 1]
+    expected = soft * (value - soft @ value)
+    torch.testing.assert_close(got[0, 1:], expected)
+    assert abs(float(got[0, 0])) < 1e-5
