@@ -81,8 +81,8 @@ def _backward(q: Array, t: Array, grad: Any, group: int, square: Array,
     elif group == 1:
         for d in range(q.size):
             diff = q[d] - t[d]
-            sign = grad if diff > 0 else -grad
-            grad_q[d] += sign if diff != 0 else diff
+            down = -grad if diff < 0 else diff  # Zero stays, and NaN.
+            grad_q[d] += grad if diff > 0 else down
     elif group == 2:
         S = q.size // 2
         for d in range(S):
@@ -272,8 +272,9 @@ def fusion_forward(views: tuple[Array, ...], weight: Array, present: Array,
                 np.float32(0))
             alpha[u, m] = value
             total += value
-        for m in range(M):
-            alpha[u, m] /= total
+        for m in range(M):  # All alike where nothing is present.
+            alpha[u, m] = np.float32(1 / M) if total == 0 else (
+                alpha[u, m] / total)
         for m in range(M):
             x, a, out = views[m][u], alpha[u, m], joint[u]
             if m == 0:

@@ -123,8 +123,8 @@ class ModalityEncoder(torch.nn.Module):
         """
         dtype = self.lin.weight.dtype
         # Under autocast the product is in half precision, what follows not.
-        out = self.lin(self.x[index].to(dtype)).to(dtype)
-        mask = self.mask[index]
+        out = self.lin(_rows(self.x, index).to(dtype)).to(dtype)
+        mask = _rows(self.mask, index)
         if self.fill is not None:
             out = torch.where(mask.unsqueeze(-1), out, self.fill)
         elif self.missing == 'drop' and not self.complete:
@@ -136,6 +136,11 @@ class ModalityEncoder(torch.nn.Module):
 
     def extra_repr(self) -> str:
         return f'{self.x.size(0)} rows, missing={self.missing!r}'
+
+
+def _rows(x: Tensor, index: Tensor) -> Tensor:
+    # Unlike x[index], refuses negative ones.
+    return x.index_select(0, index.reshape(-1)).view(index.shape + x.shape[1:])
 
 
 def have_features(encoders: ModuleDict) -> Tensor:

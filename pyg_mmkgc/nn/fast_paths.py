@@ -35,9 +35,9 @@ class FastPaths:
         raise NotImplementedError
 
     def experts(self, table: Tensor) -> list[tuple[FastPaths, Tensor]]:
-        r"""What a loss on the scores of all nodes trains, each with its part
-        of a table :obj:`[N, C]`; the losses of several are added up. By
-        default, the model itself.
+        r"""What the model's own loss, and one on the scores of all nodes,
+        trains, each with its part of a table :obj:`[N, C]`; the losses of
+        several are added up. By default, the model itself.
         """
         return [(self, table)]
 

@@ -31,7 +31,8 @@ class AdaptiveFusion(torch.nn.Module):
             weighs all alike (the ablation of table 3).
             (default: :obj:`"adaptive"`)
         skip_absent (bool, optional): If set to :obj:`True`, a view that is
-            exactly zero is absent and gets no weight.
+            exactly zero is absent and gets no weight, unless all are: their
+            sum is zero then.
             (default: :obj:`False`)
     """
     def __init__(self, names: list[str], channels: int,
@@ -70,7 +71,9 @@ class AdaptiveFusion(torch.nn.Module):
         if self.skip_absent:
             present = torch.stack([(x != 0).any(dim=-1).expand(
                 logit.shape[:-1]) for x in rows], dim=-1)
-            logit = logit.masked_fill(~present, -math.inf)
+            # Not minus infinity, of which a softmax of nothing else is NaN.
+            logit = logit.masked_fill(~present,
+                                      torch.finfo(logit.dtype).min)
         return logit.softmax(dim=-1)
 
     def forward(self, views: dict[str, Tensor]) -> Tensor:

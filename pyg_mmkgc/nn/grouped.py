@@ -22,7 +22,7 @@ def grouped_product(x: Tensor, group: Tensor, matrix: Tensor) -> Tensor:
             size of one stands for any.
         matrix (torch.Tensor): The matrices, :obj:`[G, S, m, m]`.
     """
-    rows = x.unflatten(-1, (matrix.size(-1), -1)).mT.flatten(0, -3)
+    rows = x.reshape(-1, x.size(-1)).unflatten(-1, (matrix.size(-1), -1)).mT
     group = group.expand(x.shape[:-1]).flatten()
     count = group.bincount(minlength=matrix.size(0))
     tiles = (count + TILE - 1) // TILE

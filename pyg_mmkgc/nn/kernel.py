@@ -59,11 +59,27 @@ def loops_for(*tensors: Tensor) -> Optional[ModuleType]:
     return loops
 
 
+def check_rows(index: Tensor, num_rows: int) -> None:
+    r"""Compiled loops would read other memory. On a GPU, which would have to
+    be waited for, nothing is checked.
+
+    Raises:
+        IndexError: If :obj:`index` has a row that is not in
+            :obj:`[0, num_rows)`.
+    """
+    if index.numel() > 0 and index.device.type == 'cpu':
+        low, high = (int(x) for x in index.aminmax())
+        if low < 0 or high >= num_rows:
+            raise IndexError(f'expected indices in [0, {num_rows}), got '
+                             f'{low if low < 0 else high}')
+
+
 class _Candidates(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, tail_query: Tensor, head_query: Tensor,
                 table: Tensor, index: Tensor, corrupt_head: Tensor,
                 group: int) -> Tensor:
+        check_rows(index, table.size(0))
         args = tuple(x.contiguous() for x in (tail_query, head_query, table,
                                               index, corrupt_head))
         ctx.save_for_backward(*args)

@@ -6,11 +6,12 @@ from __future__ import annotations
 from typing import Any, Optional
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from pyg_mmkgc.nn.functional import moduli_distance, rotate
-from pyg_mmkgc.nn.kernel import loops_for
+from pyg_mmkgc.nn.kernel import check_rows, loops_for
 
 
 class _Rotate(torch.autograd.Function):
@@ -83,7 +84,8 @@ def rotate_by(x: Tensor, phase: Tensor, rel_type: Tensor,
             (default: :obj:`False`)
     """
     if loops_for(x, phase) is None:
-        return rotate(x, phase[rel_type], inverse)
+        return rotate(x, F.embedding(rel_type, phase), inverse)
+    check_rows(rel_type, phase.size(0))
     shape = torch.broadcast_shapes(x.shape[:-1], rel_type.shape)
     cos, sin = phase.cos(), phase.sin()
     out = _Rotate.apply(

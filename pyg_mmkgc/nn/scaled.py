@@ -18,13 +18,14 @@ from torch.autograd.function import once_differentiable
 
 from pyg_mmkgc.nn.blockwise import backward_pairs, norm_weight, score_pairs
 from pyg_mmkgc.nn.functional import moduli_distance
-from pyg_mmkgc.nn.kernel import dense_distance, loops_for
+from pyg_mmkgc.nn.kernel import check_rows, dense_distance, loops_for
 
 
 class _ScaledDistance(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, scale: Tensor, table: Tensor,
                 index: Tensor, side: Tensor, group: int) -> Tensor:
+        check_rows(index, table.size(0))
         args = tuple(x.contiguous() for x in (query, scale, table, index,
                                               side))
         ctx.save_for_backward(*args)

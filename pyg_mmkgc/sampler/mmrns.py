@@ -99,8 +99,10 @@ class MMRNSSampler(NegativeSampler):
         self.num_candidates = num_candidates
         self.lr, self.exploration = lr, exploration
         self.contrast, self.temperature = contrast, temperature
-        with torch.no_grad():
-            width = self._encode(model, torch.zeros(1).long()).size(-1)
+        training = model.training
+        with torch.no_grad():  # As the sampler will see it: RSME's differ.
+            width = self._encode(model.train(), torch.zeros(1).long()).size(-1)
+        model.train(training)
         self.attention_channels = attention_channels
         self.module = CrossModalAttention(
             features, width, model.get_parameter('rel_emb.weight').size(1),

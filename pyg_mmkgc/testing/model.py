@@ -15,6 +15,7 @@ MODEL_CHECKS: dict[str, Callable[[Subject], None]] = named(
     scores.check_score_heads,
     scores.check_score_candidates,
     scores.check_batch_of_0_and_1,
+    scores.check_out_of_range,
     scores.check_float64,
     scores.check_eval_is_deterministic,
     state.check_gradients,

@@ -156,8 +156,8 @@ def check_score_candidates(subject: Subject) -> None:
 
 
 def check_batch_of_0_and_1(subject: Subject) -> None:
-    r"""No triple has no score, one triple the score it has among others, and
-    one triple can be trained on.
+    r"""No triple has no score, one triple the score it has among others, also
+    without a dimension, and one triple can be trained on.
     """
     model = subject.model().eval()
     head, rel, tail = _queries(model, 3)
@@ -170,8 +170,29 @@ def check_batch_of_0_and_1(subject: Subject) -> None:
                  model.score_heads(r, t)), wanted,
                 ('forward', 'score_tails', 'score_heads'), strict=True):
             expect_close(out, whole[:size], f'{name}, batch of {size}', 1e-4)
+    expect_close(model(head[0], rel[0], tail[0]), wanted[0][0],
+                 'forward, a triple without a batch', 1e-4)
     loss = model.train().loss(head[:1], rel[:1], tail[:1])
     expect(loss.isfinite(), f'loss of one triple: got {loss}')
+
+
+def check_out_of_range(subject: Subject) -> None:
+    r"""In :meth:`forward`, ids of nodes and relations that there are not
+    raise :class:`IndexError`, and do not count from the end.
+    """
+    model = subject.model().eval()
+    # With reciprocal relations, there are twice as many.
+    sizes = (model.num_nodes, model.rel_emb.num_embeddings, model.num_nodes)
+    for i, size in enumerate(sizes):
+        for wrong in (-1, size):
+            args = list(_queries(model, 3))
+            args[i][1] = wrong
+            try:
+                model(*args)
+            except IndexError:
+                continue
+            expect(False, f'forward: expected an IndexError for {wrong} in '
+                   f'argument {i} of {size}, got scores')
 
 
 def check_float64(subject: Subject) -> None:

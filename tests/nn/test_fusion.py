@@ -97,6 +97,24 @@ def test_absent_views_get_no_weight(mode: str) -> None:
     assert make(mode).weights(views)[1, 1].item() > 0
 
 
+@pytest.mark.parametrize('dtype', [torch.float, torch.double])
+@pytest.mark.parametrize('mode', ['adaptive', 'shared', 'mean'])
+def test_nothing_is_the_sum_of_nothing(mode: str, dtype: torch.dtype) -> None:
+    """Where every view is absent, as one is not, no NaN spreads."""
+    fusion = make(mode, skip_absent=True).to(dtype)
+    views = {name: x.to(dtype) for name, x in make_views().items()}
+    for name in NAMES:
+        views[name][1] = 0.0
+        views[name].requires_grad_()
+    out = fusion(views)
+    assert not out[1].any() and out[[0, 2, 3]].all()
+    torch.testing.assert_close(fusion.weights(views)[1],
+                               torch.full((3, ), 1 / 3, dtype=dtype))
+    out.sum().backward()
+    assert all(x.grad.isfinite().all() for x in views.values())
+    assert fusion.weight.grad is None or fusion.weight.grad.isfinite().all()
+
+
 def test_one_view_is_itself() -> None:
     views = make_views(['text'])
     fusion = AdaptiveFusion(['text'], C).double()

@@ -29,6 +29,13 @@ def test_products(sizes: list[int]) -> None:
                                expected(x, group, matrix))
 
 
+def test_one_row_without_a_dimension() -> None:
+    x, matrix = torch.randn(S * M), torch.randn(2, S, M, M)
+    out = grouped_product(x, torch.tensor(1), matrix)
+    torch.testing.assert_close(
+        out, expected(x[None], torch.tensor([1]), matrix)[0])
+
+
 def test_gradients() -> None:
     """A group without rows has none."""
     group = torch.tensor([2, 0, 2, 2])

@@ -57,6 +57,14 @@ def test_rotate_broadcasts() -> None:
     torch.testing.assert_close(out, rotate(x, phase[rel]))
 
 
+@pytest.mark.parametrize('wrong', [-1, R, 10 ** 6])
+def test_rotate_by_no_relation(wrong: int) -> None:
+    """Loops would read, and in backward write, other memory."""
+    rel = torch.tensor([0, wrong, 1])
+    with pytest.raises(IndexError):
+        rotate_by(torch.randn(3, 2 * D), torch.randn(R, D), rel)
+
+
 @pytest.mark.parametrize('dtype', [torch.float, torch.double])
 @pytest.mark.parametrize('group', [1, 2, 3])
 @pytest.mark.parametrize('shape', [(9, ), (2, 9), (0, )])

@@ -214,3 +214,29 @@ def test_all_rows(group: int) -> None:
                                        group), [query, table])
     empty = relation_distance(query[:0], rel[:0], table, transform, group)
     assert empty.shape == (0, 5) and len(seen) == 3
+
+
+@pytest.mark.parametrize('wrong', [-1, 6])
+def test_no_such_row(path: str, wrong: int) -> None:
+    """Loops would read, and in backward write, other memory."""
+    query, scale, table, index, side = make()
+    index[3, 2] = wrong
+    with pytest.raises(IndexError, match=rf'in \[0, 6\), got {wrong}'):
+        scaled_candidate_distance(query, scale, table, index, side, 2)
+    with pytest.raises(IndexError, match=rf'in \[0, 6\), got {wrong}'):
+        kernel.candidate_distance(query[:, 0], query[:, 1], table, index, side)
+
+
+@pytest.mark.parametrize('group', [1, 2, 3, C])
+def test_gradients_of_nan(path: str, group: int) -> None:
+    """A query that is not a number has no gradient that is one; the others,
+    of which one is zero away, have."""
+    query = torch.randn(3, C)
+    query[1, 0] = float('nan')
+    query[2] = 0.0
+    query.requires_grad_()
+    index = torch.zeros(3, 1, dtype=torch.long)
+    kernel.candidate_distance(query, query, torch.zeros(1, C), index,
+                              index.bool(), group).sum().backward()
+    nan = query.grad.isnan()
+    assert nan[1, 0] and not nan[[0, 2]].any() and not query.grad[2].any()

@@ -8,7 +8,7 @@ from torch_geometric.nn import TransE
 
 from pyg_mmkgc.datasets import FakeMMKG
 from pyg_mmkgc.errors import ModelError
-from pyg_mmkgc.nn import AdaMF, MarginRankingLoss, SelfAdversarialLoss
+from pyg_mmkgc.nn import RSME, AdaMF, MarginRankingLoss, SelfAdversarialLoss
 from pyg_mmkgc.sampler import MMRNSSampler
 from pyg_mmkgc.sampler import mmrns as module
 from pyg_mmkgc.training import KBGAN, AdversarialTrainer, Batch, Trainer
@@ -235,6 +235,17 @@ def test_with_mat(tmp_path) -> None:
         epochs=1, progress=False, valid_every=None)
     made.fit()
     assert set(made.extra_states()) == {'sampler', 'adversary'}
+
+
+@pytest.mark.parametrize('training', [True, False])
+def test_a_model_that_evaluates_otherwise_than_it_trains(training) -> None:
+    """RSME's representations are wider in evaluation."""
+    model = RSME.from_data(KG, 4).train(training)
+    made = Trainer(model, KG, sampler=MMRNSSampler.from_data(
+        KG, model, num_negatives=4, num_candidates=20), epochs=1,
+        progress=False, valid_every=None)
+    assert model.training == training
+    assert len(made.fit().epochs) == 1
 
 
 def test_bad_input() -> None:

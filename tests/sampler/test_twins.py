@@ -5,10 +5,11 @@ import torch
 import torch.nn.functional as F
 from torch_geometric.nn import TransE
 
+from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.nn import AdaMF, SelfAdversarialLoss
 from pyg_mmkgc.sampler import BernoulliSampler, TwinsSampler
-from pyg_mmkgc.training import Batch
+from pyg_mmkgc.training import Batch, Trainer
 from pyg_mmkgc.training.batch import completion_loss
 
 K = 3
@@ -96,6 +97,21 @@ def test_a_fused_model(toy) -> None:
             triple = ((new, r[b], model.encode(t[b])) if at_head else
                       (model.encode(h[b]), r[b], new))
             torch.testing.assert_close(batch.neg[b, k], model.score(*triple))
+
+
+def test_twins_of_nodes_of_which_nothing_is_known() -> None:
+    """The structure of an unseen node, with the missing text of another."""
+    mask = torch.tensor([True, False, True, True])
+    data = KnowledgeGraph(torch.tensor([[0, 1], [1, 2]]), torch.tensor([0, 0]),
+                          num_nodes=4, num_relations=1)
+    model = AdaMF(4, 1, 2, {'text': torch.randn(4, 3)}, {'text': mask},
+                  missing='drop', drop_unseen=True)
+    trainer = Trainer(model, data, sampler=TwinsSampler(8), epochs=3,
+                      valid_every=None, progress=False)
+    trainer.fit()  # Raises at a loss that is not finite.
+    views = model.embed(torch.tensor([3, 1]))
+    assert not views['structure'][0].any() and not views['text'][1].any()
+    assert all(p.isfinite().all() for p in model.parameters())
 
 
 @pytest.mark.parametrize('model', [

@@ -215,6 +215,20 @@ class ScoreOfTheBatch(Sound):
         return out - out.mean()
 
 
+@fault('out_of_range: .* -1 in argument 1 of 3')
+class CountsFromTheEnd(Sound):
+    def score(self, head: Tensor, rel_type: Tensor, tail: Tensor) -> Tensor:
+        return super().score(head, rel_type % self.num_relations, tail)
+
+
+@fault('batch_of_0_and_1: RuntimeError')
+class NeedsABatch(Sound):
+    def score(self, head: Tensor, rel_type: Tensor, tail: Tensor) -> Tensor:
+        if head.dim() < 2:
+            raise RuntimeError('expected head [B, C]')
+        return super().score(head, rel_type, tail)
+
+
 @fault('batch_of_0_and_1: ValueError')
 class NormOfTheBatch(Sound):
     def more(self) -> None:

@@ -57,8 +57,9 @@ class AdaMF(RotationDistance, UnseenNodes, MMKGEModel):
             features along, as the released code. (default: :obj:`False`)
         drop_unseen (bool, optional): If set to :obj:`True`, nodes without a
             training triple have no structural view, which nothing has taught
-            them: their modalities alone stand for them, unless they have
-            none. :meth:`prepare` learns which; a
+            them: their modalities alone stand for them, or what fills
+            missing ones; with :obj:`missing="drop"`, the structure of those
+            that have none stays. :meth:`prepare` learns which; a
             :class:`~pyg_mmkgc.training.Trainer` calls it.
             (default: :obj:`False`)
         num_negatives (int, optional): Negatives of :meth:`loss`.

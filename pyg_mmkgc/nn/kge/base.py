@@ -52,6 +52,9 @@ class MMKGEModel(FastPaths, TrainingHooks, Pretrained, KGEModel):
         sparse: bool = False,
     ) -> None:
         super().__init__(num_nodes, num_relations, hidden_channels, sparse)
+        if num_negatives < 1:
+            raise ModelError('expected num_negatives >= 1, got '
+                             f'{num_negatives}')
         self.sparse = sparse
         self.num_negatives = num_negatives
         self.modalities = list(modalities or {})

@@ -27,11 +27,12 @@ class MoSE(BilinearViews):
         s(h, r, t) &= \sum_m w_{m,r} \, s_m(h, r, t)
 
     for the structure, whose :math:`\mathbf{e}_S` is a free embedding, and
-    each modality. A loss on the scores of all nodes is that of
-    :math:`s_m`, summed over :math:`m`, as in the paper (:meth:`experts`); any
-    other is that of :math:`s`. :class:`~pyg_mmkgc.nn.ensemble.Ensemble` has
-    the weights, which :func:`~pyg_mmkgc.training.fit_ensemble` fits on
-    validation triples, never on test triples as the released code.
+    each modality. A loss on the scores of all nodes, and :meth:`loss`, is
+    that of :math:`s_m`, summed over :math:`m`, as in the paper
+    (:meth:`experts`); one with a sampler's negatives is that of :math:`s`.
+    :class:`~pyg_mmkgc.nn.ensemble.Ensemble` has the weights, which
+    :func:`~pyg_mmkgc.training.fit_ensemble` fits on validation triples, never
+    on test triples as the released code.
 
     Missing rows are drawn in the range of the features, not from a standard
     normal distribution. N3 is added up over the modalities.

@@ -62,9 +62,8 @@ class NativE(AdaMF):
                              "got 'mean'")
         super().__init__(num_nodes, num_relations, hidden_channels, modalities,
                          masks, margin, fusion, **kwargs)
-        channels = 2 * hidden_channels
-        self.lins = ModuleDict({name: Linear(channels, channels)
-                                for name in self.modalities})
+        C = 2 * hidden_channels
+        self.lins = ModuleDict({m: Linear(C, C) for m in self.modalities})
         self.temperature = Embedding(num_relations, 1)
         self.reset_parameters()
 
@@ -105,8 +104,9 @@ class NativE(AdaMF):
         """
         M = len(self.fuser.names)
         alpha = self.weights(x[..., -M:], rel_type)
-        return torch.einsum('...m,...mc->...c', alpha,
-                            x[..., :-M].unflatten(-1, (M, -1)))
+        with torch.autocast(x.device.type, enabled=False):  # Not projections.
+            return torch.einsum('...m,...mc->...c', alpha,
+                                x[..., :-M].unflatten(-1, (M, -1)))
 
     def tail_query(self, head: Tensor, rel_type: Tensor) -> Tensor:
         return super().tail_query(self.mix(head, rel_type), rel_type)

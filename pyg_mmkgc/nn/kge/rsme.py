@@ -125,8 +125,8 @@ class RSME(BilinearViews):
             out = torch.cat([(1 - gate) * out, gate * out], dim=-1)
         if unit.size(-1) == 0:
             return out
-        return side_by_side(self.beta * out, (mrp < self.forget) * (
-            (1 - self.beta) * unit))
+        kept = (mrp < self.forget) | (self.forget >= 1)
+        return side_by_side(self.beta * out, kept * ((1 - self.beta) * unit))
 
     def factors(self, x: Tensor, rel_type: Tensor) -> Tensor:
         r"""The representations that ComplEx scores, :obj:`[*, 2 * D]`."""

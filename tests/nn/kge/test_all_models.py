@@ -4,8 +4,12 @@ import inspect
 import statistics
 
 import pytest
+import torch
 import torch_geometric.nn.kge as pyg_kge
+from torch import Tensor
 
+from pyg_mmkgc.datasets import FakeMMKG
+from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.nn import kge
 from pyg_mmkgc.testing import MODEL_CHECKS, check_model
 
@@ -29,10 +33,49 @@ def test_one_import_line_switches_from_pyg(name: str) -> None:
         (p.name, p.default) for p in theirs]
 
 
+@pytest.mark.parametrize('name', PUBLIC)
+def test_without_a_negative_there_is_no_loss(name: str) -> None:
+    data = FakeMMKG(num_nodes=9, num_relations=2, num_edges=9,
+                    modalities={'text': 3})[0]
+    with pytest.raises(ModelError, match='num_negatives >= 1, got 0'):
+        getattr(kge, name).from_data(data, hidden_channels=4,
+                                     num_negatives=0)
+
+
 def test_a_model_is_a_page() -> None:
     lines = [len(inspect.getsource(inspect.getmodule(getattr(kge, name))
                                    ).splitlines()) for name in PUBLIC]
     assert statistics.median(lines) < 120
+
+
+@pytest.mark.parametrize('case', [
+    # MMKRL projects relations, in half precision, when it scores.
+    pytest.param(case, id=str(case)) for case in CASES
+    if case.name != 'MMKRL'])
+def test_scores_in_full_precision_under_autocast(case: Case) -> None:
+    """What is encoded is scored as without, in each form of a score."""
+    data = FakeMMKG(num_nodes=40, num_relations=3, num_edges=90,
+                    modalities={'visual': 6, 'text': 5})[0]
+    model = getattr(kge, case.name).from_data(data, hidden_channels=8,
+                                              **case.kwargs)
+    model.prepare(data.edge_index, data.edge_type)
+    (head, tail), rel = data.edge_index[:, :9], data.edge_type[:9]
+    index, side = torch.randint(40, (9, 5)), torch.rand(9, 5) < 0.5
+
+    def scores() -> list[Tensor]:
+        return [model.score(table[head], rel, table[tail]),
+                model.score_candidates(table, table[head], rel, table[tail],
+                                       index, side),
+                model.score_tails(head, rel, table),
+                model.score_heads(rel, tail, table)]
+
+    with torch.no_grad():
+        table = model.encode()
+        expected = scores()
+        with torch.autocast('cpu', torch.bfloat16):
+            got = scores()
+    for a, b in zip(got, expected, strict=True):
+        assert a.dtype == torch.float32 and torch.equal(a, b)
 
 
 @pytest.mark.parametrize('case, check', [

@@ -93,6 +93,16 @@ def test_gates_of_relations(training: bool) -> None:
     check_formula(model, score)
 
 
+def test_nothing_is_forgotten_at_one() -> None:
+    """The threshold's default keeps also relations of the largest MRP."""
+    model = make('visual').eval()
+    assert model.forget == 1.0
+    model.mrp.fill_(1.0)
+    check_formula(model, lambda h, r, t: 0.95 * bilinear(
+        joint(model, h, 0.7), model.rel_emb.weight[r],
+        joint(model, t, 0.7)) + 0.05 * features(model, h, t))
+
+
 @pytest.mark.parametrize('training', [True, False])
 def test_port(training: bool) -> None:
     """Structure and projections have relations of their own; the cosine of
