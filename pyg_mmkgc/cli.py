@@ -57,9 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     sub = commands.add_parser('predict', parents=[run, data, device],
                               help='complete a triple')
     side = sub.add_mutually_exclusive_group(required=True)
-    side.add_argument('--head', help='label or id; predicts tails')
-    side.add_argument('--tail', help='label or id; predicts heads')
-    sub.add_argument('--relation', required=True, help='label or id')
+    side.add_argument('--head', help='predicts tails; a label, or an id if no '
+                                     'label is a number')
+    side.add_argument('--tail', help='predicts heads; likewise')
+    sub.add_argument('--relation', required=True, help='likewise')
     sub.add_argument('-k', type=int, default=10, help='how many (10)')
     sub.add_argument('--new', action='store_true',
                      help='leave out the triples that are known already')
@@ -174,7 +175,7 @@ def _train(args: argparse.Namespace) -> None:
         print(f'\ninterrupted; to continue: mmkgc train --resume '
               f'{run.folder}', file=sys.stderr)
         raise
-    print(result)
+    print('no test triples to evaluate on' if result is None else result)
     print(f'run: {run.folder}')
 
 

@@ -32,6 +32,7 @@ def work(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'tiny.yaml').write_text(TINY)
     (tmp_path / 'pyg.yaml').write_text(PYG)
+    (tmp_path / 'empty.yaml').touch()
     (tmp_path / 'own.tsv').write_text('a\tr\tb\n')
     (tmp_path / 'own.yaml').write_text(
         'dataset: {name: TSV, train: own.tsv}\n'
@@ -206,7 +207,7 @@ def test_runs_are_never_overwritten(work, capsys):
      "'dataset.modalities[0]': the graph has no modality 'smell'"),
     (['train', 'tiny.yaml', '--set', 'dataset.modalities=[]'], 'modality'),
     (['train', 'tiny.yaml', '--set', 'adversary=null'], 'AdversarialTrainer'),
-    (['train', 'own.yaml'], "the graph has no split 'test'"),
+    (['train', 'empty.yaml', '--seed', '1'], 'expected a mapping of the sect'),
     (['train', 'mkg_w'], "'dataset.root': MKGW needs the folder"),
     (['audit', 'nothing'], 'neither a file'),
     (['audit'], 'expected NAME|FILE, what to audit'),

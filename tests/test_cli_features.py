@@ -237,6 +237,7 @@ def swap(old, *new):
     (swap('own.yaml', 'countries'), 'none of the .* is a node by its label'),
     ([*IMAGES, '--device', 'tpu9'], "'--device': 'tpu9' cannot be used"),
     ([*IMAGES, '--batch-size', '0'], 'positive batch size'),
+    ([*IMAGES, '--workers', '-1'], 'workers, got .* and -1'),
     ([*IMAGES, '--revision', 'main'], 'revision'),
     (['features', 'inspect', 'nowhere'], 'expected complete features'),
 ])

@@ -162,7 +162,7 @@ def test_readme_python_example_runs(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "Ranking of 'test'" in done.stdout
     assert '(Austria, neighbour, ?)' in done.stdout
-    assert (tmp_path / 'runs' / 'my_model' / 'model.safetensors').is_file()
+    assert (tmp_path / 'my_model' / 'model.safetensors').is_file()
 
 
 def test_readme_configuration_is_valid(tmp_path: Path) -> None:

@@ -67,6 +67,7 @@ def _train(cell: Cell, folder: Path, data_root: str | None,
             write_json(folder / RECORD, features_of(cell.resolved, data_root))
         result = (run.evaluate('test') if run.finished
                   else run.train(progress=False))
+        assert result is not None  # Benchmarks have test triples.
         ranks = result.ranks.by_ties(result.protocol['ties'])
         save_tensors(folder / 'ranks.safetensors', {
             'rank': ranks, 'head_index': result.head_index,

@@ -26,6 +26,7 @@ from pyg_mmkgc.features import (
 )
 from pyg_mmkgc.features.catalogue import ENCODERS
 from pyg_mmkgc.features.extract import DTYPES as NAMES
+from pyg_mmkgc.features.folder import SOURCE
 from pyg_mmkgc.features.inspect import (
     Coverage,
     FeatureReport,
@@ -35,7 +36,6 @@ from pyg_mmkgc.features.items import match_items
 from pyg_mmkgc.features.plot import plot_report, read_samples
 from pyg_mmkgc.io.atomic import read_json, write_json
 
-SOURCE = 'source.json'
 DTYPES = {name: dtype for dtype, name in NAMES.items()}
 
 

@@ -92,6 +92,8 @@ def apply_overrides(values: Any, overrides: Iterable[str]) -> Any:
         overrides (list): Items like ``'training.epochs=100'``; what stands
             right of the sign is read as YAML.
     """
+    if not isinstance(values, dict):  # An error, which the reader explains.
+        return values
     for item in overrides:
         path, sign, text = item.partition('=')
         keys = path.strip().split('.')
@@ -129,9 +131,8 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
         ConfigError: If the file cannot be read, or on an unknown key, a
             wrong type, a value out of range or an unknown name.
     """
-    values = apply_overrides(read_values(name), overrides)
     try:
-        return Config.from_dict(values)
+        return Config.from_dict(apply_overrides(read_values(name), overrides))
     except ConfigError as error:
         raise ConfigError(f"{error} (in '{name}')") from None
 

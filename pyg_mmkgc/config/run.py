@@ -19,6 +19,7 @@ import hashlib
 import json
 import pathlib
 import platform
+import re
 import subprocess
 import time
 import warnings
@@ -36,12 +37,8 @@ from pyg_mmkgc.config.build import (
     build_model,
     build_trainer,
 )
-from pyg_mmkgc.config.loader import (
-    dump_config,
-    load_config,
-    resolve_name,
-    save_config,
-)
+from pyg_mmkgc.config.loader import dump_config, load_config, save_config
+from pyg_mmkgc.config.run_folder import empty_folder, new_folder
 from pyg_mmkgc.config.schema import Config
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.data.fingerprint import differences, fingerprint
@@ -61,8 +58,8 @@ from pyg_mmkgc.training import Trainer, fit_ensemble
 from pyg_mmkgc.training.trainer import CHECKPOINT
 from pyg_mmkgc.visualization import plot_history
 
-#: Where runs go when no folder is given, below the current one.
-RUNS = 'runs'
+# What is written so may be an id, and is none where a label is a number.
+_NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?')
 
 
 class Run:
@@ -100,11 +97,11 @@ class Run:
         """
         config = _replace(load_config(name, overrides), data_root, device)
         run = cls(config, pathlib.Path())
-        run.graph.split('test')  # What cannot work fails now, and leaves
-        run.trainer = build_trainer(config, run.graph)  # no folder.
+        # What cannot work fails now, and leaves no folder.
+        run.trainer = build_trainer(config, run.graph)
         _check_ensemble(run.trainer.model, run.graph)
-        run.folder = (_new_folder(name, config) if folder is None
-                      else _empty_folder(folder))
+        run.folder = (new_folder(name, config) if folder is None
+                      else empty_folder(folder))
         save_config(config, run.folder / 'config.yaml')
         return run
 
@@ -120,8 +117,11 @@ class Run:
         """
         path = pathlib.Path(folder).expanduser()
         if not (path / 'config.yaml').is_file():
+            hint = ('; a model that save_pretrained wrote is loaded in '
+                    'Python, by from_pretrained'
+                    if (path / 'config.json').is_file() else '')
             raise ConfigError(f"'{folder}' is not the folder of a run: it "
-                              'has no config.yaml')
+                              f'has no config.yaml{hint}')
         config = load_config(str(path / 'config.yaml'))
         return cls(_replace(config, data_root, device), path)
 
@@ -140,9 +140,10 @@ class Run:
         r"""Whether the run has its result."""
         return (self.folder / 'metrics.json').is_file()
 
-    def train(self, progress: bool = True) -> RankingResult:
+    def train(self, progress: bool = True) -> RankingResult | None:
         r"""Trains, from the last checkpoint if there is one, evaluates on
-        the test triples, and writes everything into the folder.
+        the test triples, if there are any, and writes everything into the
+        folder.
         """
         if self.finished:
             raise ConfigError(f"the run in '{self.folder}' is finished")
@@ -158,9 +159,10 @@ class Run:
         write_json(self.folder / 'history.json', history.to_dict())
         self._plot(history)
         begun = time.perf_counter()
-        result = self._evaluate(model, 'test')
+        result = (self._evaluate(model, 'test')
+                  if 'test' in self.graph.splits() else None)
         write_json(self.folder / 'metrics.json', {
-            'test': result.to_dict(),
+            'test': result and result.to_dict(),
             'val': history.best_metrics,
             'best_epoch': history.best_epoch,
             'epochs': len(history.epochs),
@@ -316,49 +318,12 @@ def _absolute(path: str) -> str:
     return str(pathlib.Path(path).expanduser().absolute())
 
 
-def _new_folder(name: str, config: Config) -> pathlib.Path:
-    stem = (pathlib.Path(name).stem if name.lower().endswith(
-        ('.yaml', '.yml')) else resolve_name(name).replace('/', '-'))
-    stem = f'{stem}-seed{config.training.seed}'
-    pathlib.Path(RUNS).mkdir(exist_ok=True)
-    number = 1
-    while True:
-        path = pathlib.Path(RUNS, stem if number == 1 else f'{stem}-{number}')
-        try:
-            path.mkdir()  # Fails where another run was faster.
-        except FileExistsError:
-            number += 1
-        else:
-            return path
-
-
-def _empty_folder(folder: str) -> pathlib.Path:
-    path = pathlib.Path(folder).expanduser()
-    if path.exists() and not path.is_dir():
-        raise ConfigError(f"'{folder}' is a file, expected a new folder")
-    # What a process left that was killed as it wrote its first file is none.
-    if path.is_dir() and any(not (file.name.startswith('.')
-                                  and file.suffix == '.tmp')
-                             for file in path.iterdir()):
-        finished = (path / 'metrics.json').exists()
-        hint = ('' if finished or not (path / 'config.yaml').exists() else
-                f'; to continue: mmkgc train --resume {folder}')
-        raise ConfigError(f"the folder '{folder}' is not empty and would be "
-                          f'overwritten{hint}')
-    path.mkdir(parents=True, exist_ok=True)
-    return path
-
-
 def _label_or_id(text: str | None, names: Sequence[str] | None) -> Any:
     # Where labels look like numbers, a number is a label: if none is this
     # one, the node of that id is not the one that was meant.
-    if text is None or any(map(_is_number, names or ())):
+    if text is None or not (text.isascii() and text.isdigit()):
         return text
-    return int(text) if _is_number(text) else text
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit()
+    return text if any(map(_NUMBER.fullmatch, names or ())) else int(text)
 
 
 def _provenance() -> dict[str, Any]:

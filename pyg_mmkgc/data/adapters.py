@@ -11,6 +11,7 @@ from pyg_mmkgc.errors import DataError
 
 # Attributes under which PyG's datasets keep a split, by our name of it:
 _PREFIXES = {'train': ['train'], 'val': ['val', 'valid'], 'test': ['test']}
+_SPLITS = [prefix for options in _PREFIXES.values() for prefix in options]
 
 
 def from_pyg(
@@ -52,6 +53,13 @@ def from_pyg(
     """
     data = _first(data, 'data')
     if val is not None or test is not None:
+        own = [key for prefix in _SPLITS
+               for key in (f'{prefix}_mask', f'{prefix}_edge_index')
+               if key in data and not (key == 'train_mask'
+                                       and data.train_mask.all())]
+        if own:
+            raise DataError("expected training triples alone in 'data', got "
+                            f'splits of its own: {own}')
         parts = {'train': data}
         if val is not None:
             parts['val'] = _first(val, 'val')

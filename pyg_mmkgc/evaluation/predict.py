@@ -16,6 +16,7 @@ from pyg_mmkgc.evaluation.evaluate import as_graph, known_index
 from pyg_mmkgc.evaluation.scorer import Scorer, device_of, scoring
 from pyg_mmkgc.metrics import assert_finite
 
+WIDTH = 60  # Of a label in a table.
 # An id, a label, or many of them.
 Ids = int | str | Sequence[int | str] | Tensor
 
@@ -74,15 +75,17 @@ class Prediction:
         lines = []
         for query in self.to_dict():
             triple = {'head': '?', 'tail': '?'} | query
-            lines.append(f"({triple['head']}, {triple['relation']}, "
-                         f"{triple['tail']})")
+            lines.append(f"({_cut(triple['head'])}, "
+                         f"{_cut(triple['relation'])}, "
+                         f"{_cut(triple['tail'])})")
             answers = query[f'{self.side}s']
-            width = max((len(answer['label']) for answer in answers),
-                        default=0)
-            lines += [f"{rank:>4}  {answer['label']:<{width}}  "
+            labels = [_cut(answer['label']) for answer in answers]
+            width = max(map(len, labels), default=0)
+            lines += [f"{rank:>4}  {label:<{width}}  "
                       f"{answer['score']:>10.4f}"
                       f"{'  known' if answer['known'] else ''}"
-                      for rank, answer in enumerate(answers, 1)]
+                      for rank, (label, answer) in enumerate(
+                          zip(labels, answers, strict=True), 1)]
         return '\n'.join(lines)
 
 
@@ -135,8 +138,8 @@ def predict(
     if rel_type is None or (head is None) == (tail is None):
         raise ConfigError("Expected 'rel_type' and one of 'head' (to predict "
                           "tails) and 'tail' (to predict heads)")
-    if k < 1:
-        raise ConfigError(f"Expected a positive 'k' (got {k})")
+    if not isinstance(k, (int, np.integer)) or k < 1:
+        raise ConfigError(f"Expected a positive whole number 'k' (got {k!r})")
     kg = as_graph(kg)
     side, other = ('tail', head) if head is not None else ('head', tail)
     device = device_of(model)
@@ -240,8 +243,12 @@ def _find(label: str, place: dict[str, int], names: list[str] | None,
                         f'the graph has no {kind} labels)')
     if label not in place:
         near = difflib.get_close_matches(label, place, n=3, cutoff=0.0)
-        raise DataError(f'Expected a {kind} of the graph (got {label!r}); '
-                        f"the nearest are {', '.join(map(repr, near))}")
+        hint = ('; it was taken for a label, since it is text or some labels '
+                'are numbers, and not for an id' if label.isdigit() else '')
+        raise DataError(f'Expected a {kind} of the graph (got '
+                        f'{_cut(label)!r}); the nearest are '
+                        f"{', '.join(repr(_cut(name)) for name in near)}"
+                        f'{hint}')
     if names.count(label) > 1:
         raise DataError(f'Expected a label of one {kind} (got {label!r}, '
                         f'which {names.count(label)} have): use the id')
@@ -257,6 +264,11 @@ def _align(given: Tensor, rel: Tensor) -> tuple[Tensor, Tensor]:
         raise DataError('Expected at least one query (got none)')
     given, rel = torch.broadcast_tensors(given, rel)
     return given.contiguous(), rel.contiguous()
+
+
+def _cut(label: str) -> str:
+    r"""A label that fits into a line of a table."""
+    return label if len(label) <= WIDTH else label[:WIDTH - 1] + '…'
 
 
 def _label(names: list[str] | None, index: int) -> str:

@@ -23,12 +23,14 @@ from pyg_mmkgc.features.folder import (
     FORMAT,
     LABELS,
     MANIFEST,
+    SOURCE,
     VERSION,
     FeatureFolder,
     load_feature_folder,
     write_safetensors,
 )
 from pyg_mmkgc.features.items import Item, Matched, match_items
+from pyg_mmkgc.features.partial import NAME as PARTIAL
 from pyg_mmkgc.features.partial import PartialRows, remove_partial
 from pyg_mmkgc.features.plan import as_json, check_plan
 from pyg_mmkgc.features.pooling import mean_pool
@@ -100,13 +102,17 @@ def extract(
 
     Raises:
         DataError: If no item is usable or in the graph; if the folder holds
-            features of another encoder, of other inputs or options.
+            features of another encoder, of other inputs or options, or files
+            of the same names that are none of these.
     """
-    if pool not in ('mean', 'all') or dtype not in DTYPES or batch_size < 1:
-        raise DataError(f"expected pool 'mean' or 'all', a dtype of "
-                        f'{list(DTYPES)} and a positive batch size, got '
-                        f'{pool!r}, {dtype} and {batch_size}')
+    if pool not in ('mean', 'all') or dtype not in DTYPES:
+        raise DataError(f"expected pool 'mean' or 'all' and a dtype of "
+                        f'{list(DTYPES)}, got {pool!r} and {dtype}')
+    if batch_size < 1 or num_workers < 0:
+        raise DataError('expected a positive batch size and no less than 0 '
+                        f'workers, got {batch_size} and {num_workers}')
     folder, items = Path(folder), list(items)
+    _check_own(folder)
     matched = match_items(items, labels, match)
     encoder = as_encoder(encoder, items)
     plan = as_json({
@@ -139,6 +145,17 @@ def extract(
         rows.close()
     remove_partial(folder)
     return load_feature_folder(folder)
+
+
+def _check_own(folder: Path) -> None:
+    # What this wrote has a manifest, and rows that are partial before it.
+    if (folder / MANIFEST).exists() or (folder / PARTIAL).exists():
+        return
+    for name in (LABELS, FEATURES, SOURCE):
+        if (folder / name).exists():
+            raise DataError(f"'{folder / name}' is there already, and no "
+                            f'{MANIFEST} that says what it is: expected a '
+                            'folder of its own for these features')
 
 
 def _encode_all(rows: PartialRows, items: list[Item], encoder: Encoder,

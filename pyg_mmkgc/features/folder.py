@@ -20,6 +20,8 @@ from pyg_mmkgc.io.atomic import PathLike, atomic_path, read_json
 
 FEATURES, LABELS, MANIFEST = ('features.safetensors', 'labels.txt',
                               'manifest.json')
+#: Where images or texts were, for who looks at features again.
+SOURCE = 'source.json'
 FORMAT, VERSION = 'pyg_mmkgc.features', 1
 
 _NAMES = {torch.float: 'F32', torch.half: 'F16', torch.bfloat16: 'BF16',

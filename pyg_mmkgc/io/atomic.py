@@ -44,9 +44,11 @@ def atomic_path(path: PathLike) -> Iterator[pathlib.Path]:
         yield temp
         os.fsync(handle)
         os.replace(temp, path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temp)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # Of a full disk, say.
         raise
     finally:
         os.close(handle)

@@ -138,14 +138,17 @@ class Pretrained(torch.nn.Module):
         """
         folder = Path(folder)
         if not (folder / 'config.json').is_file():
+            hint = (f"; the model of this run is in '{folder / 'model'}'"
+                    if (folder / 'model' / 'config.json').is_file() else '')
             raise CheckpointError(f"expected 'config.json' in '{folder}', as "
-                                  'save_pretrained writes it, got none')
+                                  f'save_pretrained writes it, got none{hint}')
         saved = read_json(folder / 'config.json')
         known = {c.__name__: c for c in (cls, *_subclasses(cls))}
         name = saved.get('class') if isinstance(saved, dict) else None
         if name not in known:
             raise CheckpointError(f"expected one of {sorted(known)} in "
-                                  f"'{folder}', got {name!r}")
+                                  f"'{folder}', got {name!r}; a class of your "
+                                  'own has to be imported first')
         if not (folder / 'model.safetensors').is_file():
             raise CheckpointError(f"expected 'model.safetensors' in "
                                   f"'{folder}', got none")

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, Optional
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -49,9 +50,10 @@ class NegativeSampler:
     scheduled: bool = False
 
     def __init__(self, num_negatives: int = 128) -> None:
-        if num_negatives < 1:
-            raise ModelError('expected at least one negative, got '
-                             f'num_negatives={num_negatives}')
+        if (not isinstance(num_negatives, (int, np.integer))
+                or num_negatives < 1):
+            raise ModelError('expected a whole number of negatives, at least '
+                             f'one, got num_negatives={num_negatives!r}')
         self.num_negatives = num_negatives
 
     def prepare(self, edge_index: Tensor, edge_type: Tensor, num_nodes: int,

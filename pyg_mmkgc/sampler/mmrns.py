@@ -128,7 +128,8 @@ class MMRNSSampler(NegativeSampler):
         super().prepare(edge_index, edge_type, num_nodes, num_relations)
         if num_nodes <= self.num_negatives:
             raise ModelError(f'expected more than {self.num_negatives} nodes '
-                             f'to choose from, got {num_nodes}')
+                             '(num_negatives) to choose from, got '
+                             f'{num_nodes}')
         self.index = TripleIndex(edge_index, edge_type, num_nodes,
                                  num_relations)
         return self

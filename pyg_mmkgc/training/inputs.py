@@ -22,6 +22,9 @@ def check_loss(model: KGEModel, sampler: Optional[NegativeSampler],
     r"""Raises :class:`~pyg_mmkgc.errors.ModelError` where the three do not
     fit each other.
     """
+    if sampler is not None and not isinstance(sampler, NegativeSampler):
+        raise ModelError('expected a NegativeSampler, made, as sampler, got '
+                         f'{sampler!r}')
     if isinstance(loss, AllNodesLoss):
         if sampler is not None:
             raise ModelError(f'{type(loss).__name__} takes the scores of all '

@@ -156,5 +156,33 @@ def test_a_number_that_is_no_label_is_no_id(train):
     assert '(8, a, ?)' in str(run.predict('8', 'a'))
     with pytest.raises(DataError, match="got '7'.*nearest are '17'"):
         run.predict('7', 'a')
+    with pytest.raises(DataError, match="got '7'.*not for an id"):
+        run.predict('7', 'a')
     # No relation has a number for a label.
     assert str(run.predict('8', '0')) == str(run.predict('8', 'a'))
+
+
+@pytest.mark.parametrize('label', ['{}.0', '-{}', '{}e3', '.{}'])
+def test_numbers_that_are_no_ids(train, label):
+    """What pandas makes of ids: none of them is taken for another."""
+    train(SPLIT, ['\t'.join([label.format(head[1:]), rel,
+                             label.format(tail[1:])])
+                  for head, rel, tail in map(str.split, LINES)])
+    run = Run.open('run')
+    assert f"({label.format('8')}, a, ?)" in str(
+        run.predict(label.format('8'), 'a'))
+    with pytest.raises(DataError, match="got '8'.*not for an id"):
+        run.predict('8', 'a')
+
+
+def test_without_test_triples(train, capsys):
+    """All triples can be trained on, which nothing is measured on."""
+    work = train(SPLIT)
+    assert main(['train', 'own.yaml', '--quiet', '--output', 'all', '--set',
+                 'dataset.test_ratio=0', 'dataset.val_ratio=0']) == 0
+    assert 'no test triples to evaluate on' in capsys.readouterr().out
+    assert json.loads((work / 'all/metrics.json').read_text())['test'] is None
+    run = Run.open('all')
+    assert run.finished and '(n3, b, ?)' in str(run.predict('n3', 'b'))
+    with pytest.raises(DataError, match="no split 'test'"):
+        run.evaluate()

@@ -109,6 +109,18 @@ def test_errors() -> None:
         KnowledgeGraph.from_pyg(good, Data(edge_index=index))
     with pytest.raises(DataError, match="'test' must be .* .got dict"):
         KnowledgeGraph.from_pyg(good, test={})
+    mask = torch.tensor([True, True, False])
+    for more in ({'train_mask': mask, 'test_mask': ~mask},
+                 {'train_mask': mask}, {'valid_mask': mask},
+                 {'train_edge_index': index, 'train_edge_type': rel}):
+        split = Data(edge_index=index, edge_type=rel, num_nodes=4, **more)
+        with pytest.raises(DataError, match='training triples alone.*got spl'
+                           rf".*\['{next(iter(more))}'"):
+            KnowledgeGraph.from_pyg(split, good)
+    kg = KnowledgeGraph.from_pyg(good, good)
+    assert kg.split('val').num_edges == 3
+    again = KnowledgeGraph.from_pyg(kg.split('train'), test=good)
+    assert list(again.splits()) == ['train', 'test']
     with pytest.raises(DataError, match="has no 'train_edge_type'"):
         KnowledgeGraph.from_pyg(Data(train_edge_index=index, num_nodes=4))
     with pytest.raises(DataError, match='holds 3 at triple 2'):

@@ -146,6 +146,19 @@ def test_prints_a_table_and_plain_python(kg):
     assert heads.to_dict()[0]['heads'][0]['label'] == 'Chile'
 
 
+def test_long_labels_do_not_break_the_table(kg):
+    kg.node_names = [name if name != 'Denmark' else 'D' * 1000
+                     for name in kg.node_names]
+    out = predict(Line(), kg, head='Chile', rel_type='next', k=2)
+    assert str(out).split('\n')[1:] == [
+        f"   1  {'D' * 59}…     -0.0000  known",
+        f"   2  {'Chile':<60}     -1.0000"]
+    assert out.labels[0][0] == 'D' * 1000
+    with pytest.raises(DataError, match='D{59}…') as caught:
+        predict(Line(), kg, head='D' * 999, rel_type='next')
+    assert len(str(caught.value)) < 300
+
+
 def test_graph_without_labels(kg):
     del kg.node_names, kg.relation_names
     model = RotatE(7, 2, 4).train()
@@ -192,8 +205,9 @@ def test_bad_queries(kg):
                   {'head': 0, 'tail': 1, 'rel_type': 0}):
         with pytest.raises(ConfigError, match="'rel_type' and one of"):
             predict(Line(), kg, **query)
-    with pytest.raises(ConfigError, match='got 0'):
-        predict(Line(), kg, head=0, rel_type=0, k=0)
+    for k in (0, 2.5, '3'):
+        with pytest.raises(ConfigError, match=f'whole number.*got {k!r}'):
+            predict(Line(), kg, head=0, rel_type=0, k=k)
     with pytest.raises(DataError, match='got 2 and 3'):
         predict(Line(), kg, head=[0, 1], rel_type=[0, 1, 0])
     with pytest.raises(DataError, match='at least one query'):

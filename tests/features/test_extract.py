@@ -178,11 +178,25 @@ def test_nothing_usable(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('kwargs', [
-    {'pool': 'max'}, {'dtype': torch.double}, {'batch_size': 0}])
+    {'pool': 'max'}, {'dtype': torch.double}, {'batch_size': 0},
+    {'num_workers': -1}])
 def test_wrong_options(tmp_path: Path, kwargs: dict[str, Any]) -> None:
-    with pytest.raises(DataError, match="'mean' or 'all'"):
+    (value, ) = kwargs.values()
+    with pytest.raises(DataError, match=f'expected .*, got .*{value}'):
         run(texts(('a', 'a')), tmp_path / 'out', CharacterEncoder(), **kwargs)
     assert not (tmp_path / 'out').exists()
+
+
+@pytest.mark.parametrize('name', ['labels.txt', 'features.safetensors',
+                                  'source.json'])
+def test_files_of_the_user_are_kept(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text('mine')
+    (tmp_path / 'notes.txt').write_text('in nobodys way')
+    with pytest.raises(DataError, match=f"{name}' is there already"):
+        run(texts(('a', 'a')), tmp_path, CharacterEncoder())
+    assert files(tmp_path) == {name: b'mine', 'notes.txt': b'in nobodys way'}
+    (tmp_path / name).unlink()
+    assert run(texts(('a', 'a')), tmp_path, CharacterEncoder()).labels == ['a']
 
 
 def test_number_of_channels_must_not_change(tmp_path: Path) -> None:

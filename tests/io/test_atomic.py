@@ -57,8 +57,8 @@ def write_on_a_full_disk(path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
     try:
         write_atomic(path, bytes(5000))
-    except OSError:
-        os._exit(42)
+    except OSError as error:
+        os._exit(42 if str(path) in str(error) else 43)
 
 
 def test_a_full_disk_keeps_the_old_file(tmp_path):

@@ -1,7 +1,17 @@
+import pytest
 import torch
 
-from pyg_mmkgc.sampler import NegativeSampler, UniformSampler
+from pyg_mmkgc.datasets import FakeMMKG
+from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.nn import RotatE
+from pyg_mmkgc.sampler import (
+    BernoulliSampler,
+    NegativeSampler,
+    PooledSampler,
+    UniformSampler,
+)
 from pyg_mmkgc.sampler.base import head_probability
+from pyg_mmkgc.training import Trainer
 
 
 def test_head_probability_by_hand() -> None:
@@ -16,6 +26,21 @@ def test_head_probability_by_hand() -> None:
     twice = torch.cat([edge_index, edge_index], dim=1)
     torch.testing.assert_close(
         head_probability(twice, edge_type.repeat(2), 3), expected)
+
+
+@pytest.mark.parametrize('num_negatives', [0, -3, 1.5, '8', None])
+@pytest.mark.parametrize('cls', [NegativeSampler, PooledSampler,
+                                 BernoulliSampler])
+def test_not_a_number_of_negatives(cls: type, num_negatives: object) -> None:
+    with pytest.raises(ModelError, match=f'whole.*got.*={num_negatives!r}'):
+        cls(num_negatives)
+
+
+@pytest.mark.parametrize('sampler', [PooledSampler, 'PooledSampler'])
+def test_no_sampler_at_all(sampler: object) -> None:
+    data = FakeMMKG(num_nodes=9, num_relations=2, num_edges=9)[0]
+    with pytest.raises(ModelError, match='expected a NegativeSampler, made'):
+        Trainer(RotatE.from_data(data, 4), data, sampler=sampler)
 
 
 def test_repr() -> None:

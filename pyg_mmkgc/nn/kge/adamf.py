@@ -95,9 +95,8 @@ class AdaMF(RotationDistance, UnseenNodes, MMKGEModel):
         self.structure = structure
         self.trainable_features = trainable_features
         self.drop_unseen = drop_unseen
-        if hidden_channels < 1 or not margin > 0:
-            raise ModelError('expected hidden_channels >= 1 and margin > 0, '
-                             f'got {hidden_channels} and {margin}')
+        if not margin > 0:
+            raise ModelError(f'expected margin > 0, got {margin}')
         channels = 2 * hidden_channels
         names = ['structure'] * structure + self.modalities
         if not names:

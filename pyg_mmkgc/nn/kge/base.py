@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Embedding
@@ -51,10 +52,13 @@ class MMKGEModel(FastPaths, TrainingHooks, Pretrained, KGEModel):
         num_negatives: int = 128,
         sparse: bool = False,
     ) -> None:
+        for name, size in (('num_nodes', num_nodes),
+                           ('num_relations', num_relations),
+                           ('hidden_channels', hidden_channels),
+                           ('num_negatives', num_negatives)):
+            if not isinstance(size, (int, np.integer)) or size < 1:
+                raise ModelError(f'expected a whole {name} >= 1, got {size!r}')
         super().__init__(num_nodes, num_relations, hidden_channels, sparse)
-        if num_negatives < 1:
-            raise ModelError('expected num_negatives >= 1, got '
-                             f'{num_negatives}')
         self.sparse = sparse
         self.num_negatives = num_negatives
         self.modalities = list(modalities or {})

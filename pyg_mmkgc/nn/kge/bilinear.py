@@ -89,9 +89,9 @@ class Bilinear(BilinearScore, MMKGEModel):
                  blocks: int = 1) -> None:
         super().__init__(num_nodes, num_relations, hidden_channels, modalities,
                          num_negatives, sparse)
-        if hidden_channels < 1 or not n3 >= 0 or not l3 >= 0:
-            raise ModelError('expected hidden_channels >= 1, n3 >= 0 and l3 '
-                             f'>= 0, got {hidden_channels}, {n3} and {l3}')
+        if not n3 >= 0 or not l3 >= 0:
+            raise ModelError('expected n3 >= 0 and l3 >= 0, got '
+                             f'{n3} and {l3}')
         if sparse and l3 > 0:
             raise ModelError('expected sparse=False with L3, whose gradient '
                              'reaches all rows')

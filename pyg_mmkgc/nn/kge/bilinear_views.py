@@ -42,9 +42,9 @@ class BilinearViews(Bilinear):
         check_masks(masks, self.modalities)
         for name, x in modalities.items():
             if x.dim() != 2:
-                raise ModelError('expected one feature row per node for '
-                                 f'{name!r}, [{num_nodes}, F], got '
-                                 f'{list(x.shape)}')
+                raise ModelError(f'{type(self).__name__} takes one feature '
+                                 f'row per node, expected [{num_nodes}, F] '
+                                 f'for {name!r}, got {list(x.shape)}')
         self.encoders = ModuleDict({
             name: ModalityEncoder(x, 2 * hidden_channels,
                                   (masks or {}).get(name), missing, bias=False)

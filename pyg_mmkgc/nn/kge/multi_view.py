@@ -68,9 +68,8 @@ class MultiViewModel(PairDistance, MMKGEModel):
         if not modalities:
             raise ModelError(f'expected a modality: {name} compares the '
                              'structure with others')
-        if hidden_channels < 1 or not margin > 0:
-            raise ModelError('expected hidden_channels >= 1 and margin > 0, '
-                             f'got {hidden_channels} and {margin}')
+        if not margin > 0:
+            raise ModelError(f'expected margin > 0, got {margin}')
         check_masks(masks, self.modalities)
         channels = self.group * hidden_channels
         self.node_emb = Embedding(num_nodes, channels, sparse=sparse)

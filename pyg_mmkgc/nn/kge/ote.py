@@ -59,7 +59,7 @@ class OTE(MMKGEModel):
                  num_negatives: int = 128) -> None:
         super().__init__(num_nodes, num_relations, hidden_channels,
                          num_negatives=num_negatives, sparse=sparse)
-        if hidden_channels < 1 or block_size < 2 or not margin > 0 or (
+        if block_size < 2 or not margin > 0 or (
                 hidden_channels % block_size != 0):
             raise ModelError('expected hidden_channels of whole blocks of at '
                              'least two channels and margin > 0, got '

@@ -49,9 +49,8 @@ class PairRE(MMKGEModel):
     ) -> None:
         super().__init__(num_nodes, num_relations, hidden_channels,
                          num_negatives=num_negatives, sparse=sparse)
-        if hidden_channels < 1 or not margin > 0:
-            raise ModelError('expected hidden_channels >= 1 and margin > 0, '
-                             f'got {hidden_channels} and {margin}')
+        if not margin > 0:
+            raise ModelError(f'expected margin > 0, got {margin}')
         self.margin = margin
         self.rel_emb = Embedding(num_relations, 2 * hidden_channels,
                                  sparse=sparse)

@@ -50,9 +50,8 @@ class RotatE(RotationDistance, MMKGEModel):
     ) -> None:
         super().__init__(num_nodes, num_relations, hidden_channels,
                          num_negatives=num_negatives, sparse=sparse)
-        if hidden_channels < 1 or not margin > 0:
-            raise ModelError('expected hidden_channels >= 1 and margin > 0, '
-                             f'got {hidden_channels} and {margin}')
+        if not margin > 0:
+            raise ModelError(f'expected margin > 0, got {margin}')
         self.margin = margin
         self.phase_scale = math.pi * hidden_channels / (margin + 2.0)
         self.node_emb = Embedding(num_nodes, 2 * hidden_channels,

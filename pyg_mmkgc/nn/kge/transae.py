@@ -69,11 +69,11 @@ class TransAE(QueryDistance, MMKGEModel):
         super().__init__(num_nodes, num_relations, hidden_channels, modalities,
                          num_negatives)
         if not modalities or any(x.dim() != 2 for x in modalities.values()):
-            raise ModelError('expected at least one modality with features of '
-                             'shape [N, F]: TransAE has no other embedding')
-        if hidden_channels < 1 or not margin > 0:
-            raise ModelError('expected hidden_channels >= 1 and margin > 0, '
-                             f'got {hidden_channels} and {margin}')
+            shapes = {m: list(x.shape) for m, x in (modalities or {}).items()}
+            raise ModelError('TransAE has no embedding but features, expected '
+                             f'some of shape [{num_nodes}, F], got {shapes}')
+        if not margin > 0:
+            raise ModelError(f'expected margin > 0, got {margin}')
         check_masks(masks, self.modalities)
         self.margin = margin
         self.missing = missing

@@ -58,10 +58,9 @@ class TransE(QueryDistance, MMKGEModel):
     ) -> None:
         super().__init__(num_nodes, num_relations, hidden_channels,
                          num_negatives=num_negatives, sparse=sparse)
-        if hidden_channels < 1 or not margin > 0 or p_norm not in (1, 2):
-            raise ModelError('expected hidden_channels >= 1, margin > 0 and '
-                             f'p_norm 1 or 2, got {hidden_channels}, {margin} '
-                             f'and {p_norm}')
+        if not margin > 0 or p_norm not in (1, 2):
+            raise ModelError('expected margin > 0 and p_norm 1 or 2, got '
+                             f'{margin} and {p_norm}')
         if norm not in ('constraint', 'score', 'none'):
             raise ModelError("expected a norm of 'constraint', 'score' or "
                              f"'none', got {norm!r}")

@@ -2,6 +2,7 @@
 
 import inspect
 import statistics
+from typing import Any
 
 import pytest
 import torch
@@ -33,13 +34,16 @@ def test_one_import_line_switches_from_pyg(name: str) -> None:
         (p.name, p.default) for p in theirs]
 
 
+@pytest.mark.parametrize('kwargs', [
+    {'num_negatives': 0}, {'hidden_channels': 0}, {'hidden_channels': 4.0},
+    {'hidden_channels': '4'}], ids=str)
 @pytest.mark.parametrize('name', PUBLIC)
-def test_without_a_negative_there_is_no_loss(name: str) -> None:
+def test_bad_sizes(name: str, kwargs: dict[str, Any]) -> None:
     data = FakeMMKG(num_nodes=9, num_relations=2, num_edges=9,
                     modalities={'text': 3})[0]
-    with pytest.raises(ModelError, match='num_negatives >= 1, got 0'):
-        getattr(kge, name).from_data(data, hidden_channels=4,
-                                     num_negatives=0)
+    (key, value), = kwargs.items()
+    with pytest.raises(ModelError, match=f'{key}.* got {value!r}|halves'):
+        getattr(kge, name).from_data(data, **{'hidden_channels': 4, **kwargs})
 
 
 def test_a_model_is_a_page() -> None:

@@ -1,0 +1,53 @@
+r"""Where a run leaves its files."""
+
+from __future__ import annotations
+
+import pathlib
+
+from pyg_mmkgc.config.loader import resolve_name
+from pyg_mmkgc.config.schema import Config
+from pyg_mmkgc.errors import ConfigError
+
+#: Where runs go when no folder is given, below the current one.
+RUNS = 'runs'
+
+
+def new_folder(name: str, config: Config) -> pathlib.Path:
+    r"""Makes the first free one of :obj:`runs/NAME-seedN`,
+    :obj:`runs/NAME-seedN-2`, ...
+    """
+    stem = (pathlib.Path(name).stem if name.lower().endswith(
+        ('.yaml', '.yml')) else resolve_name(name).replace('/', '-'))
+    stem = f'{stem}-seed{config.training.seed}'
+    pathlib.Path(RUNS).mkdir(exist_ok=True)
+    number = 1
+    while True:
+        path = pathlib.Path(RUNS, stem if number == 1 else f'{stem}-{number}')
+        try:
+            path.mkdir()  # Fails where another run was faster.
+        except FileExistsError:
+            number += 1
+        else:
+            return path
+
+
+def empty_folder(folder: str) -> pathlib.Path:
+    r"""Makes a folder, or takes one that is empty.
+
+    Raises:
+        ConfigError: If it is a file, or not empty.
+    """
+    path = pathlib.Path(folder).expanduser()
+    if path.exists() and not path.is_dir():
+        raise ConfigError(f"'{folder}' is a file, expected a new folder")
+    # What a process left that was killed as it wrote its first file is none.
+    if path.is_dir() and any(not (file.name.startswith('.')
+                                  and file.suffix == '.tmp')
+                             for file in path.iterdir()):
+        finished = (path / 'metrics.json').exists()
+        hint = ('' if finished or not (path / 'config.yaml').exists() else
+                f'; to continue: mmkgc train --resume {folder}')
+        raise ConfigError(f"the folder '{folder}' is not empty and would be "
+                          f'overwritten{hint}')
+    path.mkdir(parents=True, exist_ok=True)
+    return path
