@@ -205,6 +205,8 @@ def test_a_table_of_trainings_without_validation(tmp_path):
      ['figure5_countries.png', 'figure5_countries_degree.png']),
     ('efficiency', ['--rows', 'RotatE', 'AdaMF'],
      ['efficiency_countries.png']),
+    ('gc_ote', ['--seeds', '0', '1', '--set', 'model.hidden_channels=20'],
+     []),
     ('mat', ['--rows', 'AdaMF', 'weight 0.01', 'released*0.01'], []),
 ])
 def test_scripts(tmp_path, runs, script, args, figures):
@@ -220,6 +222,19 @@ def test_scripts(tmp_path, runs, script, args, figures):
     assert (results / f'{script}_countries.csv').read_bytes() == first
     if script == 'figure5':
         weights_sum_to_one(results / 'figure5_countries.jsonl')
+
+
+def test_gc_ote_begins_with_the_weights_of_ote(tmp_path):
+    """At a learning rate that moves nothing, they are what it ends with."""
+    run('gc_ote', tmp_path, '--set', 'GC-OTE*:training.lr=1e-30',
+        'model.hidden_channels=20')
+    first, second = (load_tensors(next((tmp_path / 'runs').glob(
+        f'countries-{name}-*/model')) / 'model.safetensors')[0]
+        for name in ('ote', 'gc_ote'))
+    assert first.keys() < second.keys()
+    assert all(torch.equal(x, second[name]) for name, x in first.items())
+    one, other = table(tmp_path, 'gc_ote_countries')
+    assert other['model'] == 'GC-OTE, from OTE' and one['MRR'] != other['MRR']
 
 
 def weights_sum_to_one(path):

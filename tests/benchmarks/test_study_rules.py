@@ -305,6 +305,7 @@ def test_captions_of_figures_explain_their_bars(study, tmp_path, script):
     ('table1', '--dataset=mkg_y'), ('table1', '--trials=2'),
     ('table3', '--trials=2'), ('figure3', '--trials=2'),
     ('figure4', '--trials=2'), ('figure5', '--trials=2'),
+    ('gc_ote', '--trials=2'), ('gc_ote', '--rows=x'),
     ('mat', '--trials=2'), ('efficiency', '--trials=2')])
 def test_options_without_a_use_are_refused(study, monkeypatch, capsys,
                                            script, option):
