@@ -53,9 +53,11 @@ def flat(values: dict[str, Any], prefix: str = '') -> dict[str, Any]:
 def train(args: argparse.Namespace) -> None:
     """Reads the runs, writes the result file."""
     found = [read(path) for path in args.runs
-             if (path / 'metrics.json').is_file()]
+             if (path / 'metrics.json').is_file()
+             and read_json(path / 'metrics.json')['test'] is not None]
     if not found:
-        raise SystemExit('expected folders of finished runs')
+        raise SystemExit('expected folders of finished runs with test '
+                         'triples')
     for key in ('dataset.name', 'dataset.valid'):
         names = {x['settings'].get(key) for x in found}
         if len(names) > 1:
