@@ -47,7 +47,8 @@ def atomic_path(path: PathLike) -> Iterator[pathlib.Path]:
     except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(temp)
-        if isinstance(error, OSError) and error.filename is None:
+        if (isinstance(error, OSError) and error.errno is not None
+                and error.filename is None):
             error.filename = str(path)  # Of a full disk, say.
         raise
     finally:
