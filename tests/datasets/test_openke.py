@@ -202,7 +202,7 @@ def test_a_folder_of_features(tmp_path, write, layout):
     assert int(data.mask_visual.sum()) == 4
 
     table.unlink()
-    with pytest.raises(DataError, match='visual.*there are no '):
+    with pytest.raises(DataError, match='visual.*there is no '):
         MKGW(tmp_path, features={'visual': folder})
 
 
