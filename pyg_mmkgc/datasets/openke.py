@@ -211,7 +211,8 @@ def _stamp(source: PathLike | Tensor) -> list[Any]:
         return [digest({'x': source.detach().cpu()}, '')]
     path = find_table(source) or pathlib.Path(source)
     if not path.is_file():
-        raise DataError(f"'{path.absolute()}': there is no such file or folder")
+        raise DataError(f"'{path.absolute()}': there is no such file or "
+                        'folder')
     out: list[Any] = [path.name]
     # Of a table with labels, its rows are placed by them.
     for file in dict.fromkeys([path, path.with_name(LABELS)]):
