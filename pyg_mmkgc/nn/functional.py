@@ -119,16 +119,6 @@ def complex_score(head: Tensor, rel: Tensor, tail: Tensor) -> Tensor:
     return (complex_product(head, rel) * tail).sum(dim=-1)
 
 
-def gram_schmidt(rows: Tensor) -> Tensor:
-    r"""The Gram-Schmidt orthonormalisation of the rows of square matrices,
-    :obj:`[*, m, m]`, by a batched QR decomposition.
-    """
-    q, r = torch.linalg.qr(rows.mT)
-    # The one with a positive diagonal is that of Gram-Schmidt.
-    diagonal = r.diagonal(dim1=-2, dim2=-1).unsqueeze(-2)
-    return torch.where(diagonal < 0, -q, q).mT
-
-
 def inner_products(query: Tensor, table: Tensor) -> Tensor:
     r"""The inner products :obj:`[Q, N]` of queries :obj:`[Q, C]` with the
     rows of a table :obj:`[N, C]`, never in half precision.

@@ -7,10 +7,11 @@ from torch import Tensor
 from torch.nn import Embedding
 
 from pyg_mmkgc.errors import ModelError
-from pyg_mmkgc.nn.functional import gram_schmidt, moduli_distance
+from pyg_mmkgc.nn.functional import moduli_distance
 from pyg_mmkgc.nn.grouped import grouped_product
 from pyg_mmkgc.nn.kernel import dense_distance
 from pyg_mmkgc.nn.kge.base import MMKGEModel
+from pyg_mmkgc.nn.orthonormal import gram_schmidt
 from pyg_mmkgc.nn.scaled import (
     pooled_candidate_distance,
     relation_distance,
@@ -33,7 +34,7 @@ class OTE(MMKGEModel):
     with :math:`T_r(x)_i = x_i \, \mathrm{diag}(e^{a_i}) \, U_i` and
     :math:`T'_r(y)_i = y_i \, \mathrm{diag}(e^{-a_i}) \, U_i^{\top}` on row
     vectors; the rows of :math:`U_i` are those of a free matrix, made
-    orthonormal (:func:`~pyg_mmkgc.nn.functional.gram_schmidt`).
+    orthonormal (:func:`~pyg_mmkgc.nn.orthonormal.gram_schmidt`).
 
     The original code scores a triple by the first distance when it corrupts
     tails and by the second when it corrupts heads. They differ, as
@@ -59,8 +60,7 @@ class OTE(MMKGEModel):
                  num_negatives: int = 128) -> None:
         super().__init__(num_nodes, num_relations, hidden_channels,
                          num_negatives=num_negatives, sparse=sparse)
-        if block_size < 2 or not margin > 0 or (
-                hidden_channels % block_size != 0):
+        if block_size < 2 or hidden_channels % block_size or not margin > 0:
             raise ModelError('expected hidden_channels of whole blocks of at '
                              'least two channels and margin > 0, got '
                              f'{hidden_channels}, block_size={block_size} '
