@@ -197,7 +197,7 @@ def test_bad_input(kwargs: dict) -> None:
 def test_needs_one_feature_row_per_node() -> None:
     with pytest.raises(ModelError, match='needs at least one modality'):
         RSME(N, R, D)
-    with pytest.raises(ModelError, match=r"for 'visual', \[7, F\]"):
+    with pytest.raises(ModelError, match=r"RSME takes one .*\[7, F\] for 'vi"):
         RSME(N, R, D, {'visual': torch.randn(N, 2, 3)})
     with pytest.raises(ModelError, match=r"masks of \['visual'\]"):
         RSME(N, R, D, {'visual': torch.randn(N, 3)},
