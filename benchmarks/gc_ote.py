@@ -28,9 +28,8 @@ from study.report import (
 )
 from study.runner import folder_of, main, root_of, run_cells
 from study.stats import spread
-from study.worker import machine
+from study.worker import machine, open_run
 
-from pyg_mmkgc.config import Run
 from pyg_mmkgc.io import load_tensors, write_json
 
 STUDY = 'gc_ote'
@@ -56,10 +55,7 @@ def go_on(cell: Cell, start: Cell, args: argparse.Namespace) -> dict[str, Any]:
     folder = args.runs / f'{cell.name}-from-{start.digest}'
     if not (folder / 'cell.json').is_file():
         torch.set_num_threads(args.threads)
-        run = (Run.open(str(folder), root, args.device)
-               if (folder / 'config.yaml').is_file() else
-               Run.create(cell.config, cell.options, str(folder), root,
-                          args.device))
+        run = open_run(cell, folder, root, args.device)
         if not run.finished:
             load(run.trainer.model, folder_of(start, args))
             run.train(progress=False)

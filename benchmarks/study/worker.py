@@ -13,6 +13,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from pyg_mmkgc.config import Run
 from study.cells import Cell
 
 
@@ -43,9 +44,17 @@ def machine() -> str:
     return f'{platform.machine()}, {platform.system()}'
 
 
+def open_run(cell: Cell, folder: Path, data_root: str | None,
+             device: str | None) -> Run:
+    """The run of a cell, begun or new."""
+    if (folder / 'config.yaml').is_file():
+        return Run.open(str(folder), data_root, device)
+    return Run.create(cell.config, cell.options, str(folder), data_root,
+                      device)
+
+
 def _train(cell: Cell, folder: Path, data_root: str | None,
            device: str | None, threads: int) -> None:
-    from pyg_mmkgc.config import Run
     from pyg_mmkgc.errors import NonFiniteError
     from pyg_mmkgc.io import save_tensors
     from pyg_mmkgc.io.atomic import write_json
@@ -56,11 +65,7 @@ def _train(cell: Cell, folder: Path, data_root: str | None,
         'threads': threads, 'cores': os.cpu_count(),
         'machine': machine()}
     try:
-        if (folder / 'config.yaml').is_file():
-            run = Run.open(str(folder), data_root, device)
-        else:
-            run = Run.create(cell.config, cell.options, str(folder),
-                             data_root, device)
+        run = open_run(cell, folder, data_root, device)
         if (folder / CHECKPOINT).is_file():
             check_features(cell.resolved, folder, data_root)
         else:  # Nothing is learnt yet.
