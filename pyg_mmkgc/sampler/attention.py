@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Optional
+from typing import NamedTuple, Optional, cast
 
 import torch
 import torch.nn.functional as F
@@ -9,8 +9,10 @@ from torch import Tensor
 from torch.nn import LayerNorm, Linear, Module, ModuleDict
 from torch.utils.checkpoint import checkpoint
 
-# Elements of the largest intermediate of a chunk: 64 MiB of floats.
+# Elements of the largest intermediate of a chunk: 64 MiB of floats; of what
+# is kept for backward, rather than computed anew: 512 MiB.
 BLOCK = 1 << 24
+KEEP = 1 << 27
 
 
 class Patches(NamedTuple):
@@ -121,7 +123,7 @@ class CrossModalAttention(Module):
         r"""The cosines :obj:`[B, M]` of candidates and of the entities of
         positives, by view. Gradients do not reach the norms, as in the
         released code. A view of a candidate is made once for each relation,
-        not for each positive.
+        not for each positive; where each modality has one row, once.
 
         Args:
             node (torch.Tensor): The candidates, :obj:`[M]`.
@@ -142,6 +144,10 @@ class CrossModalAttention(Module):
             P, Q = theirs[name].affinity.shape[1:]
             gate = self.gate[f'x_{name}'](rel).sigmoid().view(-1, P, Q)
             view = self._view(gate[kind], *mine[name], name)
+            if P == Q == 1:
+                out[name] = self._cosines_of_one_row(
+                    gate[:, 0, 0], theirs[name], view, kind, name)
+                continue
             size = max(P, theirs[name].x.size(2)) * Q
             out[name] = _cosines(
                 lambda gate, x, affinity, attended, name=name: self._view(
@@ -155,14 +161,37 @@ class CrossModalAttention(Module):
             self._structure, rel, (node_x, F.linear(node_x, on_node)),
             self._structure(rel[kind], own_x, F.linear(own_x, on_node)),
             groups, 2 * node_x.size(1) + rel.size(1))
-        place = order.argsort()
-        return {name: x[place] for name, x in out.items()}
+        return out
 
     def _view(self, gate: Tensor, x: Tensor, affinity: Tensor,
               attended: Tensor, name: str) -> Tensor:
         guided = torch.einsum('...mpq,mpd->...mqd', gate * affinity, x)
         guided = self.norm[f'x_{name}'](guided)
         return self.out[f'x_{name}']((attended + guided).flatten(-2))
+
+    def _cosines_of_one_row(self, gate: Tensor, theirs: Patches, view: Tensor,
+                            kind: Tensor, name: str) -> Tensor:
+        r"""The cosines where both modalities have one row, so that gate and
+        affinity only scale what is normalised: a view is
+        :math:`\mathbf{c} + s_{r,m} \mathbf{u}_m`, and no relation needs views
+        of its own.
+        """
+        norm = cast(LayerNorm, self.norm[f'x_{name}'])
+        lin = cast(Linear, self.out[f'x_{name}'])
+        x = theirs.x[:, 0] - theirs.x[:, 0].mean(dim=-1, keepdim=True)
+        var = x.square().mean(dim=-1)
+        guided = gate[:, None] * theirs.affinity[:, 0, 0]  # [R, M]
+        # The softmax of one is one.
+        scale = (guided / (guided.square() * var + norm.eps).sqrt()
+                 + (var + norm.eps).rsqrt())
+        u = F.linear(x * norm.weight, lin.weight)  # [M, D]
+        c = lin(2 * norm.bias)
+        dot = (view @ c)[:, None] + scale[kind] * (view @ u.T)
+        with torch.no_grad():
+            square = c @ c + scale * (2 * (u @ c) + scale * u.square().sum(-1))
+            size = square.clamp_min(0.0).sqrt()[kind]
+            size = (size * view.norm(dim=-1, keepdim=True)).clamp_min(1e-8)
+        return dot / size
 
     def _structure(self, rel: Tensor, x: Tensor, hidden: Tensor) -> Tensor:
         hidden = F.leaky_relu(hidden + rel, 0.1)
@@ -172,23 +201,23 @@ class CrossModalAttention(Module):
 def _cosines(function: Callable[..., Tensor], rel: Tensor,
              split: tuple[Tensor, ...], view: Tensor,
              groups: tuple[Tensor, ...], size: int) -> Tensor:
-    r"""The cosines of the views of positives, in the order of
-    :obj:`groups`, one group a relation, with what :obj:`function` makes of
-    the relation and of candidates.
+    r"""The cosines of the views of positives, whose rows :obj:`groups` has
+    by relation, with what :obj:`function` makes of the relation and of
+    candidates.
     """
     def compare(rel: Tensor, view: Tensor, *part: Tensor) -> Tensor:
         return _cosine(view, function(rel, *part))
 
     step = max(1, BLOCK // size)  # Candidates of one relation at a time.
     parts = list(zip(*(x.split(step) for x in split), strict=True))
-    # Computed anew in backward, if all together are more than one block.
-    many = rel.size(0) * split[0].size(0) > step
-    return torch.cat([
+    many = rel.size(0) * split[0].size(0) * size > KEEP
+    out = torch.cat([
         torch.cat([checkpoint(compare, rel[r], view[rows], *part,
                               use_reentrant=False, preserve_rng_state=False)
                    if many else compare(rel[r], view[rows], *part)
                    for part in parts], dim=1)
         for r, rows in enumerate(groups)])
+    return out[torch.cat(groups).argsort()]
 
 
 def _cosine(x: Tensor, y: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from pyg_mmkgc.sampler import CrossModalAttention
 from pyg_mmkgc.sampler import attention as module
 
 N, C, CR, D = 12, 4, 3, 5
-ROWS = {'visual': 3, 'text': 2, 'audio': 1}
+ROWS = {'visual': 3, 'text': 2, 'audio': 1, 'image': 1}
 
 
 def make(*names: str) -> CrossModalAttention:
@@ -71,9 +71,13 @@ def cosine(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.filterwarnings('ignore:Converting a tensor')
 @pytest.mark.parametrize('names', [
-    ('visual', 'text'), ('text', ), ('visual', 'text', 'audio')])
+    ('visual', 'text'), ('text', ), ('visual', 'text', 'audio'),
+    ('audio', ), ('audio', 'image')])
 def test_cosines_and_gradients_by_loops(names) -> None:
     kca, (node, own, rel, kind, node_x, own_x) = make(*names), inputs()
+    with torch.no_grad():  # Zeros and ones would hide what they are for.
+        for p in kca.parameters():
+            p += 0.1 * torch.randn_like(p)
     got = kca(node, own, rel, kind, node_x, own_x)
     rel = rel[kind]
     assert list(got) == [*names, 'structure']
@@ -117,6 +121,7 @@ def test_chunks_change_nothing(monkeypatch) -> None:
 
     monkeypatch.setattr(module, '_cosine', watch)
     monkeypatch.setattr(module, 'BLOCK', 60)
+    monkeypatch.setattr(module, 'KEEP', 60)
     parts = kca(*args)
     assert max(sizes) < 9 and len(sizes) > 6
     for key in whole:
