@@ -131,8 +131,14 @@ def _latex(text: str) -> str:
 def write_table(study: str, title: str, table: Table,
                 args: argparse.Namespace, notes: Sequence[str] = (),
                 figures: Sequence[str] = ()) -> None:
-    """Writes a table in three forms; in Markdown with notes and figures."""
+    """Writes a table in three forms; in Markdown with notes and figures, and
+    with the commands of the result file where there are several.
+    """
     path = path_of(study, args)
+    head = json.loads(path.with_suffix('.jsonl').read_text().split('\n')[0])
+    if head.get('earlier'):
+        notes = [*notes, '', '## Commands', '', 'The last one first.', '',
+                 *(f'- `{x}`' for x in _commands(head))]
     write_atomic(path.with_suffix('.csv'), table.csv())
     write_atomic(path.with_suffix('.tex'), table.latex())
     pictures = [f'![{x}]({x})\n' for x in figures]
@@ -149,14 +155,15 @@ def protocol(head: dict[str, Any], results: list[dict[str, Any]]) -> str:
     p = done[0]['protocol']
     seeds = sorted({x['seed'] for x in done})
     commits = sorted({short(str(x['commit'])) for x in done})
-    commands = ', before it '.join(f'`{x}`' for x in _commands(head))
+    command = (f"Command: `{head['command']}`" if not head.get('earlier') else
+               f'Commands: {len(_commands(head))}, listed in the Markdown file')
     machines = [_machine({'machine': head['machine'], **x}) for x in done]
     return (
         f"{head['dataset']}, {p['split']} triples ({p['num_triples']}), "
         f"sides: {' and '.join(p['sides'])}, filter: {p['filter']}, "
         f"{p['ties']} ranks, in percent. {_epochs(done)} "
         f"{_settings(head, done)} {_features(done)} {_seeds(seeds)} "
-        f"Command: {commands}; commit {', '.join(commits)}; "
+        f"{command}; commit {', '.join(commits)}; "
         f"machine: {'; '.join(dict.fromkeys(machines))}.")
 
 

@@ -175,7 +175,9 @@ def test_table2(tmp_path):
         run('table2', tmp_path, *apart, row)
     added = (tmp_path / 'apart' / 'table2_countries.md').read_text()
     assert sorted(added.splitlines()[2:6]) == sorted(before.splitlines()[2:6])
+    assert added.count('\n- `python benchmarks/table2.py') == 2
     assert added.count('--add --rows') == 2
+    assert 'Commands: 2, listed' in added
     assert added.count('RotatE, `') == before.count('RotatE, `') > 0
     (tmp_path / 'runs').rename(tmp_path / 'gone')
     run('table2', tmp_path, '--report')
