@@ -27,9 +27,8 @@ COLUMNS = ('settings', 'validation MRR', 'Hits@1', 'test MRR', 'Hits@1',
 PLACES = ('dataset.root', 'training.device')
 
 
-def read(folder: Path) -> dict[str, Any]:
-    """One finished run as one line of the result file."""
-    found = read_json(folder / 'metrics.json')
+def read(folder: Path, found: dict[str, Any]) -> dict[str, Any]:
+    """One finished run, with its metrics, as one line of the result file."""
     history = read_json(folder / 'history.json')
     settings = flat(load_config(str(folder / 'config.yaml')).to_dict())
     return {
@@ -52,9 +51,10 @@ def flat(values: dict[str, Any], prefix: str = '') -> dict[str, Any]:
 
 def train(args: argparse.Namespace) -> None:
     """Reads the runs, writes the result file."""
-    found = [read(path) for path in args.runs
-             if (path / 'metrics.json').is_file()
-             and read_json(path / 'metrics.json')['test'] is not None]
+    done = {path: read_json(path / 'metrics.json') for path in args.runs
+            if (path / 'metrics.json').is_file()}
+    found = [read(path, metrics) for path, metrics in done.items()
+             if metrics['test'] is not None]
     if not found:
         raise SystemExit('expected folders of finished runs with test '
                          'triples')

@@ -155,8 +155,9 @@ def protocol(head: dict[str, Any], results: list[dict[str, Any]]) -> str:
     p = done[0]['protocol']
     seeds = sorted({x['seed'] for x in done})
     commits = sorted({short(str(x['commit'])) for x in done})
-    command = (f"Command: `{head['command']}`" if not head.get('earlier') else
-               f'Commands: {len(_commands(head))}, listed in the Markdown file')
+    commands = _commands(head)
+    command = (f'Command: `{commands[0]}`' if len(commands) == 1 else
+               f'Commands: {len(commands)}, listed in the Markdown file')
     machines = [_machine({'machine': head['machine'], **x}) for x in done]
     return (
         f"{head['dataset']}, {p['split']} triples ({p['num_triples']}), "

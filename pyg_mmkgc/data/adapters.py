@@ -93,6 +93,8 @@ def from_pyg(
                     if f'{prefix}_mask' in data:
                         attributes[f'{name}_mask'] = data[f'{prefix}_mask']
 
+    if len(attributes['edge_type']) == 0:
+        raise DataError('the graph has no triples')
     for key, value in data.to_dict().items():
         if key.startswith(('x_', 'mask_')) or key in {'node_names',
                                                       'relation_names'}:

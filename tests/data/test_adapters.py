@@ -126,6 +126,9 @@ def test_errors() -> None:
     with pytest.raises(DataError, match='holds 3 at triple 2'):
         KnowledgeGraph.from_pyg(
             Data(edge_index=index, edge_type=rel, num_nodes=3))
+    with pytest.raises(DataError, match='the graph has no triples'):
+        KnowledgeGraph.from_pyg(Data(edge_index=index[:, :0],
+                                     edge_type=rel[:0], num_nodes=4))
     with pytest.raises(DataError, match='without graphs'):
         KnowledgeGraph.from_pyg(FakeDataset()[:0])
 
