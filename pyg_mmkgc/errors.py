@@ -1,6 +1,9 @@
 r"""The library's own errors: each message says what was expected, what came,
 and where.
 """
+from typing import Any
+
+import numpy as np
 import torch
 
 
@@ -38,6 +41,18 @@ class OutOfMemoryError(MMKGCError, MemoryError):
 
 class CheckpointError(MMKGCError, ValueError):
     r"""A checkpoint or saved model does not fit what it is loaded into."""
+
+
+def check_whole(at_least: int = 1, optional: bool = False,
+                **values: Any) -> None:
+    r"""Raises :class:`ModelError` for an argument that is no whole number or
+    too small, and not :obj:`None` if that is allowed.
+    """
+    for name, value in values.items():
+        if not (value is None and optional) and (
+                not isinstance(value, (int, np.integer)) or value < at_least):
+            raise ModelError(f'expected a whole {name} >= {at_least}, got '
+                             f'{value!r}')
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -178,6 +178,9 @@ def test_an_interrupted_run_goes_on(work, capsys, monkeypatch):
     test = [json.loads((work / name / 'metrics.json').read_text())['test']
             for name in ['whole', 'b']]
     assert test[0] == test[1]
+    # As if it had been killed before the last file of the model.
+    (work / 'b/model/config.json').unlink()
+    assert 'no model yet' in fails(capsys, 'evaluate', 'b')
 
 
 def test_runs_are_never_overwritten(work, capsys):

@@ -90,13 +90,19 @@ def _check_modality(graph: KnowledgeGraph, name: str, path: str) -> None:
                           f'{nearest(name, graph.modalities)}')
 
 
+def model_class(config: Config) -> type[KGEModel]:
+    r"""The class of :obj:`model.name`."""
+    target: Any = valid_names('model')[config.model.name]
+    return target
+
+
 def build_model(config: Config, graph: KnowledgeGraph) -> KGEModel:
     r"""Builds the model for a graph, its weights drawn from the seed
     :obj:`training.seed`. The global state of random numbers stays as it was.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.training.seed)
-        target: Any = valid_names('model')[config.model.name]
+        target: Any = model_class(config)
         if issubclass(target, MMKGEModel):
             return target.from_data(graph, **config.model.options)
         return target(graph.num_nodes, graph.num_relations,

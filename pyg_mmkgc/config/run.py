@@ -36,6 +36,7 @@ from pyg_mmkgc.config.build import (
     build_graph,
     build_model,
     build_trainer,
+    model_class,
 )
 from pyg_mmkgc.config.loader import dump_config, load_config, save_config
 from pyg_mmkgc.config.run_folder import empty_folder, new_folder
@@ -222,14 +223,16 @@ class Run:
 
     def _load(self, triples: bool = True) -> KGEModel:
         folder = self.folder / 'model'
-        if not (folder / 'model.safetensors').is_file():
+        ours = issubclass(model_class(self.config), MMKGEModel)
+        last = 'config.json' if ours else 'labels.json'  # That is written.
+        if not (folder / last).is_file():
             raise CheckpointError(f"the run in '{self.folder}' has no model "
                                   'yet; to continue: mmkgc train --resume '
                                   f'{self.folder}')
         # Before weights of other shapes are loaded.
         self.graph = self._trained_graph(triples)
         device = build_device(self.config)
-        if (folder / 'config.json').is_file():
+        if ours:
             return MMKGEModel.from_pretrained(folder).to(device)
         model: Any = build_model(self.config, self.graph)  # One of PyG's own.
         model.load_state_dict(load_tensors(folder / 'model.safetensors')[0])

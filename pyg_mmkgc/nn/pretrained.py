@@ -50,7 +50,7 @@ def write_labels(folder: Path, source: Any) -> None:
 
 def check_numbering(model: Any, kg: Any) -> None:
     r"""Raises :class:`~pyg_mmkgc.errors.ModelError` if a label of the graph
-    has another id in the labels that the model keeps, if any.
+    has no or another id in the labels that the model keeps, if any.
     """
     for kind in ('node', 'relation'):
         theirs = getattr(kg, f'{kind}_names', None)
@@ -59,7 +59,12 @@ def check_numbering(model: Any, kg: Any) -> None:
             continue
         place = {name: i for i, name in enumerate(ours)}
         for i, name in enumerate(theirs):
-            if place.get(name, i) != i:
+            if name not in place:
+                raise ModelError(
+                    f"'{type(model).__name__}' has no {kind} {name!r}, which "
+                    f'the graph has as {kind} {i}: it is of another '
+                    'graph')
+            if place[name] != i:
                 raise ModelError(
                     f"'{type(model).__name__}' has {name!r} as {kind} "
                     f'{place[name]}, but the graph as {kind} {i}: '

@@ -189,9 +189,8 @@ class CrossModalAttention(Module):
         dot = (view @ c)[:, None] + scale[kind] * (view @ u.T)
         with torch.no_grad():
             square = c @ c + scale * (2 * (u @ c) + scale * u.square().sum(-1))
-            size = square.clamp_min(0.0).sqrt()[kind]
-            size = (size * view.norm(dim=-1, keepdim=True)).clamp_min(1e-8)
-        return dot / size
+            length = square.clamp_min(0.0).sqrt()[kind]
+        return _over(dot, length * view.norm(dim=-1, keepdim=True))
 
     def _structure(self, rel: Tensor, x: Tensor, hidden: Tensor) -> Tensor:
         hidden = F.leaky_relu(hidden + rel, 0.1)
@@ -224,5 +223,11 @@ def _cosine(x: Tensor, y: Tensor) -> Tensor:
     r"""The cosines :obj:`[B, M]` of rows :obj:`[B, D]` and
     :obj:`[M, D]`.
     """
-    norm = x.norm(dim=-1, keepdim=True) * y.norm(dim=-1)
-    return x @ y.mT / norm.detach().clamp_min(1e-8)
+    return _over(x @ y.mT, x.norm(dim=-1, keepdim=True) * y.norm(dim=-1))
+
+
+def _over(dot: Tensor, norm: Tensor) -> Tensor:
+    # A node without features has a view of zero while biases are zero, which
+    # points nowhere: no cosine, and no gradient of 1 / norm.
+    norm = norm.detach()
+    return torch.where(norm > 1e-8, dot / norm.clamp_min(1e-8), 0.0)

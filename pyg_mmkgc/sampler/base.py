@@ -3,11 +3,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, Optional
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.errors import ModelError, check_whole
 
 
 class Choice(NamedTuple):
@@ -50,10 +49,7 @@ class NegativeSampler:
     scheduled: bool = False
 
     def __init__(self, num_negatives: int = 128) -> None:
-        if (not isinstance(num_negatives, (int, np.integer))
-                or num_negatives < 1):
-            raise ModelError('expected a whole number of negatives, at least '
-                             f'one, got num_negatives={num_negatives!r}')
+        check_whole(num_negatives=num_negatives)
         self.num_negatives = num_negatives
 
     def prepare(self, edge_index: Tensor, edge_type: Tensor, num_nodes: int,

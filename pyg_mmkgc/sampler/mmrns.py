@@ -12,8 +12,8 @@ from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.sampler.attention import CrossModalAttention
 from pyg_mmkgc.sampler.base import Choice, Negatives, NegativeSampler
 
-# What a known answer has for a probability.
-TINY = 1e-38
+# What a known answer has for a logit: others stay above it at any temperature.
+KNOWN = -1e6
 
 
 class MMRNSSampler(NegativeSampler):
@@ -160,9 +160,11 @@ class MMRNSSampler(NegativeSampler):
         warmth = self.exploration / (
             1.0 + math.log(int(self.module.step) + 1))
         self.module.step += 1
-        prob = torch.stack([(cosine / warmth).softmax(dim=-1)
-                            for cosine in similar.values()]).sum(dim=0)
-        logits = prob.masked_fill(known, TINY).log()
+        # In logarithms: a cold softmax has zeros, which have none.
+        logits = torch.stack([
+            (cosine / warmth).log_softmax(dim=-1)
+            for cosine in similar.values()]).logsumexp(dim=0)
+        logits = logits.masked_fill(known, KNOWN)
         # The largest of logits with Gumbel noise, in order, are draws
         # without replacement.
         uniform = draw(*logits.shape).clamp(1e-20, 1.0 - 1e-7)

@@ -65,9 +65,9 @@ class AdversarialTrainer(Trainer):
         return [p for p in self.model.parameters()
                 if p.requires_grad and id(p) not in theirs]
 
-    def _train_epoch(self, epoch: int) -> dict[str, float]:
+    def begin_epoch(self, epoch: int) -> None:
         self.adversary.begin_epoch(epoch)
-        return super()._train_epoch(epoch)
+        super().begin_epoch(epoch)
 
     def train_step(self, batch: Batch, where: str) -> dict[str, Tensor]:
         adversary = self.adversary

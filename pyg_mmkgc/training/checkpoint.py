@@ -60,11 +60,13 @@ def load_checkpoint(path: Path, fingerprint: dict[str, Any]
     saved = metadata.get('fingerprint')
     if not isinstance(saved, dict):
         raise CheckpointError(f"'{path}' is not a checkpoint of a training")
-    if 'features' not in saved and 'features' in fingerprint:
+    unknown = [x for x in ('features', 'graph') if x in fingerprint
+               and x not in saved]
+    if unknown:
         warnings.warn(f"'{path}' is of an earlier version and does not say "
-                      'which features it was trained with: they may have '
-                      'changed since', stacklevel=4)
-        fingerprint = {**fingerprint, 'features': {}}
+                      f"which {' and '.join(unknown)} it was trained with: "
+                      'they may have changed since', stacklevel=4)
+        fingerprint = {**fingerprint, **{x: {} for x in unknown}}
     differ = _differences(_flat(saved), _flat(fingerprint))
     if differ:
         raise CheckpointError(f"cannot resume from '{path}', which is of "
@@ -84,9 +86,10 @@ def load_checkpoint(path: Path, fingerprint: dict[str, Any]
 
 
 def _differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    return ['the training or validation triples, or their order or that of '
-            'the labels, have changed'
-            if key == 'data' else
+    return ['the training triples, or their order or that of the labels, '
+            'have changed' if key == 'data' else
+            f"the {key.removeprefix('graph.')} have changed"
+            if key.startswith('graph.') else
             f'{key}: saved {saved.get(key)!r}, now {now.get(key)!r}'
             for key in {**saved, **now} if saved.get(key) != now.get(key)]
 

@@ -125,6 +125,7 @@ def rank_boost(gains: Tensor) -> Tensor:
 
 def _learn(model: MoSE, data: KnowledgeGraph, num_candidates: int, steps: int,
            lr: float) -> None:
+    data = data.cpu()  # As what is drawn.
     train, val = data.split('train'), data.split('val')
     index = TripleIndex(torch.cat([train.edge_index, val.edge_index], dim=1),
                         torch.cat([train.edge_type, val.edge_type]),

@@ -1,6 +1,8 @@
 r"""What a trainer is given."""
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from typing import Any, Optional
 
 import torch
@@ -9,6 +11,7 @@ from torch_geometric.nn.kge import KGEModel
 from torch_geometric.nn.kge.loader import KGTripletLoader
 
 from pyg_mmkgc.data import KnowledgeGraph
+from pyg_mmkgc.data.fingerprint import fingerprint
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.io.tensors import digest
 from pyg_mmkgc.nn.kge import MMKGEModel
@@ -76,6 +79,18 @@ def subsampling_weight(head: Tensor, rel_type: Tensor,
         return num[place] + 3
 
     return (count(head) + count(tail)).float().rsqrt()
+
+
+def digests(data: KnowledgeGraph, triples: Iterable[Tensor]
+            ) -> dict[str, Any]:
+    r"""What tells one graph from another for a training: its training
+    triples in their order, its parts, its features.
+    """
+    order = hashlib.sha256()
+    for x in triples:
+        order.update(x.cpu().numpy().tobytes())
+    return {'data': order.hexdigest(), 'graph': fingerprint(data),
+            'features': features_digest(data)}
 
 
 def features_digest(data: KnowledgeGraph) -> dict[str, str]:

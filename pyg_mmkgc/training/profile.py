@@ -121,6 +121,7 @@ def full_batches(trainer: Trainer) -> Iterator[Batch]:
     """
     size = min(trainer.batch_size, trainer.triples[0].numel())
     for epoch in itertools.count(1):
+        trainer.begin_epoch(epoch)
         for batch in trainer._batches(epoch):
             if batch.head_index.numel() == size:
                 yield batch

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -17,7 +16,12 @@ from torch_geometric.nn.kge import KGEModel
 from tqdm import tqdm
 
 from pyg_mmkgc.data.index import TripleIndex
-from pyg_mmkgc.errors import CheckpointError, DataError, ModelError
+from pyg_mmkgc.errors import (
+    CheckpointError,
+    DataError,
+    ModelError,
+    check_whole,
+)
 from pyg_mmkgc.evaluation import evaluate
 from pyg_mmkgc.nn.kge import MMKGEModel
 from pyg_mmkgc.nn.loss import AllNodesLoss, SelfAdversarialLoss
@@ -33,7 +37,7 @@ from pyg_mmkgc.training.history import History
 from pyg_mmkgc.training.inputs import (
     as_graph,
     check_loss,
-    features_digest,
+    digests,
     plain_options,
     subsampling_weight,
 )
@@ -132,11 +136,12 @@ class Trainer:
         folder: Union[str, Path, None] = None,
         progress: bool = True,
     ) -> None:
-        for name, value in (('batch_size', batch_size), ('epochs', epochs),
-                            ('valid_every', valid_every), ('lr', lr),
-                            ('grad_clip', grad_clip), ('patience', patience)):
+        for name, value in (('lr', lr), ('grad_clip', grad_clip)):
             if value is not None and not value > 0:
                 raise ModelError(f'expected {name} > 0, got {value}')
+        check_whole(batch_size=batch_size, epochs=epochs)
+        check_whole(optional=True, valid_every=valid_every, patience=patience)
+        check_whole(at_least=0, seed=seed)
         if not isinstance(model, KGEModel):
             raise ModelError('expected a torch_geometric.nn.kge.KGEModel, got '
                              f'{type(model).__name__}')
@@ -217,16 +222,17 @@ class Trainer:
         """
         history, best = History(), None
         path = None if self.folder is None else self.folder / CHECKPOINT
-        if resume:
-            source = path if resume is True else Path(resume)
-            if source is None:
-                raise CheckpointError('expected a folder to resume from')
-            if source.is_dir():
-                source = source / CHECKPOINT
-            history, best = self._restore(source)
-        elif path is not None and path.exists():
+        source = path if resume is True else Path(resume) if resume else None
+        if source is not None and source.is_dir():
+            source = source / CHECKPOINT
+        if resume and source is None:
+            raise CheckpointError('expected a folder to resume from')
+        if path is not None and path.exists() and (
+                source is None or source.resolve() != path.resolve()):
             raise CheckpointError(f"'{path}' holds a training already: pass "
                                   'resume=True or another folder')
+        if source is not None:
+            history, best = self._restore(source)
         first = len(history.epochs) + 1
         bar = tqdm(range(first, self.epochs + 1), initial=first - 1,
                    total=self.epochs, disable=not self.progress, unit='epoch')
@@ -266,10 +272,9 @@ class Trainer:
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:
         self.model.train()
+        self.begin_epoch(epoch)
         sums: dict[str, Tensor] = {}
         count = 0
-        if self.sampler is not None:
-            self.sampler.begin_epoch(self.model, epoch, self.epochs)
         # A model may draw from the global generator: its own negatives, say.
         devices = [self.device] if self.device.type == 'cuda' else []
         with torch.random.fork_rng(devices=devices):
@@ -284,6 +289,11 @@ class Trainer:
                         value * size)
                 count += size
         return {key: float(value) / count for key, value in sums.items()}
+
+    def begin_epoch(self, epoch: int) -> None:
+        r"""Is called before the steps of an epoch, from 1 on."""
+        if self.sampler is not None:
+            self.sampler.begin_epoch(self.model, epoch, self.epochs)
 
     def train_step(self, batch: Batch, where: str) -> dict[str, Tensor]:
         r"""One step on a batch; gives the losses."""
@@ -330,20 +340,12 @@ class Trainer:
 
     def fingerprint(self) -> dict[str, Any]:
         r"""What must not change between a training and its resumption."""
-        digest = hashlib.sha256()
-        triples = [*self.triples]
-        if self.validates:
-            val = self.data.split('val')
-            triples += [val.edge_index, val.edge_type]
-        for x in triples:
-            digest.update(x.cpu().numpy().tobytes())
         shapes = {name: list(x.shape)
                   for name, x in self.model.state_dict().items()}
         return {
             'model': type(self.model).__name__,
             'options': plain_options(self.model), 'shapes': shapes,
-            'data': digest.hexdigest(), 'features': self._features,
-            'seed': self.seed, 'lr': self.lr,
+            **self._digests, 'seed': self.seed, 'lr': self.lr,
             'batch_size': self.batch_size, 'sampler': repr(self.sampler),
             'loss': repr(self.loss), 'grad_clip': self.grad_clip,
             'autocast': self.autocast,
@@ -355,8 +357,8 @@ class Trainer:
         }
 
     @cached_property  # They are large, and every checkpoint asks.
-    def _features(self) -> dict[str, str]:
-        return features_digest(self.data)
+    def _digests(self) -> dict[str, Any]:
+        return digests(self.data, self.triples)
 
     def _scheduled(self) -> bool:
         return self.lr_schedule is not None or (
@@ -377,7 +379,10 @@ class Trainer:
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(optimizers[name])
         self.load_extra_states(states)
-        return History(**metadata['history']), states.get('best')
+        history = History(**metadata['history'])
+        # There may be more patience now.
+        history.stopped_early = self._out_of_patience(history)
+        return history, states.get('best')
 
     def extra_states(self) -> dict[str, State]:
         r"""Weights outside of the model that a checkpoint must hold."""

@@ -152,6 +152,10 @@ def test_labels_of_another_numbering_are_not_saved(tmp_path: Path) -> None:
                            node_names=kg.node_names[::-1])
     with pytest.raises(ModelError, match='as node 19, but the graph as node '):
         model.save_pretrained(tmp_path, other)
+    other.node_names = [f'other {name}' for name in kg.node_names]
+    with pytest.raises(ModelError, match="has no node 'other .*', which the "
+                       'graph has as node 0: it is of another'):
+        model.save_pretrained(tmp_path, other)
     assert AdaMF.from_pretrained(tmp_path).node_names == kg.node_names
 
 

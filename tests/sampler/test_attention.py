@@ -156,3 +156,25 @@ def test_reset_parameters() -> None:
             assert not torch.equal(p, before[name])
         else:
             assert torch.equal(p, before[name])
+
+
+@pytest.mark.parametrize('names', [('visual', 'text'), ('audio', )])
+def test_a_node_without_features_points_nowhere(names) -> None:
+    """Its cosines are zero and have no gradient, while biases are zero."""
+    kca, args = make(*names), inputs()
+    missing = args[0][2]
+    for name in names:
+        kca.get_buffer(f'x_{name}')[missing] = 0
+    kca.reset_parameters()
+    args[1][:] = args[0][0]  # None of the positives.
+    got = kca(*args)
+    params = [p for name, p in kca.named_parameters() if '_node' not in name]
+    weight = torch.randn(4, 7).double()
+    with_it, without = (torch.autograd.grad(
+        sum((got[name] * weight * keep).sum() for name in names), params,
+        retain_graph=True) for keep in (1, torch.arange(7) != 2))
+    for name in names:
+        assert bool((got[name][:, 2] == 0).all())
+        assert bool((got[name][:, 3] != 0).all())
+    for x, y in zip(with_it, without):
+        torch.testing.assert_close(x, y)

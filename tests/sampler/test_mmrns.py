@@ -10,7 +10,6 @@ from pyg_mmkgc.datasets import FakeMMKG
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.nn import RSME, AdaMF, MarginRankingLoss, SelfAdversarialLoss
 from pyg_mmkgc.sampler import MMRNSSampler
-from pyg_mmkgc.sampler import mmrns as module
 from pyg_mmkgc.training import KBGAN, AdversarialTrainer, Batch, Trainer
 from pyg_mmkgc.training.batch import completion_loss
 
@@ -270,4 +269,21 @@ def test_bad_input() -> None:
                            loss=MarginRankingLoss())
     assert 'num_candidates=99' in repr(MMRNSSampler(AdaMF(N, R, 4), x,
                                                     num_candidates=99))
-    assert module.TINY > 0
+
+
+def test_a_cold_distribution_is_finite() -> None:
+    """And known answers stay behind all others."""
+    sampler, triples, known = make(exploration=1e-3)
+    for seed in range(20):
+        _, side, _, choice = sampler.sample(*triples, gen(seed))
+        logits = choice.logits
+        assert bool(logits.isfinite().all())
+        grads = torch.autograd.grad(
+            logits.sin().sum(), list(sampler.module.parameters()))
+        assert all(bool(x.isfinite().all()) for x in grads)
+        for b, (h, r, t) in enumerate(zip(*(x.tolist() for x in triples))):
+            pairs = [((n, r, t) if side[b, 0] else (h, r, n)) in known
+                     for n in choice.candidates.tolist()]
+            answers = torch.tensor(pairs)
+            if answers.any() and not answers.all():
+                assert logits[b, answers].max() < logits[b, ~answers].min()

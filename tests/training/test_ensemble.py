@@ -156,3 +156,14 @@ def test_refusals(kg: KnowledgeGraph) -> None:
     with pytest.raises(DataError, match='val'):
         fit_ensemble(model, kg)
     assert torch.equal(model.combine.weight, torch.full((R, 3), 1 / 3))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
+@pytest.mark.parametrize('mode', ['boosted', 'learned'])
+def test_a_graph_on_cuda(mode: str, kg: KnowledgeGraph) -> None:
+    model = model_of(kg, mode)
+    fit_ensemble(model, kg.clone().cuda(), min_triples=3)
+    again = model_of(kg, mode)
+    fit_ensemble(again, kg, min_triples=3)
+    for name, x in model.state_dict().items():
+        torch.testing.assert_close(x, again.state_dict()[name])

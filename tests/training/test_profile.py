@@ -10,8 +10,9 @@ from torch_geometric.nn.kge import TransE
 from pyg_mmkgc import MAT, AdaMFMAT, AdversarialTrainer, Trainer
 from pyg_mmkgc.datasets import FakeMMKG
 from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.nn import TBKGC
 from pyg_mmkgc.nn.encoder import ModalityEncoder
-from pyg_mmkgc.sampler import PooledSampler
+from pyg_mmkgc.sampler import MANSSampler, PooledSampler
 from pyg_mmkgc.training.profile import full_batches, peak_memory, profile
 
 
@@ -145,3 +146,18 @@ def test_peak_memory_grows():
 def test_refuses_no_steps():
     with pytest.raises(ModelError, match='steps >= 1'):
         profile(trainer(), steps=0)
+
+
+def test_samplers_begin_an_epoch():
+    """Half of the epochs of variant T have visual negatives, and A asks the
+    model.
+    """
+    kg = FakeMMKG(num_nodes=60, num_edges=300)[0]
+    for variant in ('A', 'T'):
+        model = TBKGC.from_data(kg, hidden_channels=4)
+        sampler = MANSSampler(2, variant)
+        found = profile(Trainer(
+            model, kg, sampler=sampler, batch_size=300, epochs=2,
+            valid_every=None, progress=False), steps=2, warmup=1)
+        assert len(found.seconds) == 2
+        assert sampler.share == {'A': 1.0, 'T': 0.0}[variant]

@@ -126,6 +126,7 @@ def test_resumed_in_another_process(kg, make, options, interrupted, state,
     same(load_tensors(tmp_path / 'out')[0], state(whole))
 
 
+@pytest.mark.filterwarnings('ignore:Many candidates')
 def test_early_stop_is_remembered(make, interrupted, state, same,
                                   tmp_path) -> None:
     eager = {'patience': 1, 'epochs': 30, 'lr': 0.5}
@@ -136,6 +137,12 @@ def test_early_stop_is_remembered(make, interrupted, state, same,
     again = second.fit(resume=True)
     assert losses(again) == losses(history)
     same(first.model.state_dict(), second.model.state_dict())
+    # More patience, and it goes on.
+    third = make('pyg', init=3, folder=tmp_path, **{
+        **eager, 'patience': 100, 'epochs': len(history.epochs) + 2})
+    longer = third.fit(resume=True)
+    assert len(longer.epochs) == len(history.epochs) + 2
+    assert not longer.stopped_early
 
 
 def test_more_epochs(make, state, same, tmp_path) -> None:
@@ -202,8 +209,46 @@ def test_other_data_is_refused(kg, make, interrupted, tmp_path) -> None:
     head, rel, tail = trainer.triples
     trainer.triples = (head, rel, tail.flip(0))
     with pytest.raises(CheckpointError, match='of another run: the training '
-                       'or validation triples, or .* have changed$'):
+                       'triples, or .* have changed$'):
         trainer.fit(resume=True)
+
+
+@pytest.mark.parametrize('part', ['triples of test', 'labels of nodes'])
+def test_other_answers_or_labels_are_refused(part, kg, make, interrupted,
+                                             tmp_path) -> None:
+    """Test triples are in the filter of validation."""
+    interrupted(tmp_path, 'adamf', 5)
+    other = copy.deepcopy(kg)
+    if part == 'triples of test':
+        tail = (kg.edge_index[1, kg.test_mask] + 1) % kg.num_nodes
+        other.edge_index[1, kg.test_mask] = tail
+    else:
+        other.node_names = kg.node_names[::-1]
+    trainer = make('adamf', folder=tmp_path)
+    trainer.data = other
+    with pytest.raises(CheckpointError, match='of another run: the '
+                       f'{part} have changed$'):
+        trainer.fit(resume=True)
+
+
+def test_without_and_with_validation(make, tmp_path) -> None:
+    """What is validated is no part of the graph."""
+    make('adamf', folder=tmp_path, epochs=2, valid_every=None).fit()
+    history = make('adamf', folder=tmp_path).fit(resume=True)
+    assert history.best_epoch == 3
+
+
+def test_no_other_training_is_overwritten(make, tmp_path) -> None:
+    for name, lr in (('a', 0.02), ('b', 0.05)):
+        make('adamf', folder=tmp_path / name, epochs=1, lr=lr).fit()
+    before = (tmp_path / 'b' / CHECKPOINT).read_bytes()
+    with pytest.raises(CheckpointError, match='b.*holds a training already'):
+        make('adamf', folder=tmp_path / 'b').fit(resume=tmp_path / 'a')
+    assert (tmp_path / 'b' / CHECKPOINT).read_bytes() == before
+    make('adamf', folder=tmp_path / 'c').fit(resume=tmp_path / 'a')
+    assert (tmp_path / 'c' / CHECKPOINT).is_file()
+    same = make('adamf', folder=tmp_path / 'a' / '..' / 'a')
+    assert len(same.fit(resume=tmp_path / 'a').epochs) == 3
 
 
 @pytest.mark.parametrize('change', ['x_visual', 'mask_visual'])
@@ -236,7 +281,7 @@ def test_features_are_hashed_once_and_in_parts(kg, make, tmp_path,
     def count(data):  # noqa: ANN001, ANN202
         calls.append(data)
         return expected
-    monkeypatch.setattr('pyg_mmkgc.training.trainer.features_digest', count)
+    monkeypatch.setattr('pyg_mmkgc.training.inputs.features_digest', count)
     make('adamf').fit()
     assert calls == []  # No checkpoint asks for it.
     make('adamf', folder=tmp_path).fit()
@@ -247,9 +292,10 @@ def test_checkpoint_of_an_earlier_version(make, tmp_path) -> None:
     """It does not say which features it was trained with."""
     make('adamf', folder=tmp_path, epochs=2).fit()
     tensors, metadata = load_tensors(tmp_path / CHECKPOINT)
-    del metadata['fingerprint']['features']
+    del metadata['fingerprint']['features'], metadata['fingerprint']['graph']
     save_tensors(tmp_path / CHECKPOINT, tensors, metadata)
-    with pytest.warns(UserWarning, match='features it was trained') as caught:
+    with pytest.warns(UserWarning, match='which features and graph it was '
+                      'trained') as caught:
         make('adamf', folder=tmp_path).fit(resume=True)
     assert caught[0].filename == __file__
 

@@ -2,13 +2,12 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Embedding
 from torch_geometric.nn.kge import KGEModel
 
-from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.errors import ModelError, check_whole
 from pyg_mmkgc.nn.encoder import check_modalities
 from pyg_mmkgc.nn.fast_paths import FastPaths
 from pyg_mmkgc.nn.hooks import TrainingHooks
@@ -52,12 +51,9 @@ class MMKGEModel(FastPaths, TrainingHooks, Pretrained, KGEModel):
         num_negatives: int = 128,
         sparse: bool = False,
     ) -> None:
-        for name, size in (('num_nodes', num_nodes),
-                           ('num_relations', num_relations),
-                           ('hidden_channels', hidden_channels),
-                           ('num_negatives', num_negatives)):
-            if not isinstance(size, (int, np.integer)) or size < 1:
-                raise ModelError(f'expected a whole {name} >= 1, got {size!r}')
+        check_whole(num_nodes=num_nodes, num_relations=num_relations,
+                    hidden_channels=hidden_channels,
+                    num_negatives=num_negatives)
         super().__init__(num_nodes, num_relations, hidden_channels, sparse)
         self.sparse = sparse
         self.num_negatives = num_negatives

@@ -78,6 +78,9 @@ class GCOTE(OTE):
             self._key(self.edge_index[0], self.edge_type, self.edge_index[1]),
             self._key(head_index, rel_type, tail_index))
 
+    def after_step(self) -> None:
+        self._own = None  # A sampler may encode before the next step begins.
+
     def _key(self, head: Tensor, rel: Tensor, tail: Tensor) -> Tensor:
         return (head * self.num_relations + rel) * self.num_nodes + tail
 

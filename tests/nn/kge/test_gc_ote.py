@@ -11,7 +11,7 @@ from torch_geometric.testing import withoutExtensions
 from pyg_mmkgc.datasets import FakeMMKG
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.nn import GCOTE, OTE, MMKGEModel
-from pyg_mmkgc.sampler import BernoulliSampler
+from pyg_mmkgc.sampler import BernoulliSampler, MMRNSSampler
 from pyg_mmkgc.training import Trainer
 
 from .against_formula import check_formula
@@ -155,6 +155,31 @@ def test_the_graph_is_saved(tmp_path: Any) -> None:
     head, rel = torch.tensor([0, 3, 5]), torch.tensor([0, 1, 1])
     assert torch.equal(other.score_tails(head, rel),
                        model.score_tails(head, rel))
+
+
+def test_a_sampler_that_encodes_sees_the_whole_graph(tmp_path: Any) -> None:
+    """Not that of the batch before, which a resumed training has not."""
+    data = FakeMMKG(num_nodes=30, num_edges=90)[0]
+
+    def make_trainer(**kwargs: Any) -> Trainer:
+        torch.manual_seed(0)
+        model = GCOTE.from_data(data, D, margin=3.0)
+        return Trainer(
+            model, data, sampler=MMRNSSampler.from_data(
+                data, model, num_negatives=2, num_candidates=9, lr=0.01),
+            lr=0.05, batch_size=16, valid_every=None, progress=False,
+            **kwargs)
+
+    whole = make_trainer(epochs=2)
+    whole.fit()
+    make_trainer(epochs=1, folder=tmp_path).fit()
+    resumed = make_trainer(epochs=2, folder=tmp_path)
+    resumed.fit(resume=True)
+    for x, y in ((whole.model, resumed.model),
+                 (whole.sampler_module, resumed.sampler_module)):
+        theirs = y.state_dict()
+        for name, value in x.state_dict().items():
+            assert torch.equal(value, theirs[name]), name
 
 
 @pytest.mark.parametrize('sparse', [False, True])
