@@ -104,6 +104,7 @@ def extract(
         DataError: If no item is usable or in the graph; if the folder holds
             features of another encoder, of other inputs or options, or files
             of the same names that are none of these.
+        FormatError: If the folder's table has changed since it was written.
     """
     if pool not in ('mean', 'all') or dtype not in DTYPES:
         raise DataError(f"expected pool 'mean' or 'all' and a dtype of "
@@ -126,8 +127,9 @@ def extract(
     })
     if (folder / MANIFEST).exists():
         _check_complete(folder, plan, matched)
+        features = load_feature_folder(folder)  # Verifies the table.
         remove_partial(folder)
-        return load_feature_folder(folder)
+        return features
 
     # Means are taken of what the encoder returned, not of what it became.
     rows = PartialRows(folder, plan, torch.float if pool == 'mean' else dtype)

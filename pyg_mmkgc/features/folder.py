@@ -17,6 +17,7 @@ from torch import Tensor
 from pyg_mmkgc.errors import DataError, FormatError
 from pyg_mmkgc.features.partial import to_bytes
 from pyg_mmkgc.io.atomic import PathLike, atomic_path, read_json
+from pyg_mmkgc.io.features import verify_features
 
 FEATURES, LABELS, MANIFEST = ('features.safetensors', 'labels.txt',
                               'manifest.json')
@@ -74,7 +75,8 @@ def load_feature_folder(folder: PathLike) -> FeatureFolder:
 
     Raises:
         DataError: If the folder is not there or not complete.
-        FormatError: If its files do not fit together.
+        FormatError: If its files do not fit together, or the table is not
+            the one that was written.
     """
     folder = Path(folder)
     if not (folder / MANIFEST).is_file():
@@ -98,6 +100,7 @@ def load_feature_folder(folder: PathLike) -> FeatureFolder:
         raise FormatError(f"'{folder}': {num_rows} rows, {len(labels)} labels "
                           f'and {manifest.get("num_rows")} rows in the '
                           f'manifest do not fit together')
+    verify_features(folder / FEATURES, manifest)
     return FeatureFolder(x, labels, manifest, ptr)
 
 
