@@ -213,7 +213,8 @@ def _stamp(source: PathLike | Tensor) -> list[Any]:
     if not path.is_file():
         raise DataError(f"'{path.absolute()}': there is no such file or "
                         'folder')
-    out: list[Any] = [path.name]
+    # Copies of equal size and time are told apart by where they are.
+    out: list[Any] = [str(path.absolute())]
     # Of a table with labels, its rows are placed by them.
     for file in dict.fromkeys([path, path.with_name(LABELS)]):
         if file.is_file():

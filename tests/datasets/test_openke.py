@@ -225,6 +225,17 @@ def test_other_features_make_another_graph(tmp_path, write):
         assert MKGW(tmp_path, features=features)[0].x_text[0, 0] == value
 
 
+def test_files_of_the_same_name_size_and_time(tmp_path, write):
+    write(tmp_path / 'MKG-W' / 'raw')
+    for value in (1, 2):
+        path = tmp_path / str(value) / 'text.npy'
+        path.parent.mkdir()
+        save(path, torch.full((12, 3), float(value)))
+        os.utime(path, ns=(0, 0))
+        data = MKGW(tmp_path, features={'text': path})[0]
+        assert data.x_text[0, 0] == value
+
+
 @pytest.mark.parametrize('layout', ['MKG-W', 'MKG-W/raw'])
 def test_no_features(tmp_path, write, layout):
     folder = write(tmp_path / layout)
