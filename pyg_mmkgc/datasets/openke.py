@@ -144,6 +144,11 @@ class OpenKEDataset(MMKGDataset):
 
     def _find_features(self) -> dict[str, PathLike | Tensor]:
         if isinstance(self._features, Mapping):
+            for key, source in self._features.items():
+                if not isinstance(source, (str, os.PathLike, Tensor)):
+                    raise DataError(f"features of modality '{key}': expected "
+                                    'a path or a tensor, got '
+                                    f'{type(source).__name__}')
             return dict(self._features)
         if self._features == 'none':
             return {}

@@ -88,7 +88,12 @@ def load_feature_folder(folder: PathLike) -> FeatureFolder:
             or manifest.get('version') != VERSION):
         raise FormatError(f"'{folder / MANIFEST}': expected the format "
                           f'{FORMAT!r}, version {VERSION}')
-    labels = (folder / LABELS).read_bytes().decode('utf-8').split('\n')[:-1]
+    try:
+        text = (folder / LABELS).read_bytes().decode('utf-8')
+    except UnicodeDecodeError as error:
+        raise FormatError(f"'{folder / LABELS}': expected text in UTF-8: "
+                          f'{error}') from error
+    labels = text.split('\n')[:-1]
     tensors = _map(folder / FEATURES)
     x, ptr = tensors.get('x'), tensors.get('ptr')
     if (x is None or x.dim() != 2 or set(tensors) - {'x', 'ptr'}

@@ -314,6 +314,14 @@ def test_features_that_are_absent(tmp_path, write, layout):
         MKGW(tmp_path, features={'text': tmp_path / 'absent.pth'})
 
 
+@pytest.mark.parametrize('source', [np.ones((12, 3)), None])
+def test_features_of_another_type(tmp_path, write, source):
+    write(tmp_path / 'MKG-W')
+    with pytest.raises(DataError, match=r"'text': expected a path or a tensor"
+                       f', got {type(source).__name__}'):
+        MKGW(tmp_path, features={'text': source})
+
+
 @pytest.mark.parametrize('bad', ['all', 'visual'])
 def test_unknown_features(tmp_path, bad):
     with pytest.raises(ConfigError, match=f"'none'.*{bad}"):

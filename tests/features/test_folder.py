@@ -68,6 +68,9 @@ def test_files_that_do_not_fit(folder: Path) -> None:
     path.write_text('a\nb\nc\n')
     with pytest.raises(FormatError, match='2 rows, 3 labels and 2 rows'):
         load_feature_folder(folder)
+    path.write_bytes(b'a\n\xff\n')
+    with pytest.raises(FormatError, match=r'labels\.txt.*UTF-8'):
+        load_feature_folder(folder)
     path.write_text('a\nb\n')
     path = folder / 'features.safetensors'
     data = path.read_bytes()
