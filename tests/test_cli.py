@@ -24,7 +24,7 @@ model: {name: PyG.TransE, hidden_channels: 8}
 training: {batch_size: 128, epochs: 2, valid_every: 1, device: cpu}
 """
 FILES = {'config.yaml', 'metrics.json', 'model', 'history.json',
-         'checkpoint.safetensors'}
+         'checkpoint.safetensors', '.lock'}
 
 
 @pytest.fixture(autouse=True)
@@ -195,6 +195,7 @@ def test_runs_are_never_overwritten(work, capsys):
     assert 'is a file' in fails(capsys, 'train', 'tiny.yaml', '--output',
                                 'tiny.yaml')
     pathlib.Path('killed').mkdir()  # As its first file was written.
+    pathlib.Path('killed/.lock').touch()  # Of a run that was deleted.
     pathlib.Path('killed/.config.yaml.x1.tmp').touch()
     assert main(['train', 'tiny.yaml', '--output', 'killed', '--quiet']) == 0
 

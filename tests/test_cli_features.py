@@ -240,6 +240,10 @@ def swap(old, *new):
     ([*IMAGES, '--workers', '-1'], 'workers, got .* and -1'),
     ([*IMAGES, '--revision', 'main'], 'revision'),
     (['features', 'inspect', 'nowhere'], 'expected complete features'),
+    (['features', 'inspect', 'nowhere', '--output', 'picture'],
+     "'picture': expected a picture that ends in .jpeg, .jpg, .pdf, "),
+    (['features', 'inspect', 'nowhere', '--output', 'a.docx'],
+     "'a.docx': expected a picture that ends in"),
 ])
 def test_errors(capsys, argv, match):
     assert re.search(match, fails(capsys, *argv))

@@ -33,7 +33,7 @@ from pyg_mmkgc.features.inspect import (
     inspect_features,
 )
 from pyg_mmkgc.features.items import match_items
-from pyg_mmkgc.features.plot import plot_report, read_samples
+from pyg_mmkgc.features.plot import check_picture, plot_report, read_samples
 from pyg_mmkgc.io.atomic import read_json, write_json
 
 DTYPES = {name: dtype for dtype, name in NAMES.items()}
@@ -169,7 +169,13 @@ def inspect_folder(folder: str, entities: Sequence[str] | None = None,
         output (str, optional): The picture to write. By default
             :obj:`inspect.png` in the folder.
         source (str, optional): Where the images or texts are now.
+
+    Raises:
+        ConfigError: If the picture's ending is not known.
+        DataError: If the folder holds no complete features.
     """
+    if output is not None:  # Before the work, and not as a lack of a plot.
+        check_picture(output)
     path = pathlib.Path(folder).expanduser()
     report = inspect_features(path, entities)
     try:

@@ -9,6 +9,7 @@ r"""One run and the folder that it leaves.
 ``history.json``            losses and validation metrics of every epoch
 ``history.png``             a plot of them (extra ``plot``)
 ``checkpoint.safetensors``  what an interrupted run continues from
+``.lock``                   empty; a process that trains holds it
 ==========================  ===============================================
 """
 
@@ -39,7 +40,7 @@ from pyg_mmkgc.config.build import (
     model_class,
 )
 from pyg_mmkgc.config.loader import dump_config, load_config, save_config
-from pyg_mmkgc.config.run_folder import empty_folder, new_folder
+from pyg_mmkgc.config.run_folder import empty_folder, lock_folder, new_folder
 from pyg_mmkgc.config.schema import Config
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.data.fingerprint import differences, fingerprint
@@ -145,8 +146,18 @@ class Run:
         r"""Trains, from the last checkpoint if there is one, evaluates on
         the test triples, if there are any, and writes everything into the
         folder.
+
+        Raises:
+            ConfigError: If the run is finished, or another process trains
+                it.
         """
         if self.finished:
+            raise ConfigError(f"the run in '{self.folder}' is finished")
+        with lock_folder(self.folder):
+            return self._train(progress)
+
+    def _train(self, progress: bool) -> RankingResult | None:
+        if self.finished:  # By a process that held the lock until now.
             raise ConfigError(f"the run in '{self.folder}' is finished")
         trainer = self.trainer
         trainer.folder, trainer.progress = self.folder, progress

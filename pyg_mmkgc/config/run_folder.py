@@ -2,14 +2,19 @@ r"""Where a run leaves its files."""
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
+from collections.abc import Iterator
 
 from pyg_mmkgc.config.loader import resolve_name
 from pyg_mmkgc.config.schema import Config
 from pyg_mmkgc.errors import ConfigError
+from pyg_mmkgc.io.atomic import take_lock
 
 #: Where runs go when no folder is given, below the current one.
 RUNS = 'runs'
+#: Held by the process that trains in the folder; without one, it says nothing.
+LOCK = '.lock'
 
 
 def new_folder(name: str, config: Config) -> pathlib.Path:
@@ -43,6 +48,7 @@ def empty_folder(folder: str) -> pathlib.Path:
     # What a process left that was killed as it wrote its first file is none.
     if path.is_dir() and any(not (file.name.startswith('.')
                                   and file.suffix == '.tmp')
+                             and file.name != LOCK
                              for file in path.iterdir()):
         finished = (path / 'metrics.json').exists()
         hint = ('' if finished or not (path / 'config.yaml').exists() else
@@ -51,3 +57,22 @@ def empty_folder(folder: str) -> pathlib.Path:
                           f'overwritten{hint}')
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+@contextlib.contextmanager
+def lock_folder(folder: pathlib.Path) -> Iterator[None]:
+    r"""Context manager that keeps other processes from training in a folder.
+
+    Args:
+        folder (pathlib.Path): The folder of a run.
+
+    Raises:
+        ConfigError: If another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    # The file stays: whoever removed it could remove the lock of another.
+    with open(folder / LOCK, 'wb') as file:
+        if not take_lock(file):
+            raise ConfigError(f"another process trains in '{folder}': wait "
+                              'for it, or end it')
+        yield

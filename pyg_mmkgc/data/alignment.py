@@ -13,6 +13,8 @@ from torch_geometric.utils import to_dense_batch
 
 from pyg_mmkgc.data.text import read_lines
 from pyg_mmkgc.errors import DataError, FormatError
+from pyg_mmkgc.io.atomic import read_json
+from pyg_mmkgc.io.features import verify_features
 from pyg_mmkgc.io.tensors import read_safetensors
 
 TABLE, MANIFEST = 'features.safetensors', 'manifest.json'
@@ -52,6 +54,11 @@ def align_features(
         :obj:`[num_nodes]`. With :obj:`ptr`, the features have shape
         :obj:`[num_nodes, num_instances, num_channels]`, as wide as the node
         with most rows needs, and the mask :obj:`[num_nodes, num_instances]`.
+
+    Raises:
+        DataError: If they are of another type or fit no node.
+        FormatError: If a file is not as described, or a folder's table not
+            the one that its manifest names.
     """
     ptr: Tensor | None = None
     if isinstance(features, Mapping):
@@ -119,6 +126,14 @@ def _stack(features: Mapping[str, Any], where: str) -> Tensor:
     return torch.stack(rows)
 
 
+def _verify(table: Path, manifest: Path) -> None:
+    content = read_json(manifest)
+    if not isinstance(content, dict):
+        raise FormatError(f"'{manifest}': expected the manifest of features, "
+                          f'got {type(content).__name__}')
+    verify_features(table, content)
+
+
 def _read(path: Path,
           where: str) -> tuple[list[str], Tensor, Tensor | None]:
     if not path.exists():
@@ -151,6 +166,9 @@ def _read(path: Path,
             raise FormatError(f"{where}: expected 'ptr' to rise from 0 to "
                               f'{x.size(0)}, the number of rows')
         num_rows = x.size(0) if ptr is None else ptr.numel() - 1
+        manifest = path.with_name(MANIFEST)
+        if path.name == TABLE and manifest.is_file():
+            _verify(path, manifest)
         labels_path = path.with_name('labels.txt')
         labels = read_lines(labels_path)
         if len(labels) != num_rows:

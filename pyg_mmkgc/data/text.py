@@ -9,12 +9,16 @@ from pyg_mmkgc.errors import FormatError
 def read_lines(path: str | os.PathLike[str]) -> list[str]:
     r"""Reads the lines of a text file in UTF-8.
 
-    Both line endings are fine. Everything that would silently become a part
-    of a label raises :class:`~pyg_mmkgc.errors.FormatError` with its row: a
-    byte order mark, a NUL byte, another encoding, spaces around the line.
+    Both line endings are fine. Spaces around a line are kept: a label may
+    have them, and is matched as it is.
 
     Args:
         path (str or os.PathLike): The file.
+
+    Raises:
+        FormatError: If the file is empty or has a byte order mark, a NUL
+            byte, another encoding, a blank line before the last ones or a
+            carriage return within a line, with its row.
     """
     name, content = os.fspath(path), Path(path).read_bytes()
     if content[:2] == b'\x1f\x8b':

@@ -191,8 +191,10 @@ def _random_split(ids: Tensor, val_ratio: float, test_ratio: float,
     num_edges = ids.size(0)
     num_val, num_test = round(val_ratio * num_edges), round(
         test_ratio * num_edges)
-    if (val_ratio > 0.0 and num_val == 0) or (test_ratio > 0.0
-                                              and num_test == 0):
+    # Rounding may leave none in any of the three.
+    if ((val_ratio > 0.0 and num_val == 0)
+            or (test_ratio > 0.0 and num_test == 0)
+            or num_val + num_test >= num_edges):
         raise DataError(f'{num_edges} triples are too few for val_ratio='
                         f'{val_ratio} and test_ratio={test_ratio}')
     generator = torch.Generator().manual_seed(seed)

@@ -91,6 +91,10 @@ class FakeMMKG(InMemoryDataset):
         position = torch.arange(num_edges)
         num_test = round(test_ratio * num_edges)
         num_val = round(val_ratio * num_edges)
+        if num_val + num_test >= num_edges:  # By rounding.
+            raise DataError(f"'val_ratio' and 'test_ratio' must leave triples "
+                            f'to train (got {val_ratio} and {test_ratio} of '
+                            f'{num_edges})')
         split = (position >= num_test).long() \
             + (position >= num_test + num_val).long()
         masks = {f'{name}_mask': split == i

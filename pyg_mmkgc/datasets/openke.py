@@ -50,8 +50,11 @@ class OpenKEDataset(MMKGDataset):
     :obj:`entity2id.txt`.
 
     A feature file has one row per node, in the order of the ids. A folder
-    that :obj:`mmkgc features` wrote may take its place: its rows are aligned
-    by name, and nodes without one are masked.
+    that :obj:`mmkgc features` wrote may take its place, or a file
+    :obj:`.safetensors` with its own :obj:`labels.txt` beside it: the rows
+    are aligned by name, and nodes without one are masked. In the folder of
+    the raw files, :obj:`labels.txt` names the nodes, and tables are in the
+    order of the ids.
     """
     name: ClassVar[str]
     sha256: ClassVar[Mapping[str, str]]
@@ -141,6 +144,11 @@ class OpenKEDataset(MMKGDataset):
 
     def _find_features(self) -> dict[str, PathLike | Tensor]:
         if isinstance(self._features, Mapping):
+            for key, source in self._features.items():
+                if not isinstance(source, (str, os.PathLike, Tensor)):
+                    raise DataError(f"features of modality '{key}': expected "
+                                    'a path or a tensor, got '
+                                    f'{type(source).__name__}')
             return dict(self._features)
         if self._features == 'none':
             return {}
@@ -164,7 +172,7 @@ class OpenKEDataset(MMKGDataset):
             node_names = read_labels(folder / LABELS, sizes[0])
         features: dict[str, Tensor] = {}
         for key, source in self._sources.items():
-            features |= _load(key, source, node_names)
+            features |= _load(key, source, node_names, folder)
         data = KnowledgeGraph(
             num_nodes=sizes[0],
             num_relations=sizes[1],
@@ -213,7 +221,8 @@ def _stamp(source: PathLike | Tensor) -> list[Any]:
     if not path.is_file():
         raise DataError(f"'{path.absolute()}': there is no such file or "
                         'folder')
-    out: list[Any] = [path.name]
+    # Copies of equal size and time are told apart by where they are.
+    out: list[Any] = [str(path.absolute())]
     # Of a table with labels, its rows are placed by them.
     for file in dict.fromkeys([path, path.with_name(LABELS)]):
         if file.is_file():
@@ -222,9 +231,18 @@ def _stamp(source: PathLike | Tensor) -> list[Any]:
     return out
 
 
-def _load(key: str, source: PathLike | Tensor,
-          node_names: list[str]) -> dict[str, Tensor]:
-    if not isinstance(source, Tensor) and find_table(source):
+def _is_labelled(path: PathLike, raw: pathlib.Path) -> bool:
+    if find_table(path):
+        return True
+    path = pathlib.Path(path)
+    return (path.suffix == '.safetensors'
+            and path.with_name(LABELS).is_file()
+            and not path.parent.samefile(raw))
+
+
+def _load(key: str, source: PathLike | Tensor, node_names: list[str],
+          raw: pathlib.Path) -> dict[str, Tensor]:
+    if not isinstance(source, Tensor) and _is_labelled(source, raw):
         x, mask = align_features(key, source, node_names)
         return {f'x_{key}': x, f'mask_{key}': mask}
     given = isinstance(source, Tensor)

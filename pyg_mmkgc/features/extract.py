@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from pyg_mmkgc.errors import DataError
+from pyg_mmkgc.errors import DataError, MMKGCError
 from pyg_mmkgc.features import images
 from pyg_mmkgc.features.batches import Batch, encode, load_batches
 from pyg_mmkgc.features.encoder import Encoder, Function, as_encoder
@@ -104,6 +104,8 @@ def extract(
         DataError: If no item is usable or in the graph; if the folder holds
             features of another encoder, of other inputs or options, or files
             of the same names that are none of these.
+        FormatError: If the folder's table has changed since it was written.
+        MMKGCError: If a worker was killed. The same call goes on.
     """
     if pool not in ('mean', 'all') or dtype not in DTYPES:
         raise DataError(f"expected pool 'mean' or 'all' and a dtype of "
@@ -126,8 +128,9 @@ def extract(
     })
     if (folder / MANIFEST).exists():
         _check_complete(folder, plan, matched)
+        features = load_feature_folder(folder)  # Verifies the table.
         remove_partial(folder)
-        return load_feature_folder(folder)
+        return features
 
     # Means are taken of what the encoder returned, not of what it became.
     rows = PartialRows(folder, plan, torch.float if pool == 'mean' else dtype)
@@ -173,9 +176,20 @@ def _encode_all(rows: PartialRows, items: list[Item], encoder: Encoder,
     batches = load_batches(items, encoder, first, batch_size, num_workers)
     with tqdm(total=len(items), initial=first, unit=encoder.kind,
               disable=not progress) as bar:
-        for batch in batches:
-            size = _append(rows, encoder, batch, size)
-            bar.update(len(batch.reasons))
+        try:
+            for batch in batches:
+                size = _append(rows, encoder, batch, size)
+                bar.update(len(batch.reasons))
+        except RuntimeError as error:
+            # PyTorch has no type for it, and may raise it from the handler
+            # of a signal, so anywhere in this loop.
+            if not str(error).startswith('DataLoader worker (pid'):
+                raise
+            raise MMKGCError(
+                f"'{rows.folder.parent}': a process that reads and prepares "
+                f'was killed, for want of memory perhaps ({error}). The same '
+                f'call goes on where it stopped; fewer workers need less '
+                f'memory') from error
 
 
 def _append(rows: PartialRows, encoder: Encoder, batch: Batch,

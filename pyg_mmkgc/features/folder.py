@@ -17,6 +17,7 @@ from torch import Tensor
 from pyg_mmkgc.errors import DataError, FormatError
 from pyg_mmkgc.features.partial import to_bytes
 from pyg_mmkgc.io.atomic import PathLike, atomic_path, read_json
+from pyg_mmkgc.io.features import verify_features
 
 FEATURES, LABELS, MANIFEST = ('features.safetensors', 'labels.txt',
                               'manifest.json')
@@ -74,7 +75,8 @@ def load_feature_folder(folder: PathLike) -> FeatureFolder:
 
     Raises:
         DataError: If the folder is not there or not complete.
-        FormatError: If its files do not fit together.
+        FormatError: If its files do not fit together, or the table is not
+            the one that was written.
     """
     folder = Path(folder)
     if not (folder / MANIFEST).is_file():
@@ -86,7 +88,12 @@ def load_feature_folder(folder: PathLike) -> FeatureFolder:
             or manifest.get('version') != VERSION):
         raise FormatError(f"'{folder / MANIFEST}': expected the format "
                           f'{FORMAT!r}, version {VERSION}')
-    labels = (folder / LABELS).read_bytes().decode('utf-8').split('\n')[:-1]
+    try:
+        text = (folder / LABELS).read_bytes().decode('utf-8')
+    except UnicodeDecodeError as error:
+        raise FormatError(f"'{folder / LABELS}': expected text in UTF-8: "
+                          f'{error}') from error
+    labels = text.split('\n')[:-1]
     tensors = _map(folder / FEATURES)
     x, ptr = tensors.get('x'), tensors.get('ptr')
     if (x is None or x.dim() != 2 or set(tensors) - {'x', 'ptr'}
@@ -98,6 +105,7 @@ def load_feature_folder(folder: PathLike) -> FeatureFolder:
         raise FormatError(f"'{folder}': {num_rows} rows, {len(labels)} labels "
                           f'and {manifest.get("num_rows")} rows in the '
                           f'manifest do not fit together')
+    verify_features(folder / FEATURES, manifest)
     return FeatureFolder(x, labels, manifest, ptr)
 
 

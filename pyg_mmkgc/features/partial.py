@@ -9,20 +9,14 @@ import shutil
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from pyg_mmkgc.errors import DataError
 from pyg_mmkgc.features.plan import check_plan
-from pyg_mmkgc.io.atomic import read_json, write_json
-
-try:
-    import fcntl
-    HAS_LOCKS = True
-except ImportError:  # Windows: nothing keeps two runs apart there.
-    HAS_LOCKS = False
+from pyg_mmkgc.io.atomic import read_json, take_lock, write_json
 
 NAME = '.partial'
 
@@ -54,7 +48,9 @@ class PartialRows:
         self.folder.mkdir(parents=True, exist_ok=True)
         with contextlib.ExitStack() as stack:
             lock = stack.enter_context(open(self.folder / 'lock', 'wb'))
-            self._take(lock)
+            if not take_lock(lock):
+                raise DataError(f"'{folder}': another process is writing "
+                                f'features there')
             path = self.folder / 'plan.json'
             if path.exists():
                 check_plan(folder, read_json(path), plan)
@@ -133,17 +129,6 @@ class PartialRows:
         self._records.truncate(records_end)
         for file in (self._rows, self._records):
             file.seek(0, io.SEEK_END)
-
-    def _take(self, lock: BinaryIO) -> None:
-        if not HAS_LOCKS:
-            return
-        # Of the process, not of the file: workers that outlive a killed
-        # process for a moment do not hold it.
-        try:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise DataError(f"'{self.folder.parent}': another process is "
-                            f'writing features there') from error
 
 
 def remove_partial(folder: Path) -> None:

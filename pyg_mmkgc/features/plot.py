@@ -5,14 +5,17 @@ from __future__ import annotations
 import textwrap
 import warnings
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
-from pyg_mmkgc.errors import MMKGCError
+from pyg_mmkgc.errors import ConfigError, MMKGCError
 from pyg_mmkgc.features.inspect import NEAR, FeatureReport
 from pyg_mmkgc.features.items import Matched
 from pyg_mmkgc.features.reading import read_item
 from pyg_mmkgc.io.atomic import PathLike, atomic_path
 
+# What matplotlib writes without further libraries.
+FORMATS = ('.jpeg', '.jpg', '.pdf', '.png', '.svg')
 THUMBNAIL = (192, 192)
 WIDTH, TOP = 1.75, 4.3  # Of a thumbnail, and above all of them, in inches.
 
@@ -42,6 +45,20 @@ def read_samples(matched: Matched, labels: Iterable[str],
     return out
 
 
+def check_picture(path: PathLike) -> None:
+    r"""Checks the ending of a picture that is to be written.
+
+    Args:
+        path (str or os.PathLike): The image file.
+
+    Raises:
+        ConfigError: If it is none of :obj:`FORMATS`.
+    """
+    if Path(path).suffix.lower() not in FORMATS:
+        raise ConfigError(f"'{path}': expected a picture that ends in "
+                          f'{", ".join(FORMATS)}')
+
+
 def plot_report(report: FeatureReport, path: PathLike,
                 samples: Mapping[str, Any] | None = None) -> None:
     r"""Draws coverage, norms and similarities, and the neighbours of the
@@ -54,7 +71,12 @@ def plot_report(report: FeatureReport, path: PathLike,
             format.
         samples (dict, optional): What :func:`read_samples` returns.
             (default: :obj:`None`)
+
+    Raises:
+        ConfigError: If the ending is none of :obj:`FORMATS`.
+        MMKGCError: If matplotlib is not installed.
     """
+    check_picture(path)
     try:
         from matplotlib.figure import Figure
     except ImportError as error:

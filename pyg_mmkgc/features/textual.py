@@ -8,6 +8,7 @@ from typing import Any, Union
 import torch
 from torch import Tensor
 
+from pyg_mmkgc.errors import MMKGCError
 from pyg_mmkgc.features.weights import (
     PretrainedEncoder,
     from_hub,
@@ -69,7 +70,7 @@ class BERTEncoder(PretrainedEncoder):
 
 
 class SentenceEncoder(PretrainedEncoder):
-    r"""A model of :obj:`sentence-transformers`.
+    r"""A model of :obj:`sentence-transformers`, version 6.0 or newer.
 
     Args:
         model (str or sentence_transformers.SentenceTransformer): The name or
@@ -81,6 +82,7 @@ class SentenceEncoder(PretrainedEncoder):
 
     Raises:
         DownloadError: If the weights are not here and cannot be fetched.
+        MMKGCError: If the library is not installed, or too old.
     """
     kind = 'text'
 
@@ -93,6 +95,12 @@ class SentenceEncoder(PretrainedEncoder):
         name = model_name('sentence-transformers', model)
         if isinstance(model, str):
             library = load_library('sentence_transformers')
+            # Older ones may run code that lies in the folder of a model.
+            if int(library.__version__.partition('.')[0]) < 6:
+                raise MMKGCError('this encoder needs sentence_transformers '
+                                 '6.0 or newer, got '
+                                 f'{library.__version__}: pip install '
+                                 '"pyg_mmkgc[features]"')
             load = functools.partial(library.SentenceTransformer,
                                      device='cpu')
             model = from_hub(load, model, revision)

@@ -2,12 +2,13 @@ r"""Files that are either the old complete one or the new complete one."""
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import pathlib
 import secrets
 from collections.abc import Iterator
-from typing import Any, Union
+from typing import Any, BinaryIO, Union
 
 from pyg_mmkgc.errors import DataError, FormatError
 
@@ -111,6 +112,27 @@ def sync_folder(folder: PathLike) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def take_lock(file: BinaryIO) -> bool:
+    r"""Locks a file until it is closed or the process ends, however it does.
+
+    Args:
+        file (BinaryIO): The file, open for writing.
+
+    Returns:
+        :obj:`False` if another process holds the lock. Where the system or
+        the file system knows no locks, nothing is held back.
+    """
+    if not HAS_LOCKS:
+        return True
+    # Of the process, not of the file: workers that outlive a killed process
+    # for a moment do not hold it.
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EACCES, errno.EAGAIN)
+    return True
 
 
 def _refuse(constant: str) -> Any:

@@ -76,16 +76,26 @@ def verify_sha256(path: PathLike, sha256: str) -> None:
     Raises:
         FormatError: If it has another.
     """
+    found = file_sha256(path)
+    if found != sha256:
+        raise FormatError(
+            f"'{path}': expected a file with SHA-256 {sha256}, got "
+            f'{found} ({os.path.getsize(path)} bytes). It is '
+            f'another version or damaged: replace it, or remove it to '
+            f'download it again')
+
+
+def file_sha256(path: PathLike) -> str:
+    r"""Returns the SHA-256 of a file, which may be larger than the memory.
+
+    Args:
+        path (str or os.PathLike): The file to read.
+    """
     digest = hashlib.sha256()
     with open(path, 'rb') as file:
         while chunk := file.read(CHUNK):
             digest.update(chunk)
-    if digest.hexdigest() != sha256:
-        raise FormatError(
-            f"'{path}': expected a file with SHA-256 {sha256}, got "
-            f'{digest.hexdigest()} ({os.path.getsize(path)} bytes). It is '
-            f'another version or damaged: replace it, or remove it to '
-            f'download it again')
+    return digest.hexdigest()
 
 
 def download_drive(

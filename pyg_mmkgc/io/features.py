@@ -3,6 +3,8 @@ from __future__ import annotations
 
 import pathlib
 import zipfile
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor
 
 from pyg_mmkgc.errors import DataError, FormatError
 from pyg_mmkgc.io.atomic import PathLike
+from pyg_mmkgc.io.download import file_sha256
 from pyg_mmkgc.io.tensors import read_safetensors
 
 FLOATS = (torch.half, torch.bfloat16, torch.float, torch.double)
@@ -56,6 +59,29 @@ def load_features(path: PathLike) -> Tensor:
     if features.dtype == torch.double:
         features = features.float()
     return features
+
+
+def verify_features(path: PathLike, manifest: Mapping[str, Any]) -> None:
+    r"""Checks that a table is the one that :obj:`mmkgc features` wrote.
+
+    Args:
+        path (str or os.PathLike): The table.
+        manifest (dict): What the manifest beside it holds. Without the
+            SHA-256 of the table, nothing is checked.
+
+    Raises:
+        FormatError: If the table is another one, or damaged.
+    """
+    expected = manifest.get('features_sha256')
+    if expected is None:
+        return
+    found = file_sha256(path)
+    if found != expected:
+        raise FormatError(
+            f"'{path}': expected the SHA-256 {expected}, which the manifest "
+            f'beside it names, got {found}. The table has changed since it '
+            f'was extracted, or is damaged: delete this folder and extract '
+            f'the features again')
 
 
 def _read_torch(path: pathlib.Path) -> Tensor:

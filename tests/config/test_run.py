@@ -1,6 +1,8 @@
 """Where the code of a run came from."""
 
 import json
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -56,3 +58,38 @@ def test_an_ensemble_without_validation_is_refused(tmp_path, monkeypatch):
                        'triples: the graph has none'):
         Run.create('m.yaml', ['dataset.val_ratio=0.0'], 'out')
     assert not (tmp_path / 'out').exists()
+
+
+HOLD = """
+import pathlib
+import sys
+from pyg_mmkgc.config.run_folder import lock_folder
+with lock_folder(pathlib.Path(sys.argv[1])):
+    print('held', flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_two_processes_do_not_train_one_run(tmp_path, monkeypatch):
+    pytest.importorskip('fcntl')
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'm.yaml').write_text(ENSEMBLE)
+    Run.create('m.yaml', folder='out')
+    before = sorted(path.name for path in (tmp_path / 'out').iterdir())
+    with subprocess.Popen([sys.executable, '-c', HOLD, 'out'],
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          text=True) as other:
+        assert other.stdout.readline() == 'held\n'
+        with pytest.raises(ConfigError, match="another process trains in 'ou"):
+            Run.open('out').train(progress=False)
+        other.kill()
+    # Nothing was written, and the lock of the dead process holds nobody.
+    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == [
+        '.lock', *before]
+    one = Run.open('out')
+    assert one.train(progress=False) is not None
+    # As a process that waited for the other one to end.
+    monkeypatch.setattr(Run, 'finished', property(lambda self: next(answers)))
+    answers = iter([False, True])
+    with pytest.raises(ConfigError, match='is finished'):
+        one.train(progress=False)

@@ -60,6 +60,9 @@ def test_align_folder(tmp_path: Path) -> None:
     assert find_table(table) == table
     for path in [folder, str(folder), table]:
         check(path)
+    (folder / 'manifest.json').write_text('[]')
+    with pytest.raises(FormatError, match='manifest of features, got list'):
+        check(folder)
 
 
 def several(folder: Path, **more: Any) -> Path:

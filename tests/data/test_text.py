@@ -15,6 +15,8 @@ def test_read_lines(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / 'labels.txt'
     path.write_bytes(content)
     assert read_lines(path) == ['a', 'b c']
+    path.write_bytes(b' a \nb\t\n')  # Of labels that are so.
+    assert read_lines(path) == [' a ', 'b\t']
     path.write_bytes('Å\tÆ\u2028Ø\n'.encode())  # Only \n ends a line.
     assert read_lines(path) == ['Å\tÆ\u2028Ø']
 

@@ -158,6 +158,9 @@ def test_random_split_of_sparse_graph(tmp_path: Path) -> None:
     assert kg.audit().splits['test'].unseen_node == 3
     with pytest.raises(DataError, match='10 triples are too few'):
         KnowledgeGraph.from_tsv(path, test_ratio=0.3, val_ratio=0.01)
+    path = write(tmp_path, two=b'a\tp\tb\nb\tp\tc\n')['two']
+    with pytest.raises(DataError, match='2 triples are too few'):  # To train.
+        KnowledgeGraph.from_tsv(path, test_ratio=0.49, val_ratio=0.49)
 
 
 @pytest.mark.parametrize('kwargs, message', [

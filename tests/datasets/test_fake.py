@@ -76,6 +76,8 @@ def test_fake_mmkg_errors() -> None:
         FakeMMKG(coverage=0.0)
     with pytest.raises(DataError, match='must leave triples to train'):
         FakeMMKG(val_ratio=0.5, test_ratio=0.5)
+    with pytest.raises(DataError, match=r'must leave triples.*0\.49 of 2'):
+        FakeMMKG(num_edges=2, val_ratio=0.49, test_ratio=0.49)
 
 
 def probe(kg: KnowledgeGraph, x: Tensor) -> float:

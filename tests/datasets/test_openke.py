@@ -206,13 +206,33 @@ def test_a_folder_of_features(tmp_path, write, layout):
         MKGW(tmp_path, features={'visual': folder})
 
 
-def test_a_table_beside_labels_is_read_by_row(tmp_path, write):
-    """It is none of ours: names may differ from those of the graph."""
+def test_a_table_beside_labels_of_the_nodes_is_read_by_row(tmp_path, write):
+    """In the folder of the raw files, they are those of the nodes."""
     folder = write(tmp_path / 'MKG-W')
-    safetensors.torch.save_file({'x': torch.ones(12, 3)},
-                                folder / 'features.safetensors')
-    features = {'text': folder / 'features.safetensors'}
-    assert MKGW(tmp_path, features=features)[0].x_text.all()
+    (folder / 'labels.txt').write_text(''.join(f'n{i}\n' for i in range(12)))
+    x = torch.randn(12, 3)
+    for name in ('features.safetensors', 'text.safetensors'):
+        safetensors.torch.save_file({'x': x}, folder / name)
+        features = {'text': folder / name}
+        data = MKGW(tmp_path, features=features)[0]
+        assert torch.equal(data.x_text, x) and 'mask_text' not in data
+    assert torch.equal(MKGW(tmp_path)[0].x_text, x)
+
+
+@pytest.mark.parametrize('layout', ['MKG-W', 'MKG-W/raw'])
+@pytest.mark.parametrize('name', ['features', 'mine'])
+def test_a_table_with_labels_of_its_own(tmp_path, write, layout, name):
+    write(tmp_path / layout)
+    folder = tmp_path / 'own'
+    folder.mkdir()
+    (folder / 'labels.txt').write_text(
+        ''.join(f'node {i}\n' for i in reversed(range(12))))
+    x = torch.randn(12, 3)
+    path = folder / f'{name}.safetensors'
+    safetensors.torch.save_file({'x': x}, path)
+    data = MKGW(tmp_path, features={'text': str(path)})[0]
+    assert torch.equal(data.x_text, x.flip(0))
+    assert data.mask_text.all()
 
 
 def test_other_features_make_another_graph(tmp_path, write):
@@ -223,6 +243,17 @@ def test_other_features_make_another_graph(tmp_path, write):
     for value in (1, 2):
         features = {'text': torch.full((12, 3), float(value))}
         assert MKGW(tmp_path, features=features)[0].x_text[0, 0] == value
+
+
+def test_files_of_the_same_name_size_and_time(tmp_path, write):
+    write(tmp_path / 'MKG-W' / 'raw')
+    for value in (1, 2):
+        path = tmp_path / str(value) / 'text.npy'
+        path.parent.mkdir()
+        save(path, torch.full((12, 3), float(value)))
+        os.utime(path, ns=(0, 0))
+        data = MKGW(tmp_path, features={'text': path})[0]
+        assert data.x_text[0, 0] == value
 
 
 @pytest.mark.parametrize('layout', ['MKG-W', 'MKG-W/raw'])
@@ -281,6 +312,14 @@ def test_features_that_are_absent(tmp_path, write, layout):
     write(tmp_path / layout)
     with pytest.raises(DataError, match=r'absent\.pth'):
         MKGW(tmp_path, features={'text': tmp_path / 'absent.pth'})
+
+
+@pytest.mark.parametrize('source', [np.ones((12, 3)), None])
+def test_features_of_another_type(tmp_path, write, source):
+    write(tmp_path / 'MKG-W')
+    with pytest.raises(DataError, match=r"'text': expected a path or a tensor"
+                       f', got {type(source).__name__}'):
+        MKGW(tmp_path, features={'text': source})
 
 
 @pytest.mark.parametrize('bad', ['all', 'visual'])

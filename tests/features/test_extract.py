@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pyg_mmkgc.data.alignment import align_features
-from pyg_mmkgc.errors import DataError
+from pyg_mmkgc.errors import DataError, MMKGCError
 from pyg_mmkgc.features import (
     FeatureFolder,
     Item,
@@ -336,3 +336,28 @@ def test_features_are_mapped(tmp_path: Path) -> None:
     assert torch.equal(load_feature_folder(tmp_path).x, features.x)
     manifest = json.loads((tmp_path / 'manifest.json').read_text())
     assert manifest == features.manifest
+
+
+class Deadly(CharacterEncoder):
+    """Its second text kills the process that prepares it."""
+    def prepare(self, value: Any) -> Any:
+        if value == 'b' and torch.utils.data.get_worker_info() is not None:
+            os._exit(9)
+        return super().prepare(value)
+
+
+def test_a_worker_that_is_killed(tmp_path: Path) -> None:
+    items = texts(('x', 'a'), ('y', 'b'), ('z', 'c'))
+    with pytest.raises(MMKGCError, match='was killed.*The same call goes on'):
+        run(items, tmp_path, Deadly(), batch_size=1, num_workers=1)
+    assert run(items, tmp_path, Deadly(), batch_size=1).labels == ['x', 'y',
+                                                                   'z']
+
+
+def test_other_runtime_errors_are_left_alone(tmp_path: Path) -> None:
+    class Broken(CharacterEncoder):
+        def encode(self, batch: Any) -> Tensor:
+            raise RuntimeError('shapes do not fit')
+
+    with pytest.raises(RuntimeError, match='^shapes do not fit$'):
+        run(texts(('x', 'a')), tmp_path, Broken())

@@ -6,6 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pyg_mmkgc.data.alignment import align_features
 from pyg_mmkgc.errors import DataError, FormatError
 from pyg_mmkgc.features import extract, load_feature_folder
 from pyg_mmkgc.features.folder import write_safetensors
@@ -67,6 +68,9 @@ def test_files_that_do_not_fit(folder: Path) -> None:
     path.write_text('a\nb\nc\n')
     with pytest.raises(FormatError, match='2 rows, 3 labels and 2 rows'):
         load_feature_folder(folder)
+    path.write_bytes(b'a\n\xff\n')
+    with pytest.raises(FormatError, match=r'labels\.txt.*UTF-8'):
+        load_feature_folder(folder)
     path.write_text('a\nb\n')
     path = folder / 'features.safetensors'
     data = path.read_bytes()
@@ -85,3 +89,24 @@ def test_foreign_manifest(folder: Path, change: dict[str, object]) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(FormatError, match="'pyg_mmkgc.features', version 1"):
         load_feature_folder(folder)
+
+
+def flip(path: Path) -> None:
+    """Changes one number of a table: the file remains a complete one."""
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 0x40
+    path.write_bytes(data)
+
+
+def test_a_table_that_has_changed(folder: Path) -> None:
+    flip(folder / 'features.safetensors')
+    message = "features.safetensors': expected the SHA-256 .* extract the"
+    with pytest.raises(FormatError, match=message):
+        load_feature_folder(folder)
+    items = texts(('b', 'abc'), ('a', 'aab'), ('b', 'ccc'))
+    with pytest.raises(FormatError, match=message):
+        extract(items, CharacterEncoder(), folder, pool='all', num_workers=0,
+                progress=False)
+    for path in (folder, folder / 'features.safetensors'):
+        with pytest.raises(FormatError, match=message):
+            align_features('text', path, ['a', 'b'])

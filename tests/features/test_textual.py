@@ -1,10 +1,12 @@
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from pyg_mmkgc.errors import DownloadError
+from pyg_mmkgc.errors import DownloadError, MMKGCError
 from pyg_mmkgc.features import BERTEncoder, Item, SentenceEncoder, extract
 from pyg_mmkgc.io.features import load_features
 
@@ -133,6 +135,30 @@ def test_sentence_model_of_own_modules(bert: tuple[Any, Any], tmp_path: Path,
             model(torch.tensor([row])).last_hidden_state[0].mean(0)
             for row in ids])
     torch.testing.assert_close(features.x, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_an_old_library_loads_no_folder(tmp_path: Path,
+                                        monkeypatch: pytest.MonkeyPatch,
+                                        ) -> None:
+    """Before 6.0, it could run code that lies there."""
+    loaded: list[str] = []
+
+    class Refused(Exception):
+        pass
+
+    def load(name: str, **kwargs: Any) -> None:
+        loaded.append(name)
+        raise Refused
+
+    library = SimpleNamespace(SentenceTransformer=load, __version__='5.4.1')
+    monkeypatch.setitem(sys.modules, 'sentence_transformers', library)
+    with pytest.raises(MMKGCError, match=r'6\.0 or newer, got 5\.4\.1: pip'):
+        SentenceEncoder(str(tmp_path))
+    assert loaded == []
+    library.__version__ = '10.0.0'
+    with pytest.raises(Refused):
+        SentenceEncoder(str(tmp_path))
+    assert loaded == [str(tmp_path)]
 
 
 def test_sentence_bert_gives_the_features_of_mkg_w(shared_data: Path,
