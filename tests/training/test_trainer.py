@@ -207,20 +207,11 @@ def test_model_too_small_for_the_graph(kg) -> None:
 
 
 @pytest.mark.parametrize('name, value', [
-    ('lr', 0.0), ('lr', -1.0), ('lr', math.nan), ('grad_clip', 0.0)])
+    ('lr', 0.0), ('lr', -1.0), ('lr', math.nan), ('grad_clip', 0.0),
+    ('batch_size', 2.0), ('epochs', 1.5), ('epochs', None), ('patience', 0),
+    ('valid_every', 0), ('valid_every', 0.5), ('seed', -1), ('seed', 0.5)])
 def test_bad_numbers(name, value, make) -> None:
-    with pytest.raises(ModelError, match=f'expected {name} > 0, got'):
-        make('pyg', **{name: value})
-
-
-@pytest.mark.parametrize('name, value, least', [
-    ('batch_size', 0, 1), ('batch_size', 2.0, 1), ('epochs', 0, 1),
-    ('epochs', 1.5, 1), ('epochs', None, 1), ('valid_every', 0, 1),
-    ('valid_every', 0.5, 1), ('patience', 0, 1), ('seed', -1, 0),
-    ('seed', 0.5, 0)])
-def test_numbers_that_are_not_whole(name, value, least, make) -> None:
-    with pytest.raises(ModelError, match=f'whole {name} >= {least}, got '
-                       f'{value}'):
+    with pytest.raises(ModelError, match=rf'{name} >=? [01], got {value}$'):
         make('pyg', **{name: value})
 
 
