@@ -62,8 +62,9 @@ def check_numbering(model: Any, kg: Any) -> None:
             if name not in place:
                 raise ModelError(
                     f"'{type(model).__name__}' has no {kind} {name!r}, which "
-                    f'the graph has as {kind} {i}: it is of another '
-                    'graph')
+                    f'the graph has as {kind} {i}: it is of another graph; '
+                    'if only the labels are others, give the graph the '
+                    f"model's {kind}_names")
             if place[name] != i:
                 raise ModelError(
                     f"'{type(model).__name__}' has {name!r} as {kind} "

@@ -346,6 +346,7 @@ def test_reproduce_has_no_rows_of_its_own(study, monkeypatch, capsys):
 
 def test_tables_and_figures_are_replaced_whole(study, tmp_path):
     args = args_of(tmp_path)
+    (tmp_path / 'table2_countries.jsonl').write_text('{"command": "x"}\n')
     table = study.report.Table('caption', ['a', 'b'], [['1', '2']])
     study.report.write_table('table2', 'title', table, args)
     for ending in ('csv', 'tex', 'md'):

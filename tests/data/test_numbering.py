@@ -91,6 +91,13 @@ def test_a_model_refuses_another_numbering(saved, tmp_path: Path) -> None:
     kg.relation_names = ['s', 'r']
     with pytest.raises(ModelError, match="'s' as relation 1, but the graph"):
         evaluate(model, kg, 'train')
-    # Labels of another kind say nothing about the numbering.
+    # Labels of another kind may be those of another graph.
     kg.node_names, kg.relation_names = list('wxyz'), ['p', 'q']
+    for names, kind in ((list('wxyz'), 'node'), (model.node_names,
+                                                 'relation')):
+        kg.node_names = names
+        with pytest.raises(ModelError, match=f"has no {kind} '[wp]', which "
+                           f".*model's {kind}_names$"):
+            evaluate(model, kg, 'train')
+    kg.relation_names = model.relation_names
     evaluate(model, kg, 'train')
