@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.errors import check_whole
 from pyg_mmkgc.sampler.base import (
     Negatives,
     NegativeSampler,
@@ -35,8 +35,7 @@ class PooledSampler(NegativeSampler):
     def __init__(self, num_negatives: int = 128, chunk_size: int = 128,
                  one_side: bool = False) -> None:
         super().__init__(num_negatives)
-        if chunk_size < 1:
-            raise ModelError(f'expected chunk_size >= 1, got {chunk_size}')
+        check_whole(chunk_size=chunk_size)
         self.chunk_size = chunk_size
         self.one_side = one_side
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import Module, ModuleDict
 from torch_geometric.nn.kge import KGEModel
 
-from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.errors import ModelError, check_whole
 from pyg_mmkgc.nn.adversarial import (
     KINDS,
     PARITY,
@@ -76,8 +76,7 @@ class MAT(Adversary):
         super().__init__(weight)
         if len(generators) == 0:
             raise ModelError('expected a generator for at least one modality')
-        if groups < 1:
-            raise ModelError(f'expected groups >= 1, got {groups}')
+        check_whole(groups=groups)
         if not kinds or not set(kinds) <= set(KINDS):
             raise ModelError(f'expected kinds among {KINDS}, got '
                              f'{tuple(kinds)}')

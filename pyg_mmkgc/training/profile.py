@@ -12,7 +12,7 @@ from typing import Any, Optional
 import torch
 from torch.profiler import ProfilerActivity, record_function
 
-from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.errors import check_whole
 from pyg_mmkgc.training.adversarial_trainer import AdversarialTrainer
 from pyg_mmkgc.training.batch import Batch
 from pyg_mmkgc.training.trainer import Trainer
@@ -137,8 +137,7 @@ def profile(trainer: Trainer, steps: int = 10, warmup: int = 3) -> Profile:
         warmup (int, optional): Steps before, which are not counted.
             (default: :obj:`3`)
     """
-    if steps < 1:
-        raise ModelError(f'expected steps >= 1, got {steps}')
+    check_whole(steps=steps)
     clock, times = _Clock(trainer.device), []
     found: list[dict[Path, float]] = []
     batches = full_batches(trainer)
