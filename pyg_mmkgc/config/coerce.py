@@ -85,7 +85,8 @@ def _name(hint: Any) -> str:
     if origin is Annotated:
         return _name(get_args(hint)[0])
     if origin is Literal:
-        return 'one of ' + ', '.join(repr(a) for a in get_args(hint))
+        names = ', '.join(repr(a) for a in get_args(hint))
+        return f'one of {names}' if len(get_args(hint)) > 1 else names
     if origin in (Union, types.UnionType):
         return ' or '.join(_name(a) for a in get_args(hint))
     if origin is not None and issubclass(origin, Mapping):

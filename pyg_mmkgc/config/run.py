@@ -102,9 +102,12 @@ class Run:
         # What cannot work fails now, and leaves no folder.
         run.trainer = build_trainer(config, run.graph)
         _check_ensemble(run.trainer.model, run.graph)
+        # What 'auto' stands for on this hardware, and where the run goes on.
+        run.config = dataclasses.replace(config, training=dataclasses.replace(
+            config.training, autocast=run.trainer.autocast))
         run.folder = (new_folder(name, config) if folder is None
                       else empty_folder(folder))
-        save_config(config, run.folder / 'config.yaml')
+        save_config(run.config, run.folder / 'config.yaml')
         return run
 
     @classmethod
@@ -185,6 +188,7 @@ class Run:
             'seconds': {'train': trained - start,
                         'evaluate': time.perf_counter() - begun},
             'device': str(trainer.device),
+            'autocast': trainer.autocast,
             'parameters': sum(p.numel() for p in model.parameters()),
             'config_sha256': hashlib.sha256(
                 dump_config(self.config).encode()).hexdigest(),

@@ -85,12 +85,21 @@ def load_checkpoint(path: Path, fingerprint: dict[str, Any]
     return states, optimizers, metadata
 
 
+# What to do where the precision differs; 'auto' follows the hardware.
+_PRECISION = {
+    True: 'resume it with autocast=True on hardware that multiplies bfloat16 '
+          'matrices',
+    False: 'resume it with autocast=False'}
+
+
 def _differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
     return ['the training triples, or their order or that of the labels, '
             'have changed' if key == 'data' else
             f"the {key.removeprefix('graph.')} have changed"
             if key.startswith('graph.') else
             f'{key}: saved {saved.get(key)!r}, now {now.get(key)!r}'
+            + (f' ({_PRECISION[saved[key]]})' if key == 'autocast'
+               and saved.get(key) in _PRECISION else '')
             for key in {**saved, **now} if saved.get(key) != now.get(key)]
 
 

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, Literal, Optional, Union
 
 import numpy as np
 import torch
@@ -87,10 +87,13 @@ class Trainer:
         subsampling (bool, optional): If set to :obj:`True`, weighs positives
             in the loss by :func:`~pyg_mmkgc.training.inputs.
             subsampling_weight`. (default: :obj:`False`)
-        autocast (bool, optional): If set to :obj:`True`, projections and
-            generators multiply in bfloat16; scores, losses and ranking stay
-            in full precision. Hardware that is slow at it keeps full
-            precision, with a warning. (default: :obj:`False`)
+        autocast (bool or str, optional): If set to :obj:`True`, projections
+            and generators multiply in bfloat16; scores, losses and ranking
+            stay in full precision. Hardware that does not multiply bfloat16
+            matrices keeps full precision, with a warning. :obj:`"auto"` is
+            :obj:`True` where the hardware does and :obj:`False` elsewhere,
+            without a warning; the attribute :obj:`autocast` says which.
+            (default: :obj:`False`)
         valid_every (int, optional): Epochs between validations; a checkpoint
             is written with each, and every ten epochs. The weights with the
             best filtered validation MRR are restored at the end. With
@@ -128,7 +131,7 @@ class Trainer:
         lr_schedule: Optional[str] = None,
         grad_clip: Optional[float] = None,
         subsampling: bool = False,
-        autocast: bool = False,
+        autocast: Union[bool, Literal['auto']] = False,
         valid_every: Optional[int] = 10,
         patience: Optional[int] = None,
         seed: int = 0,
@@ -181,10 +184,14 @@ class Trainer:
         self.lr_schedule, self.grad_clip = lr_schedule, grad_clip
         self.valid_every, self.patience = valid_every, patience
         self.seed, self.progress = seed, progress
-        self.autocast = autocast and multiplies_bfloat16(self.device)
-        if autocast and not self.autocast:
+        if not isinstance(autocast, bool) and autocast != 'auto':
+            raise ModelError("Expected 'autocast' to be a boolean or 'auto' "
+                             f'(got {autocast!r})')
+        self.autocast = bool(autocast) and multiplies_bfloat16(self.device)
+        if autocast is True and not self.autocast:
             warnings.warn('autocast is off: this hardware does not multiply '
-                          'bfloat16 matrices', stacklevel=2)
+                          "bfloat16 matrices; autocast='auto' follows the "
+                          'hardware without this warning', stacklevel=2)
         self.folder = None if folder is None else Path(folder)
         self.params = self.model_parameters()
         self.optimizers = {'model': (
