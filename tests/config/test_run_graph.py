@@ -23,7 +23,7 @@ training: {epochs: 1, device: cpu}
 FILES = SPLIT.replace('val_ratio: 0.1, test_ratio: 0.1', 'test: test.tsv')
 PYG = """
 dataset: {name: TSV, train: all.tsv, val_ratio: 0.1, test_ratio: 0.1}
-model: {name: PyG.TransE, hidden_channels: 4}
+model: {name: PyG.TransE, hidden_channels: 4, p_norm: 2.0}
 training: {epochs: 1, device: cpu}
 """
 
@@ -99,7 +99,7 @@ def test_predictions_take_new_triples(config, train):
 
 @pytest.mark.parametrize('config', [FILES, FILES.replace(
     '{name: RotatE, hidden_channels: 2}',
-    '{name: PyG.TransE, hidden_channels: 4}').replace(
+    '{name: PyG.TransE, hidden_channels: 4, p_norm: 2.0}').replace(
     'sampler: {name: UniformSampler, num_negatives: 4}', '')])
 def test_the_order_of_a_file_does_not_matter(config, train):
     folder = train(config)
