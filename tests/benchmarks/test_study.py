@@ -134,6 +134,7 @@ def test_tables_in_three_forms(study):
     assert r'\caption{A\_1 is 5 \% of B.}' in made.latex()
 
 
+@pytest.mark.slow
 def test_table2(tmp_path):
     run('table2', tmp_path, '--rows', 'RotatE', 'AdaMF-MAT', '--seeds', '0',
         '1', '--trials', '2', '--workers', '2')
@@ -194,6 +195,7 @@ def test_a_table_of_trainings_without_validation(tmp_path):
     assert 'No epoch was selected' in text and 'chosen by' not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('script, args, figures', [
     ('table3', ['--rows', 'AdaMF-MAT', 'AdaMF, mean',
                 'AdaMF without structure',
@@ -226,6 +228,7 @@ def test_scripts(tmp_path, runs, script, args, figures):
         weights_sum_to_one(results / 'figure5_countries.jsonl')
 
 
+@pytest.mark.slow
 def test_gc_ote_begins_with_the_weights_of_ote(tmp_path):
     """At a learning rate that moves nothing, they are what it ends with."""
     run('gc_ote', tmp_path, '--set', 'GC-OTE*:training.lr=1e-30',
@@ -258,6 +261,7 @@ def test_table1_names_what_it_leaves_out(tmp_path):
     assert 'mkg_w is left out' in done.stdout
 
 
+@pytest.mark.slow
 def test_killed_studies_end_in_the_same_table(tmp_path):
     args = ['--rows', 'RotatE', 'AdaMF', 'TransE']
     # A process that compiles numba's loops differs in the last bits from
@@ -313,6 +317,7 @@ def test_ranks_of_other_trainings_are_refused(study, tmp_path):
         assert ('difference from A' in table.columns) != refused
 
 
+@pytest.mark.slow
 def test_failures_are_named(tmp_path):
     args = command('table2', tmp_path, '--rows', 'RotatE', 'TransE')
     done = subprocess.run([*args, '--set', 'TransE:training.lr=no'],
