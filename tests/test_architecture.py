@@ -181,7 +181,7 @@ def test_rules_hold(folder: str) -> None:
 
 def test_top_level_files_know_no_machine() -> None:
     paths = [*ROOT.glob('*.md'), *ROOT.glob('*.cfg'), *ROOT.glob('*.toml'),
-             ROOT / '.ci' / 'run']
+             *(ROOT / '.ci').iterdir()]
     faults = [fault for path in paths for fault in check(
         path.read_text('utf-8'), path.relative_to(ROOT))]
     assert not faults, '\n'.join(faults)

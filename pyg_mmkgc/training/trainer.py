@@ -90,10 +90,8 @@ class Trainer:
         autocast (bool or str, optional): If set to :obj:`True`, projections
             and generators multiply in bfloat16; scores, losses and ranking
             stay in full precision. Hardware that does not multiply bfloat16
-            matrices keeps full precision, with a warning. :obj:`"auto"` is
-            :obj:`True` where the hardware does and :obj:`False` elsewhere,
-            without a warning; the attribute :obj:`autocast` says which.
-            (default: :obj:`False`)
+            matrices keeps full precision, with a warning, and with
+            :obj:`"auto"` without one. (default: :obj:`False`)
         valid_every (int, optional): Epochs between validations; a checkpoint
             is written with each, and every ten epochs. The weights with the
             best filtered validation MRR are restored at the end. With
