@@ -33,8 +33,9 @@ def result(row='AdaMF', **options):
         'protocol': {'split': 'test', 'num_triples': 9, 'filter': 'train',
                      'sides': ['head', 'tail'], 'ties': 'realistic'},
         'val': {'mrr': 0.2}, 'threads': 1, 'cores': 2, 'device': 'cpu',
-        'minutes': 1.0, 'autocast': False, 'gigabytes': 1.0, 'test': dict.fromkeys(
-            ('mrr', 'hits@1', 'hits@3', 'hits@10'), 0.5), **options}
+        'minutes': 1.0, 'autocast': False, 'gigabytes': 1.0,
+        'test': dict.fromkeys(('mrr', 'hits@1', 'hits@3', 'hits@10'), 0.5),
+        **options}
 
 
 def head_of(command='python benchmarks/table2.py', **options):
