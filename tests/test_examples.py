@@ -93,9 +93,9 @@ def test_missing_modality(tmp_path: Path) -> None:
 
 
 def test_new_model(tmp_path: Path) -> None:
-    # Few enough for the features to be worth ten times, whatever the seed.
-    out, names = execute('new_model.py', tmp_path, '--epochs', '8',
-                         '--hidden_channels', '16')
+    # Few enough for the features to be worth five times, whatever the seed.
+    out, names = execute('new_model.py', tmp_path, '--epochs', '6',
+                         '--hidden_channels', '8')
     alone, together = numbers('Test MRR: {}', out)
     assert 'structure, ' in out
     assert together > 3 * alone > 0
