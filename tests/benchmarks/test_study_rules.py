@@ -152,9 +152,8 @@ def test_results_say_the_precision(study, tmp_path):
     found = dict.fromkeys(('best_epoch', 'epochs', 'parameters', 'modalities',
                            'commit', 'versions', 'device', 'val'))
     found['test'] = {'protocol': {}, 'metrics': {}}
-    # What an earlier version left says only what was asked for.
-    for more, expected in (({'autocast': False}, False), ({}, 'auto'),
-                           ({'autocast': True}, True)):
+    for more, expected in (({'autocast': False}, False), ({'autocast': True},
+                           True), ({}, 'auto')):  # Of an earlier version.
         (tmp_path / 'metrics.json').write_text(json.dumps(found | more))
         assert study.cells.read_run(cell, tmp_path, None)[
             'autocast'] == expected
