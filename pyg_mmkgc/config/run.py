@@ -1,7 +1,8 @@
 r"""One run and the folder that it leaves.
 
 ==========================  ===============================================
-``config.yaml``             the configuration, every default written out
+``config.yaml``             the configuration, every default written out, and
+                            what ``autocast: auto`` stood for
 ``metrics.json``            the result with its protocol, commit, versions;
                             written last: with it, a run is finished
 ``model/``                  weights, label maps, and in ``graph.json`` which

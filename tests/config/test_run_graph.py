@@ -21,6 +21,9 @@ sampler: {name: UniformSampler, num_negatives: 4}
 training: {epochs: 1, device: cpu}
 """
 FILES = SPLIT.replace('val_ratio: 0.1, test_ratio: 0.1', 'test: test.tsv')
+# Sums of absolute values would make ties: of two candidates that a query
+# exceeds in every channel, with the same signs, only a rounding says which is
+# nearer.
 PYG = """
 dataset: {name: TSV, train: all.tsv, val_ratio: 0.1, test_ratio: 0.1}
 model: {name: PyG.TransE, hidden_channels: 4, p_norm: 2.0}
