@@ -49,6 +49,7 @@ def test_adamf_mat_pyg_loop(tmp_path: Path) -> None:
     assert "Ranking of 'test'" in out
 
 
+@pytest.mark.slow
 def test_adamf_mat_trainer(tmp_path: Path) -> None:
     out = run('adamf_mat_trainer.py', tmp_path, '--epochs', '5')
     assert 'Best epoch: 005' in out
@@ -57,6 +58,7 @@ def test_adamf_mat_trainer(tmp_path: Path) -> None:
     assert 'the same MRR: True' in out
 
 
+@pytest.mark.slow
 def test_compare_pyg_models(tmp_path: Path) -> None:
     out = run('compare_pyg_models.py', tmp_path, '--epochs', '2',
               '--hidden_channels', '16')
@@ -80,6 +82,7 @@ def test_own_data(tmp_path: Path) -> None:
     assert answers[0].split()[:2] == ['1', '3']
 
 
+@pytest.mark.slow
 def test_missing_modality(tmp_path: Path) -> None:
     out = run('missing_modality.py', tmp_path, '--epochs', '10', '--rates',
               '0', '0.8', '--num_nodes', '120')

@@ -149,17 +149,18 @@ def test_readme_begins_with_the_two_commands() -> None:
     assert readme().index(blocks[1]) < 1500
 
 
-def test_readme_python_example_runs(tmp_path: Path) -> None:
+def test_readme_python_example_runs(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str]) -> None:
     code = re.search(r'^```python\n(.*?)^```$', readme(),
                      re.MULTILINE | re.DOTALL)[1]
     assert len([line for line in code.splitlines() if line]) <= 12
     assert 'epochs=40' in code
     code = code.replace('epochs=40', 'epochs=1')
-    done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path,
-                          capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stderr
-    assert "Ranking of 'test'" in done.stdout
-    assert '(Austria, neighbour, ?)' in done.stdout
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    out = capsys.readouterr().out
+    assert "Ranking of 'test'" in out and '(Austria, neighbour, ?)' in out
     assert (tmp_path / 'my_model' / 'model.safetensors').is_file()
 
 

@@ -82,14 +82,9 @@ def test_scores_in_full_precision_under_autocast(case: Case) -> None:
         assert a.dtype == torch.float32 and torch.equal(a, b)
 
 
-# Learning by heart takes a training: of each class, one is not slow.
-FIRST = {case.name: case for case in reversed(CASES)}
-
-
 @pytest.mark.parametrize('case, check', [
     pytest.param(case, check, id=f'{case}-{check}', marks=[
-        pytest.mark.slow] * (check == 'overfits' and case is not
-                             FIRST[case.name]))
+        pytest.mark.slow] * (check == 'overfits'))  # A whole training.
     for case in CASES for check in MODEL_CHECKS if check not in case.skip])
 def test_model(case: Case, check: str) -> None:
     check_model(getattr(kge, case.name), checks=[check], **case.kwargs,
