@@ -83,14 +83,16 @@ class Comparison(Report):
                  for metric, d in values.items()],
                 f'Differences from {self.reference}')
         metrics = list(self.metrics[self.names[0]])
-        columns = ['method', 'seeds', *(_NAMES[x] for x in metrics),
+        seeds = any(len(x['mrr']) > 1 for x in self.metrics.values())
+        columns = ['method', *['seeds'] * seeds,
+                   *(_NAMES[x] for x in metrics),
                    f'MRR less that of {self.reference}']
         rows: list[list[Any]] = []
         for method in self.names:
             values = self.metrics[method]
             difference = self.differences.get(method)
             rows.append([
-                method, len(values['mrr']),
+                method, *[len(values['mrr'])] * seeds,
                 *(spread([100 * x for x in values[m]]) for m in metrics),
                 '' if difference is None else str(difference['mrr'])])
         return Table(columns, rows, self.caption)
@@ -208,9 +210,11 @@ def compare_rankings(
     differences: dict[str, dict[str, Difference]] = {x: {} for x in others}
     for (name, metric), *numbers in zip(pairs, *found, strict=True):
         differences[name][metric] = Difference(*map(float, numbers))
+    several = any(len(x['mrr']) > 1 for x in metrics.values())
     caption += (
-        'In percent; mean and sample standard deviation over seeds. '
-        f'Differences from {reference}: with the 95 % interval of a paired '
+        'In percent' + ('; mean and sample standard deviation over seeds'
+                        if several else '') +
+        f'. Differences from {reference}: with the 95 % interval of a paired '
         f'bootstrap over {sizes.pop()[0]:,} rankings ({DRAWS:,} draws), which '
         'says what other triples, not other seeds, would do.')
     return Comparison(list(values), reference, metrics, differences, caption)
