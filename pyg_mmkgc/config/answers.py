@@ -74,7 +74,11 @@ class Answers:
         Args:
             queries (str): The file of queries.
             out (str): The file to write.
-            k, filter_known, self_loops (optional): As for :meth:`predict`.
+            k (int, optional): As for :meth:`predict`. (default: :obj:`10`)
+            filter_known (bool, optional): As for :meth:`predict`.
+                (default: :obj:`False`)
+            self_loops (bool, optional): As for :meth:`predict`.
+                (default: :obj:`False`)
 
         Returns:
             The number of queries.

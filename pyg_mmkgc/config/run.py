@@ -6,7 +6,7 @@ r"""One run and the folder that it leaves.
                             written last: with it, a run is finished
 ``model/``                  weights, label maps, and in ``graph.json`` which
                             graph they belong to
-``ranks.safetensors``       every ranking of the test triples, for
+``rankings.safetensors``    every ranking of the test triples, for
                             ``mmkgc compare``
 ``history.json``            losses and validation metrics of every epoch
 ``history.png``             a plot of them (extra ``plot``)
@@ -62,9 +62,8 @@ from pyg_mmkgc.training import Trainer, fit_ensemble
 from pyg_mmkgc.training.trainer import CHECKPOINT
 from pyg_mmkgc.visualization import plot_history
 
-
 #: The rankings of the test triples.
-RANKS = 'ranks.safetensors'
+RANKINGS = 'rankings.safetensors'
 
 
 class Run:
@@ -177,7 +176,7 @@ class Run:
         result = (self._evaluate(model, 'test')
                   if 'test' in self.graph.splits() else None)
         if result is not None:
-            result.save(self.folder / RANKS)
+            result.save(self.folder / RANKINGS)
         write_json(self.folder / 'metrics.json', {
             'test': result and result.to_dict(),
             'val': history.best_metrics,
@@ -205,7 +204,7 @@ class Run:
         r"""Returns the result on the test triples that training left, or
         evaluates the model where an earlier version has left none.
         """
-        path = self.folder / RANKS
+        path = self.folder / RANKINGS
         if path.is_file():
             return RankingResult.load(path)
         return self.evaluate('test')

@@ -14,7 +14,6 @@ from torch import Tensor
 from torch.nn import Module
 from torch_geometric.nn.kge import KGEModel
 
-from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import ConfigError, ModelError
 from pyg_mmkgc.evaluation.evaluate import as_graph
 from pyg_mmkgc.evaluation.labels import Ids, label_of, node_ids

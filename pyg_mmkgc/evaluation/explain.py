@@ -348,7 +348,7 @@ def _score_and_ranks(
         found = ranking.rank()[0]
         ranks[side] = (float(found.realistic[0]),
                        int(found.num_candidates[0]), float(ranking.truth[0]))
-    return float(score_triples(model, head, rel, tail)[0]), ranks
+    return float(score_triples(model, scorer, head, rel, tail)[0]), ranks
 
 
 def _weights(model: Any,

@@ -312,19 +312,23 @@ def score(model: Module, kg: Any, triples: Any) -> Tensor:
     head, rel, tail = (ids.to(device) for ids in (
         node_ids(graph, columns[0]), relation_ids(graph, columns[1]),
         node_ids(graph, columns[2])))
-    with scoring(model, graph):
-        return score_triples(model, head, rel, tail).cpu()
+    with scoring(model, graph) as scorer:
+        return score_triples(model, scorer, head, rel, tail).cpu()
 
 
-def score_triples(model: Module, head: Tensor, rel_type: Tensor,
-                  tail: Tensor) -> Tensor:
+def score_triples(model: Module, scorer: Scorer, head: Tensor,
+                  rel_type: Tensor, tail: Tensor) -> Tensor:
     r"""Returns the scores :obj:`[T]` of triples of ids :obj:`[T]`, within
-    :func:`~pyg_mmkgc.evaluation.scorer.scoring`.
+    :func:`~pyg_mmkgc.evaluation.scorer.scoring`: by :meth:`forward`, or, for
+    a model without it, among the scores of all tails.
     """
+    has_forward = type(model).forward is not Module.forward
+    step = TRIPLES if has_forward else scorer.batch_size
     out = []
-    for part in zip(*(x.split(TRIPLES) for x in (head, rel_type, tail)),
+    for part in zip(*(x.split(step) for x in (head, rel_type, tail)),
                     strict=True):
-        scores = model(*part)
+        scores = (model(*part) if has_forward else
+                  scorer(*part[:2], 'tail').gather(1, part[2][:, None]))
         if scores.numel() != part[0].numel():
             raise ModelError(
                 f"Expected one score a triple from 'forward' of "
@@ -429,8 +433,8 @@ def _best_relations(model: Module, kg: KnowledgeGraph, head: Tensor,
     R = kg.num_relations
     rel = torch.arange(R, device=head.device).repeat(head.numel())
     heads, tails = head.repeat_interleave(R), tail.repeat_interleave(R)
-    with scoring(model, kg):
-        scores = score_triples(model, heads, rel, tails)
+    with scoring(model, kg) as scorer:
+        scores = score_triples(model, scorer, heads, rel, tails)
     if index is not None:
         scores = scores.masked_fill(index.contains(heads, rel, tails),
                                     float('-inf'))

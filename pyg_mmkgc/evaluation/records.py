@@ -75,8 +75,12 @@ def predict_records(model: Module, kg: Any, queries: Sequence[Query],
             :func:`~pyg_mmkgc.evaluation.predict`.
         queries (list of tuple): Head, relation and tail of each, as ids or
             labels, :obj:`None` for what is asked for.
-        k, filter_known, self_loops (optional): As for
-            :func:`~pyg_mmkgc.evaluation.predict`.
+        k (int, optional): As for :func:`~pyg_mmkgc.evaluation.predict`.
+            (default: :obj:`10`)
+        filter_known (bool, optional): As for
+            :func:`~pyg_mmkgc.evaluation.predict`. (default: :obj:`False`)
+        self_loops (bool, optional): As for
+            :func:`~pyg_mmkgc.evaluation.predict`. (default: :obj:`False`)
 
     Returns:
         Columns, with a row per answer in the order of the queries: the number

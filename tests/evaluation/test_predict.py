@@ -7,7 +7,6 @@ from torch_geometric.nn.kge import RotatE
 from torch_geometric.testing import withCUDA
 
 from pyg_mmkgc import nn
-
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import (
     ConfigError,
