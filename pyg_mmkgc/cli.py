@@ -264,7 +264,8 @@ def _predict(args: argparse.Namespace) -> None:
                                      args.self_loops)
         print(f'answers to {count:,} queries: {args.out}')
         return
-    print(answers.predict(*asked, args.k, args.new, args.self_loops))
+    print(answers.predict(args.head, args.relation, args.tail, args.k,
+                          args.new, args.self_loops))
 
 
 def _explain(args: argparse.Namespace) -> None:

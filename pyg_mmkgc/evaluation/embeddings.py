@@ -165,7 +165,8 @@ def node_representations(model: Module, kg: Any = None) -> Tensor:
             table = torch.cat([getattr(model, name).weight for name in (
                 'node_emb', 'node_emb_im') if hasattr(model, name)], dim=-1)
     assert_finite(table)
-    return table.float().cpu()
+    # A copy: a structural model gives its own parameter.
+    return table.detach().float().cpu().clone()
 
 
 def has_representations(model: Any) -> bool:

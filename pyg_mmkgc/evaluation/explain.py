@@ -148,20 +148,23 @@ class Explanation(Report):
         return [f'{cut(self.head)}  --{cut(self.relation)}->  '
                 f'{cut(self.tail)}',
                 f'The triple {known}. {self.model} gives it the score '
-                f'{self.score:.4f}.']
+                f'{self.score:.4f}; higher is more plausible.']
 
     def _rank_lines(self) -> list[str]:
-        out = ['Among all possible answers (other known answers left out):']
+        out = ['Among all possible answers, but for other known ones:']
         for side in ('tail', 'head'):
             rank, node = self.ranks[side], cut(getattr(self, side))
             question = ', '.join('?' if part == side else
                                  cut(getattr(self, part))
                                  for part in ('head', 'relation', 'tail'))
-            out.append(f'  ({question}): {node} is number {_rank(rank.rank)} '
-                       f'of {rank.num_candidates:,}' + (
-                           f", after {', '.join(map(cut, rank.ahead))}"
-                           + (', ...' if rank.rank > len(rank.ahead) + 1
-                              else '') if rank.ahead else ''))
+            given = self.head if side == 'tail' else self.tail
+            ahead = [cut(label) + (' itself' if label == given else '')
+                     for label in rank.ahead]
+            if ahead and rank.rank > len(ahead) + 1:
+                ahead.append('...')
+            out.append(f'  ({question}): {node} has rank {_rank(rank.rank)} '
+                       f'of {rank.num_candidates:,}'
+                       + (f", after {', '.join(ahead)}" if ahead else ''))
         return out
 
     def _modality_lines(self) -> list[str]:
@@ -171,7 +174,7 @@ class Explanation(Report):
         weighted = self.modalities[0].head_weight is not None
         columns = ['', *([f'weight in {head}', f'weight in {tail}']
                          if weighted else []),
-                   'score', f'number of {tail}', f'number of {head}']
+                   'score', f'rank of {tail}', f'rank of {head}']
         rows = [['with all', *([''] * 2 if weighted else []),
                  f'{self.score:.4f}', _rank(self.ranks['tail'].rank),
                  _rank(self.ranks['head'].rank)]]
@@ -182,9 +185,10 @@ class Explanation(Report):
                   _rank(effect.head_rank)] for effect in self.modalities]
         widths = [max(map(len, column)) for column in zip(columns, *rows,
                                                           strict=True)]
-        out = ['What each modality contributes (without it, every node has '
-               'the average one;',
-               'a number that grows: the modality speaks for the triple):']
+        out = ['What each modality contributes. Without it, every node has '
+               'the average one; where',
+               'that makes the rank higher, the modality speaks for the '
+               'triple, where lower, against it:']
         out += ['  ' + '  '.join(
             [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width
                                         in zip(row[1:], widths[1:],
@@ -287,10 +291,12 @@ def explain(model: Module, kg: Any, head: int | str, rel_type: int | str,
         with scoring(without, kg) as scorer:
             less, lower = _score_and_ranks(without, scorer, triple, index)
         mask = kg.masks().get(name)
-        has = [None if mask is None else bool(mask[i].any()) for i in (h, t)]
+        weight = weights.get(name, (None, None))
         effects.append(ModalityEffect(
-            name, *weights.get(name, (None, None)), *has, score=less,
-            head_rank=lower['head'][0], tail_rank=lower['tail'][0]))
+            name, weight[0], weight[1],
+            None if mask is None else bool(mask[h].any()),
+            None if mask is None else bool(mask[t].any()),
+            less, lower['head'][0], lower['tail'][0]))
 
     return Explanation(
         label_of(names, h), label_of(relations, r), label_of(names, t),

@@ -250,11 +250,10 @@ def predict(
         known = index.contains(*(
             x.clamp(min=0) if x is answer else x[:, None]
             for x in triple)) & (answer >= 0)
-    return Prediction(side, *(x.cpu() for x in triple), score=value.cpu(),
-                      known=None if known is None else known.cpu(),
-                      left_out=without.cpu(),
-                      node_names=graph.get('node_names'),
-                      relation_names=graph.get('relation_names'))
+    return Prediction(
+        side, triple[0].cpu(), triple[1].cpu(), triple[2].cpu(), value.cpu(),
+        None if known is None else known.cpu(), without.cpu(),
+        graph.get('node_names'), graph.get('relation_names'))
 
 
 def score(model: Module, kg: Any, triples: Any) -> Tensor:
@@ -328,7 +327,7 @@ def score_triples(model: Module, scorer: Scorer, head: Tensor,
     for part in zip(*(x.split(step) for x in (head, rel_type, tail)),
                     strict=True):
         scores = (model(*part) if has_forward else
-                  scorer(*part[:2], 'tail').gather(1, part[2][:, None]))
+                  scorer(part[0], part[1], 'tail').gather(1, part[2][:, None]))
         if scores.numel() != part[0].numel():
             raise ModelError(
                 f"Expected one score a triple from 'forward' of "

@@ -151,11 +151,10 @@ class RankingResult(Report):
                 f"{metadata.get('version')!r})")
         return cls(
             Ranks(*(tensors[name] for name in Ranks._fields)),
-            *(tensors[name] for name in ('head_index', 'rel_type',
-                                         'tail_index')),
-            groups={name: (labels, tensors[f'group {name}'])
-                    for name, labels in metadata['labels'].items()},
-            protocol=metadata['protocol'])
+            tensors['head_index'], tensors['rel_type'], tensors['tail_index'],
+            {name: (labels, tensors[f'group {name}'])
+             for name, labels in metadata['labels'].items()},
+            metadata['protocol'])
 
     def summary(self) -> dict[str, Any]:
         return {'split': self.protocol['split'],
