@@ -227,8 +227,10 @@ class Run:
         r"""Completes a triple with the trained model, see :meth:`answers` and
         :meth:`Answers.predict`.
         """
-        return self.answers().predict(head, relation, tail, k, filter_known,
-                                      self_loops)
+        # Not by `answers()`: a warning is to point to who calls this.
+        model = self._load(triples=False)
+        return Answers(model, self.graph).predict(
+            head, relation, tail, k, filter_known, self_loops)
 
     def load_model(self) -> KGEModel:
         r"""Loads the trained model. From then on, :attr:`graph` is numbered as

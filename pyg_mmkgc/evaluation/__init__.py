@@ -11,9 +11,10 @@ from .embeddings import (
 )
 from .evaluate import evaluate
 from .explain import Explanation, explain
-from .predict import Prediction, predict, score
+from .predict import Prediction, predict
 from .records import predict_records, read_queries, write_records
 from .result import RankingResult, TieWarning
+from .score import score
 
 __all__ = [
     'evaluate',

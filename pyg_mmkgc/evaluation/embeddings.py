@@ -17,8 +17,8 @@ from torch_geometric.nn.kge import KGEModel
 from pyg_mmkgc.errors import ConfigError, ModelError
 from pyg_mmkgc.evaluation.evaluate import as_graph
 from pyg_mmkgc.evaluation.labels import Ids, label_of, node_ids
-from pyg_mmkgc.evaluation.predict import graph_of
 from pyg_mmkgc.evaluation.records import write_parquet
+from pyg_mmkgc.evaluation.score import graph_of
 from pyg_mmkgc.evaluation.scorer import scoring
 from pyg_mmkgc.io.atomic import atomic_path, write_atomic
 from pyg_mmkgc.metrics import assert_finite

@@ -21,7 +21,8 @@ from pyg_mmkgc.evaluation.embeddings import (
 )
 from pyg_mmkgc.evaluation.evaluate import as_graph, known_index
 from pyg_mmkgc.evaluation.labels import label_of, node_ids, relation_ids
-from pyg_mmkgc.evaluation.predict import predict, score_triples
+from pyg_mmkgc.evaluation.predict import predict
+from pyg_mmkgc.evaluation.score import score_triples
 from pyg_mmkgc.evaluation.scorer import Scorer, device_of, scoring
 from pyg_mmkgc.report import Report, Table, cut
 
