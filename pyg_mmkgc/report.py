@@ -26,6 +26,13 @@ class Table:
     r"""Named columns and rows of text, numbers, truth values and
     :obj:`None`.
 
+    .. code-block:: python
+
+        >>> from pyg_mmkgc.report import Table
+        >>> print(Table(['model', 'MRR'], [['AdaMF', 0.3592]]).text())
+        model     MRR
+        AdaMF  0.3592
+
     Args:
         columns (list of str): The names of the columns.
         rows (list of list): The cells of each row.

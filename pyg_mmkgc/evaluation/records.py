@@ -27,6 +27,17 @@ def read_queries(path: PathLike) -> list[Query]:
     r"""Reads queries from lines of head, relation and tail with tabs between,
     one of which is :obj:`?`.
 
+    .. code-block:: python
+
+        >>> import os, tempfile
+        >>> from pyg_mmkgc.evaluation import read_queries
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, 'queries.tsv')
+        ...     with open(path, 'w') as file:
+        ...         _ = file.write('Austria\tneighbour\t?')
+        ...     read_queries(path)
+        [('Austria', 'neighbour', None)]
+
     Args:
         path (str or os.PathLike): The file.
 
@@ -130,6 +141,17 @@ def write_records(path: PathLike, columns: Mapping[str, Sequence[Any]]
                   ) -> None:
     r"""Writes columns of equal length as a whole: :obj:`.tsv` with a line of
     names, :obj:`.jsonl` with one object a row, or :obj:`.parquet`.
+
+    .. code-block:: python
+
+        >>> import os, tempfile
+        >>> from pyg_mmkgc.evaluation import write_records
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, 'answers.jsonl')
+        ...     write_records(path, {'tail': ['Italy'], 'rank': [1]})
+        ...     with open(path) as file:
+        ...         print(file.read().strip())
+        {"tail": "Italy", "rank": 1}
 
     Args:
         path (str or os.PathLike): The file; its ending says which.

@@ -88,6 +88,19 @@ def plot_explanation(explanation: Any, path: Any) -> None:
     r"""Draws the weights of the modalities of a triple, and the ranks of its
     nodes with all modalities and without each.
 
+    .. code-block:: python
+
+        >>> import os, tempfile
+        >>> from pyg_mmkgc import AdaMF, Countries, explain
+        >>> from pyg_mmkgc.visualization import plot_explanation
+        >>> kg = Countries()[0]
+        >>> model = AdaMF.from_data(kg, hidden_channels=8)
+        >>> found = explain(model, kg, 'Austria', 'neighbour', 'Italy')
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     plot_explanation(found, os.path.join(folder, 'why.png'))
+        ...     os.listdir(folder)
+        ['why.png']
+
     Args:
         explanation (Explanation or dict): What
             :func:`~pyg_mmkgc.evaluation.explain` returns, or its plain
