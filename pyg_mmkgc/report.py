@@ -76,8 +76,9 @@ class Table:
         :obj:`booktabs`.
         """
         def line(cells: Sequence[Any]) -> str:
-            return ' & '.join(latex(format_cell(cell))
-                              for cell in cells) + r' \\'
+            text = ' & '.join(latex(format_cell(cell)) for cell in cells)
+            # An opening bracket would be an argument of the line before.
+            return '{}' * text.startswith(('[', '*')) + text + r' \\'
 
         columns = ''.join('r' if number else 'l' for number in self._numeric())
         out = [r'\begin{table}', r'\centering', rf'\begin{{tabular}}'

@@ -66,6 +66,8 @@ def test_latex() -> None:
         r'name & n & x \\', r'\midrule', r'a \& b & 1 & 0.5000 \\',
         r'\textless{}c\textgreater{} &  & 2.0000 \\', r'\bottomrule',
         r'\end{tabular}', r'\caption{50 \% of all}', r'\end{table}', '']
+    rows = Table(['x'], [['[1]'], ['*']]).latex().split('\n')
+    assert rows[6:8] == [r'{}[1] \\', r'{}* \\']
     assert latex('\\input{x} $~^#_') == (
         r'\textbackslash{}input\{x\} \$\textasciitilde{}\textasciicircum{}'
         r'\#\_')

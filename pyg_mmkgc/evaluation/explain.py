@@ -186,10 +186,10 @@ class Explanation(Report):
                   _rank(effect.head_rank)] for effect in self.modalities]
         widths = [max(map(len, column)) for column in zip(columns, *rows,
                                                           strict=True)]
-        out = ['What each modality contributes. Without it, every node has '
-               'the average one; where',
-               'that makes the rank higher, the modality speaks for the '
-               'triple, where lower, against it:']
+        out = ['What each modality contributes. Without it, all nodes have '
+               'the same average view.',
+               'A rank that grows then: it speaks for the triple. One that '
+               'falls: against it.']
         out += ['  ' + '  '.join(
             [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width
                                         in zip(row[1:], widths[1:],

@@ -132,8 +132,9 @@ def plot_explanation(explanation: Any, path: Any) -> None:
                          color=_COLORS[i], label=f'{side}: {node}')
         ranks = [found['ranks'][side]['rank'],
                  *(x[f'{side}_rank'] for x in effects)]
-        axes[-1].barh([j + shift for j in range(len(ranks))], ranks, 0.36,
-                      color=_COLORS[i], label=f'{side}: {node}')
+        bars = axes[-1].barh([j + shift for j in range(len(ranks))], ranks,
+                             0.36, color=_COLORS[i], label=f'{side}: {node}')
+        axes[-1].bar_label(bars, [f'{rank:,g}' for rank in ranks], padding=3)
     if weighted:
         axes[0].set_yticks(range(len(effects)), [x['name'] for x in effects])
         axes[0].set_xlabel('Weight (%)')
@@ -141,6 +142,7 @@ def plot_explanation(explanation: Any, path: Any) -> None:
         'with all', *(f"without {x['name']}" for x in effects)])
     axes[-1].set_xscale('log')
     axes[-1].set_xlim(left=0.8)
+    axes[-1].margins(x=0.1)
     axes[-1].set_xlabel('Rank among all candidates (1 is best)')
     axes[0].set_title(f"{nodes['head']}  –  {cut(found['relation'])}  –  "
                       f"{nodes['tail']}", parse_math=False)
