@@ -180,6 +180,22 @@ def test_compare(capsys) -> None:
         capsys, 'compare', 'a0', 'r', '--reference', 'X')
 
 
+def test_compare_names_and_graphs(capsys, tmp_path) -> None:
+    argv = ['train', 'AdaMF.yaml', '--quiet', '--set', 'model.margin=3.0']
+    out_of(capsys, *argv, '--output', str(tmp_path / 'x/a0'))
+    out = out_of(capsys, 'compare', 'a0', str(tmp_path / 'x/a0'))
+    assert [line.split()[0] for line in out.splitlines()[1:3]] == [
+        'a0', str(tmp_path / 'x/a0')[:59] + '…'
+        if len(str(tmp_path / 'x/a0')) > 60 else str(tmp_path / 'x/a0')]
+    out_of(capsys, *argv, 'dataset.test_ratio=0.2', '--output',
+           str(tmp_path / 'y'))
+    out = out_of(capsys, 'compare', 'a0', 'a1', str(tmp_path / 'x/a0'))
+    assert out.splitlines()[1].split()[1] == '2'
+    assert 'one graph' in (error := error_of(
+        capsys, 'compare', 'a0', str(tmp_path / 'y')))
+    assert 'the triples of train, the triples of val' in error
+
+
 def test_compare_ranks_where_an_earlier_version_left_nothing(
         capsys, tmp_path) -> None:
     there = out_of(capsys, 'compare', 'a0', 'r')

@@ -10,7 +10,7 @@ from typing import Any
 from pyg_mmkgc.config.loader import dump_config
 from pyg_mmkgc.config.run import Run
 from pyg_mmkgc.config.schema import Config
-from pyg_mmkgc.errors import ConfigError, FormatError
+from pyg_mmkgc.errors import ConfigError, DataError, FormatError
 from pyg_mmkgc.evaluation import Comparison, RankingResult, compare
 from pyg_mmkgc.evaluation.compare import compare_rankings
 from pyg_mmkgc.io.tensors import load_tensors
@@ -22,8 +22,8 @@ def compare_paths(paths: Sequence[str], reference: str | None = None,
     r"""Compares runs, or the methods in a file of rankings.
 
     Runs whose configurations differ in the seed only are the seeds of one
-    method. It is named after its model and dataset, or, where that is not
-    enough, after the folder of its first run.
+    method. Methods are named after their models, or, where two have the same
+    model, after the folders of their first runs.
 
     Args:
         paths (list of str): The folders of two or more runs, or one
@@ -38,15 +38,18 @@ def compare_paths(paths: Sequence[str], reference: str | None = None,
 
     Raises:
         ConfigError: If there is nothing to compare, or no such reference.
-        DataError: If runs have ranked other triples.
+        DataError: If runs have other graphs, or ranked other triples.
     """
     if len(paths) == 1 and pathlib.Path(paths[0]).is_file():
         return _compare_file(paths[0], reference)
     if len(set(paths)) < len(paths):
         raise ConfigError(f'Expected different runs (got {list(paths)})')
     methods: dict[str, list[tuple[str, Config, RankingResult]]] = {}
+    graphs: dict[str, dict[str, Any]] = {}
     for path in paths:
         run = Run.open(path, data_root, device)
+        graphs[path] = run.trained_with()
+        _check_same_graph(paths[0], graphs[paths[0]], path, graphs[path])
         methods.setdefault(_method(run.config), []).append(
             (path, run.config, run.rankings()))
     if len(methods) < 2:
@@ -81,6 +84,17 @@ def _compare_file(path: str, reference: str | None) -> Comparison:
         next(iter(tensors)) if reference is None else reference)
 
 
+def _check_same_graph(first: str, one: dict[str, Any], second: str,
+                      other: dict[str, Any]) -> None:
+    # Of a run by an earlier version, which graph it had is not known.
+    differ = [part for part in {**one, **other}
+              if one and other and one.get(part) != other.get(part)]
+    if differ:
+        raise DataError(f"Expected runs on one graph (got '{first}' and "
+                        f"'{second}', which differ in the "
+                        f"{', the '.join(differ)})")
+
+
 def _method(config: Config) -> str:
     training = dataclasses.replace(config.training, seed=0, device='cpu')
     dataset = dataclasses.replace(config.dataset, options={
@@ -92,6 +106,9 @@ def _method(config: Config) -> str:
 def _names(methods: dict[str, list[tuple[str, Config, RankingResult]]]
            ) -> list[str]:
     models = [runs[0][1].model.name for runs in methods.values()]
-    return [model if models.count(model) == 1 else
-            pathlib.Path(runs[0][0]).name
-            for model, runs in zip(models, methods.values(), strict=True)]
+    paths = [runs[0][0] for runs in methods.values()]
+    folders = [pathlib.Path(path).name for path in paths]
+    for names in (models, folders, paths):
+        if len(set(names)) == len(names):
+            break
+    return names

@@ -261,20 +261,33 @@ class Run:
         model.node_names, model.relation_names = read_labels(folder)
         return model.eval().to(device)
 
-    def _trained_graph(self, triples: bool) -> KnowledgeGraph:
-        graph = self.graph
-        with suppress(DataError):  # Of new labels, what differs tells.
-            graph = renumber(graph, *read_labels(self.folder / 'model'))
+    def trained_with(self) -> dict[str, Any]:
+        r"""Returns the :func:`~pyg_mmkgc.data.fingerprint.fingerprint` of the
+        graph that the run was trained with; nothing, if an earlier version
+        has left none.
+
+        Raises:
+            CheckpointError: If the file holds something else.
+        """
         path = self.folder / 'model' / 'graph.json'
-        if not path.is_file():  # Written by an earlier version.
-            warnings.warn(f"the run in '{self.folder}' does not say which "
-                          'graph it was trained with: its triples and labels '
-                          'may have changed since', stacklevel=4)
-            return graph
+        if not path.is_file():
+            return {}
         saved = read_json(path)
         if not isinstance(saved, dict):
             raise CheckpointError(f"'{path}': expected the parts of a graph, "
                                   f'got {type(saved).__name__}')
+        return saved
+
+    def _trained_graph(self, triples: bool) -> KnowledgeGraph:
+        graph = self.graph
+        with suppress(DataError):  # Of new labels, what differs tells.
+            graph = renumber(graph, *read_labels(self.folder / 'model'))
+        saved = self.trained_with()
+        if not saved:
+            warnings.warn(f"the run in '{self.folder}' does not say which "
+                          'graph it was trained with: its triples and labels '
+                          'may have changed since', stacklevel=4)
+            return graph
         differ = differences(saved, graph)
         if not differ:
             return graph
