@@ -11,9 +11,15 @@ import torch
 
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import ConfigError, MMKGCError
-from pyg_mmkgc.evaluation import evaluate, predict
+from pyg_mmkgc.evaluation import (
+    compare,
+    evaluate,
+    explain,
+    most_similar,
+    predict,
+)
 from pyg_mmkgc.features.folder import FeatureFolder
-from pyg_mmkgc.nn import DistMult
+from pyg_mmkgc.nn import AdaMF, DistMult
 from pyg_mmkgc.report import Report, Table, cut, latex, printable
 from pyg_mmkgc.training import History
 
@@ -100,6 +106,10 @@ def results(kg: KnowledgeGraph) -> dict[str, Report]:
     return {
         'RankingResult': evaluate(model, kg),
         'Prediction': predict(model, kg, head='a', rel_type=[0, 1], k=2),
+        'Explanation': explain(AdaMF.from_data(kg, hidden_channels=2), kg,
+                               'a', 'r', 'c'),
+        'Comparison': compare(evaluate(model, kg), evaluate(model, kg)),
+        'SimilarNodes': most_similar(model, kg, ['a', 'b'], k=2),
         'AuditReport': kg.audit(),
         'History': History([{'epoch': 1, 'loss': 2.0, 'seconds': 0.5},
                             {'epoch': 2, 'loss': 1.0, 'seconds': 0.5,
@@ -111,8 +121,9 @@ def results(kg: KnowledgeGraph) -> dict[str, Report]:
     }
 
 
-@pytest.mark.parametrize('name', ['RankingResult', 'Prediction',
-                                  'AuditReport', 'History', 'FeatureFolder'])
+@pytest.mark.parametrize('name', [
+    'RankingResult', 'Prediction', 'Explanation', 'Comparison',
+    'SimilarNodes', 'AuditReport', 'History', 'FeatureFolder'])
 def test_every_result_has_every_form(kg: KnowledgeGraph, name: str) -> None:
     pandas = pytest.importorskip('pandas')
     result = results(kg)[name]
