@@ -19,8 +19,9 @@ PARTS = ('io', 'data', 'datasets', 'transforms', 'sampler', 'metrics', 'nn',
          'evaluation', 'training', 'features', 'visualization')
 ARROWS = {
     'errors': set(),
+    'report': set(),
     'io': set(),
-    'data': {'io'},
+    'data': {'io', 'report'},
     'datasets': {'io', 'data'},
     'transforms': {'io', 'data'},
     'sampler': {'io', 'data'},
@@ -28,11 +29,11 @@ ARROWS = {
     # Saving a model writes files; the rest of `nn` knows tensors only.
     'nn': {'metrics', 'io'},
     # Of `nn`, the kernels: ranking and training take the same distances.
-    'evaluation': {'data', 'metrics', 'nn'},
-    'training': {'nn', 'sampler', 'evaluation', 'data', 'io'},
-    'features': {'io'},
-    'visualization': {'io'},
-    'config': set(PARTS),
+    'evaluation': {'data', 'io', 'metrics', 'nn', 'report'},
+    'training': {'nn', 'sampler', 'evaluation', 'data', 'io', 'report'},
+    'features': {'io', 'report'},
+    'visualization': {'io', 'report'},
+    'config': {*PARTS, 'report'},
     'cli': {'config'},
     'testing': set(PARTS) - {'features', 'visualization'},
     # The package's own __init__.py.
@@ -237,7 +238,7 @@ IMPORT_ALL = f"""
 import sys
 optional = ('torch_scatter', 'numba', 'matplotlib', 'timm', 'transformers',
             'sentence_transformers', 'PIL', 'skimage', 'sklearn', 'gdown',
-            'tensorboard')
+            'tensorboard', 'pandas', 'pyarrow')
 for name in optional:
     sys.modules[name] = None  # as if it were not installed
 

@@ -24,7 +24,7 @@ model: {name: PyG.TransE, hidden_channels: 8, p_norm: 2.0}
 training: {batch_size: 128, epochs: 2, valid_every: 1, device: cpu}
 """
 FILES = {'config.yaml', 'metrics.json', 'model', 'history.json',
-         'checkpoint.safetensors', '.lock'}
+         'rankings.safetensors', 'checkpoint.safetensors', '.lock'}
 
 
 @pytest.fixture(autouse=True)
@@ -220,6 +220,16 @@ def test_runs_are_never_overwritten(work, capsys):
     (['evaluate', 'nowhere'], 'not the folder of a run'),
     (['predict', 'nowhere', '--head', 'a', '--relation', 'b'],
      'not the folder of a run'),
+    (['predict', 'r', '--relation', 'a'], 'two of --head, --relation'),
+    (['predict', 'r', '--head', 'a', '--tail', 'b', '--relation', 'c'],
+     'two of --head, --relation'),
+    (['predict', 'r', '--queries', 'q.tsv'], '--queries needs --out'),
+    (['predict', 'r', '--queries', 'q', '--out', 'o', '--head', 'a'],
+     'no --head'),
+    (['predict', 'r', '--head', 'a', '--tail', 'b', '--out', 'o.tsv'],
+     '--out needs the file of --queries'),
+    (['compare', 'nowhere', 'there'], "'nowhere' is not the folder"),
+    (['compare', 'nowhere', 'nowhere'], 'different runs'),
 ])
 def test_errors(work, capsys, argv, match):
     assert match in fails(capsys, *argv)
@@ -274,8 +284,8 @@ def test_debug_shows_where(work):
 
 
 @pytest.mark.parametrize('argv', [
-    [], ['fly'], ['predict', 'r', '--relation', 'a'],
-    ['predict', 'r', '--head', 'a', '--tail', 'b', '--relation', 'c'],
+    [], ['fly'], ['explain', 'r', '--relation', 'a'], ['export', 'r'],
+    ['compare'], ['similar', 'r'],
     ['train', 'countries', '--seed', 'x'],
 ])
 def test_usage(argv, capsys):

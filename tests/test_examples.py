@@ -1,15 +1,19 @@
 """Every example runs, and prints what it promises."""
 
 import contextlib
+import doctest
 import io
 import re
 import runpy
+import shlex
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pyg_mmkgc.cli import main
 from pyg_mmkgc.testing import check_model
 
 FOLDER = Path(__file__).resolve().parents[1] / 'examples'
@@ -120,6 +124,44 @@ def test_raw_to_predictions(tmp_path: Path) -> None:
     assert "Ranking of 'test'" in out
     answers = out[out.index('(Austria, neighbour, ?)'):].splitlines()
     assert len(answers) == 6
+
+
+def test_day_in_the_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                         capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ['pandas', 'matplotlib']:
+        pytest.importorskip(name)
+    folder = tmp_path / 'day'
+    out = run('day_in_the_life.py', tmp_path, '--folder', str(folder))
+    answers = out[out.index('(09:00, quarter_later, ?)'):].splitlines()
+    assert answers[0] == '(09:00, quarter_later, ?)  without 09:00 itself'
+    assert answers[1].split()[1] == '09:15'
+    assert '00:00 has rank 1 of 96' in out
+    assert '(00:00: no light features)' in out
+    assert r'\begin{tabular}' in (folder / 'table.tex').read_text()
+    page = (folder / 'day.html').read_text('utf-8')
+    for part in ['AuditReport', 'Comparison', 'Prediction', 'Explanation']:
+        assert f'<b>{part}</b>' in page
+    assert page.count('<table>') == page.count('</table>') >= 8
+    assert (folder / 'why.png').read_bytes().startswith(b'\x89PNG')
+
+    # The transcript of the command line, in the files that it wrote.
+    monkeypatch.chdir(folder)
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    text = (FOLDER / 'day_in_the_life.txt').read_text('utf-8')
+    commands = re.split(r'^\$ ', text, flags=re.MULTILINE)[1:]
+    assert len(commands) >= 10
+    for command, _, expected in (x.partition('\n') for x in commands):
+        program, *argv = shlex.split(command)
+        capsys.readouterr()
+        if program == 'cat':
+            got = Path(argv[0]).read_text('utf-8')
+        else:
+            assert program == 'mmkgc'
+            assert main(argv) == 0, command
+            got = capsys.readouterr().out
+        assert doctest.OutputChecker().check_output(
+            expected.strip() + '\n', got.strip() + '\n', flags), (command,
+                                                                 got)
 
 
 def test_all_are_tested() -> None:

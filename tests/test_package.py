@@ -110,8 +110,8 @@ def test_dependencies(setup_cfg: ConfigParser) -> None:
     assert required == ['torch>=2.9', 'torch-geometric>=2.7', 'numpy',
                         'pyyaml', 'safetensors']
     extras = setup_cfg['options.extras_require']
-    assert set(extras) == {'scatter', 'fast', 'plot', 'features', 'download',
-                           'tracking', 'test', 'all'}
+    assert set(extras) == {'scatter', 'fast', 'plot', 'pandas', 'features',
+                           'download', 'tracking', 'test', 'all'}
     # It has no wheel: who asks for everything must not have to compile it.
     assert 'scatter' not in extras['all']
 

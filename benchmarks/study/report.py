@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pyg_mmkgc.evaluation.compare import spread
 from pyg_mmkgc.io.atomic import write_atomic
-from study.stats import spread
 from study.worker import machine
 
 METRICS = ('mrr', 'hits@1', 'hits@3', 'hits@10')

@@ -7,6 +7,8 @@ r"""One run and the folder that it leaves.
                             written last: with it, a run is finished
 ``model/``                  weights, label maps, and in ``graph.json`` which
                             graph they belong to
+``rankings.safetensors``    every ranking of the test triples, for
+                            ``mmkgc compare``
 ``history.json``            losses and validation metrics of every epoch
 ``history.png``             a plot of them (extra ``plot``)
 ``checkpoint.safetensors``  what an interrupted run continues from
@@ -21,7 +23,6 @@ import hashlib
 import json
 import pathlib
 import platform
-import re
 import subprocess
 import time
 import warnings
@@ -33,6 +34,7 @@ from typing import Any
 
 from torch_geometric.nn.kge import KGEModel
 
+from pyg_mmkgc.config.answers import Answers
 from pyg_mmkgc.config.build import (
     build_device,
     build_graph,
@@ -52,7 +54,7 @@ from pyg_mmkgc.errors import (
     DataError,
     MMKGCError,
 )
-from pyg_mmkgc.evaluation import RankingResult, evaluate, predict
+from pyg_mmkgc.evaluation import Prediction, RankingResult, evaluate
 from pyg_mmkgc.io.atomic import read_json, write_json
 from pyg_mmkgc.io.tensors import load_tensors, save_tensors
 from pyg_mmkgc.nn.kge import MMKGEModel, MoSE
@@ -61,8 +63,8 @@ from pyg_mmkgc.training import Trainer, fit_ensemble
 from pyg_mmkgc.training.trainer import CHECKPOINT
 from pyg_mmkgc.visualization import plot_history
 
-# What is written so may be an id, and is none where a label is a number.
-_NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?')
+#: The rankings of the test triples.
+RANKINGS = 'rankings.safetensors'
 
 
 class Run:
@@ -177,6 +179,8 @@ class Run:
         begun = time.perf_counter()
         result = (self._evaluate(model, 'test')
                   if 'test' in self.graph.splits() else None)
+        if result is not None:
+            result.save(self.folder / RANKINGS)
         write_json(self.folder / 'metrics.json', {
             'test': result and result.to_dict(),
             'val': history.best_metrics,
@@ -201,30 +205,37 @@ class Run:
         r"""Evaluates the trained model on the triples of a split."""
         return self._evaluate(self._load(), split)
 
-    def predict(self, head: str | None, relation: str,
-                tail: str | None = None, k: int = 10,
-                filter_known: bool = False) -> Any:
-        r"""Completes a triple with the trained model. Triples may have been
-        added or left out since it was trained, with a warning, but not nodes
-        or relations; they may be numbered otherwise.
+    def rankings(self) -> RankingResult:
+        r"""Returns the result on the test triples that training left, or
+        evaluates the model where an earlier version has left none.
+        """
+        path = self.folder / RANKINGS
+        if path.is_file():
+            return RankingResult.load(path)
+        return self.evaluate('test')
+
+    def answers(self, triples: bool = False) -> Answers:
+        r"""Returns the trained model and its graph, to be asked.
 
         Args:
-            head (str, optional): Label or id, the latter where no label is
-                a number; without it, heads are predicted.
-            relation (str): Label or id.
-            tail (str, optional): Label or id; without it, tails are
-                predicted.
-            k (int, optional): How many. (default: :obj:`10`)
-            filter_known (bool, optional): If set to :obj:`True`, leaves out
-                triples that are known already. (default: :obj:`False`)
+            triples (bool, optional): If set to :obj:`False`, triples may have
+                been added or left out since the model was trained, with a
+                warning, but not nodes or relations; they may be numbered
+                otherwise. (default: :obj:`False`)
         """
+        return Answers(self._load(triples), self.graph)
+
+    def predict(self, head: str | None = None, relation: str | None = None,
+                tail: str | None = None, k: int = 10,
+                filter_known: bool = False,
+                self_loops: bool = False) -> Prediction:
+        r"""Completes a triple with the trained model, see :meth:`answers` and
+        :meth:`Answers.predict`.
+        """
+        # Not by `answers()`: a warning is to point to who calls this.
         model = self._load(triples=False)
-        nodes = getattr(self.graph, 'node_names', None)
-        relations = getattr(self.graph, 'relation_names', None)
-        return predict(model, self.graph, head=_label_or_id(head, nodes),
-                       rel_type=_label_or_id(relation, relations),
-                       tail=_label_or_id(tail, nodes), k=k,
-                       filter_known=filter_known)
+        return Answers(model, self.graph).predict(
+            head, relation, tail, k, filter_known, self_loops)
 
     def load_model(self) -> KGEModel:
         r"""Loads the trained model. From then on, :attr:`graph` is numbered as
@@ -255,20 +266,33 @@ class Run:
         model.node_names, model.relation_names = read_labels(folder)
         return model.eval().to(device)
 
-    def _trained_graph(self, triples: bool) -> KnowledgeGraph:
-        graph = self.graph
-        with suppress(DataError):  # Of new labels, what differs tells.
-            graph = renumber(graph, *read_labels(self.folder / 'model'))
+    def trained_with(self) -> dict[str, Any]:
+        r"""Returns the :func:`~pyg_mmkgc.data.fingerprint.fingerprint` of the
+        graph that the run was trained with; nothing, if an earlier version
+        has left none.
+
+        Raises:
+            CheckpointError: If the file holds something else.
+        """
         path = self.folder / 'model' / 'graph.json'
-        if not path.is_file():  # Written by an earlier version.
-            warnings.warn(f"the run in '{self.folder}' does not say which "
-                          'graph it was trained with: its triples and labels '
-                          'may have changed since', stacklevel=4)
-            return graph
+        if not path.is_file():
+            return {}
         saved = read_json(path)
         if not isinstance(saved, dict):
             raise CheckpointError(f"'{path}': expected the parts of a graph, "
                                   f'got {type(saved).__name__}')
+        return saved
+
+    def _trained_graph(self, triples: bool) -> KnowledgeGraph:
+        graph = self.graph
+        with suppress(DataError):  # Of new labels, what differs tells.
+            graph = renumber(graph, *read_labels(self.folder / 'model'))
+        saved = self.trained_with()
+        if not saved:
+            warnings.warn(f"the run in '{self.folder}' does not say which "
+                          'graph it was trained with: its triples and labels '
+                          'may have changed since', stacklevel=4)
+            return graph
         differ = differences(saved, graph)
         if not differ:
             return graph
@@ -337,12 +361,23 @@ def _absolute(path: str) -> str:
     return str(pathlib.Path(path).expanduser().absolute())
 
 
-def _label_or_id(text: str | None, names: Sequence[str] | None) -> Any:
-    # Where labels look like numbers, a number is a label: if none is this
-    # one, the node of that id is not the one that was meant.
-    if text is None or not (text.isascii() and text.isdigit()):
-        return text
-    return text if any(map(_NUMBER.fullmatch, names or ())) else int(text)
+def open_answers(folder: str, data_root: str | None = None,
+                 device: str | None = None, triples: bool = False) -> Answers:
+    r"""Opens the trained model of a run with its graph, or a saved model
+    without one.
+
+    Args:
+        folder (str): The folder of the run, or of a model that
+            :meth:`save_pretrained` wrote, as :obj:`model` in that of a run.
+        data_root (str, optional): Where the dataset's files are now.
+        device (str, optional): The device to use now.
+        triples (bool, optional): As for :meth:`Run.answers`.
+    """
+    path = pathlib.Path(folder).expanduser()
+    if (path / 'config.json').is_file():
+        model = MMKGEModel.from_pretrained(path)
+        return Answers(model if device is None else model.to(device))
+    return Run.open(folder, data_root, device).answers(triples)
 
 
 def _provenance() -> dict[str, Any]:

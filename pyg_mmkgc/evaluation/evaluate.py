@@ -38,10 +38,16 @@ def evaluate(
 
     .. code-block:: python
 
-        result = evaluate(model, kg, split='test')
-        print(result)         # protocol and table
-        result.mrr, result.hits_at(10)
-        result.slices['category']['1-N']['mrr']
+        >>> from pyg_mmkgc import AdaMF, Countries, evaluate
+        >>> kg = Countries()[0]
+        >>> model = AdaMF.from_data(kg, hidden_channels=8)
+        >>> result = evaluate(model, kg, split='test')
+        >>> result.protocol['num_rankings']  # print(result) shows all.
+        2472
+        >>> 0 < result.mrr < result.hits_at(10) < 1
+        True
+        >>> 0 < result.slices['category']['N-N']['mrr'] < 1
+        True
 
     Args:
         model (torch.nn.Module): A

@@ -18,6 +18,7 @@ from pyg_mmkgc.errors import DataError, FormatError
 from pyg_mmkgc.features.partial import to_bytes
 from pyg_mmkgc.io.atomic import PathLike, atomic_path, read_json
 from pyg_mmkgc.io.features import verify_features
+from pyg_mmkgc.report import Report, Table, import_pandas
 
 FEATURES, LABELS, MANIFEST = ('features.safetensors', 'labels.txt',
                               'manifest.json')
@@ -30,8 +31,8 @@ _NAMES = {torch.float: 'F32', torch.half: 'F16', torch.bfloat16: 'BF16',
 Layout = Mapping[str, tuple[torch.dtype, Sequence[int]]]
 
 
-@dataclass
-class FeatureFolder:
+@dataclass(repr=False)
+class FeatureFolder(Report):
     r"""Features that :func:`~pyg_mmkgc.features.extract` has written.
 
     Args:
@@ -51,6 +52,8 @@ class FeatureFolder:
     manifest: dict[str, Any]
     ptr: Tensor | None = None
 
+    table_names = ('content', )
+
     @property
     def kind(self) -> str:
         r"""Returns what was encoded: :obj:`'image'` or :obj:`'text'`."""
@@ -65,6 +68,44 @@ class FeatureFolder:
         there = set(self.labels)
         return torch.tensor([label in there for label in labels],
                             dtype=torch.bool)
+
+
+    def to_dict(self) -> dict[str, Any]:
+        r"""Returns the manifest, which is plain values, ready for JSON."""
+        return self.manifest
+
+    def to_pandas(self, table: str | None = None) -> Any:
+        r"""Returns the features as a :class:`pandas.DataFrame` with a column
+        per channel, by label; where all rows of an entity are kept, its
+        label comes several times.
+
+        Args:
+            table (str, optional): :obj:`"content"` for the table that a
+                notebook shows instead. (default: :obj:`None`)
+
+        Raises:
+            MMKGCError: If :obj:`pandas` is not installed.
+        """
+        if table is not None:
+            return super().to_pandas(table)
+        pandas = import_pandas('to_pandas()')
+        labels = self.labels
+        if self.ptr is not None:
+            labels = [label for label, size in zip(
+                labels, self.ptr.diff().tolist(), strict=True)
+                for _ in range(size)]
+        x = self.x.float() if self.x.dtype == torch.bfloat16 else self.x
+        return pandas.DataFrame(x.numpy(), index=pandas.Index(labels,
+                                                              name='label'))
+
+    def summary(self) -> dict[str, Any]:
+        return {'kind': self.kind,
+                'encoder': self.manifest['encoder'].get('name'),
+                'num_rows': len(self.labels), 'num_channels': self.x.size(1),
+                'without': len(self.manifest.get('without', []))}
+
+    def make_table(self, name: str) -> Table:
+        return Table(['', 'value'], list(self.summary().items()), 'Features')
 
 
 def load_feature_folder(folder: PathLike) -> FeatureFolder:

@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import csv
-import itertools
 import json
 import math
 import os
@@ -109,27 +108,6 @@ def test_interval_is_students(study):
         assert study.stats.interval(values) == pytest.approx(
             (high - low) / 2, rel=1e-3)
     assert math.isnan(study.stats.interval([1.0]))
-    assert study.stats.spread([1.0, 2.0]) == '1.50 ± 0.71'
-
-
-def test_bootstrap_of_all_resamples(study):
-    # Three queries have 27 resamples: the exact distribution is at hand.
-    first, second = np.array([1.0, 0.5, 0.2]), np.array([0.5, 0.6, 0.1])
-    means = sorted(np.mean([(first - second)[i] for i in draw])
-                   for draw in itertools.product(range(3), repeat=3))
-    mean, low, high, p = study.stats.paired_bootstrap(first, second)
-    assert mean == pytest.approx(np.mean(first - second))
-    exact = np.quantile(means, [0.025, 0.975], method='inverted_cdf')
-    assert [low, high] == pytest.approx(exact)
-    share = np.mean([x <= 0 for x in means])
-    assert p == pytest.approx(min(1, 2 * share), abs=0.03)
-    # Paired: a constant advantage is certain, however noisy the queries.
-    noisy = np.random.default_rng(0).random(1000)
-    _, low, high, p = study.stats.paired_bootstrap(noisy + 0.01, noisy)
-    assert low == pytest.approx(0.01) and high == pytest.approx(0.01)
-    assert p < 0.001
-    with pytest.raises(ValueError, match='same queries'):
-        study.stats.paired_bootstrap(noisy, noisy[1:])
 
 
 def test_tables_in_three_forms(study):

@@ -140,3 +140,8 @@ class AdaMF(RotationDistance, UnseenNodes, MMKGEModel):
 
     def fuse(self, views: dict[str, Tensor]) -> Tensor:
         return self.fuser(views)
+
+    def modality_weights(self, index: Tensor,
+                         rel_type: Tensor) -> dict[str, Tensor]:
+        alpha = self.fuser.weights(self.embed(index))
+        return dict(zip(self.fuser.names, alpha.unbind(dim=-1), strict=True))

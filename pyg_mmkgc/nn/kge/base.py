@@ -106,7 +106,8 @@ class MMKGEModel(FastPaths, TrainingHooks, Pretrained, KGEModel):
 
     def encode(self, index: Optional[Tensor] = None) -> Tensor:
         r"""The representations :obj:`[*, C]` of nodes :obj:`[*]`, by default
-        the table :obj:`[N, C]` of all.
+        the table :obj:`[N, C]` of all. They are the embeddings to export, see
+        :func:`~pyg_mmkgc.evaluation.export_embeddings`.
         """
         if index is not None:
             return self.fuse(self.embed(index))
@@ -114,6 +115,14 @@ class MMKGEModel(FastPaths, TrainingHooks, Pretrained, KGEModel):
             return self.fuse({'structure': self.node_emb.weight})
         return self.fuse(self.embed(torch.arange(
             self.num_nodes, device=self.rel_emb.weight.device)))
+
+    def modality_weights(self, index: Tensor,
+                         rel_type: Tensor) -> Optional[dict[str, Tensor]]:
+        r"""Returns the weight :obj:`[*]` that each modality has in the
+        representations of nodes :obj:`[*]` that meet relations :obj:`[*]`;
+        :obj:`None` where a model has no such weights.
+        """
+        return None
 
     def loss(self, head_index: Tensor, rel_type: Tensor,
              tail_index: Tensor) -> Tensor:

@@ -98,6 +98,12 @@ class NativE(AdaMF):
         r""":math:`\alpha`, :obj:`[*, M]`, of logits and relations."""
         return (logit / self.temperature(rel_type).sigmoid()).softmax(dim=-1)
 
+    def modality_weights(self, index: Tensor,
+                         rel_type: Tensor) -> dict[str, Tensor]:
+        names = self.fuser.names
+        alpha = self.weights(self.encode(index)[..., -len(names):], rel_type)
+        return dict(zip(names, alpha.unbind(dim=-1), strict=True))
+
     def mix(self, x: Tensor, rel_type: Tensor) -> Tensor:
         r"""The joint embeddings :obj:`[*, 2 * D]` of representations
         :obj:`[*, M * (2 * D + 1)]` for relations :obj:`[*]`.
