@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.utils import to_dense_batch
@@ -15,6 +14,7 @@ from pyg_mmkgc.data.text import read_lines
 from pyg_mmkgc.errors import DataError, FormatError
 from pyg_mmkgc.io.atomic import read_json
 from pyg_mmkgc.io.features import verify_features
+from pyg_mmkgc.io.npz import read_npz
 from pyg_mmkgc.io.tensors import read_safetensors
 
 TABLE, MANIFEST = 'features.safetensors', 'manifest.json'
@@ -139,13 +139,7 @@ def _read(path: Path,
     if not path.exists():
         raise DataError(f"{where}: there is no file or folder '{path}'")
     if path.suffix == '.npz':
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {label: file[label] for label in file.files}
-        except Exception as error:  # Of a damaged archive, any may come.
-            raise FormatError(f'{where}: expected an .npz file with one array '
-                              f'of floats per label, but reading it failed: '
-                              f'{error}') from error
+        arrays = read_npz(path)
         return list(arrays), _stack(arrays, where), None
 
     if path.suffix == '.safetensors':

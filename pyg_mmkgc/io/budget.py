@@ -19,8 +19,6 @@ MAX_FILES = 100_000
 MAX_RATIO = 200
 #: What is smaller than this in an archive counts as this large.
 SMALL = 1 << 16
-#: The most bytes that are asked for at once: a list of files, say.
-MAX_READ = 1 << 24
 #: Seconds to read an archive: some, and one for each of these bytes in it.
 SECONDS, BYTES_PER_SECOND = 60.0, 1 << 20
 
@@ -74,24 +72,28 @@ class BoundedFile(io.RawIOBase):
     r"""A file that can be read within a budget.
 
     Readers of archives ask for as many bytes as an archive says: here, never
-    for more than :obj:`MAX_READ` at once, and never beyond what the budget
+    for more than :obj:`max_read` at once, and never beyond what the budget
     allows to unfold.
 
     Args:
         file (IO): The file, or what unpacks it.
         budget (Budget): The budget.
+        max_read (int, optional): The most bytes that are asked for at once,
+            the names of all files, say. (default: 16 MiB)
     """
-    def __init__(self, file: IO[bytes], budget: Budget) -> None:
-        self.file, self.budget = file, budget
+    def __init__(self, file: IO[bytes], budget: Budget,
+                 max_read: int = 1 << 24) -> None:
+        self.file, self.budget, self.max_read = file, budget, max_read
 
     def read(self, size: int = -1) -> bytes:
         self.budget.check_time()
-        out = self.file.read(size if 0 <= size <= MAX_READ else MAX_READ + 1)
-        if len(out) > MAX_READ:
-            raise FormatError(f'it has headers of more than {MAX_READ:,} '
-                              'bytes')
+        out = self.file.read(size if 0 <= size <= self.max_read else
+                             self.max_read + 1)
+        if len(out) > self.max_read:
+            raise FormatError('it has a header of more than '
+                              f'{self.max_read:,} bytes')
         packed = self.budget.packed
-        limit = max(packed, MAX_READ + min(
+        limit = max(packed, self.max_read + min(
             self.budget.max_bytes, MAX_RATIO * max(packed, SMALL)))
         if self.file.tell() > limit:
             raise FormatError(f'it unfolds {packed} bytes to more than '
@@ -115,7 +117,7 @@ class BoundedFile(io.RawIOBase):
 def open_zip(
     path: pathlib.Path,
     max_bytes: int = 32 * GIB,
-) -> Iterator[tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]]:
+) -> Iterator[tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo], Budget]]:
     r"""Opens a zip archive, all of whose files fit into the budget.
 
     Args:
@@ -138,4 +140,4 @@ def open_zip(
             if name in members:
                 raise FormatError(f'{name!r} comes twice')
             members[name] = info
-        yield file, members
+        yield file, members, budget

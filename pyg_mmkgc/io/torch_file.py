@@ -98,7 +98,7 @@ def open_torch(path: pathlib.Path) -> TorchFile:
 
 
 def _open_zip(path: pathlib.Path) -> TorchFile:
-    with open_zip(path) as (file, members):
+    with open_zip(path) as (file, members, _):
         # PyTorch stores without compression.
         for name, info in members.items():
             if info.compress_type != zipfile.ZIP_STORED:

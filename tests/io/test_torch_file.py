@@ -1,4 +1,4 @@
-"""Files of ``torch.save``: as PyTorch reads them, but no more than is there."""
+"""Files of ``torch.save``: as PyTorch reads them, no more than is there."""
 
 import pickle
 import resource
