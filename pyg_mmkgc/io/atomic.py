@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from pyg_mmkgc.errors import DataError, FormatError
-from pyg_mmkgc.io.reading import PathLike, as_path
+from pyg_mmkgc.io.reading import PathLike, as_path, read_file
+from pyg_mmkgc.io.schema import parse_json
 
 try:
     import fcntl
@@ -117,12 +118,13 @@ def read_json(path: PathLike) -> Any:
         path (str or os.PathLike): The file to read.
 
     Raises:
-        FormatError: If the content is not JSON in UTF-8.
+        FormatError: If the content is not JSON in UTF-8, has a key twice or
+            a number that is not finite.
     """
-    content = pathlib.Path(path).read_bytes()
+    content = read_file(path)
     try:
-        return json.loads(content.decode('utf-8'), parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
+        return parse_json(content.decode('utf-8'))
+    except ValueError as error:
         raise FormatError(f"'{path}': expected JSON in UTF-8, but reading it "
                           f"failed: {error}") from error
 
@@ -158,10 +160,6 @@ def take_lock(file: BinaryIO) -> bool:
     except OSError as error:
         return error.errno not in (errno.EACCES, errno.EAGAIN)
     return True
-
-
-def _refuse(constant: str) -> Any:
-    raise ValueError(f'{constant} is no JSON number')
 
 
 def _create_temp(path: pathlib.Path,

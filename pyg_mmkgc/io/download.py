@@ -19,7 +19,7 @@ from typing import Any
 
 from pyg_mmkgc.errors import DownloadError, FormatError
 from pyg_mmkgc.io.atomic import PathLike, atomic_path, sweep
-from pyg_mmkgc.io.reading import as_path, open_file
+from pyg_mmkgc.io.reading import as_path, file_sha256
 
 CHUNK = 1 << 20
 # Where nobody said how large a file is.
@@ -120,19 +120,6 @@ def verify_sha256(path: PathLike, sha256: str) -> None:
             f'{found} ({os.path.getsize(path)} bytes). It is '
             f'another version or damaged: replace it, or remove it to '
             f'download it again')
-
-
-def file_sha256(path: PathLike) -> str:
-    r"""Returns the SHA-256 of a file, which may be larger than the memory.
-
-    Args:
-        path (str or os.PathLike): The file to read.
-    """
-    digest = hashlib.sha256()
-    with open_file(path) as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def download_drive(

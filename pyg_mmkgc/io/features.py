@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pyg_mmkgc.errors import DataError, FormatError
 from pyg_mmkgc.io.atomic import PathLike
-from pyg_mmkgc.io.download import file_sha256
+from pyg_mmkgc.io.reading import as_path, file_sha256
 from pyg_mmkgc.io.tensors import read_safetensors
 from pyg_mmkgc.io.torch_file import StoredTensor, open_torch
 
@@ -39,7 +39,7 @@ def load_features(path: PathLike) -> Tensor:
     Raises:
         FormatError: If the file is anything else.
     """
-    path = pathlib.Path(path)
+    path = as_path(path)
     readers = {
         '.pth': _read_torch,
         '.pt': _read_torch,

@@ -1,6 +1,7 @@
 r"""Opens files that others have written: plain ones, and nothing else."""
 from __future__ import annotations
 
+import hashlib
 import os
 import pathlib
 import stat
@@ -59,3 +60,16 @@ def read_file(path: PathLike) -> bytes:
     r"""Reads all bytes of a regular file, see :func:`open_file`."""
     with open_file(path) as file:
         return file.read()
+
+
+def file_sha256(path: PathLike) -> str:
+    r"""Returns the SHA-256 of a file, which may be larger than the memory.
+
+    Args:
+        path (str or os.PathLike): The file to read.
+    """
+    digest = hashlib.sha256()
+    with open_file(path) as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -17,7 +17,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 import torch
@@ -243,8 +243,8 @@ def _interpret(file: io.BytesIO) -> tuple[Any, dict[str, _Storage]]:
         del stack[start:]
         return out
 
-    for instruction, value, _ in pickletools.genops(file):
-        name = instruction.name
+    for instruction, argument, _ in pickletools.genops(file):
+        name, value = instruction.name, cast(Any, argument)
         if name in _PUSH:
             stack.append(_PUSH[name])
         elif name in _LITERALS:
