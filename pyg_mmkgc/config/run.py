@@ -4,8 +4,9 @@ r"""One run and the folder that it leaves.
 ``config.yaml``             the configuration, every default written out
 ``metrics.json``            the result with its protocol, commit, versions;
                             written last: with it, a run is finished
-``model/``                  weights, label maps, and in ``graph.json`` which
-                            graph they belong to
+``model/``                  weights, label maps, in ``graph.json`` which
+                            graph they belong to, and in ``manifest.json``
+                            the SHA-256 of each
 ``history.json``            losses and validation metrics of every epoch
 ``history.png``             a plot of them (extra ``plot``)
 ``checkpoint.safetensors``  what an interrupted run continues from
@@ -52,10 +53,16 @@ from pyg_mmkgc.errors import (
     MMKGCError,
 )
 from pyg_mmkgc.evaluation import RankingResult, evaluate, predict
-from pyg_mmkgc.io.atomic import read_json, write_json
+from pyg_mmkgc.io.atomic import sweep, write_json
+from pyg_mmkgc.io.manifest import SealedFolder, seal, unseal
 from pyg_mmkgc.io.tensors import load_tensors, save_tensors
 from pyg_mmkgc.nn.kge import MMKGEModel, MoSE
-from pyg_mmkgc.nn.pretrained import read_labels, write_labels
+from pyg_mmkgc.nn.pretrained import (
+    FILES,
+    load_weights,
+    read_labels,
+    write_labels,
+)
 from pyg_mmkgc.training import Trainer, fit_ensemble
 from pyg_mmkgc.training.trainer import CHECKPOINT
 from pyg_mmkgc.visualization import plot_history
@@ -154,6 +161,7 @@ class Run:
         if self.finished:
             raise ConfigError(f"the run in '{self.folder}' is finished")
         with lock_folder(self.folder):
+            sweep(self.folder)  # What a killed process has left.
             return self._train(progress)
 
     def _train(self, progress: bool) -> RankingResult | None:
@@ -245,25 +253,28 @@ class Run:
         device = build_device(self.config)
         if ours:
             return MMKGEModel.from_pretrained(folder).to(device)
+        sealed = SealedFolder(folder)
+        sealed.warn_if_unsealed(stacklevel=3)
         model: Any = build_model(self.config, self.graph)  # One of PyG's own.
-        model.load_state_dict(load_tensors(folder / 'model.safetensors')[0])
-        model.node_names, model.relation_names = read_labels(folder)
+        state, _ = load_tensors(
+            folder / 'model.safetensors',
+            sealed.expected('model.safetensors'))
+        load_weights(model, state, folder)
+        model.node_names, model.relation_names = read_labels(sealed)
         return model.eval().to(device)
 
     def _trained_graph(self, triples: bool) -> KnowledgeGraph:
         graph = self.graph
+        sealed = SealedFolder(self.folder / 'model')
+        labels = read_labels(sealed)
         with suppress(DataError):  # Of new labels, what differs tells.
-            graph = renumber(graph, *read_labels(self.folder / 'model'))
-        path = self.folder / 'model' / 'graph.json'
-        if not path.is_file():  # Written by an earlier version.
+            graph = renumber(graph, *labels)
+        if not sealed.has('graph.json'):  # Written by an earlier version.
             warnings.warn(f"the run in '{self.folder}' does not say which "
                           'graph it was trained with: its triples and labels '
                           'may have changed since', stacklevel=4)
             return graph
-        saved = read_json(path)
-        if not isinstance(saved, dict):
-            raise CheckpointError(f"'{path}': expected the parts of a graph, "
-                                  f'got {type(saved).__name__}')
+        saved = sealed.read_json('graph.json', {str: (str, int, None)})
         differ = differences(saved, graph)
         if not differ:
             return graph
@@ -280,6 +291,7 @@ class Run:
 
     def _save_model(self, model: KGEModel) -> None:
         folder = self.folder / 'model'
+        unseal(folder)
         # First: where there are weights, it is known what they belong to.
         write_json(folder / 'graph.json', fingerprint(self.graph))
         if isinstance(model, MMKGEModel):
@@ -287,6 +299,7 @@ class Run:
             return
         save_tensors(folder / 'model.safetensors', model.state_dict(), {})
         write_labels(folder, self.graph)
+        seal(folder, FILES)
 
     def _evaluate(self, model: KGEModel, split: str) -> RankingResult:
         options = self.config.evaluation

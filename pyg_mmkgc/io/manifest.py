@@ -4,7 +4,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import pathlib
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -113,11 +112,15 @@ class SealedFolder:
         check_schema(value, schema, f"'{path}'", CheckpointError)
         return value
 
-    def verify(self, name: str) -> pathlib.Path:
-        r"""Returns the path of a file that is the one that was written."""
-        if self.sha256 is not None:
-            self._compare(name, file_sha256(self.folder / name))
-        return self.folder / name
+    def expected(self, name: str) -> str | None:
+        r"""Returns the SHA-256 that a file must have, :obj:`None` where no
+        manifest says so.
+        """
+        if self.sha256 is None:
+            return None
+        if name not in self.sha256:
+            self._compare(name, 'a file')
+        return self.sha256[name]
 
     def _compare(self, name: str, found: str) -> None:
         if self.sha256 is None or self.sha256.get(name) == found:
