@@ -12,7 +12,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from pyg_mmkgc import config as lib
-from pyg_mmkgc.errors import ConfigError, MMKGCError, is_out_of_memory
+from pyg_mmkgc.errors import (
+    ConfigError,
+    MMKGCError,
+    Terminated,
+    is_out_of_memory,
+)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -171,7 +176,7 @@ def _train(args: argparse.Namespace) -> None:
                              args.data_root, args.device)
     try:
         result = run.train(progress=not args.quiet)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated):
         print(f'\ninterrupted; to continue: mmkgc train --resume '
               f'{run.folder}', file=sys.stderr)
         raise
@@ -225,7 +230,7 @@ def _features(args: argparse.Namespace) -> None:
             source, args.encoder, args.out, args.pool, args.dtype,
             args.batch_size, args.workers, args.device, args.revision,
             progress=not args.quiet)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated):
         print('\ninterrupted; to continue: the same command',
               file=sys.stderr)
         raise
@@ -245,7 +250,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv (list, optional): The arguments, without the program's name.
 
     Returns:
-        The exit status: 0, 2 for bad input, 130 when interrupted.
+        The exit status: 0, 2 for bad input, 130 when interrupted, 143 after
+        SIGTERM, 129 after SIGHUP.
     """
     for stream in (sys.stdout, sys.stderr):  # Labels may be in any script.
         if isinstance(stream, io.TextIOWrapper):
@@ -255,7 +261,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if overrides and args.name is None and '=' not in overrides[-1]:
         args.name = overrides.pop()  # As in '--set KEY=VALUE NAME'.
     try:
-        args.call(args)
+        with lib.catch_signals(immediate=True):
+            args.call(args)
+    except Terminated as error:
+        return 128 + error.signal
     except BrokenPipeError:  # The reader, such as `head`, has enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (MMKGCError, OSError) as error:

@@ -43,6 +43,19 @@ class CheckpointError(MMKGCError, ValueError):
     r"""A checkpoint or saved model does not fit what it is loaded into."""
 
 
+class Terminated(SystemExit):
+    r"""The system asked the process to end, by SIGTERM or SIGHUP. Where it is
+    not caught, the process ends with status 143 or 129, as the signal alone
+    would end it.
+
+    Args:
+        signal (int): The number of the signal.
+    """
+    def __init__(self, signal: int) -> None:
+        super().__init__(128 + signal)
+        self.signal = signal
+
+
 def check_whole(at_least: int = 1, optional: bool = False,
                 **values: Any) -> None:
     r"""Raises :class:`ModelError` for an argument that is no whole number or

@@ -1,5 +1,7 @@
 r"""Runs from YAML files."""
 
+from pyg_mmkgc.training.termination import catch_signals
+
 from .build import build_graph, build_model, build_trainer
 from .catalogue import Entry, catalogue
 from .components import Component
@@ -43,4 +45,5 @@ __all__ = [
     'inspect_folder',
     'DTYPES',
     'encoder_help',
+    'catch_signals',
 ]
