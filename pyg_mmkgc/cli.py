@@ -17,6 +17,7 @@ from pyg_mmkgc.errors import (
     MMKGCError,
     Terminated,
     is_out_of_memory,
+    printable,
 )
 
 
@@ -180,27 +181,28 @@ def _train(args: argparse.Namespace) -> None:
         print(f'\ninterrupted; to continue: mmkgc train --resume '
               f'{run.folder}', file=sys.stderr)
         raise
-    print('no test triples to evaluate on' if result is None else result)
-    print(f'run: {run.folder}')
+    _print('no test triples to evaluate on' if result is None else result)
+    _print(f'run: {run.folder}')
 
 
 def _evaluate(args: argparse.Namespace) -> None:
     run = lib.Run.open(args.run, args.data_root, args.device)
-    print(run.evaluate(args.split))
+    _print(run.evaluate(args.split))
 
 
 def _predict(args: argparse.Namespace) -> None:
     run = lib.Run.open(args.run, args.data_root, args.device)
-    print(run.predict(args.head, args.relation, args.tail, args.k, args.new))
+    _print(run.predict(args.head, args.relation, args.tail, args.k,
+                       args.new))
 
 
 def _audit(args: argparse.Namespace) -> None:
     config = lib.load_config(_name_of(args), args.overrides)
-    print(lib.build_graph(config, args.data_root).audit())
+    _print(lib.build_graph(config, args.data_root).audit())
 
 
 def _profile(args: argparse.Namespace) -> None:
-    print(lib.profile_config(_name_of(args), args.overrides, args.steps,
+    _print(lib.profile_config(_name_of(args), args.overrides, args.steps,
                              args.data_root, args.device))
 
 
@@ -234,13 +236,18 @@ def _features(args: argparse.Namespace) -> None:
         print('\ninterrupted; to continue: the same command',
               file=sys.stderr)
         raise
-    print(coverage)
-    print(f'features: {args.out}')
+    _print(coverage)
+    _print(f'features: {args.out}')
 
 
 def _inspect(args: argparse.Namespace) -> None:
-    print(lib.inspect_folder(args.folder, args.entity, args.output,
+    _print(lib.inspect_folder(args.folder, args.entity, args.output,
                              args.source))
+
+
+def _print(value: Any) -> None:
+    # Names of files and modalities may be anybody's.
+    print(printable(str(value), lines=True))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -270,7 +277,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (MMKGCError, OSError) as error:
         if args.debug:
             raise
-        print(f'mmkgc: error: {error}', file=sys.stderr)
+        print(printable(f'mmkgc: error: {error}', lines=True),
+              file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:
         if args.debug or not is_out_of_memory(error):

@@ -55,6 +55,7 @@ from pyg_mmkgc.errors import (
 from pyg_mmkgc.evaluation import RankingResult, evaluate, predict
 from pyg_mmkgc.io.atomic import sweep, write_json
 from pyg_mmkgc.io.manifest import SealedFolder, seal, unseal
+from pyg_mmkgc.io.reading import user_path
 from pyg_mmkgc.io.tensors import load_tensors, save_tensors
 from pyg_mmkgc.nn.kge import MMKGEModel, MoSE
 from pyg_mmkgc.nn.pretrained import (
@@ -124,7 +125,7 @@ class Run:
             data_root (str, optional): Where the dataset's files are now.
             device (str, optional): The device to use now.
         """
-        path = pathlib.Path(folder).expanduser()
+        path = user_path(folder)
         if not (path / 'config.yaml').is_file():
             hint = ('; a model that save_pretrained wrote is loaded in '
                     'Python, by from_pretrained'
@@ -342,7 +343,7 @@ def _replace(config: Config, data_root: str | None,
 
 
 def _absolute(path: str) -> str:
-    return str(pathlib.Path(path).expanduser().absolute())
+    return str(user_path(path).absolute())
 
 
 def _label_or_id(text: str | None, names: Sequence[str] | None) -> Any:

@@ -351,9 +351,10 @@ class KnowledgeGraph(Data):
                               f"got {sorted(metadata['keys'])}")
         for key, value in values.items():
             # What is no attribute of a graph, but of the class.
-            if key.startswith('_') or callable(getattr(cls, key, None)):
-                raise FormatError(f"{where}: '{key}' is no attribute of a "
-                                  'graph')
+            if (not key.isprintable() or key.startswith('_')
+                    or callable(getattr(cls, key, None))):
+                raise FormatError(f'{where}: {key!r:.80} is no attribute of '
+                                  'a graph')
             if key in _TENSOR_KEYS or _is_node_key(key):
                 kind: Any = Tensor
             else:

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from pyg_mmkgc.data import TripleIndex
-from pyg_mmkgc.errors import ConfigError, DataError
+from pyg_mmkgc.errors import ConfigError, DataError, printable
 from pyg_mmkgc.evaluation.evaluate import as_graph, known_index
 from pyg_mmkgc.evaluation.scorer import Scorer, device_of, scoring
 from pyg_mmkgc.metrics import assert_finite
@@ -268,7 +268,8 @@ def _align(given: Tensor, rel: Tensor) -> tuple[Tensor, Tensor]:
 
 def _cut(label: str) -> str:
     r"""A label that fits into a line of a table."""
-    return label if len(label) <= WIDTH else label[:WIDTH - 1] + '…'
+    label = label if len(label) <= WIDTH else label[:WIDTH - 1] + '…'
+    return printable(label)
 
 
 def _label(names: list[str] | None, index: int) -> str:

@@ -67,22 +67,32 @@ def verify_features(path: PathLike, manifest: Mapping[str, Any]) -> None:
 
     Args:
         path (str or os.PathLike): The table.
-        manifest (dict): What the manifest beside it holds. Without the
-            SHA-256 of the table, nothing is checked.
+        manifest (dict): What the manifest beside it holds. What it has no
+            SHA-256 of, the table or its labels, is not checked.
 
     Raises:
-        FormatError: If the table is another one, or damaged.
+        FormatError: If the table or its labels are others, or damaged.
     """
-    expected = manifest.get('features_sha256')
-    if expected is None:
-        return
-    found = file_sha256(path)
-    if found != expected:
-        raise FormatError(
-            f"'{path}': expected the SHA-256 {expected}, which the manifest "
-            f'beside it names, got {found}. The table has changed since it '
-            f'was extracted, or is damaged: delete this folder and extract '
-            f'the features again')
+    path = as_path(path)
+    for key, file in (('features_sha256', path),
+                      ('labels_sha256', path.with_name('labels.txt'))):
+        expected = manifest.get(key)
+        if expected is None:  # Of an earlier version.
+            continue
+        found = file_sha256(file)
+        if found != expected:
+            raise FormatError(
+                f"'{file}': expected the SHA-256 {expected!s:.64}, which the "
+                f'manifest beside it names, got {found}. It has changed since '
+                f'the features were extracted, or is damaged: delete this '
+                f'folder and extract the features again')
+
+
+def is_pointer(ptr: Tensor, num_rows: int) -> bool:
+    r"""Returns whether a tensor rises from 0 to the number of rows."""
+    return (ptr.dtype == torch.long and ptr.dim() == 1 and ptr.numel() > 0
+            and int(ptr[0]) == 0 and int(ptr[-1]) == num_rows
+            and not bool((ptr.diff() < 0).any()))
 
 
 def _read_torch(path: pathlib.Path) -> Tensor:

@@ -32,6 +32,15 @@ def as_path(path: PathLike) -> pathlib.Path:
     return pathlib.Path(text)
 
 
+def user_path(path: PathLike) -> pathlib.Path:
+    r"""Returns a path as :func:`as_path`, with :obj:`~` replaced."""
+    try:
+        return as_path(path).expanduser()
+    except RuntimeError as error:
+        raise DataError(f'Expected the path of a file (got {path!r:.200}): '
+                        f'{error}') from error
+
+
 def open_file(path: PathLike) -> BinaryIO:
     r"""Opens a regular file to read its bytes.
 

@@ -33,7 +33,8 @@ def check_schema(value: Any, schema: Any, where: str,
     A schema is a type, :obj:`None`, :obj:`object` for any value, a tuple of
     alternatives, a list with the schema of all items, a dictionary from
     :obj:`str` to the schema of all values, or one with a schema for each
-    key; a key that ends in :obj:`?` may be missing.
+    key; a key that ends in :obj:`?` may be missing, and the key :obj:`...`
+    allows others.
 
     Args:
         value (Any): The value.
@@ -77,19 +78,16 @@ def _problem(value: Any, schema: Any, path: str) -> str | None:
 
 def _object_problem(value: dict[str, Any], schema: dict[Any, Any],
                     path: str) -> str | None:
-    kinds = {str(key).removesuffix('?'): kind for key, kind in schema.items()}
-    if str in schema:
-        kinds = dict.fromkeys(value, schema[str])
-    else:
-        missing = [key for key in schema
-                   if not key.endswith('?') and key not in value]
-        unknown = [key for key in value if key not in kinds]
-        for key in missing:
+    named = [key for key in schema if key not in (str, ...)]
+    kinds = {key.removesuffix('?'): schema[key] for key in named}
+    for key in named:
+        if not key.endswith('?') and key not in value:
             return f"expected the key '{_join(path, key)}', got none"
-        for key in unknown:
-            return f'unexpected key {_join(path, key)!r:.80}'
+    rest = schema.get(str, schema.get(...))
     for key, item in value.items():
-        problem = _problem(item, kinds[key], _join(path, key))
+        if key not in kinds and rest is None:
+            return f'unexpected key {_join(path, key)!r:.80}'
+        problem = _problem(item, kinds.get(key, rest), _join(path, key))
         if problem is not None:
             return problem
     return None

@@ -2,9 +2,12 @@ r"""The part of an epoch that is done when a training has to end."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Generator, Tensor
+
+from pyg_mmkgc.errors import CheckpointError
 
 
 @dataclass
@@ -71,14 +74,30 @@ class EpochPart:
             **{f'rng.{key}': value for key, value in self.rng.items()}}
 
     @classmethod
-    def from_state(cls, state: dict[str, Tensor],
-                   device: torch.device) -> EpochPart:
-        r"""The inverse of :meth:`state_dict`."""
+    def from_state(cls, state: dict[str, Tensor], device: torch.device,
+                   path: Path) -> EpochPart:
+        r"""The inverse of :meth:`state_dict`.
+
+        Raises:
+            CheckpointError: If it is none.
+        """
         parts: dict[str, dict[str, Tensor]] = {'sum': {}, 'rng': {}}
-        for key, value in state.items():
-            kind, _, name = key.partition('.')
-            if name:
-                parts[kind][name] = (value.to(device) if kind == 'sum'
-                                     else value)
-        return cls(int(state['steps']), int(state['count']),
-                   float(state['seconds']), parts['sum'], parts['rng'])
+        try:
+            steps, count, seconds = (state[key].item() for key in (
+                'steps', 'count', 'seconds'))
+            for key, value in state.items():
+                kind, _, name = key.partition('.')
+                if kind in parts:
+                    parts[kind][name] = value
+            for value in parts['sum'].values():
+                value.item()
+            for key, value in parts['rng'].items():
+                if key != 'cuda':
+                    torch.Generator().set_state(value)
+            if not 0 < steps <= count:
+                raise ValueError(f'{steps} steps on {count} triples')
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise CheckpointError(f"'{path}': the part of an epoch in it is "
+                                  f'broken: {error!s:.200}') from error
+        sums = {key: value.to(device) for key, value in parts['sum'].items()}
+        return cls(int(steps), int(count), float(seconds), sums, parts['rng'])

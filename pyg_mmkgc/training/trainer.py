@@ -33,6 +33,8 @@ from pyg_mmkgc.training.checkpoint import (
     State,
     clone_state,
     load_checkpoint,
+    restore,
+    restore_optimizer,
     save_checkpoint,
 )
 from pyg_mmkgc.training.epoch_part import EpochPart
@@ -411,12 +413,15 @@ class Trainer:
         states, optimizers, metadata = load_checkpoint(path,
                                                        self.fingerprint())
         if 'part' in states:
-            self._part = EpochPart.from_state(states['part'], self.device)
+            self._part = EpochPart.from_state(states['part'], self.device,
+                                              path)
             self.begin_epoch(len(metadata['history']['epochs']) + 1)
-        self.model.load_state_dict(states['model'])
+        for name in ('best', 'model'):  # The best is taken at the end.
+            if name == 'model' or name in states:
+                restore(self.model, states, name, path)
         for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(optimizers[name])
-        self.load_extra_states(states)
+            restore_optimizer(optimizer, optimizers.get(name), name, path)
+        self.load_extra_states(states, path)
         history = History(**metadata['history'])
         # There may be more patience now.
         history.stopped_early = self._out_of_patience(history)
@@ -427,7 +432,7 @@ class Trainer:
         module = self.sampler_module
         return {} if module is None else {'sampler': module.state_dict()}
 
-    def load_extra_states(self, states: dict[str, State]) -> None:
+    def load_extra_states(self, states: dict[str, State], path: Path) -> None:
         r"""Takes back what :meth:`extra_states` gave."""
         if self.sampler_module is not None:
-            self.sampler_module.load_state_dict(states['sampler'])
+            restore(self.sampler_module, states, 'sampler', path)

@@ -25,20 +25,3 @@ def kill_writer():
         process.join()
 
     return kill
-
-
-@pytest.fixture
-def in_a_fork():
-    """Runs a function in a process of its own and returns what it sends."""
-    def run(function, *args):
-        context = multiprocessing.get_context('fork')
-        receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=function, args=(*args, sender))
-        process.start()
-        sender.close()
-        try:
-            return receiver.recv()
-        finally:
-            process.join()
-
-    return run
