@@ -61,9 +61,10 @@ def _problem(value: Any, schema: Any, path: str) -> str | None:
                   and isinstance(value, type(kind))]
         return nested[0] if nested else _wrong(value, schema, path)
     if isinstance(schema, list) and isinstance(value, list):
+        if isinstance(schema[0], type) and (
+                set(map(type, value)) == {schema[0]}):
+            return None  # A long list of strings.
         for i, item in enumerate(value):
-            if type(item) is schema[0]:
-                continue  # Long lists of strings.
             problem = _problem(item, schema[0], f'{path}[{i}]')
             if problem is not None:
                 return problem

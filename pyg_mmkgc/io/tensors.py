@@ -19,7 +19,7 @@ from pyg_mmkgc.io.schema import check_schema, parse_json
 # The header of a safetensors file may hold 100 MB; names and shapes need room.
 MAX_METADATA = 90_000_000
 KEYS = {'format', 'metadata', 'sha256'}
-# Rows that are hashed at once: a table may be mapped from a file that is
+# Rows that are hashed at once where they have to be copied: a table may be
 # larger than the memory.
 ROWS = 256
 
@@ -186,7 +186,9 @@ def digest(tensors: Mapping[str, Tensor], text: str) -> str:
         # Lengths are part of the hashed text, so no two files read alike.
         key = json.dumps([name, str(tensor.dtype), list(tensor.shape)])
         digest.update(f'{len(key)}:{key}'.encode())
-        for rows in tensor.split(ROWS) if tensor.dim() > 0 else [tensor]:
+        whole = tensor.dim() == 0 or (tensor.device.type == 'cpu'
+                                      and tensor.is_contiguous())
+        for rows in [tensor] if whole else tensor.split(ROWS):
             if rows.numel() > 0:
                 digest.update(_bytes(rows.cpu()).numpy().data)
     digest.update(f'{len(text)}:{text}'.encode())

@@ -246,7 +246,21 @@ def _build(cls: type[T], saved: dict[str, Any], state: dict[str, Tensor],
                 state.pop(f'encoders.{m}.x', None)
         # Assigned, not copied: a model in double precision stays so.
         load_weights(model, state, folder, assign=True)
+        if device == 'meta':
+            del model.__dict__['reset_parameters']
+            if not any(_lacks_values(x) for module in model.modules()
+                       for x in vars(module).values()):
+                break  # All tensors came from the file.
     return model
+
+
+def _lacks_values(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return value.is_meta
+    if isinstance(value, dict):
+        value = list(value.values())
+    return isinstance(value, (list, tuple, set)) and any(
+        _lacks_values(x) for x in value)
 
 
 def _tensor(state: dict[str, Tensor], name: str, folder: Path) -> Tensor:
