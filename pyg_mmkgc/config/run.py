@@ -162,7 +162,9 @@ class Run:
         if self.finished:
             raise ConfigError(f"the run in '{self.folder}' is finished")
         with lock_folder(self.folder):
-            sweep(self.folder)  # What a killed process has left.
+            for folder in (self.folder, self.folder / 'model'):
+                if folder.is_dir():
+                    sweep(folder)  # What a killed process has left.
             return self._train(progress)
 
     def _train(self, progress: bool) -> RankingResult | None:

@@ -76,7 +76,7 @@ def load_checkpoint(path: Path, fingerprint: dict[str, Any]
     if unknown:
         warnings.warn(f"'{path}' is of an earlier version and does not say "
                       f"which {' and '.join(unknown)} it was trained with: "
-                      'they may have changed since', stacklevel=4)
+                      'they may have changed since', stacklevel=5)
         fingerprint = {**fingerprint, **{x: {} for x in unknown}}
     differ = _differences(_flat(saved), _flat(fingerprint))
     if differ:
