@@ -45,22 +45,28 @@ def test_models_that_share_a_module():
 def test_precision_that_overlaps():
     backend = torch.backends.mkldnn.matmul
     before = backend.fp32_precision
+    backend.fp32_precision = 'bf16'
     first, second = full_precision(), full_precision()
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)
     assert backend.fp32_precision == 'ieee'
     second.__exit__(None, None, None)
-    assert backend.fp32_precision == before
+    assert backend.fp32_precision == 'bf16'
+    backend.fp32_precision = before
 
 
 def test_an_exception_puts_it_back():
-    model = torch.nn.Linear(2, 2)
-    with pytest.raises(KeyboardInterrupt), evaluation_mode(model), \
-            full_precision():
-        raise KeyboardInterrupt
-    assert model.training
-    assert torch.backends.mkldnn.matmul.fp32_precision != 'ieee'
+    model, backend = torch.nn.Linear(2, 2), torch.backends.mkldnn.matmul
+    before = backend.fp32_precision
+    try:
+        backend.fp32_precision = 'bf16'
+        with pytest.raises(KeyboardInterrupt), evaluation_mode(model), \
+                full_precision():
+            raise KeyboardInterrupt
+        assert model.training and backend.fp32_precision == 'bf16'
+    finally:
+        backend.fp32_precision = before
 
 
 class Slow(AdaMF):
