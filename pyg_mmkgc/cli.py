@@ -12,7 +12,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from pyg_mmkgc import config as lib
-from pyg_mmkgc.errors import ConfigError, MMKGCError, is_out_of_memory
+from pyg_mmkgc.errors import (
+    ConfigError,
+    MMKGCError,
+    Terminated,
+    is_out_of_memory,
+    printable,
+)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -233,17 +239,17 @@ def _train(args: argparse.Namespace) -> None:
                              args.data_root, args.device)
     try:
         result = run.train(progress=not args.quiet)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated):
         print(f'\ninterrupted; to continue: mmkgc train --resume '
               f'{run.folder}', file=sys.stderr)
         raise
-    print('no test triples to evaluate on' if result is None else result)
-    print(f'run: {run.folder}')
+    _print('no test triples to evaluate on' if result is None else result)
+    _print(f'run: {run.folder}')
 
 
 def _evaluate(args: argparse.Namespace) -> None:
     run = lib.Run.open(args.run, args.data_root, args.device)
-    print(run.evaluate(args.split))
+    _print(run.evaluate(args.split))
 
 
 def _predict(args: argparse.Namespace) -> None:
@@ -262,49 +268,49 @@ def _predict(args: argparse.Namespace) -> None:
     if args.queries is not None:
         count = answers.predict_file(args.queries, args.out, args.k, args.new,
                                      args.self_loops)
-        print(f'answers to {count:,} queries: {args.out}')
+        _print(f'answers to {count:,} queries: {args.out}')
         return
-    print(answers.predict(args.head, args.relation, args.tail, args.k,
-                          args.new, args.self_loops))
+    _print(answers.predict(args.head, args.relation, args.tail, args.k,
+                           args.new, args.self_loops))
 
 
 def _explain(args: argparse.Namespace) -> None:
     answers = lib.open_answers(args.run, args.data_root, args.device,
                                triples=True)
     found = answers.explain(args.head, args.relation, args.tail, args.k)
-    print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False)
-          if args.json else found)
+    _print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False)
+           if args.json else found)
     if args.plot is not None:
         lib.plot_explanation(found, args.plot)
 
 
 def _similar(args: argparse.Namespace) -> None:
-    print(lib.open_answers(args.run, args.data_root, args.device)
-          .most_similar(args.node, args.k))
+    _print(lib.open_answers(args.run, args.data_root, args.device)
+           .most_similar(args.node, args.k))
 
 
 def _export(args: argparse.Namespace) -> None:
     answers = lib.open_answers(args.run, args.data_root, args.device)
     answers.export(args.out)
-    print(f'embeddings: {args.out}')
+    _print(f'embeddings: {args.out}')
 
 
 def _compare(args: argparse.Namespace) -> None:
     found = lib.compare_paths(args.runs, args.reference, args.data_root,
                               args.device)
     if args.json:
-        print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+        _print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
     else:
-        print(found.to_latex() if args.latex else found)
+        _print(found.to_latex() if args.latex else found)
 
 
 def _audit(args: argparse.Namespace) -> None:
     config = lib.load_config(_name_of(args), args.overrides)
-    print(lib.build_graph(config, args.data_root).audit())
+    _print(lib.build_graph(config, args.data_root).audit())
 
 
 def _profile(args: argparse.Namespace) -> None:
-    print(lib.profile_config(_name_of(args), args.overrides, args.steps,
+    _print(lib.profile_config(_name_of(args), args.overrides, args.steps,
                              args.data_root, args.device))
 
 
@@ -334,17 +340,22 @@ def _features(args: argparse.Namespace) -> None:
             source, args.encoder, args.out, args.pool, args.dtype,
             args.batch_size, args.workers, args.device, args.revision,
             progress=not args.quiet)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated):
         print('\ninterrupted; to continue: the same command',
               file=sys.stderr)
         raise
-    print(coverage)
-    print(f'features: {args.out}')
+    _print(coverage)
+    _print(f'features: {args.out}')
 
 
 def _inspect(args: argparse.Namespace) -> None:
-    print(lib.inspect_folder(args.folder, args.entity, args.output,
+    _print(lib.inspect_folder(args.folder, args.entity, args.output,
                              args.source))
+
+
+def _print(value: Any) -> None:
+    # Names of files and modalities may be anybody's.
+    print(printable(str(value), lines=True))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -354,7 +365,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv (list, optional): The arguments, without the program's name.
 
     Returns:
-        The exit status: 0, 2 for bad input, 130 when interrupted.
+        The exit status: 0, 2 for bad input, 130 when interrupted, 143 after
+        SIGTERM, 129 after SIGHUP.
     """
     for stream in (sys.stdout, sys.stderr):  # Labels may be in any script.
         if isinstance(stream, io.TextIOWrapper):
@@ -364,13 +376,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if overrides and args.name is None and '=' not in overrides[-1]:
         args.name = overrides.pop()  # As in '--set KEY=VALUE NAME'.
     try:
-        args.call(args)
+        with lib.catch_signals(immediate=True):
+            args.call(args)
+    except Terminated as error:
+        return 128 + error.signal
     except BrokenPipeError:  # The reader, such as `head`, has enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (MMKGCError, OSError) as error:
         if args.debug:
             raise
-        print(f'mmkgc: error: {error}', file=sys.stderr)
+        print(printable(f'mmkgc: error: {error}', lines=True),
+              file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:
         if args.debug or not is_out_of_memory(error):

@@ -8,12 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pyg_mmkgc.errors import ConfigError, MMKGCError
+from pyg_mmkgc.errors import ConfigError, MMKGCError, printable
 
 WIDTH = 60  # Of a label in a table of text.
 ROWS = 60  # Of a table in HTML.
-# Without these, words of Persian and of Indian languages are misspelt.
-_JOINERS = '\u200c\u200d'
 _LATEX = {'&': r'\&', '%': r'\%', '_': r'\_', '#': r'\#', '$': r'\$',
           '{': r'\{', '}': r'\}', '~': r'\textasciitilde{}',
           '^': r'\textasciicircum{}', '\\': r'\textbackslash{}',
@@ -173,14 +171,6 @@ class Report:
             for name, value in self.summary().items())) + '</p>'
         return '\n'.join([head, *(self.make_table(name).html()
                                   for name in names)])
-
-
-def printable(text: str) -> str:
-    r"""Returns a text with characters that would move the cursor or hide
-    others written out, as in :obj:`\\x1b`.
-    """
-    return ''.join(char if char.isprintable() or char in _JOINERS else
-                   char.encode('unicode_escape').decode() for char in text)
 
 
 def cut(text: str) -> str:

@@ -1,7 +1,9 @@
 import io
 import json
+import os
 import pathlib
 import re
+import signal
 
 import pytest
 import torch
@@ -180,6 +182,38 @@ def test_an_interrupted_run_goes_on(work, capsys, monkeypatch):
     # As if it had been killed before the last file of the model.
     (work / 'b/model/config.json').unlink()
     assert 'no model yet' in fails(capsys, 'evaluate', 'b')
+
+
+@pytest.mark.parametrize('name, status', [('SIGTERM', 143), ('SIGHUP', 129)])
+def test_a_run_that_the_system_ends_goes_on(work, capsys, monkeypatch, name,
+                                            status):
+    assert main(['train', 'tiny.yaml', '--quiet', '--output', 'whole']) == 0
+    from pyg_mmkgc.training import AdversarialTrainer
+    step = AdversarialTrainer.train_step
+
+    def ended(self, batch, where):
+        if where == 'epoch 3, step 1':
+            os.kill(os.getpid(), getattr(signal, name))
+        return step(self, batch, where)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AdversarialTrainer, 'train_step', ended)
+        assert main(['train', 'tiny.yaml', '--quiet', '--output',
+                     'b']) == status
+    assert 'mmkgc train --resume b' in capsys.readouterr().err
+    assert main(['train', '--resume', 'b', '--quiet']) == 0
+    whole, resumed = (load_tensors(work / name / 'model/model.safetensors')[0]
+                      for name in ['whole', 'b'])
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+@pytest.mark.parametrize('name, status', [('SIGTERM', 143), ('SIGHUP', 129)])
+def test_any_command_can_be_ended(work, capsys, monkeypatch, name, status):
+    monkeypatch.setattr('pyg_mmkgc.config.catalogue', lambda: os.kill(
+        os.getpid(), getattr(signal, name)))
+    handler = signal.getsignal(signal.SIGTERM)
+    assert main(['models']) == status
+    assert signal.getsignal(signal.SIGTERM) is handler
 
 
 def test_runs_are_never_overwritten(work, capsys):

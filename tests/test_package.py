@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from configparser import ConfigParser
 from pathlib import Path
@@ -76,6 +77,74 @@ def test_wheel_works_alone(wheel: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         shipped = {Path(name).suffix for name in archive.namelist()}
     assert written <= shipped | {'.pyc'}
+
+
+def tracked() -> list[str]:
+    if not (ROOT / '.git').exists():
+        pytest.skip('no repository around the tests')
+    done = subprocess.run(['git', 'ls-files'], cwd=ROOT, capture_output=True,
+                          text=True, check=True)
+    return [name for name in done.stdout.splitlines()
+            if (ROOT / name).is_file()]
+
+
+def test_sdist_holds_every_file(tmp_path: Path) -> None:
+    """Whoever has it can run the tests, the examples and the benchmarks."""
+    names = tracked()
+    for name in names:
+        (tmp_path / 'repo' / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / 'repo' / name)
+    code = ('from setuptools import build_meta; '
+            'print(build_meta.build_sdist("../dist"))')
+    done = subprocess.run([sys.executable, '-c', code], cwd=tmp_path / 'repo',
+                          capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    path = tmp_path / 'dist' / done.stdout.splitlines()[-1]
+    with tarfile.open(path) as archive:
+        packed = {name.partition('/')[2] for name in archive.getnames()}
+    missing = sorted(set(names) - packed - {'.gitignore'})
+    assert not missing, f'not in the sdist: {missing}'
+
+
+@pytest.mark.parametrize('version', ['310', '311', '312', '313'])
+def test_locks_pin_everything(version: str, setup_cfg: ConfigParser) -> None:
+    """Each package once, by version and hash, and none of torch's."""
+    text = (ROOT / 'requirements' / f'py{version}.txt').read_text('utf-8')
+    text = re.sub('^#.*\n', '', text, flags=re.MULTILINE)
+    pins = text.replace('\\\n', ' ').strip().split('\n')
+    names = [pin.partition('==')[0] for pin in pins]
+    assert len(set(names)) == len(names)
+    for pin in pins:
+        assert re.fullmatch(r'[a-z0-9.-]+==[\w.]+'
+                            r'( +--hash=sha256:[0-9a-f]{64})+', pin), pin
+    assert not [name for name in names
+                if re.match('torch$|nvidia|cuda|triton', name)]
+    options = setup_cfg['options']
+    wanted = options['install_requires'].split() + ' '.join(
+        setup_cfg['options.extras_require'][name]
+        for name in ('test', 'fast', 'plot')).split()
+    wanted = {re.match(r'[\w-]+', item)[0].lower() for item in wanted}
+    assert wanted - {'torch', 'pyg_mmkgc'} <= set(names)
+    # What constraints.txt pins is the same there.
+    for line in (ROOT / 'constraints.txt').read_text().splitlines():
+        if '==' in line and not line.startswith('torch=='):
+            assert line in [pin.split()[0] for pin in pins]
+    assert f'Programming Language :: Python :: 3.{version[1:]}' in setup_cfg[
+        'metadata']['classifiers']
+
+
+def test_security_names_tests_that_exist() -> None:
+    text = (ROOT / 'SECURITY.md').read_text('utf-8')
+    named = re.findall(r'`(tests/[\w/]+\.py)(?:::(\w+))?`', text)
+    assert len(named) > 30
+    missing = [(file, name) for file, name in named
+               if f'def {name}(' not in (ROOT / file).read_text('utf-8')]
+    assert not missing
+    # Each promise has one, but for what is said not to be promised.
+    promises = re.split(r'^- ', text, flags=re.MULTILINE)[1:]
+    without = [promise[:12] for promise in promises
+               if '`tests/' not in promise]
+    assert without == ['Features fro']
 
 
 @pytest.mark.parametrize('given, found', [(None, '1000'), ('7', '7')])

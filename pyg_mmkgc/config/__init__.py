@@ -1,5 +1,6 @@
 r"""Runs from YAML files."""
 
+from pyg_mmkgc.training.termination import catch_signals
 from pyg_mmkgc.visualization import plot_explanation
 
 from .answers import Answers
@@ -51,4 +52,5 @@ __all__ = [
     'inspect_folder',
     'DTYPES',
     'encoder_help',
+    'catch_signals',
 ]

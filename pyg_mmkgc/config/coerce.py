@@ -138,7 +138,7 @@ def coerce(value: Any, hint: Any, path: str) -> Any:
     if hint is float and type(value) in (int, float):
         return _finite(value, path)
     if hint in (int, bool, str):
-        if type(value) is hint:
+        if type(value) is hint and (hint is not int or abs(value) < 1 << 63):
             return value
         raise _wrong(value, hint, path)
     kind = origin or hint

@@ -5,8 +5,9 @@ r"""One run and the folder that it leaves.
                             what ``autocast: auto`` stood for
 ``metrics.json``            the result with its protocol, commit, versions;
                             written last: with it, a run is finished
-``model/``                  weights, label maps, and in ``graph.json`` which
-                            graph they belong to
+``model/``                  weights, label maps, in ``graph.json`` which
+                            graph they belong to, and in ``manifest.json``
+                            the SHA-256 of each
 ``rankings.safetensors``    every ranking of the test triples, for
                             ``mmkgc compare``
 ``history.json``            losses and validation metrics of every epoch
@@ -55,10 +56,17 @@ from pyg_mmkgc.errors import (
     MMKGCError,
 )
 from pyg_mmkgc.evaluation import Prediction, RankingResult, evaluate
-from pyg_mmkgc.io.atomic import read_json, write_json
+from pyg_mmkgc.io.atomic import sweep, write_json
+from pyg_mmkgc.io.manifest import SealedFolder, seal, unseal
+from pyg_mmkgc.io.reading import user_path
 from pyg_mmkgc.io.tensors import load_tensors, save_tensors
 from pyg_mmkgc.nn.kge import MMKGEModel, MoSE
-from pyg_mmkgc.nn.pretrained import read_labels, write_labels
+from pyg_mmkgc.nn.pretrained import (
+    FILES,
+    load_weights,
+    read_labels,
+    write_labels,
+)
 from pyg_mmkgc.training import Trainer, fit_ensemble
 from pyg_mmkgc.training.trainer import CHECKPOINT
 from pyg_mmkgc.visualization import plot_history
@@ -123,7 +131,7 @@ class Run:
             data_root (str, optional): Where the dataset's files are now.
             device (str, optional): The device to use now.
         """
-        path = pathlib.Path(folder).expanduser()
+        path = user_path(folder)
         if not (path / 'config.yaml').is_file():
             hint = ('; a model that save_pretrained wrote is loaded in '
                     'Python, by from_pretrained'
@@ -160,6 +168,9 @@ class Run:
         if self.finished:
             raise ConfigError(f"the run in '{self.folder}' is finished")
         with lock_folder(self.folder):
+            for folder in (self.folder, self.folder / 'model'):
+                if folder.is_dir():
+                    sweep(folder)  # What a killed process has left.
             return self._train(progress)
 
     def _train(self, progress: bool) -> RankingResult | None:
@@ -261,9 +272,14 @@ class Run:
         device = build_device(self.config)
         if ours:
             return MMKGEModel.from_pretrained(folder).to(device)
+        sealed = SealedFolder(folder)
+        sealed.warn_if_unsealed(stacklevel=3)
         model: Any = build_model(self.config, self.graph)  # One of PyG's own.
-        model.load_state_dict(load_tensors(folder / 'model.safetensors')[0])
-        model.node_names, model.relation_names = read_labels(folder)
+        state, _ = load_tensors(
+            folder / 'model.safetensors',
+            sealed.expected('model.safetensors'))
+        load_weights(model, state, folder)
+        model.node_names, model.relation_names = read_labels(sealed)
         return model.eval().to(device)
 
     def trained_with(self) -> dict[str, Any]:
@@ -274,19 +290,16 @@ class Run:
         Raises:
             CheckpointError: If the file holds something else.
         """
-        path = self.folder / 'model' / 'graph.json'
-        if not path.is_file():
+        sealed = SealedFolder(self.folder / 'model')
+        if not sealed.has('graph.json'):
             return {}
-        saved = read_json(path)
-        if not isinstance(saved, dict):
-            raise CheckpointError(f"'{path}': expected the parts of a graph, "
-                                  f'got {type(saved).__name__}')
-        return saved
+        return sealed.read_json('graph.json', {str: (str, int, None)})
 
     def _trained_graph(self, triples: bool) -> KnowledgeGraph:
         graph = self.graph
+        labels = read_labels(SealedFolder(self.folder / 'model'))
         with suppress(DataError):  # Of new labels, what differs tells.
-            graph = renumber(graph, *read_labels(self.folder / 'model'))
+            graph = renumber(graph, *labels)
         saved = self.trained_with()
         if not saved:
             warnings.warn(f"the run in '{self.folder}' does not say which "
@@ -309,6 +322,7 @@ class Run:
 
     def _save_model(self, model: KGEModel) -> None:
         folder = self.folder / 'model'
+        unseal(folder)
         # First: where there are weights, it is known what they belong to.
         write_json(folder / 'graph.json', fingerprint(self.graph))
         if isinstance(model, MMKGEModel):
@@ -316,6 +330,7 @@ class Run:
             return
         save_tensors(folder / 'model.safetensors', model.state_dict(), {})
         write_labels(folder, self.graph)
+        seal(folder, FILES)
 
     def _evaluate(self, model: KGEModel, split: str) -> RankingResult:
         options = self.config.evaluation
@@ -358,7 +373,7 @@ def _replace(config: Config, data_root: str | None,
 
 
 def _absolute(path: str) -> str:
-    return str(pathlib.Path(path).expanduser().absolute())
+    return str(user_path(path).absolute())
 
 
 def open_answers(folder: str, data_root: str | None = None,

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import Module
 from torch_geometric.nn.kge import KGEModel
 
-from pyg_mmkgc.errors import ConfigError, ModelError
+from pyg_mmkgc.errors import ConfigError, ModelError, printable
 from pyg_mmkgc.evaluation.evaluate import as_graph
 from pyg_mmkgc.evaluation.labels import Ids, label_of, node_ids
 from pyg_mmkgc.evaluation.records import write_parquet
@@ -22,7 +22,7 @@ from pyg_mmkgc.evaluation.score import graph_of
 from pyg_mmkgc.evaluation.scorer import scoring
 from pyg_mmkgc.io.atomic import atomic_path, write_atomic
 from pyg_mmkgc.metrics import assert_finite
-from pyg_mmkgc.report import Report, Table, cut, printable
+from pyg_mmkgc.report import Report, Table, cut
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -11,7 +12,7 @@ from pyg_mmkgc.nn.kge import MMKGEModel
 from pyg_mmkgc.nn.loss import AllNodesLoss
 from pyg_mmkgc.training.adversary import Adversary
 from pyg_mmkgc.training.batch import Batch, completion_loss
-from pyg_mmkgc.training.checkpoint import State
+from pyg_mmkgc.training.checkpoint import State, restore
 from pyg_mmkgc.training.step import (
     adam,
     differentiate,
@@ -115,7 +116,6 @@ class AdversarialTrainer(Trainer):
         return {**super().extra_states(),
                 'adversary': self.adversary.state_dict()}
 
-    def load_extra_states(self, states: dict[str, State]) -> None:
-        super().load_extra_states(states)
-        # A state without tensors leaves no trace in a file.
-        self.adversary.load_state_dict(states.get('adversary', {}))
+    def load_extra_states(self, states: dict[str, State], path: Path) -> None:
+        super().load_extra_states(states, path)
+        restore(self.adversary, states, 'adversary', path)
