@@ -10,7 +10,11 @@ from pyg_mmkgc.config import Run, load_config, shipped_configs
 from pyg_mmkgc.config.components import valid_names
 from pyg_mmkgc.config.loader import read_values
 
-COUNTRIES = [name for name in shipped_configs() if name.endswith('/countries')]
+# All train a little in test_build.py; these whole runs are not slow.
+QUICK = 'adamf_mat/countries', 'pyg_rotate/countries'
+COUNTRIES = [name if name in QUICK else
+             pytest.param(name, marks=pytest.mark.slow)
+             for name in shipped_configs() if name.endswith('/countries')]
 
 
 @pytest.mark.parametrize('name', COUNTRIES)
