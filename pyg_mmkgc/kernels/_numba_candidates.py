@@ -69,7 +69,7 @@ def measure(q: Array, t: Array, group: int, square: Array) -> Any:
     return total
 
 
-@njit(fastmath=FAST, forceinline=True)
+@njit(fastmath=FAST, inline='always')
 def _add(d: int, x: Any, grad_q: Array, grad_t: Array) -> None:
     if grad_q is not None:
         grad_q[d] += x
@@ -77,14 +77,14 @@ def _add(d: int, x: Any, grad_q: Array, grad_t: Array) -> None:
         grad_t[d] -= x
 
 
-@njit(fastmath=FAST, forceinline=True)
+@njit(fastmath=FAST, inline='always')
 def _add_product(grad: Any, x: Array, out: Array) -> None:
     if out is not None:
         for d in range(x.size):
             out[d] += grad * x[d]
 
 
-@njit(fastmath=FAST, forceinline=True)
+@njit(fastmath=FAST, inline='always')
 def _add_gradient(q: Array, t: Array, grad: Any, group: int, square: Array,
                   grad_q: Array, grad_t: Array) -> None:
     r"""Adds the gradients of :func:`measure` that are asked for. The gradient
@@ -124,7 +124,7 @@ def _add_gradient(q: Array, t: Array, grad: Any, group: int, square: Array,
                 _add(d, square[i] * (q[d] - t[d]), grad_q, grad_t)
 
 
-@njit(fastmath=FAST, forceinline=True)
+@njit(fastmath=FAST, inline='always')
 def _key(t: Array, scale: Array, b: int, s: int, key: Array) -> Array:
     r"""The key of a row, which is scaled in scratch space."""
     if scale is None:
@@ -134,7 +134,7 @@ def _key(t: Array, scale: Array, b: int, s: int, key: Array) -> Array:
     return key
 
 
-@njit(fastmath=FAST, forceinline=True)
+@njit(fastmath=FAST, inline='always')
 def _measure_pair(q: Array, t: Array, scale: Array, b: int, s: int,
                   group: int, square: Array, key: Array) -> Any:
     if scale is None or group != 1:
@@ -145,7 +145,7 @@ def _measure_pair(q: Array, t: Array, scale: Array, b: int, s: int,
     return total
 
 
-@njit(fastmath=FAST, forceinline=True)
+@njit(fastmath=FAST, inline='always')
 def _add_pair(q: Array, t: Array, scale: Array, b: int, s: int, grad: Any,
               group: int, scratch: Array, grad_q: Array, grad_scale: Array,
               grad_t: Array) -> None:
@@ -165,14 +165,14 @@ def _add_pair(q: Array, t: Array, scale: Array, b: int, s: int, grad: Any,
             grad_t[d] += grad_key[d] * scale[b, s, d]
 
 
-@njit(forceinline=True)
+@njit(inline='always')
 def _row(x: Array, i: int, j: int) -> Any:
     if x is None:
         return None
     return x[i, j]
 
 
-@njit(forceinline=True)
+@njit(inline='always')
 def _scratch(table: Array, group: int) -> tuple[Array, Array, Array]:
     C, dtype = table.shape[1], table.dtype
     return (np.empty(C // max(group, 1), dtype), np.empty(C, dtype),
@@ -180,8 +180,8 @@ def _scratch(table: Array, group: int) -> tuple[Array, Array, Array]:
 
 
 @njit(parallel=True, fastmath=FAST, cache=True)
-def _forward(pairs: Pairs, group: int, out: Array) -> None:
-    query, scale, table, index, side = pairs
+def _forward(query: Array, scale: Array, table: Array, index: Array,
+             side: Array, group: int, out: Array) -> None:
     B, K = index.shape
     for b in prange(B):
         square, key, _ = _scratch(table, group)
@@ -192,9 +192,9 @@ def _forward(pairs: Pairs, group: int, out: Array) -> None:
 
 
 @njit(parallel=True, fastmath=FAST, cache=True)
-def _backward_table(pairs: Pairs, ptr: Array, order: Array, grad: Array,
-                    group: int, grad_table: Array) -> None:
-    query, scale, table, index, side = pairs
+def _backward_table(query: Array, scale: Array, table: Array, side: Array,
+                    ptr: Array, order: Array, grad: Array, group: int,
+                    grad_table: Array) -> None:
     K = side.shape[1]
     for u in prange(table.shape[0]):
         scratch = _scratch(table, group)
@@ -206,13 +206,13 @@ def _backward_table(pairs: Pairs, ptr: Array, order: Array, grad: Array,
 
 
 @njit(parallel=True, fastmath=FAST, cache=True)
-def _backward_runs(pairs: Pairs, starts: Array, grad: Array, group: int,
+def _backward_runs(query: Array, scale: Array, table: Array, index: Array,
+                   side: Array, starts: Array, grad: Array, group: int,
                    grad_query: Array, grad_scale: Array,
                    grad_rows: Array) -> None:
     r"""Positives in runs: one pass for the gradients of all, that of the
     candidates of a run, if it is asked for, in :obj:`grad_rows[run]`.
     """
-    query, scale, table, index, side = pairs
     K = index.shape[1]
     for run in prange(starts.size - 1):
         scratch = _scratch(table, group)
@@ -234,7 +234,7 @@ def _columns(table: Array, index: Array) -> Array:
     return out
 
 
-@njit(fastmath=FAST, forceinline=True)
+@njit(fastmath=FAST, inline='always')
 def _differences(query: Array, scale: Array, columns: Array, head: Array,
                  group: int, i: int, diff: Array, square: Array) -> None:
     r"""Of group :obj:`i`: the differences to all candidates,
@@ -364,7 +364,7 @@ def scores(pairs: Pairs, group: int, out: Array) -> None:
     # Norms of few channels are fast without a loop over candidates.
     starts = _pooled_runs(pairs[3]) if _in_blocks(pairs, group) else None
     if starts is None:
-        _forward(pairs, group, out)
+        _forward(*pairs, group, out)
     else:
         _forward_columns(_scaled(pairs), starts, group, out)
 
@@ -376,15 +376,16 @@ def gradients(pairs: Pairs, grad: Array, group: int, grad_query: Array,
     # No caller scales the keys of inner products: a query can be scaled.
     starts = _pooled_runs(index) if scale is None or group > 0 else None
     if starts is None:
-        _backward_runs(pairs, np.arange(len(index) + 1), grad, group,
+        _backward_runs(*pairs, np.arange(len(index) + 1), grad, group,
                        grad_query, grad_scale, None)
         ptr, order = group_by_row(index.reshape(-1), len(table))
-        _backward_table(pairs, ptr, order, grad, group, grad_table)
+        _backward_table(*pairs[:3], pairs[4], ptr, order, grad, group,
+                        grad_table)
         return
     rows = np.zeros((starts.size - 1, index.shape[1], table.shape[1]),
                     table.dtype)
     if scale is None and not _in_blocks(pairs, group):
-        _backward_runs(pairs, starts, grad, group, grad_query, None, rows)
+        _backward_runs(*pairs, starts, grad, group, grad_query, None, rows)
     else:
         _backward_columns(
             _scaled(pairs), starts, grad, group, grad_query,
