@@ -139,6 +139,9 @@ def scoring(model: Module, kg: KnowledgeGraph) -> Iterator[Scorer]:
 
     It takes the first that fits of
 
+    * :obj:`score_all()`, as :class:`~pyg_mmkgc.nn.path.PathModel` has it,
+      which meanwhile passes its messages through the training triples of the
+      graph,
     * :obj:`encode()`, :obj:`score_tails()` and :obj:`score_heads()`, as
       :class:`~pyg_mmkgc.nn.kge.MMKGEModel` has them. Many nodes are encoded
       and scored in blocks, where :obj:`encode()` takes an :obj:`index`: then
@@ -148,9 +151,12 @@ def scoring(model: Module, kg: KnowledgeGraph) -> Iterator[Scorer]:
       that :pyg:`PyG` wrote,
     * :meth:`forward` over blocks of all pairs, for any other model.
     """
-    _check_sizes(model, kg)
+    device_of(model)  # Checks that it is a model.
     modes = {module: module.training for module in model.modules()}
     with ExitStack() as stack:
+        if hasattr(model, 'attached'):
+            stack.enter_context(model.attached(kg))
+        _check_sizes(model, kg)
         stack.callback(_restore, modes)
         model.eval()
         stack.enter_context(torch.no_grad())
@@ -207,6 +213,10 @@ def _full_precision() -> Iterator[None]:
 
 def _make_scorer(model: Any, num_nodes: int) -> Scorer:
     device = device_of(model)
+    if callable(getattr(model, 'score_all', None)):
+        # A table of no channels: the model knows the nodes.
+        return Scorer(_whole(model), num_nodes, device,
+                      table=lambda: torch.empty(num_nodes, 0, device=device))
     if all(
             callable(getattr(model, name, None))
             for name in ('encode', 'score_tails', 'score_heads')):
@@ -225,6 +235,14 @@ def _batch_size(num_nodes: int, device: torch.device) -> int:
         return max(1, BLOCK // num_nodes)
     # Scores that stay in cache until they are counted, of whole tiles.
     return max(1, BLOCK // 4 // num_nodes // TILE[0]) * TILE[0]
+
+
+def _whole(model: Any) -> Score:
+    def score(node: Tensor, rel_type: Tensor, side: str,
+              table: Tensor) -> Tensor:
+        return model.score_all(node, rel_type, side)
+
+    return score
 
 
 def _encoded(model: Any) -> Score:

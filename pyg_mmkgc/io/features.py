@@ -2,7 +2,6 @@ r"""Feature tables from files that others wrote."""
 from __future__ import annotations
 
 import pathlib
-import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from pyg_mmkgc.errors import DataError, FormatError
 from pyg_mmkgc.io.atomic import PathLike
 from pyg_mmkgc.io.download import file_sha256
 from pyg_mmkgc.io.tensors import read_safetensors
+from pyg_mmkgc.io.torch_file import read_torch
 
 FLOATS = (torch.half, torch.bfloat16, torch.float, torch.double)
 
@@ -85,23 +85,7 @@ def verify_features(path: PathLike, manifest: Mapping[str, Any]) -> None:
 
 
 def _read_torch(path: pathlib.Path) -> Tensor:
-    # PyTorch stores without compression. What is compressed could unfold to
-    # far more memory than the file has bytes.
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as file:
-                if any(info.compress_type != zipfile.ZIP_STORED
-                       for info in file.infolist()):
-                    raise ValueError('it is compressed, so torch.save did not '
-                                     'write it.')
-        content = torch.load(path, map_location='cpu', weights_only=True)
-    except Exception as error:  # Of a hostile pickle, any may come.
-        reason = str(error).partition('\n')[0]
-        raise FormatError(
-            f"'{path}': expected a plain tensor file that loads without "
-            f'running code, but got {type(error).__name__}: {reason} '
-            f'{ADVICE}') from error
-    return _pick(path, content)
+    return _pick(path, read_torch(path, ADVICE))
 
 
 def _read_safetensors(path: pathlib.Path) -> Tensor:
