@@ -32,7 +32,12 @@ def _parser() -> argparse.ArgumentParser:
     device = argparse.ArgumentParser(add_help=False)
     device.add_argument('--device', help='cpu, cuda, cuda:1, ...')
     run = argparse.ArgumentParser(add_help=False)
-    run.add_argument('run', metavar='RUN', help='the folder of a run')
+    run.add_argument('run', metavar='RUN', help='the folder of a run; with '
+                     "--model, a graph as for 'mmkgc train'")
+    run.add_argument('--model', metavar='NAME|FOLDER', help='a model that '
+                     'needs no training on the graph: ultra_3g, ultra_4g or '
+                     'ultra_50g, which are downloaded, or a folder of '
+                     'save_pretrained')
 
     sub = commands.add_parser(
         'train', parents=[config, data, device],
@@ -179,13 +184,19 @@ def _train(args: argparse.Namespace) -> None:
     print(f'run: {run.folder}')
 
 
+def _open(args: argparse.Namespace) -> lib.Run | lib.PretrainedRun:
+    if args.model is None:
+        return lib.Run.open(args.run, args.data_root, args.device)
+    return lib.PretrainedRun(args.run, args.model, args.data_root,
+                             args.device)
+
+
 def _evaluate(args: argparse.Namespace) -> None:
-    run = lib.Run.open(args.run, args.data_root, args.device)
-    print(run.evaluate(args.split))
+    print(_open(args).evaluate(args.split))
 
 
 def _predict(args: argparse.Namespace) -> None:
-    run = lib.Run.open(args.run, args.data_root, args.device)
+    run = _open(args)
     print(run.predict(args.head, args.relation, args.tail, args.k, args.new))
 
 

@@ -17,6 +17,7 @@ from .loader import (
     save_config,
     shipped_configs,
 )
+from .pretrained import PretrainedRun
 from .profile import profile_config
 from .run import Run
 from .schema import Config, EvaluationConfig, TrainingConfig
@@ -27,6 +28,7 @@ __all__ = [
     'TrainingConfig',
     'EvaluationConfig',
     'Run',
+    'PretrainedRun',
     'load_config',
     'save_config',
     'dump_config',

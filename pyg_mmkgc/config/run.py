@@ -54,8 +54,8 @@ from pyg_mmkgc.errors import (
 from pyg_mmkgc.evaluation import RankingResult, evaluate, predict
 from pyg_mmkgc.io.atomic import read_json, write_json
 from pyg_mmkgc.io.tensors import load_tensors, save_tensors
-from pyg_mmkgc.nn.kge import MMKGEModel, MoSE
-from pyg_mmkgc.nn.pretrained import read_labels, write_labels
+from pyg_mmkgc.nn.kge import MoSE
+from pyg_mmkgc.nn.pretrained import Pretrained, read_labels, write_labels
 from pyg_mmkgc.training import Trainer, fit_ensemble
 from pyg_mmkgc.training.trainer import CHECKPOINT
 from pyg_mmkgc.visualization import plot_history
@@ -188,7 +188,7 @@ class Run:
             'parameters': sum(p.numel() for p in model.parameters()),
             'config_sha256': hashlib.sha256(
                 dump_config(self.config).encode()).hexdigest(),
-            **_provenance(),
+            **provenance(),
         })
         return result
 
@@ -216,9 +216,9 @@ class Run:
         model = self._load(triples=False)
         nodes = getattr(self.graph, 'node_names', None)
         relations = getattr(self.graph, 'relation_names', None)
-        return predict(model, self.graph, head=_label_or_id(head, nodes),
-                       rel_type=_label_or_id(relation, relations),
-                       tail=_label_or_id(tail, nodes), k=k,
+        return predict(model, self.graph, head=label_or_id(head, nodes),
+                       rel_type=label_or_id(relation, relations),
+                       tail=label_or_id(tail, nodes), k=k,
                        filter_known=filter_known)
 
     def load_model(self) -> KGEModel:
@@ -234,7 +234,7 @@ class Run:
 
     def _load(self, triples: bool = True) -> KGEModel:
         folder = self.folder / 'model'
-        ours = issubclass(model_class(self.config), MMKGEModel)
+        ours = issubclass(model_class(self.config), Pretrained)
         last = 'config.json' if ours else 'labels.json'  # That is written.
         if not (folder / last).is_file():
             raise CheckpointError(f"the run in '{self.folder}' has no model "
@@ -244,7 +244,7 @@ class Run:
         self.graph = self._trained_graph(triples)
         device = build_device(self.config)
         if ours:
-            return MMKGEModel.from_pretrained(folder).to(device)
+            return Pretrained.from_pretrained(folder).to(device)
         model: Any = build_model(self.config, self.graph)  # One of PyG's own.
         model.load_state_dict(load_tensors(folder / 'model.safetensors')[0])
         model.node_names, model.relation_names = read_labels(folder)
@@ -282,7 +282,7 @@ class Run:
         folder = self.folder / 'model'
         # First: where there are weights, it is known what they belong to.
         write_json(folder / 'graph.json', fingerprint(self.graph))
-        if isinstance(model, MMKGEModel):
+        if isinstance(model, Pretrained):
             model.save_pretrained(folder, self.graph)
             return
         save_tensors(folder / 'model.safetensors', model.state_dict(), {})
@@ -332,7 +332,8 @@ def _absolute(path: str) -> str:
     return str(pathlib.Path(path).expanduser().absolute())
 
 
-def _label_or_id(text: str | None, names: Sequence[str] | None) -> Any:
+def label_or_id(text: str | None, names: Sequence[str] | None) -> Any:
+    r"""Returns the label or id that a text of the command line means."""
     # Where labels look like numbers, a number is a label: if none is this
     # one, the node of that id is not the one that was meant.
     if text is None or not (text.isascii() and text.isdigit()):
@@ -340,7 +341,8 @@ def _label_or_id(text: str | None, names: Sequence[str] | None) -> Any:
     return text if any(map(_NUMBER.fullmatch, names or ())) else int(text)
 
 
-def _provenance() -> dict[str, Any]:
+def provenance() -> dict[str, Any]:
+    r"""Returns the commit, the versions and the platform of a result."""
     versions = {'python': platform.python_version()}
     for name in ('pyg_mmkgc', 'torch', 'torch_geometric', 'numpy'):
         try:

@@ -154,8 +154,9 @@ def scoring(model: Module, kg: KnowledgeGraph) -> Iterator[Scorer]:
     device_of(model)  # Checks that it is a model.
     modes = {module: module.training for module in model.modules()}
     with ExitStack() as stack:
-        if hasattr(model, 'attached'):
-            stack.enter_context(model.attached(kg))
+        attached: Any = getattr(model, 'attached', None)
+        if attached is not None:
+            stack.enter_context(attached(kg))
         _check_sizes(model, kg)
         stack.callback(_restore, modes)
         model.eval()

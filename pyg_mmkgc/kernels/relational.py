@@ -43,6 +43,16 @@ class Order(NamedTuple):
         return Order(count[self.ptr], self.node[keep], self.edge_type[keep],
                      self.edge[keep])
 
+    def at(self, node: Tensor) -> tuple[Tensor, Tensor]:
+        r"""The edges of nodes :obj:`[Q]`: for each, the place of its node,
+        and its own place in the order.
+        """
+        first, count = self.ptr[node], self.ptr[node + 1] - self.ptr[node]
+        query = torch.repeat_interleave(count)
+        offset = torch.arange(query.numel(), device=node.device) - (
+            count.cumsum(0) - count)[query]
+        return query, first[query] + offset
+
     @property
     def start(self) -> Tensor:
         r"""The first nodes of parts of about as many edges and nodes each."""
@@ -373,7 +383,7 @@ def _messages(x: Tensor, weight: Tensor, part: Order,
         return scale * rows
     if message == 'sum':
         return scale + rows
-    return _complex_product(scale, rows, conjugate=message == 'inverse')
+    return complex_product(scale, rows, conjugate=message == 'inverse')
 
 
 def _message_grads(x: Tensor, weight: Tensor, part: Order, message: str,
@@ -385,12 +395,15 @@ def _message_grads(x: Tensor, weight: Tensor, part: Order, message: str,
     scale = weight.transpose(0, 1)[part.edge_type]
     if message == 'product':
         return grad * scale, grad * rows
-    return (_complex_product(scale, grad, conjugate=True),
-            _complex_product(rows, grad, conjugate=True))
+    return (complex_product(scale, grad, conjugate=True),
+            complex_product(rows, grad, conjugate=True))
 
 
-def _complex_product(a: Tensor, b: Tensor, conjugate: bool) -> Tensor:
-    r"""The product of :obj:`a`, or its conjugate, with :obj:`b`."""
+def complex_product(a: Tensor, b: Tensor,
+                    conjugate: bool = False) -> Tensor:
+    r"""The product of complex rows :obj:`[re | im]`, :obj:`a` or its conjugate
+    with :obj:`b`.
+    """
     re, im = a.chunk(2, dim=-1)
     if conjugate:
         im = -im

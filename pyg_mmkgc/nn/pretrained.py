@@ -178,8 +178,15 @@ class Pretrained(torch.nn.Module):
             raise CheckpointError(
                 f"the weights in '{folder}' do not fit its config: {error}"
             ) from error
-        model.node_names, model.relation_names = read_labels(folder)
+        model.set_labels(*read_labels(folder))
         return model.eval()
+
+    def set_labels(self, nodes: Optional[list[str]],
+                   relations: Optional[list[str]]) -> None:
+        r"""Takes the names of nodes and relations that the model was trained
+        with.
+        """
+        self.node_names, self.relation_names = nodes, relations
 
 
 def _subclasses(cls: type[T]) -> list[type[T]]:

@@ -25,6 +25,7 @@ from pyg_mmkgc.errors import (
 from pyg_mmkgc.evaluation import evaluate
 from pyg_mmkgc.nn.kge import MMKGEModel
 from pyg_mmkgc.nn.loss import AllNodesLoss, SelfAdversarialLoss
+from pyg_mmkgc.nn.path import PathModel
 from pyg_mmkgc.sampler import NegativeSampler
 from pyg_mmkgc.training.batch import Batch, completion_loss
 from pyg_mmkgc.training.checkpoint import (
@@ -55,14 +56,15 @@ CHECKPOINT_EVERY = 10
 
 class Trainer:
     r"""Trains any :class:`torch_geometric.nn.kge.KGEModel`, PyG's own
-    included, on any knowledge graph.
+    included, or :class:`~pyg_mmkgc.nn.path.PathModel`, on any knowledge
+    graph.
 
     Every random number comes from a generator that is seeded by
     :obj:`(seed, epoch)`: the same seed gives the same weights, and a resumed
     training equals an uninterrupted one, bit for bit.
 
     Args:
-        model (KGEModel): The model.
+        model (KGEModel or PathModel): The model.
         data (KnowledgeGraph): The graph; a PyG :obj:`Data` or dataset is read
             by :meth:`~pyg_mmkgc.data.KnowledgeGraph.from_pyg`, of a
             :class:`~torch_geometric.nn.kge.loader.KGTripletLoader` the
@@ -116,7 +118,7 @@ class Trainer:
     """
     def __init__(
         self,
-        model: KGEModel,
+        model: KGEModel | PathModel,
         data: Any,
         *,
         sampler: Optional[NegativeSampler] = None,
@@ -142,9 +144,9 @@ class Trainer:
         check_whole(batch_size=batch_size, epochs=epochs)
         check_whole(optional=True, valid_every=valid_every, patience=patience)
         check_whole(at_least=0, seed=seed)
-        if not isinstance(model, KGEModel):
-            raise ModelError('expected a torch_geometric.nn.kge.KGEModel, got '
-                             f'{type(model).__name__}')
+        if not isinstance(model, (KGEModel, PathModel)):
+            raise ModelError('expected a torch_geometric.nn.kge.KGEModel or a '
+                             f'PathModel, got {type(model).__name__}')
         check_loss(model, sampler, loss)
         self.data = as_graph(data, model)
         self.validates = (valid_every is not None

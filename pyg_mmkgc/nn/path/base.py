@@ -2,15 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, Optional, TypeVar, Union
+from typing import Any, Optional, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn import Sequential
 
-from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.errors import ModelError, check_whole
 from pyg_mmkgc.kernels.relational import RelationalGraph
 from pyg_mmkgc.nn.loss import SelfAdversarialLoss
 from pyg_mmkgc.nn.pretrained import Pretrained, arguments_of
@@ -38,6 +36,7 @@ class PathModel(Pretrained):
     A subclass writes :meth:`score_queries`.
 
     Args:
+        hidden_channels (int): The channels of nodes and relations.
         num_negatives (int, optional): The negatives of a query in
             :meth:`loss`; with :obj:`None`, all nodes. (default: :obj:`None`)
         remove_one_hop (bool, optional): If set to :obj:`True`, training takes
@@ -46,13 +45,16 @@ class PathModel(Pretrained):
     """
     num_nodes: Optional[int] = None
     num_relations: Optional[int] = None
-    hidden_channels: int
     #: Whether the relations of another graph are as good.
     any_relations = False
 
-    def __init__(self, num_negatives: Optional[int] = None,
+    def __init__(self, hidden_channels: int,
+                 num_negatives: Optional[int] = None,
                  remove_one_hop: bool = False) -> None:
+        check_whole(hidden_channels=hidden_channels)
+        check_whole(optional=True, num_negatives=num_negatives)
         super().__init__()
+        self.hidden_channels = hidden_channels
         self.num_negatives, self.remove_one_hop = num_negatives, remove_one_hop
         self.criterion = SelfAdversarialLoss()
         self._graph: Optional[RelationalGraph] = None
@@ -94,9 +96,9 @@ class PathModel(Pretrained):
             raise ModelError(
                 f"'{type(self).__name__}' has {self.num_relations} relations, "
                 f'but the graph has {data.num_relations}')
+        self.num_nodes = data.num_nodes
         if self.any_relations:
             self.num_relations = data.num_relations
-        self.num_nodes = data.num_nodes
         self.prepare(train.edge_index, train.edge_type)
         return self
 
@@ -198,7 +200,8 @@ class PathModel(Pretrained):
         node = torch.cat([head_index, tail_index])
         rel_type = torch.cat([rel_type, rel_type + R])
         target = torch.cat([tail_index, head_index])
-        query, edge = _edges_at(graph, node)
+        query, place = graph.by_target.at(node)
+        edge = graph.by_target.edge[place]
         answer, kind = graph.source[edge], graph.edge_type[edge]
         asked = kind == rel_type[query]
         known = torch.zeros(node.numel(), graph.num_nodes, dtype=torch.bool,
@@ -230,16 +233,12 @@ class PathModel(Pretrained):
 
     # Saving ##################################################################
 
-    @classmethod
-    def from_pretrained(cls: type[T], folder: Union[str, Path]) -> T:
-        r"""Loads a model that :meth:`save_pretrained` wrote, in evaluation
-        mode. It serves other graphs than its own, see :meth:`attach`.
+    def set_labels(self, nodes: Optional[list[str]],
+                   relations: Optional[list[str]]) -> None:
+        r"""Takes the names that the model was trained with: those of nodes
+        mean nothing to it.
         """
-        model = super().from_pretrained(folder)
-        model.node_names = None
-        if model.any_relations:
-            model.relation_names = None
-        return model
+        self.relation_names = None if self.any_relations else relations
 
 
 def stacks(num_queries: int, num_elements: int,
@@ -256,16 +255,21 @@ def stacks(num_queries: int, num_elements: int,
             for i in range(0, num_queries, size)]
 
 
-def start_rows(start: Tensor, node: Tensor, num_nodes: int) -> Tensor:
-    r"""Representations :obj:`[Q, N, D]` that are zero but for the row of each
-    query's node, given as :obj:`[Q, D]`.
+def iterate(layers: Any, weights: list[Tensor], graph: RelationalGraph,
+            node: Tensor, start: Tensor) -> Tensor:
+    r"""The representations :obj:`[Q, N, D]` after all
+    :class:`~pyg_mmkgc.nn.path.RelationalConv` layers, each with its weights
+    :obj:`[Q, R, D]`, from rows :obj:`[Q, D]` at the nodes :obj:`[Q]`.
     """
-    out = start.new_zeros(node.numel(), num_nodes, start.size(-1))
-    query = torch.arange(node.numel(), device=node.device)
-    return out.index_put((query, node), start)
+    x: Optional[Tensor] = None
+    for layer, weight in zip(layers, weights, strict=True):
+        x = (layer.first(weight, graph, node, start) if x is None else
+             layer(x, weight, graph, node, start))
+    assert x is not None
+    return x
 
 
-def node_scores(mlp: Sequential, x: Tensor, query: Tensor) -> Tensor:
+def node_scores(mlp: Any, x: Tensor, query: Tensor) -> Tensor:
     r"""The scores :obj:`[Q, N]` that two linear layers give to
     :math:`[\mathbf{x}_v ; \mathbf{q}]`, of nodes :obj:`[Q, N, D]` and queries
     :obj:`[Q, D]`.
@@ -278,17 +282,6 @@ def node_scores(mlp: Sequential, x: Tensor, query: Tensor) -> Tensor:
            for row, rows in zip(own, x, strict=True)]
     return torch.stack([F.linear(hidden, last.weight, last.bias).view(-1)
                         for hidden in out])
-
-
-def _edges_at(graph: RelationalGraph,
-              node: Tensor) -> tuple[Tensor, Tensor]:
-    r"""The edges that go to nodes :obj:`[Q]`, with the place of the node."""
-    order = graph.by_target
-    first, count = order.ptr[node], graph.degree[node]
-    query = torch.repeat_interleave(count)
-    offset = torch.arange(query.numel(), device=node.device) - (
-        count.cumsum(0) - count)[query]
-    return query, order.edge[first[query] + offset]
 
 
 def _check_ids(index: Tensor, size: int, kind: str) -> None:

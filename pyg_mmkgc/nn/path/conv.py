@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import LayerNorm, Linear
 
-from pyg_mmkgc.kernels.relational import RelationalGraph, relational_propagate
+from pyg_mmkgc.kernels.relational import (
+    RelationalGraph,
+    complex_product,
+    relational_propagate,
+)
 
 
 class RelationalConv(torch.nn.Module):
@@ -55,6 +58,31 @@ class RelationalConv(torch.nn.Module):
         """
         return self.update(x, self.aggregate(x, weight, graph, node, start))
 
+    def first(self, weight: Tensor, graph: RelationalGraph, node: Tensor,
+              start: Tensor) -> Tensor:
+        r"""The first iteration, from :math:`\mathbf{x}^{(0)}`; arguments are
+        those of :meth:`forward`.
+        """
+        Q, N, D = node.numel(), graph.num_nodes, start.size(-1)
+        own = torch.arange(Q, device=node.device)
+        if self.reduce != 'sum' or self.message == 'sum':
+            x = start.new_zeros(Q, N, D).index_put((own, node), start)
+            return self(x, weight, graph, node, start)
+        # Messages of zeros are zero, and nodes without a message are alike.
+        order = graph.by_source
+        query, edge = order.at(node)
+        factor = weight[query, order.edge_type[edge]]
+        message = (start[query] * factor if self.message == 'product' else
+                   complex_product(factor, start[query]))
+        row, place = torch.cat([own * N + node, query * N + order.node[edge]]
+                               ).unique(return_inverse=True)
+        zero = start.new_zeros(row.numel(), D)
+        reached = self.update(
+            zero.index_put((place[:Q], ), start),
+            zero.index_add(0, place, torch.cat([start, message])))
+        idle = self.update(zero[:1], zero[:1])
+        return idle.expand(Q * N, D).index_put((row, ), reached).view(Q, N, D)
+
     def aggregate(self, x: Tensor, weight: Tensor, graph: RelationalGraph,
                   node: Tensor, start: Tensor) -> Tensor:
         r"""The messages :math:`\mathbf{m}`, :obj:`[Q, N, D]`."""
@@ -80,4 +108,4 @@ class RelationalConv(torch.nn.Module):
         out = torch.addmm(self.linear.bias, x.view(-1, D), from_x.t())
         out = out.addmm_(message.view(-1, D), from_message.t())
         out = self.layer_norm(out).relu_().view_as(x)
-        return out + x if out.requires_grad else out.add_(x)
+        return out + x if torch.is_grad_enabled() else out.add_(x)

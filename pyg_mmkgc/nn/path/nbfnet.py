@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Optional
+from typing import Any, Optional
 
 import torch
 from torch import Tensor
@@ -10,9 +10,9 @@ from pyg_mmkgc.errors import check_whole
 from pyg_mmkgc.kernels.relational import RelationalGraph
 from pyg_mmkgc.nn.path.base import (
     PathModel,
+    iterate,
     node_scores,
     stacks,
-    start_rows,
 )
 from pyg_mmkgc.nn.path.conv import RelationalConv
 
@@ -66,11 +66,9 @@ class NBFNet(PathModel):
                  reduce: str = 'sum', dependent: bool = True,
                  num_negatives: Optional[int] = None,
                  remove_one_hop: bool = False) -> None:
-        check_whole(num_relations=num_relations,
-                    hidden_channels=hidden_channels, num_layers=num_layers)
-        super().__init__(num_negatives, remove_one_hop)
-        self.num_relations, self.hidden_channels = (num_relations,
-                                                    hidden_channels)
+        check_whole(num_relations=num_relations, num_layers=num_layers)
+        super().__init__(hidden_channels, num_negatives, remove_one_hop)
+        self.num_relations = num_relations
         self.num_layers, self.message, self.reduce = (num_layers, message,
                                                       reduce)
         self.dependent = dependent
@@ -78,7 +76,7 @@ class NBFNet(PathModel):
         self.query_emb = Embedding(R, D)
         self.layers = torch.nn.ModuleList(
             RelationalConv(D, message, reduce) for _ in range(num_layers))
-        self.relations = torch.nn.ModuleList(
+        self.relations: Any = torch.nn.ModuleList(
             Linear(D, R * D) if dependent else Embedding(R, D)
             for _ in range(num_layers))
         self.mlp = Sequential(Linear(2 * D, 2 * D), ReLU(), Linear(2 * D, 1))
@@ -103,10 +101,8 @@ class NBFNet(PathModel):
         for part in stacks(node.numel(), graph.num_nodes *
                            self.hidden_channels, node.device):
             source, query = node[part], self.query_emb(rel_type[part])
-            x = start_rows(query, source, graph.num_nodes)
-            for layer, weight in zip(self.layers, self.weights(query),
-                                     strict=True):
-                x = layer(x, weight, graph, source, query)
+            x = iterate(self.layers, self.weights(query), graph, source,
+                        query)
             scores.append(node_scores(self.mlp, x, query))
         if not scores:
             return self.query_emb.weight.new_zeros(0, graph.num_nodes)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 import torch
 from torch import Tensor
@@ -13,12 +13,11 @@ from pyg_mmkgc.io.torch_file import read_torch
 from pyg_mmkgc.kernels.relational import BLOCK, RelationalGraph
 from pyg_mmkgc.nn.path.base import (
     PathModel,
+    iterate,
     node_scores,
     stacks,
-    start_rows,
 )
 from pyg_mmkgc.nn.path.conv import RelationalConv
-
 
 # Where the authors' checkpoints are, and their SHA-256.
 URL = 'https://raw.githubusercontent.com/DeepGraphLearning/ULTRA'
@@ -74,9 +73,9 @@ class ULTRA(PathModel):
     def __init__(self, hidden_channels: int = 64, num_layers: int = 6,
                  num_negatives: Optional[int] = None,
                  remove_one_hop: bool = False) -> None:
-        check_whole(hidden_channels=hidden_channels, num_layers=num_layers)
-        super().__init__(num_negatives, remove_one_hop)
-        self.hidden_channels, self.num_layers = hidden_channels, num_layers
+        check_whole(num_layers=num_layers)
+        super().__init__(hidden_channels, num_negatives, remove_one_hop)
+        self.num_layers = num_layers
         self.relation_model = _RelationModel(hidden_channels, num_layers)
         self.entity_model = _EntityModel(hidden_channels, num_layers)
         self._relations_of: Optional[RelationalGraph] = None
@@ -225,21 +224,18 @@ class _RelationConv(RelationalConv):
 class _RelationModel(torch.nn.Module):
     def __init__(self, channels: int, num_layers: int) -> None:
         super().__init__()
-        self.layers = torch.nn.ModuleList(
+        self.layers: Any = torch.nn.ModuleList(
             _RelationConv(channels) for _ in range(num_layers))
 
     def forward(self, graph: RelationalGraph, relation: Tensor) -> Tensor:
         r"""The representations :obj:`[U, 2R, D]` of all relations, given
         those of queries, :obj:`[U]`.
         """
-        D = self.layers[0].relation.weight.size(1)
-        weight = self.layers[0].relation.weight
-        start = weight.new_ones(relation.numel(), D)
-        x = start_rows(start, relation, graph.num_nodes)
-        for layer in self.layers:
-            weight = layer.relation.weight.expand(relation.numel(), -1, -1)
-            x = layer(x, weight, graph, relation, start)
-        return x
+        channels = self.layers[0].relation.weight
+        start = torch.ones_like(channels[:1]).expand(relation.numel(), -1)
+        weights = [layer.relation.weight.expand(relation.numel(), -1, -1)
+                   for layer in self.layers]
+        return iterate(self.layers, weights, graph, relation, start)
 
 
 class _EntityConv(RelationalConv):
@@ -252,7 +248,7 @@ class _EntityConv(RelationalConv):
 class _EntityModel(torch.nn.Module):
     def __init__(self, channels: int, num_layers: int) -> None:
         super().__init__()
-        self.layers = torch.nn.ModuleList(
+        self.layers: Any = torch.nn.ModuleList(
             _EntityConv(channels) for _ in range(num_layers))
         self.mlp = Sequential(Linear(2 * channels, 2 * channels), ReLU(),
                               Linear(2 * channels, 1))
@@ -264,7 +260,5 @@ class _EntityModel(torch.nn.Module):
     def forward(self, graph: RelationalGraph, node: Tensor, start: Tensor,
                 weights: list[Tensor]) -> Tensor:
         r"""The scores :obj:`[Q, N]`."""
-        x = start_rows(start, node, graph.num_nodes)
-        for layer, weight in zip(self.layers, weights, strict=True):
-            x = layer(x, weight, graph, node, start)
+        x = iterate(self.layers, weights, graph, node, start)
         return node_scores(self.mlp, x, start)
