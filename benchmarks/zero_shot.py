@@ -130,7 +130,8 @@ def report(folder: Path) -> str:
               'rankings. The graph of messages is the training triples '
               '(DB15K: its whole training file; its validation file, as '
               'published, only filters). Where a part of the test triples is '
-              'ranked, it is a random one, the same for all checkpoints.', '', *(f'- {text}' for text in about), '']
+              'ranked, it is a random one, the same for all checkpoints.', '',
+              *(f'- {text}' for text in about), '']
     return '\n'.join(lines)
 
 
