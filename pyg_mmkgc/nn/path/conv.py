@@ -4,7 +4,10 @@ import torch
 from torch import Tensor
 from torch.nn import LayerNorm, Linear
 
+from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.kernels.relational import (
+    MESSAGES,
+    REDUCTIONS,
     RelationalGraph,
     complex_product,
     relational_propagate,
@@ -34,6 +37,11 @@ class RelationalConv(torch.nn.Module):
     def __init__(self, channels: int, message: str = 'product',
                  reduce: str = 'sum') -> None:
         super().__init__()
+        for name, value, choices in (('message', message, MESSAGES),
+                                     ('reduce', reduce, REDUCTIONS)):
+            if value not in choices:
+                raise ModelError(f"Expected '{name}' to be one of {choices} "
+                                 f'(got {value!r})')
         self.message, self.reduce = message, reduce
         self.linear = Linear(2 * channels, channels)
         self.layer_norm = LayerNorm(channels)
