@@ -16,9 +16,10 @@ PACKAGE = 'pyg_mmkgc'
 # Who may import whom inside the package (`errors`: everybody). The arrows
 # point one way: from the command line down to files and tensors.
 PARTS = ('io', 'data', 'datasets', 'transforms', 'sampler', 'metrics', 'nn',
-         'evaluation', 'training', 'features', 'visualization')
+         'evaluation', 'training', 'features', 'visualization', 'kernels')
 ARROWS = {
     'errors': set(),
+    'kernels': {'nn'},
     'io': set(),
     'data': {'io'},
     'datasets': {'io', 'data'},
@@ -26,7 +27,7 @@ ARROWS = {
     'sampler': {'io', 'data'},
     'metrics': set(),
     # Saving a model writes files; the rest of `nn` knows tensors only.
-    'nn': {'metrics', 'io'},
+    'nn': {'metrics', 'io', 'kernels'},
     # Of `nn`, the kernels: ranking and training take the same distances.
     'evaluation': {'data', 'metrics', 'nn'},
     'training': {'nn', 'sampler', 'evaluation', 'data', 'io'},

@@ -239,7 +239,7 @@ def valid_names(kind: str) -> dict[str, Callable[..., Any]]:
             for name, item in found.items()}
 
 
-def model_rules(name: Any) -> dict[str, Any]:
+def model_rules(name: str) -> dict[str, Any]:
     r"""The arguments of :func:`read_component` for the model of a name. What
     is skipped comes from the graph, or is used in a plain PyG loop only.
     """

@@ -44,6 +44,8 @@ class TrainingConfig:
         lr (float): Adam's learning rate.
         batch_size (int): Positive triples per step.
         epochs (int): Passes over the training triples.
+        triples_per_epoch (int, optional): Draws this many of them for each
+            epoch instead of all.
         valid_every (int, optional): Epochs between two validations and
             checkpoints; the best weights are kept. Without it, the last.
         patience (int, optional): Validations without a better MRR after
@@ -62,6 +64,7 @@ class TrainingConfig:
     lr: Annotated[float, _POSITIVE] = 1e-3
     batch_size: Annotated[int, _AT_LEAST_ONE] = 1024
     epochs: Annotated[int, _AT_LEAST_ONE] = 100
+    triples_per_epoch: Annotated[int | None, _AT_LEAST_ONE] = None
     valid_every: Annotated[int | None, _AT_LEAST_ONE] = 10
     patience: Annotated[int | None, _AT_LEAST_ONE] = None
     grad_clip: Annotated[float | None, _POSITIVE] = None
@@ -120,7 +123,7 @@ class Config:
         for key, more in _SECTIONS.items():
             if values.get(key) is not None:
                 if key == 'model' and isinstance(values[key], Mapping):
-                    more = model_rules(values[key].get('name'))
+                    more = model_rules(str(values[key].get('name')))
                 out[key] = read_component(key, values[key], **more)
         # A loss on the scores of all nodes replaces a sampler.
         sampled = 'loss' not in out or not takes_all_nodes(out['loss'])

@@ -80,6 +80,8 @@ class Trainer:
             (default: :obj:`1024`)
         epochs (int, optional): Passes over the training triples.
             (default: :obj:`100`)
+        triples_per_epoch (int, optional): Draws this many of the training
+            triples for each epoch instead of all. (default: :obj:`None`)
         optimizer (callable, optional): Maps parameters to an optimizer.
             (default: Adam; sparse Adam for sparse embeddings)
         lr_schedule (str, optional): :obj:`"linear"` or :obj:`"cosine"` decay
@@ -126,6 +128,7 @@ class Trainer:
         lr: float = 1e-3,
         batch_size: int = 1024,
         epochs: int = 100,
+        triples_per_epoch: Optional[int] = None,
         optimizer: Optional[Callable[[list[Parameter]], Optimizer]] = None,
         lr_schedule: Optional[str] = None,
         grad_clip: Optional[float] = None,
@@ -142,11 +145,13 @@ class Trainer:
             if value is not None and not value > 0:
                 raise ModelError(f'expected {name} > 0, got {value}')
         check_whole(batch_size=batch_size, epochs=epochs)
-        check_whole(optional=True, valid_every=valid_every, patience=patience)
+        check_whole(optional=True, valid_every=valid_every, patience=patience,
+                    triples_per_epoch=triples_per_epoch)
         check_whole(at_least=0, seed=seed)
         if not isinstance(model, (KGEModel, PathModel)):
-            raise ModelError('expected a torch_geometric.nn.kge.KGEModel or a '
-                             f'PathModel, got {type(model).__name__}')
+            raise ModelError('expected a PathModel or a '
+                             'torch_geometric.nn.kge.KGEModel, got '
+                             f'{type(model).__name__}')
         check_loss(model, sampler, loss)
         self.data = as_graph(data, model)
         self.validates = (valid_every is not None
@@ -199,7 +204,8 @@ class Trainer:
             self.params += theirs
             self.optimizers['model'].add_param_group(
                 {'params': theirs, 'lr': sampler.lr})
-        self.num_steps = -(-head.numel() // batch_size) * epochs
+        self.triples_per_epoch = triples_per_epoch
+        self.num_steps = len(self) * epochs
         learning_rate_factor(lr_schedule, 0, self.num_steps)  # Checks it.
 
     def model_parameters(self) -> list[Parameter]:
@@ -314,7 +320,9 @@ class Trainer:
 
     def __len__(self) -> int:
         r"""The number of steps in an epoch."""
-        return -(-self.triples[0].numel() // self.batch_size)
+        size = self.triples[0].numel()
+        return -(-min(size, self.triples_per_epoch or size)
+                 // self.batch_size)
 
     def _batches(self, epoch: int) -> Iterator[Batch]:
         # Drawn on the CPU, so that every device sees the same numbers.
@@ -322,6 +330,7 @@ class Trainer:
             torch.Generator().manual_seed(self._seed(epoch, stream))
             for stream in range(3))
         perm = torch.randperm(self.triples[0].numel(), generator=order)
+        perm = perm[:self.triples_per_epoch]
         for index in perm.to(self.device).split(self.batch_size):
             head, rel, tail = (x[index] for x in self.triples)
             negatives = (None if self.sampler is None else
@@ -348,7 +357,9 @@ class Trainer:
             'model': type(self.model).__name__,
             'options': plain_options(self.model), 'shapes': shapes,
             **self._digests, 'seed': self.seed, 'lr': self.lr,
-            'batch_size': self.batch_size, 'sampler': repr(self.sampler),
+            'batch_size': self.batch_size,
+            'triples_per_epoch': self.triples_per_epoch,
+            'sampler': repr(self.sampler),
             'loss': repr(self.loss), 'grad_clip': self.grad_clip,
             'autocast': self.autocast,
             'subsampling': self.weight is not None,
