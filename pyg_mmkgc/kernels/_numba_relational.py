@@ -95,27 +95,24 @@ def max_messages(x: Array, weight: Array, ptr: Array, node: Array,
 def sum_backward_weight(x: Array, grad: Array, ptr: Array, node: Array,
                         edge_type: Array, message: int, num_parts: int,
                         grad_weight: Array) -> None:
-    r"""Adds the gradient of the weights; a thread takes some channels."""
-    Q, N, D = x.shape
-    S = D // 2 if message == ROTATION else D
-    width = -(-S // num_parts)
+    r"""Adds the gradient of the weights; a thread takes some relations."""
+    Q, N = x.shape[:2]
     for i in prange(Q * num_parts):
         q, p = i // num_parts, i % num_parts
-        first, last = p * width, min((p + 1) * width, S)
         for v in range(N):
             g = grad[q, v]
             for e in range(ptr[v], ptr[v + 1]):
-                row, y = grad_weight[q, edge_type[e]], x[q, node[e]]
+                r = edge_type[e]
+                if r % num_parts != p:
+                    continue
+                # The gradient is g * x, g, or g * conj(x).
+                y, row = x[q, node[e]], grad_weight[q, r]
                 if message == PRODUCT:
-                    for d in range(first, last):
-                        row[d] += g[d] * y[d]
+                    _add(g, y, PRODUCT, row)
                 elif message == SUM:
-                    for d in range(first, last):
-                        row[d] += g[d]
+                    _add(g, g, COPY, row)
                 else:
-                    for d in range(first, last):
-                        row[d] += g[d] * y[d] + g[S + d] * y[S + d]
-                        row[S + d] += g[S + d] * y[d] - g[d] * y[S + d]
+                    _add(y, g, INVERSE, row)
 
 
 @njit(parallel=True, fastmath=FAST, cache=True)

@@ -313,7 +313,7 @@ def _sum_backward_weight(x: Tensor, weight: Tensor, grad: Tensor,
     loops = _loops(x, weight, grad)
     out = torch.zeros_like(weight)
     if loops is not None:
-        # Which thread sums a channel does not change its sum.
+        # Which thread sums up a relation does not change its sum.
         parts = max(1, torch.get_num_threads() // max(1, x.size(0)))
         loops.sum_backward_weight(*_arrays(x, grad, *order[:3]),
                                   _code(loops, message), parts, out.numpy())
