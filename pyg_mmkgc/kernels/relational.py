@@ -273,8 +273,9 @@ def _sum(x: Tensor, weight: Tensor, order: Order, message: str) -> Tensor:
     if loops is None:
         out = torch.zeros_like(x)
         for first, last, part in _blocks(order, x):
-            out[:, first:last] = _reduce(_messages(x, weight, part, message),
-                                         part.ptr, 'sum')
+            out[:, first:last] = _reduce(
+                edge_messages(x, weight, *part[1:3], message), part.ptr,
+                'sum')
         return out
     out = torch.empty_like(x)
     loops.sum_messages(*_arrays(x, weight, *order[:3], order.start),
@@ -293,7 +294,7 @@ def _max(x: Tensor, weight: Tensor, order: Order,
         return out, arg
     out = torch.zeros_like(x)
     for first, last, part in _blocks(order, x):
-        rows = _messages(x, weight, part, message)
+        rows = edge_messages(x, weight, *part[1:3], message)
         best = _reduce(rows, part.ptr, 'max')
         out[:, first:last] = best
         # The first of the edges whose message is the largest.
@@ -372,13 +373,16 @@ def _reduce(rows: Tensor, ptr: Tensor, reduce: str) -> Tensor:
     return out.view(-1, *rows.shape[1:]).transpose(0, 1)
 
 
-def _messages(x: Tensor, weight: Tensor, part: Order,
-              message: str) -> Tensor:
-    r"""The messages of some edges, :obj:`[E, Q, D]`."""
-    rows = x.transpose(0, 1)[part.node]
+def edge_messages(x: Tensor, weight: Tensor, node: Tensor, edge_type: Tensor,
+                  message: str = 'product') -> Tensor:
+    r"""The messages of some edges from nodes :obj:`[E]`, one by one, with
+    shape :obj:`[E, Q, D]`; other arguments are those of
+    :func:`relational_propagate`.
+    """
+    rows = x.transpose(0, 1)[node]
     if message == 'copy':
         return rows
-    scale = weight.transpose(0, 1)[part.edge_type]
+    scale = weight.transpose(0, 1)[edge_type]
     if message == 'product':
         return scale * rows
     if message == 'sum':

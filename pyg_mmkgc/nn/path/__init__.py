@@ -3,6 +3,7 @@ node.
 """
 from pyg_mmkgc.nn.path.base import PathModel
 from pyg_mmkgc.nn.path.conv import RelationalConv
+from pyg_mmkgc.nn.path.explain import Path, best_paths
 from pyg_mmkgc.nn.path.nbfnet import NBFNet
 from pyg_mmkgc.nn.path.ultra import ULTRA
 
@@ -11,4 +12,6 @@ __all__ = classes = [
     'RelationalConv',
     'NBFNet',
     'ULTRA',
+    'Path',
+    'best_paths',
 ]

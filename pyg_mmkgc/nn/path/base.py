@@ -33,7 +33,10 @@ class PathModel(Pretrained):
     :func:`~pyg_mmkgc.evaluation.predict` do so with the graph that they are
     given, :class:`~pyg_mmkgc.training.Trainer` with its own.
 
-    A subclass writes :meth:`score_queries`.
+    A subclass has :obj:`layers` of
+    :class:`~pyg_mmkgc.nn.path.RelationalConv`, an :obj:`mlp` of two linear
+    layers for :math:`[\mathbf{x}_v ; \mathbf{x}^{(0)}_h]`, and writes
+    :meth:`condition`.
 
     Args:
         hidden_channels (int): The channels of nodes and relations.
@@ -45,6 +48,8 @@ class PathModel(Pretrained):
     """
     num_nodes: Optional[int] = None
     num_relations: Optional[int] = None
+    layers: Any
+    mlp: Any
     #: Whether the relations of another graph are as good.
     any_relations = False
 
@@ -139,12 +144,33 @@ class PathModel(Pretrained):
 
     # Scores ##################################################################
 
+    def condition(self, rel_type: Tensor) -> tuple[Tensor, list[Tensor]]:
+        r"""What the relations of queries :obj:`[Q]` decide: the row
+        :obj:`[Q, D]` that a query's node starts with, and the weights
+        :obj:`[Q, 2R, D]` of all relations in each layer.
+        """
+        raise NotImplementedError
+
     def score_queries(self, graph: RelationalGraph, node: Tensor,
                       rel_type: Tensor) -> Tensor:
         r"""The scores :obj:`[Q, N]` of all nodes as tails of queries
         :obj:`[Q]`; :obj:`rel_type` is less than :obj:`2 * num_relations`.
         """
-        raise NotImplementedError
+        scores = [self.score_conditioned(graph, node[part],
+                                         *self.condition(rel_type[part]))
+                  for part in stacks(node.numel(), graph.num_nodes *
+                                     self.hidden_channels, node.device)]
+        if not scores:
+            return next(self.parameters()).new_zeros(0, graph.num_nodes)
+        return torch.cat(scores)
+
+    def score_conditioned(self, graph: RelationalGraph, node: Tensor,
+                          start: Tensor, weights: list[Tensor]) -> Tensor:
+        r"""The scores :obj:`[Q, N]` of nodes :obj:`[Q]`, given what
+        :meth:`condition` makes of the relations.
+        """
+        x = iterate(self.layers, weights, graph, node, start)
+        return node_scores(self.mlp, x, start)
 
     def score_all(self, node: Tensor, rel_type: Tensor,
                   side: str) -> Tensor:

@@ -7,13 +7,7 @@ from torch import Tensor
 from torch.nn import Embedding, Linear, ReLU, Sequential
 
 from pyg_mmkgc.errors import check_whole
-from pyg_mmkgc.kernels.relational import RelationalGraph
-from pyg_mmkgc.nn.path.base import (
-    PathModel,
-    iterate,
-    node_scores,
-    stacks,
-)
+from pyg_mmkgc.nn.path.base import PathModel
 from pyg_mmkgc.nn.path.conv import RelationalConv
 
 
@@ -87,23 +81,9 @@ class NBFNet(PathModel):
                        self.mlp[0], self.mlp[2]):
             module.reset_parameters()
 
-    def weights(self, query: Tensor) -> list[Tensor]:
-        r"""The weights :obj:`[Q, 2R, D]` of the relations in each layer, given
-        the embeddings of queries, :obj:`[Q, D]`.
-        """
+    def condition(self, rel_type: Tensor) -> tuple[Tensor, list[Tensor]]:
+        query = self.query_emb(rel_type)
         shape = query.size(0), *self.query_emb.weight.shape
-        return [relation(query).view(shape) if self.dependent else
-                relation.weight.expand(shape) for relation in self.relations]
-
-    def score_queries(self, graph: RelationalGraph, node: Tensor,
-                      rel_type: Tensor) -> Tensor:
-        scores = []
-        for part in stacks(node.numel(), graph.num_nodes *
-                           self.hidden_channels, node.device):
-            source, query = node[part], self.query_emb(rel_type[part])
-            x = iterate(self.layers, self.weights(query), graph, source,
-                        query)
-            scores.append(node_scores(self.mlp, x, query))
-        if not scores:
-            return self.query_emb.weight.new_zeros(0, graph.num_nodes)
-        return torch.cat(scores)
+        return query, [
+            relation(query).view(shape) if self.dependent else
+            relation.weight.expand(shape) for relation in self.relations]

@@ -11,12 +11,7 @@ from pyg_mmkgc.errors import CheckpointError, ModelError, check_whole
 from pyg_mmkgc.io.download import download, verify_sha256
 from pyg_mmkgc.io.torch_file import read_torch
 from pyg_mmkgc.kernels.relational import BLOCK, RelationalGraph
-from pyg_mmkgc.nn.path.base import (
-    PathModel,
-    iterate,
-    node_scores,
-    stacks,
-)
+from pyg_mmkgc.nn.path.base import PathModel, iterate, stacks
 from pyg_mmkgc.nn.path.conv import RelationalConv
 
 # Where the authors' checkpoints are, and their SHA-256.
@@ -126,26 +121,40 @@ class ULTRA(PathModel):
         assert self._relation_graph is not None
         return self._relation_graph
 
+    @property
+    def layers(self) -> Any:
+        return self.entity_model.layers
+
+    @property
+    def mlp(self) -> Any:
+        return self.entity_model.mlp
+
+    def condition(self, rel_type: Tensor) -> tuple[Tensor, list[Tensor]]:
+        relation, row = rel_type.unique(return_inverse=True)
+        rows = self.relation_model(self.relation_graph, relation)
+        return rows[row, rel_type], [
+            layer.relation_projection(rows)[row] for layer in self.layers]
+
     def score_queries(self, graph: RelationalGraph, node: Tensor,
                       rel_type: Tensor) -> Tensor:
-        # What depends on the relation alone is computed once for each.
-        relation, place = rel_type.unique(return_inverse=True)
-        order, done = place.argsort(stable=True), 0
-        count = torch.bincount(place, minlength=relation.numel()).tolist()
-        scores = []
-        for some in stacks(relation.numel(), self.relation_graph.num_nodes *
-                           self.hidden_channels, node.device):
-            rows = self.relation_model(self.relation_graph, relation[some])
-            weights = self.entity_model.weights(rows)
-            size = sum(count[some])
-            mine, done = order[done:done + size], done + size
+        if node.device.type != 'cpu':
+            return super().score_queries(graph, node, rel_type)
+        # Queries of a relation follow each other: its representations are
+        # computed once.
+        order = rel_type.argsort(stable=True)
+        count = torch.bincount(rel_type, minlength=1)
+        scores, first = [], 0
+        for size in count[count > 0].tolist():
+            mine = order[first:first + size]
+            start, weights = self.condition(rel_type[mine[:1]])
             for part in stacks(size, graph.num_nodes * self.hidden_channels,
                                node.device):
                 query = mine[part]
-                row = place[query] - some.start
-                scores.append(self.entity_model(
-                    graph, node[query], rows[row, rel_type[query]],
-                    [weight[row] for weight in weights]))
+                scores.append(self.score_conditioned(
+                    graph, node[query], start.expand(query.numel(), -1),
+                    [weight.expand(query.numel(), -1, -1)
+                     for weight in weights]))
+            first += size
         if not scores:
             return next(self.parameters()).new_zeros(0, graph.num_nodes)
         return torch.cat(scores)[order.argsort()]
@@ -252,13 +261,3 @@ class _EntityModel(torch.nn.Module):
             _EntityConv(channels) for _ in range(num_layers))
         self.mlp = Sequential(Linear(2 * channels, 2 * channels), ReLU(),
                               Linear(2 * channels, 1))
-
-    def weights(self, rows: Tensor) -> list[Tensor]:
-        r"""The weights of each layer, :obj:`[U, 2R, D]`."""
-        return [layer.relation_projection(rows) for layer in self.layers]
-
-    def forward(self, graph: RelationalGraph, node: Tensor, start: Tensor,
-                weights: list[Tensor]) -> Tensor:
-        r"""The scores :obj:`[Q, N]`."""
-        x = iterate(self.layers, weights, graph, node, start)
-        return node_scores(self.mlp, x, start)
