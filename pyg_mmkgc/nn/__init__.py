@@ -32,6 +32,7 @@ from .loss import (
     OneVsAllLoss,
     SelfAdversarialLoss,
 )
+from .path import ULTRA, NBFNet, PathModel
 
 __all__ = classes = [
     'MMKGEModel',
@@ -54,6 +55,9 @@ __all__ = classes = [
     'VBKGC',
     'TransAE',
     'NativE',
+    'PathModel',
+    'NBFNet',
+    'ULTRA',
     'ModalityEncoder',
     'AdaptiveFusion',
     'ModalityGenerator',
