@@ -69,6 +69,7 @@ LIMITS: dict[str, Range | Choice] = {
     'noise': Range(ge=0),
     'noise_channels': Range(ge=1),
     'norm': Choice(('constraint', 'score', 'none')),
+    'num_active': Range(ge=1),
     'num_candidates': Range(ge=1),
     'num_edges': Range(ge=1),
     'num_layers': Range(ge=1),

@@ -8,7 +8,7 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from pyg_mmkgc.errors import check_whole
+from pyg_mmkgc.errors import ModelError, check_whole
 from pyg_mmkgc.kernels.relational import (
     BLOCK,
     RelationalGraph,
@@ -76,6 +76,9 @@ def best_paths(model: PathModel, node: int, rel_type: int, answer: int,
         best first; none where no such path leads to the answer.
     """
     check_whole(k=k, num_beams=num_beams)
+    if getattr(model, 'num_active', None) is not None:
+        raise ModelError('Expected a model whose messages go along all edges '
+                         f'(got num_active={model.num_active})')
     graph = _without(model.graph, node, rel_type, answer, side)
     R = graph.num_relations // 2
     weight = edge_gradients(model, graph, node,

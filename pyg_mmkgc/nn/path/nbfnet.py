@@ -7,8 +7,10 @@ from torch import Tensor
 from torch.nn import Embedding, Linear, ReLU, Sequential
 
 from pyg_mmkgc.errors import check_whole
+from pyg_mmkgc.kernels.relational import RelationalGraph
 from pyg_mmkgc.nn.path.base import PathModel
 from pyg_mmkgc.nn.path.conv import RelationalConv
+from pyg_mmkgc.nn.path.prune import pruned_scores
 
 
 class NBFNet(PathModel):
@@ -48,6 +50,11 @@ class NBFNet(PathModel):
         dependent (bool, optional): If set to :obj:`False`,
             :math:`\mathbf{w}^{(l)}_r` is an embedding instead of a linear
             function of :math:`\mathbf{e}_q`. (default: :obj:`True`)
+        num_active (int, optional): The most promising nodes alone pass
+            messages on in a layer, as many as this, see
+            :func:`~pyg_mmkgc.nn.path.prune.pruned_scores`; a query then
+            costs as much as the edges of these nodes.
+            (default: :obj:`None`, all nodes)
         num_negatives (int, optional): As for
             :class:`~pyg_mmkgc.nn.path.PathModel`. (default: :obj:`None`)
         remove_one_hop (bool, optional): As for
@@ -58,14 +65,16 @@ class NBFNet(PathModel):
     def __init__(self, num_relations: int, hidden_channels: int = 32,
                  num_layers: int = 6, message: str = 'product',
                  reduce: str = 'sum', dependent: bool = True,
+                 num_active: Optional[int] = None,
                  num_negatives: Optional[int] = None,
                  remove_one_hop: bool = False) -> None:
         check_whole(num_relations=num_relations, num_layers=num_layers)
+        check_whole(optional=True, num_active=num_active)
         super().__init__(hidden_channels, num_negatives, remove_one_hop)
         self.num_relations = num_relations
         self.num_layers, self.message, self.reduce = (num_layers, message,
                                                       reduce)
-        self.dependent = dependent
+        self.dependent, self.num_active = dependent, num_active
         R, D = 2 * num_relations, hidden_channels
         self.query_emb = Embedding(R, D)
         self.layers = torch.nn.ModuleList(
@@ -87,3 +96,10 @@ class NBFNet(PathModel):
         return query, [
             relation(query).view(shape) if self.dependent else
             relation.weight.expand(shape) for relation in self.relations]
+
+    def score_conditioned(self, graph: RelationalGraph, node: Tensor,
+                          start: Tensor, weights: list[Tensor]) -> Tensor:
+        if self.num_active is None:
+            return super().score_conditioned(graph, node, start, weights)
+        return pruned_scores(self.layers, self.mlp, weights, graph, node,
+                             start, self.num_active)
