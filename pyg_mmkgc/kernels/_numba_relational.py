@@ -91,28 +91,50 @@ def max_messages(x: Array, weight: Array, ptr: Array, node: Array,
                         best[d], edge[d] = row[d], e
 
 
+@njit(fastmath=FAST, inline='always')
+def _add_to_weight(x: Array, grad: Array, message: int, out: Array) -> None:
+    r"""Adds the gradient of the weights of one message."""
+    if message == PRODUCT:
+        _add(grad, x, PRODUCT, out)
+    elif message == SUM:
+        _add(grad, grad, COPY, out)
+    else:  # grad * conj(x)
+        _add(x, grad, INVERSE, out)
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def sum_backward(x: Array, weight: Array, grad: Array, ptr: Array,
+                 node: Array, edge_type: Array, message: int, back: int,
+                 grad_x: Array, grad_weight: Array) -> None:
+    r"""Both gradients in one pass over edges that are sorted by their source;
+    a thread takes some queries. :obj:`back` is the message by which the
+    gradient of the sources goes back.
+    """
+    for q in prange(x.shape[0]):
+        for u in range(x.shape[1]):
+            row, y = grad_x[q, u], x[q, u]
+            row[:] = 0
+            for e in range(ptr[u], ptr[u + 1]):
+                g, r = grad[q, node[e]], edge_type[e]
+                _add(weight[q, r], g, back, row)
+                _add_to_weight(y, g, message, grad_weight[q, r])
+
+
 @njit(parallel=True, fastmath=FAST, cache=True)
 def sum_backward_weight(x: Array, grad: Array, ptr: Array, node: Array,
                         edge_type: Array, message: int, num_parts: int,
                         grad_weight: Array) -> None:
-    r"""Adds the gradient of the weights; a thread takes some relations."""
-    Q, N = x.shape[:2]
-    for i in prange(Q * num_parts):
+    r"""Adds the gradient of the weights alone, in the order of
+    :func:`sum_backward`; a thread takes some relations.
+    """
+    for i in prange(x.shape[0] * num_parts):
         q, p = i // num_parts, i % num_parts
-        for v in range(N):
-            g = grad[q, v]
-            for e in range(ptr[v], ptr[v + 1]):
+        for u in range(x.shape[1]):
+            for e in range(ptr[u], ptr[u + 1]):
                 r = edge_type[e]
-                if r % num_parts != p:
-                    continue
-                # The gradient is g * x, g, or g * conj(x).
-                y, row = x[q, node[e]], grad_weight[q, r]
-                if message == PRODUCT:
-                    _add(g, y, PRODUCT, row)
-                elif message == SUM:
-                    _add(g, g, COPY, row)
-                else:
-                    _add(y, g, INVERSE, row)
+                if r % num_parts == p:
+                    _add_to_weight(x[q, u], grad[q, node[e]], message,
+                                   grad_weight[q, r])
 
 
 @njit(parallel=True, fastmath=FAST, cache=True)

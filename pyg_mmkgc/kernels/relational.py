@@ -223,16 +223,8 @@ class _Sum(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
         x, weight = ctx.saved_tensors
-        grad = grad.contiguous()
-        grad_x = grad_weight = None
-        if ctx.needs_input_grad[0]:
-            back = {'product': 'product', 'sum': 'copy',
-                    'rotation': 'inverse'}[ctx.message]
-            grad_x = _sum(grad, weight, ctx.graph.by_source, back)
-        if ctx.needs_input_grad[1]:
-            grad_weight = _sum_backward_weight(
-                x, weight, grad, ctx.graph.by_target, ctx.message)
-        return grad_x, grad_weight, None, None
+        return (*_sum_backward(x, weight, grad.contiguous(), ctx.graph,
+                               ctx.message, ctx.needs_input_grad), None, None)
 
 
 class _Max(torch.autograd.Function):
@@ -309,16 +301,36 @@ def _max(x: Tensor, weight: Tensor, order: Order,
     return out, arg
 
 
-def _sum_backward_weight(x: Tensor, weight: Tensor, grad: Tensor,
-                         order: Order, message: str) -> Tensor:
-    loops = _loops(x, weight, grad)
+def _sum_backward(x: Tensor, weight: Tensor, grad: Tensor,
+                  graph: RelationalGraph, message: str,
+                  needs: tuple[bool, ...]
+                  ) -> tuple[Optional[Tensor], Optional[Tensor]]:
+    back = {'product': 'product', 'sum': 'copy',
+            'rotation': 'inverse'}[message]
+    loops, order = _loops(x, weight, grad), graph.by_source
+    if loops is None:
+        to_weight = (_sum_backward_weight(x, weight, grad, graph.by_target,
+                                          message) if needs[1] else None)
+        return (_sum(grad, weight, order, back) if needs[0] else None,
+                to_weight)
     out = torch.zeros_like(weight)
-    if loops is not None:
-        # Which thread sums up a relation does not change its sum.
+    # The sums are the same in both cases, in the same order.
+    if needs[0] and needs[1] and x.size(0) >= torch.get_num_threads():
+        to_x = torch.empty_like(x)
+        loops.sum_backward(*_arrays(x, weight, grad, *order[:3]),
+                           _code(loops, message), _code(loops, back),
+                           *_arrays(to_x, out))
+        return to_x, out
+    if needs[1]:
         parts = max(1, torch.get_num_threads() // max(1, x.size(0)))
         loops.sum_backward_weight(*_arrays(x, grad, *order[:3]),
                                   _code(loops, message), parts, out.numpy())
-        return out
+    return _sum(grad, weight, order, back) if needs[0] else None, out
+
+
+def _sum_backward_weight(x: Tensor, weight: Tensor, grad: Tensor,
+                         order: Order, message: str) -> Tensor:
+    out = torch.zeros_like(weight)
     for first, last, part in _blocks(order, x):
         target = torch.repeat_interleave(part.ptr.diff())
         rows = grad[:, first:last].transpose(0, 1)[target]

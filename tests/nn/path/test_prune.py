@@ -40,7 +40,8 @@ def by_hand(model: NBFNet, node: int, rel: int,
         priority = {v: model.mlp(torch.cat([row, e])).sigmoid()
                     for v, row in x.items()}
         # Of equal ones, the lowest id.
-        best = sorted(x, key=lambda v: (-round(float(priority[v]), 9), v)
+        best = sorted(x, key=lambda v: (
+            -round(float(priority[v].detach()), 9), v)
                       )[:num_active]
         counts.append(len(best))
         got: dict[int, list[Tensor]] = {v: [] for v in x}
