@@ -357,9 +357,7 @@ class Trainer:
             'model': type(self.model).__name__,
             'options': plain_options(self.model), 'shapes': shapes,
             **self._digests, 'seed': self.seed, 'lr': self.lr,
-            'batch_size': self.batch_size,
-            'triples_per_epoch': self.triples_per_epoch,
-            'sampler': repr(self.sampler),
+            'batch_size': self.batch_size, 'sampler': repr(self.sampler),
             'loss': repr(self.loss), 'grad_clip': self.grad_clip,
             'autocast': self.autocast,
             'subsampling': self.weight is not None,
@@ -367,6 +365,9 @@ class Trainer:
             'steps': self.num_steps if self._scheduled() else None,
             'optimizer': type(self.optimizers['model']).__name__,
             'torch': torch.__version__.split('+')[0],
+            # Checkpoints of earlier versions are of all triples.
+            **({} if self.triples_per_epoch is None else
+               {'triples_per_epoch': self.triples_per_epoch}),
         }
 
     @cached_property  # They are large, and every checkpoint asks.
