@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn import LayerNorm, Linear
 
 from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.kernels.norm import norm_relu_add
 from pyg_mmkgc.kernels.relational import (
     MESSAGES,
     REDUCTIONS,
@@ -115,5 +116,6 @@ class RelationalConv(torch.nn.Module):
         from_x, from_message = self.linear.weight.split(D, dim=1)
         out = torch.addmm(self.linear.bias, x.view(-1, D), from_x.t())
         out = out.addmm_(message.view(-1, D), from_message.t())
-        out = self.layer_norm(out).relu_().view_as(x)
-        return out + x if torch.is_grad_enabled() else out.add_(x)
+        norm = self.layer_norm
+        return norm_relu_add(out, x.view(-1, D), norm.weight, norm.bias,
+                             norm.eps).view_as(x)
