@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from pyg_mmkgc.nn.kernel import loops_for
+from pyg_mmkgc.kernels.backend import arrays, numba_loops
 
 # Parts of the rows, whose sums are added up in order.
 PARTS = 32
@@ -27,7 +27,7 @@ def norm_relu_add(y: Tensor, x: Tensor, weight: Tensor, bias: Tensor,
         eps (float, optional): What is added to the variance.
             (default: :obj:`1e-5`)
     """
-    if _loops(y, x, weight, bias) is None:
+    if numba_loops('norm', y, x, weight, bias) is None:
         return x + F.layer_norm(y, weight.shape, weight, bias, eps).relu()
     return _NormReluAdd.apply(y, x, weight, bias, eps)
 
@@ -39,9 +39,9 @@ class _NormReluAdd(torch.autograd.Function):
         y, x = y.contiguous(), x.contiguous()
         out, mean, scale = torch.empty_like(y), y.new_empty(y.size(0)), (
             y.new_empty(y.size(0)))
-        _loops(y, x, weight, bias).forward(
-            *(a.detach().numpy() for a in (y, x, weight, bias)), eps,
-            *(a.numpy() for a in (out, mean, scale)))
+        loops: Any = numba_loops('norm', y, x, weight, bias)
+        loops.forward(*arrays(y, x, weight, bias), eps,
+                      *arrays(out, mean, scale))
         ctx.save_for_backward(y, weight, bias, mean, scale)
         return out
 
@@ -52,16 +52,8 @@ class _NormReluAdd(torch.autograd.Function):
         grad = grad.contiguous()
         grad_y = torch.empty_like(y)
         sums = y.new_zeros(2, PARTS, y.size(1))
-        _loops(y, weight, bias).backward(
-            *(a.detach().numpy() for a in (y, weight, bias, mean, scale,
-                                           grad)),
-            *(a.numpy() for a in (grad_y, sums[0], sums[1])))
+        loops: Any = numba_loops('norm', y, weight, bias, grad)
+        loops.backward(*arrays(y, weight, bias, mean, scale, grad, grad_y,
+                               *sums))
         to_weight, to_bias = sums.sum(dim=1)
         return grad_y, grad, to_weight, to_bias, None
-
-
-def _loops(*tensors: Tensor) -> Any:
-    if loops_for(*tensors) is None:
-        return None
-    from pyg_mmkgc.kernels import _numba_norm
-    return _numba_norm

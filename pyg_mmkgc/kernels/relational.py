@@ -18,12 +18,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch_geometric.utils import segment
 
-from pyg_mmkgc.nn.kernel import loops_for
+from pyg_mmkgc.kernels.backend import BLOCK, arrays, numba_loops
 
 MESSAGES = ('product', 'sum', 'rotation')
 REDUCTIONS = ('sum', 'mean', 'max')
-# Elements of the largest tensor that plain PyTorch makes at once.
-BLOCK = 1 << 24
 # Parts that threads share a graph in.
 PARTS = 32
 
@@ -245,23 +243,12 @@ class _Max(torch.autograd.Function):
                                ctx.graph.by_target, ctx.message), None, None)
 
 
-def _loops(*tensors: Tensor) -> Any:
-    if loops_for(*tensors) is None:
-        return None
-    from pyg_mmkgc.kernels import _numba_relational
-    return _numba_relational
-
-
 def _code(loops: Any, message: str) -> int:
     return int(getattr(loops, message.upper()))
 
 
-def _arrays(*tensors: Tensor) -> list[Any]:
-    return [x.detach().numpy() for x in tensors]
-
-
 def _sum(x: Tensor, weight: Tensor, order: Order, message: str) -> Tensor:
-    loops = _loops(x, weight)
+    loops = numba_loops('relational', x, weight)
     if loops is None:
         out = torch.zeros_like(x)
         for first, last, part in _blocks(order, x):
@@ -270,19 +257,19 @@ def _sum(x: Tensor, weight: Tensor, order: Order, message: str) -> Tensor:
                 'sum')
         return out
     out = torch.empty_like(x)
-    loops.sum_messages(*_arrays(x, weight, *order[:3], order.start),
+    loops.sum_messages(*arrays(x, weight, *order[:3], order.start),
                        _code(loops, message), out.numpy())
     return out
 
 
 def _max(x: Tensor, weight: Tensor, order: Order,
          message: str) -> tuple[Tensor, Tensor]:
-    loops = _loops(x, weight)
+    loops = numba_loops('relational', x, weight)
     arg = torch.full(x.shape, -1, dtype=torch.int, device=x.device)
     if loops is not None:
         out = torch.empty_like(x)
-        loops.max_messages(*_arrays(x, weight, *order[:3], order.start),
-                           _code(loops, message), *_arrays(out, arg))
+        loops.max_messages(*arrays(x, weight, *order[:3], order.start),
+                           _code(loops, message), *arrays(out, arg))
         return out, arg
     out = torch.zeros_like(x)
     for first, last, part in _blocks(order, x):
@@ -307,7 +294,7 @@ def _sum_backward(x: Tensor, weight: Tensor, grad: Tensor,
                   ) -> tuple[Optional[Tensor], Optional[Tensor]]:
     back = {'product': 'product', 'sum': 'copy',
             'rotation': 'inverse'}[message]
-    loops, order = _loops(x, weight, grad), graph.by_source
+    loops, order = numba_loops('relational', x, weight, grad), graph.by_source
     if loops is None:
         to_weight = (_sum_backward_weight(x, weight, grad, graph.by_target,
                                           message) if needs[1] else None)
@@ -317,13 +304,13 @@ def _sum_backward(x: Tensor, weight: Tensor, grad: Tensor,
     # The sums are the same in both cases, in the same order.
     if needs[0] and needs[1] and x.size(0) >= torch.get_num_threads():
         to_x = torch.empty_like(x)
-        loops.sum_backward(*_arrays(x, weight, grad, *order[:3]),
+        loops.sum_backward(*arrays(x, weight, grad, *order[:3]),
                            _code(loops, message), _code(loops, back),
-                           *_arrays(to_x, out))
+                           *arrays(to_x, out))
         return to_x, out
     if needs[1]:
         parts = max(1, torch.get_num_threads() // max(1, x.size(0)))
-        loops.sum_backward_weight(*_arrays(x, grad, *order[:3]),
+        loops.sum_backward_weight(*arrays(x, grad, *order[:3]),
                                   _code(loops, message), parts, out.numpy())
     return _sum(grad, weight, order, back) if needs[0] else None, out
 
@@ -342,11 +329,11 @@ def _sum_backward_weight(x: Tensor, weight: Tensor, grad: Tensor,
 def _max_backward(x: Tensor, weight: Tensor, grad: Tensor, arg: Tensor,
                   order: Order, message: str) -> tuple[Tensor, Tensor]:
     grads = torch.zeros_like(x), torch.zeros_like(weight)
-    loops = _loops(x, weight, grad)
+    loops = numba_loops('relational', x, weight, grad)
     if loops is not None:
-        loops.max_backward(*_arrays(x, weight, grad, arg, order.node,
+        loops.max_backward(*arrays(x, weight, grad, arg, order.node,
                                     order.edge_type), _code(loops, message),
-                           *_arrays(*grads))
+                           *arrays(*grads))
         return grads
     for first, last, part in _blocks(order, x):
         target = torch.repeat_interleave(part.ptr.diff())

@@ -18,7 +18,7 @@ PATHS = ['plain'] + ['numba'] * (
 def path(request: pytest.FixtureRequest,
          monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param != 'numba':
-        monkeypatch.setattr(norm, 'loops_for', lambda *x: None)
+        monkeypatch.setattr(norm, 'numba_loops', lambda *x: None)
     return request.param
 
 

@@ -24,7 +24,7 @@ def path(request: pytest.FixtureRequest,
          monkeypatch: pytest.MonkeyPatch) -> str:
     """Loops of numba; PyTorch in one block; PyTorch in many blocks."""
     if request.param != 'numba':
-        monkeypatch.setattr(relational, 'loops_for', lambda *x: None)
+        monkeypatch.setattr(relational, 'numba_loops', lambda *x: None)
     if request.param == 'parts':
         monkeypatch.setattr(relational, 'BLOCK', 2 * Q * D)
     return request.param

@@ -9,11 +9,8 @@ import torch
 from torch import Tensor
 
 from pyg_mmkgc.errors import ModelError, check_whole
-from pyg_mmkgc.kernels.relational import (
-    BLOCK,
-    RelationalGraph,
-    edge_messages,
-)
+from pyg_mmkgc.kernels.backend import BLOCK
+from pyg_mmkgc.kernels.relational import RelationalGraph, edge_messages
 from pyg_mmkgc.nn.path.base import PathModel, node_scores
 
 

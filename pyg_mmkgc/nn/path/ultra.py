@@ -10,7 +10,8 @@ from torch.nn import Embedding, Linear, ReLU, Sequential
 from pyg_mmkgc.errors import CheckpointError, ModelError, check_whole
 from pyg_mmkgc.io.download import download, verify_sha256
 from pyg_mmkgc.io.torch_file import read_torch
-from pyg_mmkgc.kernels.relational import BLOCK, RelationalGraph
+from pyg_mmkgc.kernels.backend import BLOCK
+from pyg_mmkgc.kernels.relational import RelationalGraph
 from pyg_mmkgc.nn.path.base import PathModel, iterate, stacks
 from pyg_mmkgc.nn.path.conv import RelationalConv
 
