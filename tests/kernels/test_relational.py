@@ -5,6 +5,7 @@ import importlib.util
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pyg_mmkgc.kernels import relational
 from pyg_mmkgc.kernels.relational import (
@@ -227,3 +228,27 @@ def test_edges_out_of_range(i: int) -> None:
         triples[i][3] = wrong
         with pytest.raises(IndexError, match=f'{wrong}'):
             RelationalGraph(*triples, N, R)
+
+
+@pytest.mark.skipif(not HAS_NUMBA, reason='needs numba')
+@pytest.mark.parametrize('reduce', REDUCTIONS)
+def test_no_row_per_edge(reduce: str) -> None:
+    """On the CPU, no tensor has as many elements as there are edges."""
+    largest = [0]
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            if isinstance(out, Tensor) and out.is_floating_point():
+                largest[0] = max(largest[0], out.numel())
+            return out
+
+    triples = edges(1000)
+    graph = RelationalGraph(*triples, N, R)
+    x, weight = inputs()
+    # The edges are sorted once, before any query.
+    assert graph.by_target.node.numel() == graph.by_source.node.numel()
+    with Watch():
+        relational_propagate(x, weight, graph,
+                             reduce=reduce).sum().backward()
+    assert 0 < largest[0] <= Q * N * D < 1000
