@@ -16,7 +16,7 @@ from pyg_mmkgc.nn.pretrained import Pretrained, arguments_of
 T = TypeVar('T', bound='PathModel')
 # Elements of the representations that queries are stacked into: on the CPU as
 # many as stay in the cache, on a GPU as many as keep it busy.
-STACK = {'cpu': 1 << 20, 'cuda': 1 << 26}
+STACK = {'cpu': 1 << 18, 'cuda': 1 << 26}
 
 
 class PathModel(Pretrained):
