@@ -55,6 +55,14 @@ def check_whole(at_least: int = 1, optional: bool = False,
                              f'{value!r}')
 
 
+def check_positive(**values: Any) -> None:
+    r"""Raises :class:`ModelError` if an argument is not a positive number."""
+    for name, value in values.items():
+        if isinstance(value, str) or not value > 0:
+            raise ModelError(f"Expected '{name}' to be positive (got "
+                             f'{value!r})')
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     r"""Whether an error says that memory was short, on any device."""
     # On the CPU, PyTorch has no error of its own for it.

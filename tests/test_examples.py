@@ -82,13 +82,14 @@ def test_missing_modality(tmp_path: Path) -> None:
 
 
 def test_new_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out = run('new_model.py', tmp_path)
-    alone, together = numbers('Test MRR: {}', out)
+    out = run('new_model.py', tmp_path, '--epochs', '6',
+              '--hidden_channels', '8')
     assert 'structure, ' in out
-    assert together > alone > 0
+    for mrr in numbers('Test MRR: {}', out):
+        assert mrr > 0.02  # A guess has 0.0025.
     monkeypatch.setattr('sys.argv', ['new_model.py', '--epochs', '1'])
-    model = runpy.run_path(str(FOLDER / 'new_model.py'))['RotatedProduct']
-    check_model(model, hidden_channels=4, lr=0.1, fusion='mean')
+    names = runpy.run_path(str(FOLDER / 'new_model.py'))
+    check_model(names['WithModalities'], hidden_channels=4, lr=0.1)
 
 
 def test_raw_to_predictions(tmp_path: Path) -> None:

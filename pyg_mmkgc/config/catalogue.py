@@ -16,6 +16,7 @@ from pyg_mmkgc.config.components import valid_names
 from pyg_mmkgc.config.loader import load_config, shipped_configs
 from pyg_mmkgc.datasets import FakeMMKG
 from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.io.pretrained import arguments_of
 from pyg_mmkgc.nn import AllNodesLoss
 from pyg_mmkgc.nn.kge import MMKGEModel, RotatE
 from pyg_mmkgc.nn.path import PathModel
@@ -121,7 +122,7 @@ def _model(target: Any) -> tuple[str, str]:
     taken = [size for size in range(3)
              if any(_builds(target, names)
                     for names in combinations(MODALITIES, size))]
-    if 'modalities' not in inspect.signature(target).parameters:
+    if 'modalities' not in arguments_of(target):
         return 'structural', 'none'
     needs = {0: 'any number, or none', 1: 'at least one', 2: 'at least two'}
     return 'multi-modal', needs[min(taken, default=2)]

@@ -40,7 +40,7 @@ from pyg_mmkgc.nn import kge
 from pyg_mmkgc.nn import path as paths
 from pyg_mmkgc.nn.adversarial import KINDS, PARITY
 from pyg_mmkgc.nn.encoder import MISSING
-from pyg_mmkgc.nn.ensemble import ENSEMBLES
+from pyg_mmkgc.nn.kge.mose import ENSEMBLES
 
 #: Limits of keywords that mean the same wherever they appear.
 LIMITS: dict[str, Range | Choice] = {
@@ -226,7 +226,7 @@ def valid_names(kind: str) -> dict[str, Callable[..., Any]]:
         return {**graphs, 'TSV': from_tsv}
     if kind == 'model':
         theirs = _listed(pyg_kge, pyg_kge.KGEModel)
-        return {**_listed(kge, kge.MMKGEModel),
+        return {**_listed(kge, kge.MMKGEModel, kge.QueryModel),
                 **_listed(paths, paths.PathModel),
                 **{f'PyG.{name}': item for name, item in theirs.items()}}
     if kind == 'sampler':

@@ -12,8 +12,8 @@ from pyg_mmkgc.config.schema import Config
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import ConfigError
 from pyg_mmkgc.evaluation import RankingResult, evaluate, predict
+from pyg_mmkgc.io.pretrained import Pretrained
 from pyg_mmkgc.nn.path.ultra import CHECKPOINTS, ULTRA
-from pyg_mmkgc.nn.pretrained import Pretrained
 
 
 class PretrainedRun:

@@ -53,10 +53,10 @@ from pyg_mmkgc.errors import (
 )
 from pyg_mmkgc.evaluation import RankingResult, evaluate, predict
 from pyg_mmkgc.io.atomic import read_json, write_json
+from pyg_mmkgc.io.pretrained import Pretrained, read_labels, write_labels
 from pyg_mmkgc.io.tensors import load_tensors, save_tensors
-from pyg_mmkgc.nn.kge import MoSE
-from pyg_mmkgc.nn.pretrained import Pretrained, read_labels, write_labels
 from pyg_mmkgc.training import Trainer, fit_ensemble
+from pyg_mmkgc.training.ensemble import combiner_of
 from pyg_mmkgc.training.trainer import CHECKPOINT
 from pyg_mmkgc.visualization import plot_history
 
@@ -164,7 +164,8 @@ class Run:
         start = time.perf_counter()
         history = trainer.fit(resume=(self.folder / CHECKPOINT).exists())
         model = trainer.model
-        if isinstance(model, MoSE) and model.ensemble != 'mean':
+        combine = combiner_of(model)
+        if combine is not None and combine.mode != 'mean':
             fit_ensemble(model, self.graph, seed=self.config.training.seed)
         trained = time.perf_counter()
         self._save_model(model)
@@ -301,13 +302,14 @@ class Run:
 
 
 def _check_ensemble(model: KGEModel, graph: KnowledgeGraph) -> None:
-    if not isinstance(model, MoSE) or model.ensemble == 'mean':
+    combine = combiner_of(model)
+    if combine is None or combine.mode == 'mean':
         return
     reason = getattr(graph, 'selection_refused', '')
     if 'val' not in graph.splits():
         reason = 'the graph has none'
     if reason:
-        raise ConfigError(f"'model.ensemble': '{model.ensemble}' is fitted on "
+        raise ConfigError(f"'model.ensemble': '{combine.mode}' is fitted on "
                           f"validation triples: {reason}; 'mean' needs none")
 
 

@@ -14,6 +14,7 @@ from pyg_mmkgc.errors import (
 from pyg_mmkgc.evaluation.counting import count_rivals_in_rows
 from pyg_mmkgc.evaluation.scorer import Queries, Scorer
 from pyg_mmkgc.metrics import Ranks, assert_finite
+from pyg_mmkgc.typing import Side
 
 
 class SideRanking:
@@ -30,7 +31,7 @@ class SideRanking:
             is halved where memory runs out.
     """
     def __init__(self, scorer: Scorer, given: Tensor, rel_type: Tensor,
-                 target: Tensor, side: str, index: TripleIndex | None,
+                 target: Tensor, side: Side, index: TripleIndex | None,
                  batch_size: int) -> None:
         self.scorer, self.side, self.index = scorer, side, index
         self.given, self.rel_type, self.target = given, rel_type, target

@@ -14,10 +14,11 @@ from torch.nn import Module
 
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import ModelError
-from pyg_mmkgc.evaluation.closed_form import ClosedForm, closed_form
-from pyg_mmkgc.nn.functional import BLOCK, TILE, inner_products
-from pyg_mmkgc.nn.kernel import dense_distance, loops_for
-from pyg_mmkgc.nn.pretrained import check_numbering
+from pyg_mmkgc.io.pretrained import check_numbering
+from pyg_mmkgc.kernels.backend import BLOCK
+from pyg_mmkgc.kernels.dense import TILE
+from pyg_mmkgc.nn.kge.pyg import triple_model
+from pyg_mmkgc.typing import Side
 
 # The most nodes that are scored together, hence the most rows of a table that
 # are made.
@@ -28,7 +29,7 @@ CHUNK = 1 << 12
 
 # (node [Q], rel_type [Q], side, table [T, *]) -> scores [Q, T] of all rows of
 # the table, on that side; the nodes are rows of it.
-Score = Callable[[Tensor, Tensor, str, Tensor], Tensor]
+Score = Callable[[Tensor, Tensor, Side, Tensor], Tensor]
 # Nodes [*] -> what they are scored by, [*, *].
 Rows = Callable[[Tensor], Tensor]
 
@@ -67,12 +68,12 @@ class Scorer:
             self.table = (table() if table is not None else
                           self.encode(torch.arange(num_nodes, device=device)))
 
-    def ask(self, node: Tensor, rel_type: Tensor, side: str) -> Queries:
+    def ask(self, node: Tensor, rel_type: Tensor, side: Side) -> Queries:
         r"""Readies queries :obj:`[Q]`."""
         given = None if self.table is not None else self.encode(node)
         return Queries(self, node, rel_type, side, given)
 
-    def __call__(self, node: Tensor, rel_type: Tensor, side: str) -> Tensor:
+    def __call__(self, node: Tensor, rel_type: Tensor, side: Side) -> Tensor:
         r"""The scores :obj:`[Q, N]` of all nodes on one side of queries
         :obj:`[Q]`.
         """
@@ -102,7 +103,7 @@ class Queries:
     scorer: Scorer
     node: Tensor
     rel_type: Tensor
-    side: str
+    side: Side
     given: Tensor | None  # The rows of the nodes, where no table has them.
 
     def against(self, block: tuple[int, int],
@@ -147,8 +148,8 @@ def scoring(model: Module, kg: KnowledgeGraph) -> Iterator[Scorer]:
       and scored in blocks, where :obj:`encode()` takes an :obj:`index`: then
       these two must look up nodes in the table only, which is given rows of
       some nodes and counts from zero,
-    * a closed form, for :pyg:`PyG`'s models whose :meth:`forward` is the one
-      that :pyg:`PyG` wrote,
+    * a query and a key, for :pyg:`PyG`'s models whose :meth:`forward` is the
+      one that :pyg:`PyG` wrote,
     * :meth:`forward` over blocks of all pairs, for any other model.
     """
     device_of(model)  # Checks that it is a model.
@@ -224,9 +225,9 @@ def _make_scorer(model: Any, num_nodes: int) -> Scorer:
         some = 'index' in inspect.signature(model.encode).parameters
         return Scorer(_encoded(model), num_nodes, device,
                       model.encode if some else None, model.encode)
-    form = closed_form(model)
+    form = triple_model(model)
     if form is not None:
-        return Scorer(_closed(form), num_nodes, device, form.rows)
+        return Scorer(_encoded(form), num_nodes, device, form.encode)
     # Nodes are what a `forward` takes.
     return Scorer(_pairwise(model), num_nodes, device, lambda node: node)
 
@@ -247,7 +248,7 @@ def _whole(model: Any) -> Score:
 
 
 def _encoded(model: Any) -> Score:
-    def score(node: Tensor, rel_type: Tensor, side: str,
+    def score(node: Tensor, rel_type: Tensor, side: Side,
               table: Tensor) -> Tensor:
         scores = (model.score_tails(node, rel_type, table=table)
                   if side == 'tail' else
@@ -267,7 +268,7 @@ def _pairwise(model: Module) -> Score:
     channels = max(1, int(getattr(model, 'hidden_channels', 256)))
     step = max(1, BLOCK // (4 * channels))
 
-    def score(node: Tensor, rel_type: Tensor, side: str,
+    def score(node: Tensor, rel_type: Tensor, side: Side,
               table: Tensor) -> Tensor:
         size = table.size(0)
         num_pairs, out = node.numel() * size, []
@@ -288,37 +289,3 @@ def _pairwise(model: Module) -> Score:
         return scores.view(-1, size)
 
     return score
-
-
-def _closed(form: ClosedForm) -> Score:
-    def score(node: Tensor, rel_type: Tensor, side: str,
-              table: Tensor) -> Tensor:
-        query = form.query(table[node], rel_type, side)
-        if form.p is None:
-            return inner_products(query, table)
-        if form.p == 1:
-            return form.margin - dense_distance(query, table, group=1)
-        if form.p == 2:
-            compiled = loops_for(query, table) is not None
-            return form.margin - (
-                dense_distance(query, table, group=query.size(1)) if compiled
-                else _euclidean(query, table))
-        return form.margin - torch.cdist(query, table, p=form.p)
-
-    return score
-
-
-def _euclidean(query: Tensor, table: Tensor) -> Tensor:
-    # In double precision, since |a|^2 + |b|^2 - 2 a b cancels where a and b
-    # are close, and since the sums of a matrix product change with the number
-    # of its rows. It is still ten times faster than differences by PyTorch.
-    if query.device.type != 'mps':  # Which has no doubles.
-        query, table = query.double(), table.double()
-    out = query.new_empty(query.size(0), table.size(0), dtype=torch.float32)
-    step = max(1, BLOCK // max(1, *query.shape))
-    for start in range(0, table.size(0), step):
-        rows = table[start:start + step]
-        square = torch.addmm((rows * rows).sum(1), query, rows.t(), alpha=-2)
-        square += (query * query).sum(1, keepdim=True)
-        out[:, start:start + step] = square.clamp_(min=0).sqrt_()
-    return out

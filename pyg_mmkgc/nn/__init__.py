@@ -2,28 +2,8 @@ r"""Models and the parts that they are made of."""
 from .encoder import ModalityEncoder
 from .fusion import AdaptiveFusion
 from .generator import ModalityGenerator
-from .kge import (
-    GCOTE,
-    IKRL,
-    MMKRL,
-    OTE,
-    OTKGE,
-    RSME,
-    TBKGC,
-    VBKGC,
-    AdaMF,
-    AdaMFMAT,
-    ComplEx,
-    DistMult,
-    MMKGEModel,
-    MoSE,
-    NativE,
-    PairRE,
-    RotatE,
-    TransAE,
-    TransD,
-    TransE,
-)
+from .kge import *  # noqa: F403
+from .kge import __all__ as models
 from .loss import (
     AllNodesLoss,
     BCELoss,
@@ -35,36 +15,9 @@ from .loss import (
 from .path import ULTRA, NBFNet, PathModel
 
 __all__ = classes = [
-    'MMKGEModel',
-    'TransE',
-    'TransD',
-    'RotatE',
-    'PairRE',
-    'OTE',
-    'GCOTE',
-    'DistMult',
-    'ComplEx',
-    'RSME',
-    'OTKGE',
-    'MoSE',
-    'AdaMF',
-    'AdaMFMAT',
-    'IKRL',
-    'TBKGC',
-    'MMKRL',
-    'VBKGC',
-    'TransAE',
-    'NativE',
-    'PathModel',
-    'NBFNet',
-    'ULTRA',
-    'ModalityEncoder',
-    'AdaptiveFusion',
-    'ModalityGenerator',
-    'SelfAdversarialLoss',
-    'MarginRankingLoss',
-    'BCELoss',
-    'AllNodesLoss',
-    'OneVsAllLoss',
-    'KvsAllLoss',
+    *models,
+    'PathModel', 'NBFNet', 'ULTRA',
+    'ModalityEncoder', 'AdaptiveFusion', 'ModalityGenerator',
+    'SelfAdversarialLoss', 'MarginRankingLoss', 'BCELoss', 'AllNodesLoss',
+    'OneVsAllLoss', 'KvsAllLoss',
 ]

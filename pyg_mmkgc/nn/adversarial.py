@@ -5,11 +5,14 @@ structural view with generated ones.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from pyg_mmkgc.nn.encoded import Entities
+from pyg_mmkgc.nn.kge.base import TripleModel
 
 KINDS = ('head', 'tail', 'both')
 PARITY = ('paper', 'released')
@@ -18,21 +21,7 @@ Views = dict[str, Tensor]
 Generate = Callable[[str, Tensor], Tensor]
 
 
-class Fuses(Protocol):
-    r"""What MAT needs of a model."""
-    def fuse(self, views: Views) -> Tensor: ...
-
-    def score(self, head: Tensor, rel_type: Tensor,
-              tail: Tensor) -> Tensor: ...
-
-
-class Entities(NamedTuple):
-    r"""The views :obj:`[B, C]` of entities, and what they are fused to."""
-    views: Views
-    joint: Tensor
-
-
-def synthesize(model: Fuses, views: Views, names: list[str],
+def synthesize(model: TripleModel, views: Views, names: list[str],
                generate: Generate) -> Tensor:
     r"""The representation of synthetic entities: the real views
     :obj:`[*, C]`, with those in :obj:`names` replaced by
@@ -43,7 +32,7 @@ def synthesize(model: Fuses, views: Views, names: list[str],
     return model.fuse({**views, **fake})
 
 
-def synthetic_scores(model: Fuses, head: Entities, rel_type: Tensor,
+def synthetic_scores(model: TripleModel, head: Entities, rel_type: Tensor,
                      tail: Entities, names: list[str], generate: Generate,
                      kinds: tuple[str, ...] = KINDS) -> dict[str, Tensor]:
     r"""The scores of :math:`(h^*, r, t)`, :math:`(h, r, t^*)` and
@@ -51,7 +40,7 @@ def synthetic_scores(model: Fuses, head: Entities, rel_type: Tensor,
     :obj:`[L, B]`. The same :math:`h^*` and :math:`t^*` serve all three.
 
     Args:
-        model: Anything with :meth:`fuse` and :meth:`score`.
+        model (MMKGEModel): The model.
         head (Entities): The heads.
         rel_type (torch.Tensor): The relations :obj:`[B]`.
         tail (Entities): The tails.

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from typing import Optional
+from typing import Any, Optional
 
 import torch
 from torch import Tensor
@@ -47,15 +47,9 @@ class ModalityEncoder(torch.nn.Module):
     x: Tensor
     mask: Tensor
 
-    def __init__(
-        self,
-        x: Tensor,
-        out_channels: int,
-        mask: Optional[Tensor] = None,
-        missing: str = 'random',
-        trainable_features: bool = False,
-        bias: bool = True,
-    ) -> None:
+    def __init__(self, x: Tensor, out_channels: int,
+                 mask: Optional[Tensor] = None, missing: str = 'random',
+                 trainable_features: bool = False, bias: bool = True) -> None:
         super().__init__()
         if missing not in MISSING:
             raise ModelError(f'expected missing to be one of {MISSING}, got '
@@ -193,10 +187,19 @@ def check_modalities(modalities: dict[str, Tensor], num_nodes: int) -> None:
                              f'{list(x.shape)}')
 
 
-def check_masks(masks: Optional[dict[str, Tensor]], names: list[str]) -> None:
-    r"""Raises :class:`~pyg_mmkgc.errors.ModelError` where a mask is that of
-    no modality.
+def make_encoders(modalities: Optional[dict[str, Tensor]],
+                  masks: Optional[dict[str, Tensor]], out_channels: int,
+                  **kwargs: Any) -> ModuleDict:
+    r"""Builds a :class:`ModalityEncoder` for each modality, with its mask and
+    further arguments.
+
+    Raises:
+        ModelError: If a mask belongs to no modality.
     """
-    if not set(masks or {}) <= set(names):
-        raise ModelError(f'expected masks of {names}, got '
-                         f'{list(masks or {})}')
+    modalities, masks = modalities or {}, masks or {}
+    if not set(masks) <= set(modalities):
+        raise ModelError(f'expected masks of {list(modalities)}, got '
+                         f'{list(masks)}')
+    return ModuleDict({
+        name: ModalityEncoder(x, out_channels, masks.get(name), **kwargs)
+        for name, x in modalities.items()})

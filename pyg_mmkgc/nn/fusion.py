@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from pyg_mmkgc.errors import ModelError
-from pyg_mmkgc.nn.fusion_kernel import fuse
+from pyg_mmkgc.kernels.rows import fuse
 
 
 class AdaptiveFusion(torch.nn.Module):
@@ -58,15 +58,12 @@ class AdaptiveFusion(torch.nn.Module):
         :obj:`names`, of views :obj:`[*, C]`.
         """
         rows = [views[name] for name in self.names]
-        if self.mode == 'mean':
-            logits = [x.new_zeros(()).expand(x.shape[:-1]) for x in rows]
-        else:
-            index = range(len(rows)) if self.mode == 'adaptive' else (
-                [0] * len(rows))
-            # Not in half precision: the softmax needs exact logits.
-            with torch.autocast(self.weight.device.type, enabled=False):
-                logits = [x.tanh() @ self.weight[i]
-                          for x, i in zip(rows, index, strict=True)]
+        weight = (rows[0].new_zeros(1, rows[0].size(-1))
+                  if self.mode == 'mean' else self.weight)
+        # Not in half precision: the softmax needs exact logits.
+        with torch.autocast(weight.device.type, enabled=False):
+            logits = [x.tanh() @ w for x, w in zip(
+                rows, weight.expand(len(rows), -1), strict=True)]
         logit = torch.stack(torch.broadcast_tensors(*logits), dim=-1)
         if self.skip_absent:
             present = torch.stack([(x != 0).any(dim=-1).expand(

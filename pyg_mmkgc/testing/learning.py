@@ -114,7 +114,7 @@ def check_mat(subject: Subject) -> None:
     model = subject.model(data)
     if not model.modalities or model.node_emb.num_embeddings == 0:
         return
-    small = {} if hasattr(model, 'generators') else {
+    small = {} if model.generator_modules() is not None else {
         'noise_channels': 3, 'generator_channels': 8}
     adversary = MAT.from_model(model, weight=0.5, **small)
     # Reciprocal relations train on a loss of all nodes, and on no other.

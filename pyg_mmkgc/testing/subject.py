@@ -118,11 +118,12 @@ class Subject:
     def fit(self, model: MMKGEModel, data: Optional[KnowledgeGraph] = None,
             steps: int = 2) -> MMKGEModel:
         r"""Trains for some full-batch steps; back in evaluation mode."""
-        own = self.sampler is None or hasattr(model, 'generators')
+        generators = model.generator_modules() is not None
+        own = self.sampler is None or generators
         sampler = None if own or self.sampler is None else self.sampler()
         trainer = Trainer(
             model, small_graph() if data is None else data, sampler=sampler,
-            loss=None if hasattr(model, 'generators') else self.loss,
+            loss=None if generators else self.loss,
             lr=self.lr, batch_size=64, epochs=steps, valid_every=None,
             progress=False)
         trainer.fit()

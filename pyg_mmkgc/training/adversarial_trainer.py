@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -7,10 +8,9 @@ from torch.nn import Parameter
 from torch_geometric.nn.kge import KGEModel
 
 from pyg_mmkgc.errors import ModelError
-from pyg_mmkgc.nn.kge import MMKGEModel
 from pyg_mmkgc.nn.loss import AllNodesLoss
 from pyg_mmkgc.training.adversary import Adversary
-from pyg_mmkgc.training.batch import Batch, completion_loss
+from pyg_mmkgc.training.batch import Batch, complete
 from pyg_mmkgc.training.checkpoint import State
 from pyg_mmkgc.training.step import (
     adam,
@@ -72,10 +72,12 @@ class AdversarialTrainer(Trainer):
     def train_step(self, batch: Batch, where: str) -> dict[str, Tensor]:
         adversary = self.adversary
         with self.precision():
-            batch.negatives = adversary.choose(self.model, batch)
-            loss = completion_loss(self.model, self.loss, batch)
+            batch = replace(batch, negatives=adversary.choose(self.model,
+                                                              batch))
+            done = complete(self.model, self.loss, batch)
+            loss = done.loss
             if adversary.weight > 0:
-                term = adversary.discriminator_loss(self.model, batch)
+                term = adversary.discriminator_loss(self.model, batch, done)
                 loss = loss + adversary.weight * term
         ours = f'the loss of the model at {where}'
         theirs = f'the loss of the adversary at {where}'
@@ -87,8 +89,8 @@ class AdversarialTrainer(Trainer):
         else:
             minimize(loss, self.params, self.optimizers['model'],
                      self.grad_clip, ours, self.model)
-        if isinstance(self.model, MMKGEModel):
-            self.model.after_step()
+        if self.form is not None:
+            self.form.after_step()
         if not self.adversary_params:
             return {'loss': loss.detach()}
         if adversary.simultaneous:
@@ -100,7 +102,8 @@ class AdversarialTrainer(Trainer):
             generator_loss = -term
         else:
             with self.precision():
-                generator_loss = adversary.generator_loss(self.model, batch)
+                generator_loss = adversary.generator_loss(self.model, batch,
+                                                          done)
             minimize(generator_loss, self.adversary_params,
                      self.optimizers['adversary'], self.grad_clip, theirs,
                      adversary)

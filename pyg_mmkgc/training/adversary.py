@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Optional
 
 import torch
@@ -7,8 +8,9 @@ from torch import Tensor
 from torch_geometric.nn.kge import KGEModel
 
 from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.nn.kge import MMKGEModel
 from pyg_mmkgc.sampler import Negatives, NegativeSampler, PooledSampler
-from pyg_mmkgc.training.batch import Batch
+from pyg_mmkgc.training.batch import Batch, Completion
 
 
 class Adversary(torch.nn.Module):
@@ -57,10 +59,32 @@ class Adversary(torch.nn.Module):
         """
         return batch.negatives
 
-    def discriminator_loss(self, model: KGEModel, batch: Batch) -> Tensor:
-        r"""What the model minimises, before the weight."""
+    def discriminator_loss(self, model: KGEModel, batch: Batch,
+                           done: Completion) -> Tensor:
+        r"""Returns the term that the model minimises, before the weight,
+        given what its own loss was computed from.
+        """
         raise NotImplementedError
 
-    def generator_loss(self, model: KGEModel, batch: Batch) -> Tensor:
-        r"""What the generator minimises; called after the model's step."""
+    def generator_loss(self, model: KGEModel, batch: Batch,
+                       done: Completion) -> Tensor:
+        r"""Returns the loss that the generator minimises; called after the
+        model's step, with the results from before it.
+        """
         raise NotImplementedError
+
+
+def check_views(adversary: str, model: KGEModel,
+                names: Optional[Iterable[str]] = None) -> None:
+    r"""Raises :class:`~pyg_mmkgc.errors.ModelError` if a model lacks a
+    structural embedding or the modalities :obj:`names`, by default any.
+    """
+    have = getattr(model, 'modalities', [])
+    wanted = list(have if names is None else names)
+    if not (isinstance(model, MMKGEModel) and wanted
+            and set(wanted) <= set(have)
+            and model.node_emb.num_embeddings > 0):
+        raise ModelError(
+            f'{adversary} needs a model with a structural embedding and with '
+            f'the modalities {wanted or "that it generates"}, but '
+            f'{type(model).__name__} has the modalities {have or "none"}')

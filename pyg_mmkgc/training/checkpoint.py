@@ -67,6 +67,11 @@ def load_checkpoint(path: Path, fingerprint: dict[str, Any]
                       f"which {' and '.join(unknown)} it was trained with: "
                       'they may have changed since', stacklevel=4)
         fingerprint = {**fingerprint, **{x: {} for x in unknown}}
+    # Earlier versions also kept attributes that follow from the arguments.
+    options = fingerprint.get('options', {})
+    saved = {**saved, 'options': {
+        name: value for name, value in saved.get('options', {}).items()
+        if name in options}}
     differ = _differences(_flat(saved), _flat(fingerprint))
     if differ:
         raise CheckpointError(f"cannot resume from '{path}', which is of "

@@ -8,11 +8,10 @@ from torch import Tensor
 from torch.nn import Linear
 from torch_geometric.nn.kge import KGEModel
 
-from pyg_mmkgc.errors import ModelError
-from pyg_mmkgc.nn.adversarial import Entities
+from pyg_mmkgc.nn.encoded import Entities, encode
 from pyg_mmkgc.nn.kge import MMKGEModel
-from pyg_mmkgc.training.adversary import Adversary
-from pyg_mmkgc.training.batch import Batch
+from pyg_mmkgc.training.adversary import Adversary, check_views
+from pyg_mmkgc.training.batch import Batch, Completion
 
 
 class CollaborativeGenerator(torch.nn.Module):
@@ -103,30 +102,28 @@ class CoMAT(Adversary):
                 generator. (default: :obj:`512`)
             **kwargs (optional): Arguments of :class:`CoMAT`.
         """
-        names = list(getattr(model, 'modalities', []))
-        _check(model, names)
+        check_views('CoMAT', model)
         return cls(CollaborativeGenerator(
-            names, model.node_emb.embedding_dim, noise_channels,
+            model.modalities, model.node_emb.embedding_dim, noise_channels,
             generator_channels), **kwargs)
 
     def check(self, model: KGEModel) -> None:
-        _check(model, self.generator.names)
+        check_views('CoMAT', model, self.generator.names)
 
-    def discriminator_loss(self, model: MMKGEModel, batch: Batch) -> Tensor:
-        found = batch.encoded or batch.encode(model)
-        head, tail = found.entities(ends=batch.ends)
-        pos = batch.pos
-        if pos is None:
-            pos = model.score(head.joint, batch.rel_type, tail.joint)
+    def discriminator_loss(self, model: MMKGEModel, batch: Batch,
+                           done: Completion) -> Tensor:
+        assert done.encoded is not None
+        head, tail = done.encoded.entities(done.scored)
+        pos = (model.score(head.joint, batch.rel_type, tail.joint)
+               if done.scored is None else done.scored.pos)
         fake = self._scores(model, head, batch, tail)
         return (fake - pos).mean(dim=-1).sum()
 
-    def generator_loss(self, model: MMKGEModel, batch: Batch) -> Tensor:
+    def generator_loss(self, model: MMKGEModel, batch: Batch,
+                       done: Completion) -> Tensor:
         with torch.no_grad():  # The model has stepped: its views are new.
-            head, tail = (
-                Entities(views, model.fuse(views))
-                for views in map(model.embed, (batch.head_index,
-                                               batch.tail_index)))
+            head, tail = encode(model, batch.head_index,
+                                batch.tail_index).entities()
         return -self._scores(model, head, batch, tail).mean()
 
     def _scores(self, model: MMKGEModel, head: Entities, batch: Batch,
@@ -142,14 +139,3 @@ class CoMAT(Adversary):
 
     def extra_repr(self) -> str:
         return f'weight={self.weight}'
-
-
-def _check(model: Any, names: list[str]) -> None:
-    have = getattr(model, 'modalities', [])
-    if not (isinstance(model, MMKGEModel) and names
-            and set(names) <= set(have)
-            and model.node_emb.num_embeddings > 0):
-        raise ModelError(
-            'CoMAT needs a model with a structural embedding and with the '
-            f'modalities {names or "that it generates"}, but '
-            f'{type(model).__name__} has the modalities {have or "none"}')

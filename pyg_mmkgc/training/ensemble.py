@@ -2,28 +2,32 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Optional
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import Module
 
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.data.index import TripleIndex
 from pyg_mmkgc.errors import DataError, ModelError
 from pyg_mmkgc.evaluation import evaluate
 from pyg_mmkgc.evaluation.scorer import device_of, scoring
-from pyg_mmkgc.nn.kge import MoSE
+from pyg_mmkgc.nn.kge import MMKGEModel
+from pyg_mmkgc.nn.kge.pyg import triple_model
+from pyg_mmkgc.typing import Side
 
 # Queries that are scored, or learnt from, at once.
 BATCH = 512
 
 
-def fit_ensemble(model: MoSE, data: Any, *, min_triples: int = 10,
+def fit_ensemble(model: MMKGEModel, data: Any, *, min_triples: int = 10,
                  num_candidates: int = 128, steps: int = 300,
                  lr: float = 0.01, seed: int = 0) -> None:
-    r"""Fits the ensemble of a trained :class:`~pyg_mmkgc.nn.MoSE` on the
-    validation triples of a graph; its experts stay as they are.
+    r"""Fits the ensemble of a trained model, such as
+    :class:`~pyg_mmkgc.nn.MoSE`, on the validation triples of a graph; its
+    experts stay as they are.
 
     .. code-block:: python
 
@@ -42,7 +46,7 @@ def fit_ensemble(model: MoSE, data: Any, *, min_triples: int = 10,
     :obj:`"mean"` has nothing to fit.
 
     Args:
-        model (MoSE): The model.
+        model (MMKGEModel): The model.
         data (KnowledgeGraph): The graph.
         min_triples (int, optional): Validation triples that a relation needs
             to have weights of its own. (default: :obj:`10`)
@@ -56,45 +60,57 @@ def fit_ensemble(model: MoSE, data: Any, *, min_triples: int = 10,
     Raises:
         DataError: If the graph has no validation split, or one that must not
             select anything.
-        ModelError: If the model is no MoSE.
+        ModelError: If the model has no ensemble.
     """
-    if not isinstance(model, MoSE):
-        raise ModelError(f'expected a MoSE, got {type(model).__name__}')
+    combine = combiner_of(model)
+    if combine is None:
+        raise ModelError('Expected a model with an ensemble, such as MoSE '
+                         f"(got '{type(model).__name__}')")
     if not isinstance(data, KnowledgeGraph):
         data = KnowledgeGraph.from_pyg(data)
     reason = getattr(data, 'selection_refused', '')
     if reason:
         raise DataError('this validation split must not fit an ensemble: '
                         f'{reason}')
-    if model.ensemble == 'mean':
+    if combine.mode == 'mean':
         return
     device = next(model.parameters()).device
     with torch.random.fork_rng(devices=[device] * (device.type == 'cuda')):
         torch.manual_seed(seed)
-        model.combine.reset_parameters()
-        if model.ensemble == 'boosted':
-            model.combine.weight.copy_(_boost(model, data, min_triples))
+        combine.reset_parameters()
+        if combine.mode == 'boosted':
+            combine.weight.copy_(_boost(model, combine, data, min_triples))
         else:
-            _learn(model, data, num_candidates, steps, lr)
+            _learn(model, combine, data, num_candidates, steps, lr)
 
 
-def _experts(model: MoSE) -> Iterator[int]:
-    # Scores are those of one expert at a time; the mean at the end.
+def combiner_of(model: Module) -> Optional[Any]:
+    r"""Returns the module that combines the scores of a model's experts, if
+    it has one, see :meth:`~pyg_mmkgc.nn.MMKGEModel.combiner`.
+    """
+    form = triple_model(model)
+    return None if form is None else form.combiner()
+
+
+def _experts(combine: Any) -> Iterator[int]:
+    # The scores of the model are those of one expert at a time.
+    num_experts = combine.weight.size(1)
     try:
-        for m in range(model.blocks):
-            model.combine.weight.zero_()[:, m] = 1.0
+        for m in range(num_experts):
+            combine.weight.zero_()[:, m] = 1.0
             yield m
     finally:
-        model.combine.weight.fill_(1 / model.blocks)
+        combine.weight.fill_(1 / num_experts)
 
 
-def _boost(model: MoSE, data: KnowledgeGraph, min_triples: int) -> Tensor:
-    results = [evaluate(model, data, 'val') for _ in _experts(model)]
+def _boost(model: Module, combine: Any, data: KnowledgeGraph,
+           min_triples: int) -> Tensor:
+    results = [evaluate(model, data, 'val') for _ in _experts(combine)]
     ranks = torch.stack([result.ranks.realistic for result in results])
     other = (results[0].ranks.num_candidates - 1).clamp_min(1)
     gains = 1 - 2 * (ranks - 1) / other  # [M, Q], zero for a random rank.
     rel_type = results[0].rel_type
-    out = model.combine.weight.cpu().clone()
+    out = combine.weight.cpu().clone()
     for rel in rel_type.unique().tolist():
         which = rel_type == rel
         if int(which.sum()) >= 2 * min_triples:  # Each has two ranks.
@@ -123,16 +139,18 @@ def rank_boost(gains: Tensor) -> Tensor:
         alpha, 1 / num_experts)
 
 
-def _learn(model: MoSE, data: KnowledgeGraph, num_candidates: int, steps: int,
-           lr: float) -> None:
+def _learn(model: Module, combine: Any, data: KnowledgeGraph,
+           num_candidates: int, steps: int, lr: float) -> None:
     data = data.cpu()  # As what is drawn.
     train, val = data.split('train'), data.split('val')
     index = TripleIndex(torch.cat([train.edge_index, val.edge_index], dim=1),
                         torch.cat([train.edge_type, val.edge_type]),
                         data.num_nodes, data.num_relations)
     rel, sides = val.edge_type, []
-    for side, (target, given) in (('head', val.edge_index),
-                                  ('tail', val.edge_index.flip(0))):
+    targets: list[tuple[Side, tuple[Tensor, Tensor]]] = [
+        ('head', (val.edge_index[0], val.edge_index[1])),
+        ('tail', (val.edge_index[1], val.edge_index[0]))]
+    for side, (target, given) in targets:
         node = torch.cat([target[:, None], torch.randint(
             data.num_nodes, (rel.numel(), num_candidates))], dim=1)
         pair = (node, given[:, None])
@@ -143,24 +161,25 @@ def _learn(model: MoSE, data: KnowledgeGraph, num_candidates: int, steps: int,
     device = device_of(model)
     scores = torch.stack([torch.cat([
         _scores(model, data, side, given, rel, node)
-        for side, given, node, _ in sides]) for _ in _experts(model)], dim=-1)
+        for side, given, node, _ in sides])
+        for _ in _experts(combine)], dim=-1)
     known = torch.cat([side[3] for side in sides]).to(device)
     rel = rel.repeat(2).to(device)
 
-    combine = copy.deepcopy(model.combine)
-    combine.mlp.requires_grad_(True)
-    optimizer = torch.optim.Adam(combine.mlp.parameters(), lr)
+    learned = copy.deepcopy(combine)
+    learned.mlp.requires_grad_(True)
+    optimizer = torch.optim.Adam(learned.mlp.parameters(), lr)
     for _ in range(steps):
         i = torch.randint(rel.numel(), (min(BATCH, rel.numel()), )).to(device)
-        logits = combine(scores[i], rel[i].unsqueeze(-1))
+        logits = learned(scores[i], rel[i].unsqueeze(-1))
         logits = logits.masked_fill(known[i], -torch.inf)
         optimizer.zero_grad()
         F.cross_entropy(logits, torch.zeros_like(i)).backward()
         optimizer.step()
-    model.combine.load_state_dict(combine.state_dict())
+    combine.load_state_dict(learned.state_dict())
 
 
-def _scores(model: MoSE, data: KnowledgeGraph, side: str, given: Tensor,
+def _scores(model: Module, data: KnowledgeGraph, side: Side, given: Tensor,
             rel: Tensor, node: Tensor) -> Tensor:
     device, out = device_of(model), []
     with scoring(model, data) as scorer:

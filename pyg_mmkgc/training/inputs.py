@@ -13,11 +13,11 @@ from torch_geometric.nn.kge.loader import KGTripletLoader
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.data.fingerprint import fingerprint
 from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.io.pretrained import arguments_of, check_numbering
 from pyg_mmkgc.io.tensors import digest
 from pyg_mmkgc.nn.kge import MMKGEModel
 from pyg_mmkgc.nn.loss import AllNodesLoss
 from pyg_mmkgc.nn.path import PathModel
-from pyg_mmkgc.nn.pretrained import check_numbering
 from pyg_mmkgc.sampler import NegativeSampler
 
 
@@ -108,10 +108,13 @@ def features_digest(data: KnowledgeGraph) -> dict[str, str]:
 
 
 def plain_options(model: torch.nn.Module) -> dict[str, Any]:
-    r"""The attributes of a model that are plain values."""
-    return {name: value for name, value in vars(model).items()
-            if name != 'training' and not name.startswith('_')
-            and _is_plain(value)}
+    r"""Returns the arguments of a model's constructor that are plain values,
+    which it keeps as attributes.
+    """
+    values = {name: getattr(model, name, None)
+              for name in arguments_of(type(model))}
+    return {name: value for name, value in values.items()
+            if _is_plain(value)}
 
 
 def _is_plain(value: Any) -> bool:

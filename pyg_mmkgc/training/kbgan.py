@@ -10,7 +10,7 @@ from torch_geometric.nn.kge import KGEModel
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.sampler import CandidateSampler, Negatives, NegativeSampler
 from pyg_mmkgc.training.adversary import Adversary
-from pyg_mmkgc.training.batch import Batch
+from pyg_mmkgc.training.batch import Batch, Completion
 
 GENERATORS = ('DistMult', 'ComplEx')
 
@@ -133,11 +133,13 @@ class KBGAN(Adversary):
         return Negatives(negatives.node.gather(1, pick),
                          negatives.corrupt_head.gather(1, pick), kept or None)
 
-    def discriminator_loss(self, model: KGEModel, batch: Batch) -> Tensor:
-        r"""Nothing: the model's own loss is on the negatives chosen."""
+    def discriminator_loss(self, model: KGEModel, batch: Batch,
+                           done: Completion) -> Tensor:
+        r"""Returns zero: the model's own loss is on the chosen negatives."""
         return batch.head_index.new_zeros((), dtype=torch.float)
 
-    def generator_loss(self, model: KGEModel, batch: Batch) -> Tensor:
+    def generator_loss(self, model: KGEModel, batch: Batch,
+                       done: Completion) -> Tensor:
         negatives, pick = self.drawn
         logits = self._logits(batch, negatives)
         if self.pretrains:
@@ -145,8 +147,8 @@ class KBGAN(Adversary):
                                  batch.tail_index) / self.temperature
             both = torch.cat([pos[:, None], logits], dim=-1)
             return -both.log_softmax(dim=-1)[:, 0].mean()
-        assert batch.neg is not None
-        reward = batch.neg.detach().view(-1)
+        assert done.scored is not None
+        reward = done.scored.neg.detach().view(-1)
         base = self.baseline if float(self.baseline) != 0 else reward.mean()
         self.reward_sum += reward.sum()
         self.reward_count += reward.numel()

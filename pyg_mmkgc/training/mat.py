@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, Optional
 
 import torch
@@ -19,10 +18,12 @@ from pyg_mmkgc.nn.adversarial import (
     generator_term,
     synthetic_scores,
 )
+from pyg_mmkgc.nn.encoded import encode
 from pyg_mmkgc.nn.generator import ModalityGenerator
 from pyg_mmkgc.nn.kge import MMKGEModel
-from pyg_mmkgc.training.adversary import Adversary
-from pyg_mmkgc.training.batch import Batch
+from pyg_mmkgc.nn.kge.pyg import triple_model
+from pyg_mmkgc.training.adversary import Adversary, check_views
+from pyg_mmkgc.training.batch import Batch, Completion
 
 
 class MAT(Adversary):
@@ -114,13 +115,14 @@ class MAT(Adversary):
                 (default: :obj:`512`)
             **kwargs (optional): Arguments of :class:`MAT`.
         """
-        generators = getattr(model, 'generators', None)
+        form = triple_model(model)
+        generators = None if form is None else form.generator_modules()
         if generators is not None and (noise_channels, generator_channels) != (
                 None, None):
             raise ModelError(f'{type(model).__name__} has generators: their '
                              'widths are arguments of the model')
         if generators is None:
-            _check(model, list(getattr(model, 'modalities', [])))
+            check_views('MAT', model)
             channels = model.node_emb.embedding_dim
             generators = ModuleDict({
                 name: ModalityGenerator(channels, noise_channels or 64,
@@ -129,22 +131,23 @@ class MAT(Adversary):
         return cls(generators, **kwargs)
 
     def check(self, model: KGEModel) -> None:
-        _check(model, list(self.generators))
+        check_views('MAT', model, self.generators)
 
-    def discriminator_loss(self, model: MMKGEModel, batch: Batch) -> Tensor:
-        found = batch.encoded or batch.encode(model)
+    def discriminator_loss(self, model: MMKGEModel, batch: Batch,
+                           done: Completion) -> Tensor:
+        assert done.encoded is not None
         # What is generated need not be looked up.
-        head, tail = found.entities(list(self.generators), batch.ends)
-        pos = batch.pos
-        if pos is None:
-            pos = model.score(head.joint, batch.rel_type, tail.joint)
+        head, tail = done.encoded.entities(done.scored, list(self.generators))
+        pos = (model.score(head.joint, batch.rel_type, tail.joint)
+               if done.scored is None else done.scored.pos)
         fake = self._scores(model, head, batch, tail)
         return discriminator_term(pos, fake, self.parity, self.temperature)
 
-    def generator_loss(self, model: MMKGEModel, batch: Batch) -> Tensor:
+    def generator_loss(self, model: MMKGEModel, batch: Batch,
+                       done: Completion) -> Tensor:
         with torch.no_grad():  # The model has stepped: its views are new.
-            found = replace(batch, negatives=None).encode(model)
-            head, tail = found.entities(list(self.generators))
+            head, tail = encode(model, batch.head_index, batch.tail_index
+                                ).entities(without=list(self.generators))
         with _frozen(model, self):  # Else their gradients would be computed.
             return generator_term(self._scores(model, head, batch, tail),
                                   self.parity)
@@ -182,14 +185,3 @@ def _frozen(model: Module, but: Module) -> Iterator[None]:
     finally:
         for p in params:
             p.requires_grad_(True)
-
-
-def _check(model: Any, names: list[str]) -> None:
-    have = getattr(model, 'modalities', [])
-    if not (isinstance(model, MMKGEModel) and names
-            and set(names) <= set(have)
-            and model.node_emb.num_embeddings > 0):
-        raise ModelError(
-            'MAT needs a model with a structural embedding and with the '
-            f'modalities {names or "that it generates"}, but '
-            f'{type(model).__name__} has the modalities {have or "none"}')

@@ -7,13 +7,13 @@ from torch import Tensor
 from torch_geometric.nn.kge import KGEModel
 
 from pyg_mmkgc.errors import ModelError
-from pyg_mmkgc.nn.adversarial import Entities
+from pyg_mmkgc.nn.encoded import Entities, encode
 from pyg_mmkgc.nn.generator import ModalityGenerator
 from pyg_mmkgc.nn.kge import MMKGEModel
 from pyg_mmkgc.nn.loss import MarginRankingLoss
 from pyg_mmkgc.sampler import NegativeSampler
-from pyg_mmkgc.training.adversary import Adversary
-from pyg_mmkgc.training.batch import Batch
+from pyg_mmkgc.training.adversary import Adversary, check_views
+from pyg_mmkgc.training.batch import Batch, Completion
 
 MODES = ('fgsm', 'noise', 'generator')
 Views = dict[str, Tensor]
@@ -94,7 +94,7 @@ class Perturbation(Adversary):
                 (default: :obj:`512`)
             **kwargs (optional): Arguments of :class:`Perturbation`.
         """
-        _check(model)
+        check_views('Perturbation', model)
         generator = None
         if mode == 'generator':
             generator = ModalityGenerator(
@@ -103,37 +103,32 @@ class Perturbation(Adversary):
         return cls(generator, mode, **kwargs)
 
     def check(self, model: KGEModel) -> None:
-        _check(model)
+        check_views('Perturbation', model)
 
     def check_sampler(self, sampler: Optional[NegativeSampler]) -> None:
         if sampler is None and self.mode != 'generator':
             raise ModelError(f'Perturbation with mode={self.mode!r} compares '
                              'with negatives: expected a sampler')
 
-    def discriminator_loss(self, model: MMKGEModel, batch: Batch) -> Tensor:
-        found = batch.encoded or batch.encode(model)
-        head, tail = found.entities(ends=batch.ends)
+    def discriminator_loss(self, model: MMKGEModel, batch: Batch,
+                           done: Completion) -> Tensor:
+        assert done.encoded is not None
+        head, tail = done.encoded.entities(done.scored)
         perturbed = self._score(model, head, batch, tail)
         if self.mode != 'generator':
-            assert batch.neg is not None
-            return self.hinge(perturbed, batch.neg)
-        pos = batch.pos
-        if pos is None:
-            pos = model.score(found.table[found.head], batch.rel_type,
-                              found.table[found.tail])
+            assert done.scored is not None
+            return self.hinge(perturbed, done.scored.neg)
+        pos = (model.score(head.joint, batch.rel_type, tail.joint)
+               if done.scored is None else done.scored.pos)
         return self.hinge(pos, perturbed[:, None])
 
-    def generator_loss(self, model: MMKGEModel, batch: Batch) -> Tensor:
+    def generator_loss(self, model: MMKGEModel, batch: Batch,
+                       done: Completion) -> Tensor:
         with torch.no_grad():  # The model has stepped: its views are new.
-            head, tail = (self._entities(model, index) for index in (
-                batch.head_index, batch.tail_index))
+            head, tail = encode(model, batch.head_index,
+                                batch.tail_index).entities()
             pos = model.score(head.joint, batch.rel_type, tail.joint)
         return self.hinge(self._score(model, head, batch, tail), pos[:, None])
-
-    @staticmethod
-    def _entities(model: MMKGEModel, index: Tensor) -> Entities:
-        views = model.embed(index)
-        return Entities(views, model.fuse(views))
 
     def _score(self, model: MMKGEModel, head: Entities, batch: Batch,
                tail: Entities) -> Tensor:
@@ -179,13 +174,3 @@ class Perturbation(Adversary):
     def extra_repr(self) -> str:
         return (f'mode={self.mode!r}, weight={self.weight}, '
                 f'epsilon={self.epsilon}, margin={self.margin}')
-
-
-def _check(model: KGEModel) -> None:
-    have = getattr(model, 'modalities', [])
-    if (not isinstance(model, MMKGEModel) or not have
-            or model.node_emb.num_embeddings == 0):
-        raise ModelError('Perturbation needs a model with a structural '
-                         f'embedding and a modality, but '
-                         f'{type(model).__name__} has the modalities '
-                         f'{have or "none"}')

@@ -13,6 +13,7 @@ import torch
 from torch.profiler import ProfilerActivity, record_function
 
 from pyg_mmkgc.errors import check_whole
+from pyg_mmkgc.training import batch as batch_module
 from pyg_mmkgc.training.adversarial_trainer import AdversarialTrainer
 from pyg_mmkgc.training.batch import Batch
 from pyg_mmkgc.training.trainer import Trainer
@@ -198,7 +199,7 @@ def _measured(trainer: Trainer, clock: _Clock) -> Iterator[None]:
     model: Any = trainer.model
     places: list[tuple[Any, str, str]] = [
         (trainer.sampler, 'sample', 'sampling'),
-        (Batch, 'encode', 'encode'),
+        (batch_module, 'encode', 'encode'),
         (model, 'embed', 'embed'),
         (model, 'fuse', 'fuse'),
         (model, 'score', 'score'),
@@ -212,7 +213,7 @@ def _measured(trainer: Trainer, clock: _Clock) -> Iterator[None]:
         (trainer.loss, 'forward', 'loss'),
         (torch.autograd, 'backward', BACKWARD),
     ]
-    if not hasattr(model, 'embed'):  # One of PyG's own models.
+    if trainer.form is not model:  # One of PyG's own models.
         places.append((model, 'forward', 'score'))
     for name, encoder in getattr(model, 'encoders', {}).items():
         places.append((encoder, 'forward', f'project {name}'))

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Adam
 
-from pyg_mmkgc.nn.kernel import loops_for
+from pyg_mmkgc.kernels.rows import adam_rows
 
 
 class RowAdam(Adam):
@@ -52,14 +52,5 @@ class RowAdam(Adam):
         state['step'] += 1
         step, (beta1, beta2) = float(state['step']), group['betas']
         size = group['lr'] * (1 - beta2**step)**0.5 / (1 - beta1**step)
-        avg, square = state['exp_avg'], state['exp_avg_sq']
-        index, values = grad.indices()[0], grad.values()
-        loops = loops_for(p, values)
-        if loops is not None:
-            loops.adam_rows(*(x.detach().numpy() for x in (
-                index, values, p, avg, square)), beta1, beta2, group['eps'],
-                size)
-            return
-        avg[index] = avg_rows = avg[index].lerp(values, 1 - beta1)
-        square[index] = rows = square[index].lerp(values * values, 1 - beta2)
-        p[index] -= size * avg_rows / (rows.sqrt() + group['eps'])
+        adam_rows(grad.indices()[0], grad.values(), p, state['exp_avg'],
+                  state['exp_avg_sq'], (beta1, beta2), group['eps'], size)

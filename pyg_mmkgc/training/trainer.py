@@ -23,11 +23,11 @@ from pyg_mmkgc.errors import (
     check_whole,
 )
 from pyg_mmkgc.evaluation import evaluate
-from pyg_mmkgc.nn.kge import MMKGEModel
+from pyg_mmkgc.nn.kge.pyg import triple_model
 from pyg_mmkgc.nn.loss import AllNodesLoss, SelfAdversarialLoss
 from pyg_mmkgc.nn.path import PathModel
 from pyg_mmkgc.sampler import NegativeSampler
-from pyg_mmkgc.training.batch import Batch, completion_loss
+from pyg_mmkgc.training.batch import Batch, complete
 from pyg_mmkgc.training.checkpoint import (
     State,
     clone_state,
@@ -182,8 +182,10 @@ class Trainer:
             self.index = TripleIndex(torch.stack([head, tail]),
                                      self.triples[1], self.data.num_nodes,
                                      self.data.num_relations)
-        if isinstance(model, MMKGEModel):
-            model.prepare(torch.stack([head, tail]), self.triples[1])
+        #: The model's interface to the trainer, if it has more than PyG's.
+        self.form = triple_model(self.model)
+        if self.form is not None:
+            self.form.prepare(torch.stack([head, tail]), self.triples[1])
         self.lr, self.batch_size, self.epochs = lr, batch_size, epochs
         self.lr_schedule, self.grad_clip = lr_schedule, grad_clip
         self.valid_every, self.patience = valid_every, patience
@@ -210,7 +212,8 @@ class Trainer:
 
     def model_parameters(self) -> list[Parameter]:
         r"""The parameters that the loss of the model trains."""
-        if hasattr(self.model, 'generators') and (
+        generators = self.form and self.form.generator_modules()
+        if generators is not None and (
                 self.sampler or isinstance(self.loss, AllNodesLoss)):
             raise ModelError(
                 f'{type(self.model).__name__} with a sampler, or a loss on '
@@ -306,11 +309,11 @@ class Trainer:
     def train_step(self, batch: Batch, where: str) -> dict[str, Tensor]:
         r"""One step on a batch; gives the losses."""
         with self.precision():
-            loss = completion_loss(self.model, self.loss, batch)
+            loss = complete(self.model, self.loss, batch).loss
         minimize(loss, self.params, self.optimizers['model'], self.grad_clip,
                  f'the loss at {where}', self.model)
-        if isinstance(self.model, MMKGEModel):
-            self.model.after_step()
+        if self.form is not None:
+            self.form.after_step()
         return {'loss': loss.detach()}
 
     def precision(self) -> torch.autocast:

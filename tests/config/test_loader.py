@@ -129,6 +129,7 @@ BAD = [
     (change('model.name', 'AdaMFF'), r"'model\.name': 'AdaMFF' is not known\. "
      "Did you mean 'AdaMF'"),
     (change('model.name', 'MMKGEModel'), r"'model\.name': 'MMKGEModel' is"),
+    (change('model.name', 'QueryModel'), r"'model\.name': 'QueryModel' is"),
     (change('model.missing', 'zero'), r"'model\.missing': 'zero' is not "
      r"known\. Did you mean 'zeros'"),
     (change('adversary.kinds', ['hed']), r"'adversary\.kinds': 'hed'.*'head'"),

@@ -12,7 +12,7 @@ from torch_geometric.nn.kge import ComplEx, DistMult, KGEModel, RotatE, TransE
 from pyg_mmkgc import nn
 from pyg_mmkgc.errors import NonFiniteError
 from pyg_mmkgc.evaluation import evaluate, predict, scorer
-from pyg_mmkgc.nn.functional import TILE, inner_products
+from pyg_mmkgc.kernels.dense import TILE, inner_products
 
 from .test_evaluate import (
     Constant,

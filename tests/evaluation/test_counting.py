@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pyg_mmkgc.evaluation import counting
 from pyg_mmkgc.evaluation.counting import count_rivals_in_rows
-from pyg_mmkgc.nn import kernel
+from pyg_mmkgc.kernels import backend
 
 HAS_NUMBA = importlib.util.find_spec('numba') is not None
 
@@ -17,7 +17,7 @@ HAS_NUMBA = importlib.util.find_spec('numba') is not None
 def path(request, monkeypatch) -> str:
     """Without numba; with it, where nothing falls back."""
     if request.param == 'plain':
-        monkeypatch.setattr(kernel, '_numba_loops', lambda: None)
+        monkeypatch.setattr(backend, '_load', lambda name: None)
     else:
         monkeypatch.setattr(counting, '_plain', None)
     return request.param

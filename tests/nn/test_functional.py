@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck
 
+from pyg_mmkgc.kernels.dense import blocks
 from pyg_mmkgc.nn.functional import (
-    blocks,
     complex_score,
     diagonal_score,
     moduli_distance,

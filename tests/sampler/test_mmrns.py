@@ -11,7 +11,7 @@ from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.nn import RSME, AdaMF, MarginRankingLoss, SelfAdversarialLoss
 from pyg_mmkgc.sampler import MMRNSSampler
 from pyg_mmkgc.training import KBGAN, AdversarialTrainer, Batch, Trainer
-from pyg_mmkgc.training.batch import completion_loss
+from pyg_mmkgc.training.batch import complete
 
 N, R, B, K = 14, 2, 9, 3
 
@@ -123,7 +123,7 @@ def test_the_loss_reaches_the_sampler() -> None:
     sampler, triples, _ = make(contrast=0.0)
     batch = Batch(*triples, gen(), sampler.sample(*triples, gen()))
     model, loss = sampler.model, SelfAdversarialLoss()
-    got = completion_loss(model, loss, batch)
+    got, _, scored = complete(model, loss, batch)
     for b in range(B):
         for k in range(K):
             h, r, t = (x[b] for x in triples)
@@ -131,7 +131,7 @@ def test_the_loss_reaches_the_sampler() -> None:
             triple = ((n, r, t) if batch.negatives.corrupt_head[b, k] else
                       (h, r, n))
             torch.testing.assert_close(
-                batch.neg[b, k],
+                scored.neg[b, k],
                 model(*(x.view(1) for x in triple))[0])
     mine = list(sampler.module.parameters())
     theirs = [model.node_emb.weight, model.rel_emb.weight]
@@ -140,7 +140,7 @@ def test_the_loss_reaches_the_sampler() -> None:
     # The model's gradient is that of fixed negatives.
     plain = Batch(*triples, gen(), batch.negatives._replace(choice=None))
     for x, y in zip(grads[len(mine):], torch.autograd.grad(
-            completion_loss(model, loss, plain), theirs)):
+            complete(model, loss, plain).loss, theirs)):
         torch.testing.assert_close(x, y)
 
 

@@ -10,7 +10,7 @@ from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.nn import AdaMF, SelfAdversarialLoss
 from pyg_mmkgc.sampler import BernoulliSampler, TwinsSampler
 from pyg_mmkgc.training import Batch, Trainer
-from pyg_mmkgc.training.batch import completion_loss
+from pyg_mmkgc.training.batch import complete
 
 K = 3
 
@@ -35,10 +35,11 @@ def test_twins_of_the_ordinary_negatives(toy) -> None:
 
 def test_scores_and_gradients_by_loops(toy) -> None:
     """Against plain loops, and finite differences of them."""
-    batch = Batch(*toy.triples, torch.Generator())
-    batch.negatives = toy.prepare(TwinsSampler(K)).sample(
-        *toy.triples, torch.Generator().manual_seed(1))
-    got = completion_loss(toy.model, SelfAdversarialLoss(0.5), batch)
+    batch = Batch(*toy.triples, torch.Generator(),
+                  toy.prepare(TwinsSampler(K)).sample(
+                      *toy.triples, torch.Generator().manual_seed(1)))
+    got, _, (_, _, pos, neg) = complete(toy.model, SelfAdversarialLoss(0.5),
+                                        batch)
     triples = torch.stack(toy.triples).t().tolist()
     for b, (h, r, t) in enumerate(triples):
         for k in range(3 * K):
@@ -50,18 +51,18 @@ def test_scores_and_gradients_by_loops(toy) -> None:
                 kind == 'structure') else own for name in toy.views}
             heads = new if at_head else dict.fromkeys(toy.views, h)
             tails = dict.fromkeys(toy.views, t) if at_head else new
-            assert float(batch.neg[b, k]) == pytest.approx(
+            assert float(neg[b, k]) == pytest.approx(
                 toy.score(heads, r, tails), abs=1e-9)
-        assert float(batch.pos[b]) == pytest.approx(toy.score(
+        assert float(pos[b]) == pytest.approx(toy.score(
             dict.fromkeys(toy.views, h), r, dict.fromkeys(toy.views, t)))
     # The gradient, with the weights of the negatives held.
-    weight = (0.5 * batch.neg.detach()).softmax(-1)
+    weight = (0.5 * neg.detach()).softmax(-1)
     got.backward()
 
     def value() -> float:
-        completion_loss(toy.model, SelfAdversarialLoss(0.5), batch)
-        return float(-(F.logsigmoid(batch.pos) + (
-            weight * F.logsigmoid(-batch.neg)).sum(-1)).mean())
+        scored = complete(toy.model, SelfAdversarialLoss(0.5), batch).scored
+        return float(-(F.logsigmoid(scored.pos) + (
+            weight * F.logsigmoid(-scored.neg)).sum(-1)).mean())
 
     for param in (toy.model.node_emb.weight, toy.model.rel_emb.weight,
                   toy.model.encoders['text'].lin.weight):
@@ -86,7 +87,7 @@ def test_a_fused_model(toy) -> None:
     sampler.prepare(torch.stack([h, t]), r, N, 3)
     negatives = sampler.sample(h, r, t, torch.Generator().manual_seed(1))
     batch = Batch(h, r, t, torch.Generator(), negatives)
-    completion_loss(model, SelfAdversarialLoss(), batch)
+    neg = complete(model, SelfAdversarialLoss(), batch).scored.neg
     views = model.embed(torch.arange(N))
     for b in range(30):
         node, at_head = negatives.node[b, 0], negatives.corrupt_head[b, 0]
@@ -96,7 +97,7 @@ def test_a_fused_model(toy) -> None:
                               'text': views['text'][rows[1]]})
             triple = ((new, r[b], model.encode(t[b])) if at_head else
                       (model.encode(h[b]), r[b], new))
-            torch.testing.assert_close(batch.neg[b, k], model.score(*triple))
+            torch.testing.assert_close(neg[b, k], model.score(*triple))
 
 
 def test_twins_of_nodes_of_which_nothing_is_known() -> None:

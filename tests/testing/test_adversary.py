@@ -12,6 +12,7 @@ from torch_geometric.nn.kge import KGEModel
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.testing import check_adversary
 from pyg_mmkgc.training import Adversary, Batch
+from pyg_mmkgc.training.batch import Completion
 
 FAULTS: dict[str, tuple[type[Adversary], str]] = {}
 
@@ -27,10 +28,12 @@ class Noise(Adversary):
                       for x in (batch.head_index, batch.tail_index))
         return model.score(head + shift, batch.rel_type, tail)
 
-    def discriminator_loss(self, model: KGEModel, batch: Batch) -> Tensor:
+    def discriminator_loss(self, model: KGEModel, batch: Batch,
+                           done: Completion) -> Tensor:
         return -self._scores(model, batch, self.shift.detach()).mean()
 
-    def generator_loss(self, model: KGEModel, batch: Batch) -> Tensor:
+    def generator_loss(self, model: KGEModel, batch: Batch,
+                       done: Completion) -> Tensor:
         return self._scores(model, batch, self.shift).mean()
 
 
@@ -47,23 +50,26 @@ class CountsInTheModelsStep(Noise):
         super().__init__(model)
         self.register_buffer('calls', torch.zeros(()))
 
-    def discriminator_loss(self, model: KGEModel, batch: Batch) -> Tensor:
+    def discriminator_loss(self, model: KGEModel, batch: Batch,
+                           done: Completion) -> Tensor:
         self.calls += 1
-        return super().discriminator_loss(model, batch)
+        return super().discriminator_loss(model, batch, done)
 
 
 @fault('sides: the step of the adversary changes the model: rel_emb.weight')
 class WritesToTheModel(Noise):
-    def generator_loss(self, model: KGEModel, batch: Batch) -> Tensor:
+    def generator_loss(self, model: KGEModel, batch: Batch,
+                       done: Completion) -> Tensor:
         with torch.no_grad():
             model.rel_emb.weight.mul_(0.99)
-        return super().generator_loss(model, batch)
+        return super().generator_loss(model, batch, done)
 
 
 @fault('sides: RuntimeError')
 class Detached(Noise):
-    def generator_loss(self, model: KGEModel, batch: Batch) -> Tensor:
-        return super().generator_loss(model, batch).detach()
+    def generator_loss(self, model: KGEModel, batch: Batch,
+                       done: Completion) -> Tensor:
+        return super().generator_loss(model, batch, done).detach()
 
 
 @fault('sides: unused of the adversary does not learn')
@@ -75,13 +81,15 @@ class Unused(Noise):
 
 @fault(r'sides: expected a finite scalar of generator_loss')
 class NotANumber(Noise):
-    def generator_loss(self, model: KGEModel, batch: Batch) -> Tensor:
-        return super().generator_loss(model, batch) * float('nan')
+    def generator_loss(self, model: KGEModel, batch: Batch,
+                       done: Completion) -> Tensor:
+        return super().generator_loss(model, batch, done) * float('nan')
 
 
 @fault('seed: two trainings with the same seed differ in')
 class NumbersOfItsOwn(Noise):
-    def generator_loss(self, model: KGEModel, batch: Batch) -> Tensor:
+    def generator_loss(self, model: KGEModel, batch: Batch,
+                       done: Completion) -> Tensor:
         noise = random.SystemRandom().random()
         return self._scores(model, batch, (1 + noise) * self.shift).mean()
 
@@ -90,16 +98,18 @@ class NumbersOfItsOwn(Noise):
 class StateOutsideOfTheState(Noise):
     steps = 0
 
-    def generator_loss(self, model: KGEModel, batch: Batch) -> Tensor:
+    def generator_loss(self, model: KGEModel, batch: Batch,
+                       done: Completion) -> Tensor:
         self.steps += 1
         return self._scores(model, batch, self.steps * self.shift).mean()
 
 
 @fault('refusal: AttributeError')
 class NeedsModalities(Noise):
-    def discriminator_loss(self, model: KGEModel, batch: Batch) -> Tensor:
+    def discriminator_loss(self, model: KGEModel, batch: Batch,
+                           done: Completion) -> Tensor:
         model.encoders['text'].train()
-        return super().discriminator_loss(model, batch)
+        return super().discriminator_loss(model, batch, done)
 
 
 @fault('refusal: refuses without a reason: no')

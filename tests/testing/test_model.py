@@ -12,9 +12,12 @@ from torch_geometric.nn import TransE
 
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.kernels.candidates import candidate_scores
+from pyg_mmkgc.kernels.dense import dense_scores
 from pyg_mmkgc.nn import MMKGEModel, ModalityEncoder
-from pyg_mmkgc.nn.kernel import candidate_distance, dense_distance
+from pyg_mmkgc.nn.encoded import Encoded
 from pyg_mmkgc.testing import MODEL_CHECKS, check_model
+from pyg_mmkgc.typing import Side
 
 
 class Sound(MMKGEModel):
@@ -57,24 +60,19 @@ class Sound(MMKGEModel):
         diff = head + self.rel_emb(rel_type) - tail
         return self.margin - diff.abs().sum(-1)
 
-    def score_candidates(self, table: Tensor, head: Tensor, rel_type: Tensor,
+    def candidate_scores(self, table: Tensor, head: Tensor, rel_type: Tensor,
                          tail: Tensor, index: Tensor,
                          corrupt_head: Tensor) -> Tensor:
         rel = self.rel_emb(rel_type)
-        return self.margin - candidate_distance(head + rel, tail - rel, table,
-                                                index, corrupt_head, group=1)
+        query = torch.stack([head + rel, tail - rel], dim=1)
+        return self.margin - candidate_scores(query, table, index,
+                                              corrupt_head, group=1)
 
-    def score_tails(self, head_index: Tensor, rel_type: Tensor,
-                    table: Tensor | None = None) -> Tensor:
-        table = self.encode() if table is None else table
-        query = table[head_index] + self.rel_emb(rel_type)
-        return self.margin - dense_distance(query, table, group=1)
-
-    def score_heads(self, rel_type: Tensor, tail_index: Tensor,
-                    table: Tensor | None = None) -> Tensor:
-        table = self.encode() if table is None else table
-        query = table[tail_index] - self.rel_emb(rel_type)
-        return self.margin - dense_distance(query, table, group=1)
+    def node_scores(self, x: Tensor, rel_type: Tensor, side: Side,
+                    table: Tensor) -> Tensor:
+        rel = self.rel_emb(rel_type)
+        query = x + rel if side == 'tail' else x - rel
+        return self.margin - dense_scores(query, table, group=1)
 
 
 FAULTS: dict[str, tuple[type[Sound], str]] = {}
@@ -109,32 +107,33 @@ class HeadsAsTails(Sound):
 
 @fault('score_tails: score_tails against forward in training mode: differs')
 class EuclideanTails(Sound):
-    def score_tails(self, head_index: Tensor, rel_type: Tensor,
-                    table: Tensor | None = None) -> Tensor:
-        table = self.encode() if table is None else table
-        query = table[head_index] + self.rel_emb(rel_type)
-        return self.margin - torch.cdist(query, table)
+    def node_scores(self, x: Tensor, rel_type: Tensor, side: Side,
+                    table: Tensor) -> Tensor:
+        if side == 'head':
+            return super().node_scores(x, rel_type, side, table)
+        return self.margin - torch.cdist(x + self.rel_emb(rel_type), table)
 
 
 @fault('the gradient of rel_emb.weight through score_tails')
 class DetachedTails(Sound):
-    def score_tails(self, head_index: Tensor, rel_type: Tensor,
-                    table: Tensor | None = None) -> Tensor:
-        table = self.encode() if table is None else table
-        query = table[head_index] + self.rel_emb(rel_type).detach()
-        return self.margin - dense_distance(query, table, group=1)
+    def node_scores(self, x: Tensor, rel_type: Tensor, side: Side,
+                    table: Tensor) -> Tensor:
+        if side == 'head':
+            return super().node_scores(x, rel_type, side, table)
+        query = x + self.rel_emb(rel_type).detach()
+        return self.margin - dense_scores(query, table, group=1)
 
 
 @fault('score_candidates: score_candidates against forward in .* mode')
 class OtherSide(Sound):
-    def score_candidates(self, *args: Tensor) -> Tensor:
-        return super().score_candidates(*args[:-1], ~args[-1])
+    def candidate_scores(self, *args: Tensor) -> Tensor:
+        return super().candidate_scores(*args[:-1], ~args[-1])
 
 
 @fault('score_candidates: score_candidates against forward in .* mode')
 class IdsForRows(Sound):
-    def score_candidates(self, table: Tensor, *args: Tensor) -> Tensor:
-        return super().score_candidates(self.encode(), *args)
+    def candidate_scores(self, table: Tensor, *args: Tensor) -> Tensor:
+        return super().candidate_scores(self.encode(), *args)
 
 
 @fault('eval_is_deterministic: forward draws random numbers')
@@ -238,10 +237,8 @@ class NormOfTheBatch(Sound):
         super().reset_parameters()
         self.norm.reset_parameters()
 
-    def regularization(self, views: dict[str, Tensor], table: Tensor,
-                       head: Tensor, rel_type: Tensor,
-                       tail: Tensor) -> Tensor:
-        return self.norm(table[head]).square().mean()
+    def regularization(self, encoded: Encoded, rel_type: Tensor) -> Tensor:
+        return self.norm(encoded.table[encoded.head]).square().mean()
 
 
 @fault('float64: forward: expected float64, got torch.float32')

@@ -13,7 +13,7 @@ from pyg_mmkgc.nn import AdaMF, AdaMFMAT
 from pyg_mmkgc.sampler import PooledSampler
 from pyg_mmkgc.training import MAT, AdversarialTrainer, Adversary, Trainer
 from pyg_mmkgc.training import adversarial_trainer as module
-from pyg_mmkgc.training.batch import completion_loss
+from pyg_mmkgc.training.batch import complete
 from pyg_mmkgc.training.step import minimize
 
 KINDS = ['mat', 'mat_apart']
@@ -77,8 +77,8 @@ def test_simultaneous_step(make) -> None:
             for name, p in module_.named_parameters():
                 if name in side:
                     p.copy_(side[name])
-    kgc = completion_loss(model, trainer.loss, again)
-    adv = mat.discriminator_loss(model, again)
+    done = complete(model, trainer.loss, again)
+    kgc, adv = done.loss, mat.discriminator_loss(model, again, done)
     for sign, loss, side, end, module_ in (
             (-1, kgc + 0.1 * adv, start[0], after[0], model),
             (1, adv, start[1], after[1], mat)):
@@ -196,10 +196,12 @@ def test_any_adversary(kg) -> None:
             super().__init__(weight=1.0)
             self.x = torch.nn.Parameter(torch.ones(()))
 
-        def discriminator_loss(self, model, batch):  # noqa: ANN001, ANN202
+        def discriminator_loss(  # noqa: ANN202
+                self, model, batch, done):  # noqa: ANN001
             return self.x * model.rel_emb.weight.pow(2).mean()
 
-        def generator_loss(self, model, batch):  # noqa: ANN001, ANN202
+        def generator_loss(  # noqa: ANN202
+                self, model, batch, done):  # noqa: ANN001
             return self.x * batch.head_index.numel()
 
     adversary = Push()

@@ -23,9 +23,10 @@ from pyg_mmkgc.nn import (
     OneVsAllLoss,
     SelfAdversarialLoss,
 )
+from pyg_mmkgc.nn.encoded import Encoded
 from pyg_mmkgc.sampler import UniformSampler
 from pyg_mmkgc.training import MAT, AdversarialTrainer, Batch, Trainer
-from pyg_mmkgc.training.batch import completion_loss
+from pyg_mmkgc.training.batch import complete
 
 N, R, B = 9, 2, 6
 Triple = tuple[int, int, int]
@@ -88,12 +89,14 @@ def test_by_brute_force(name: str, smoothing: float | None) -> None:
     loss = OneVsAllLoss() if smoothing is None else KvsAllLoss(smoothing)
     batch = make_batch(loss.needs_labels)
     head, rel, tail = batch.head_index, batch.rel_type, batch.tail_index
-    out = completion_loss(model, loss, batch)
+    out = complete(model, loss, batch).loss
     wanted = sum(part / (2 * B) for triple in zip(
         head.tolist(), rel.tolist(), tail.tolist())
         for part in side_losses(model, triple, smoothing))
-    views = model.embed(torch.arange(N))
-    extra = model.regularization(views, model.fuse(views), head, rel, tail)
+    nodes = torch.arange(N)
+    views = model.embed(nodes)
+    extra = model.regularization(
+        Encoded(nodes, views, model.fuse(views), head, tail), rel)
     if extra is not None:
         wanted = wanted + extra
     params = list(model.parameters())

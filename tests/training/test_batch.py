@@ -1,14 +1,17 @@
 """The loss of a batch equals that of its triples, one by one."""
 
+from dataclasses import FrozenInstanceError
+
 import pytest
 import torch
 from torch import Tensor
 from torch_geometric.nn import ComplEx, DistMult, RotatE, TransE
 
 from pyg_mmkgc.nn import AdaMF, MarginRankingLoss, SelfAdversarialLoss
+from pyg_mmkgc.nn.encoded import Scored
 from pyg_mmkgc.sampler import Negatives
 from pyg_mmkgc.training import Batch
-from pyg_mmkgc.training.batch import completion_loss
+from pyg_mmkgc.training.batch import complete, encode_batch
 
 N, R, B, K = 12, 3, 6, 5
 
@@ -32,7 +35,7 @@ class Squared(TransE):
                                   'subclass'])
 @pytest.mark.parametrize('loss', [SelfAdversarialLoss(2.0),
                                   MarginRankingLoss(3.0)])
-def test_completion_loss(name: str, loss: torch.nn.Module) -> None:
+def test_complete(name: str, loss: torch.nn.Module) -> None:
     model = {'adamf': AdaMF(N, R, 4, {'text': torch.randn(N, 3)}),
              'rotate': RotatE(N, R, 4), 'complex': ComplEx(N, R, 4),
              'distmult': DistMult(N, R, 4), 'transe': TransE(N, R, 4),
@@ -51,8 +54,11 @@ def test_completion_loss(name: str, loss: torch.nn.Module) -> None:
                          model(h, r, node))[0]
     params = list(model.parameters())
     expected = loss(model(*args), neg)
-    got = completion_loss(model, loss, batch)
+    done = complete(model, loss, batch)
+    got = done.loss
     torch.testing.assert_close(got, expected)
+    torch.testing.assert_close(done.scored.pos, model(*args))
+    torch.testing.assert_close(done.scored.neg, neg)
     for x, y in zip(torch.autograd.grad(got, params),
                     torch.autograd.grad(expected, params)):
         torch.testing.assert_close(x, y)
@@ -61,17 +67,28 @@ def test_completion_loss(name: str, loss: torch.nn.Module) -> None:
 def test_without_negatives_the_models_own_loss() -> None:
     model, batch = RotatE(N, R, 4), make_batch(False)
     torch.manual_seed(1)
-    got = completion_loss(model, SelfAdversarialLoss(), batch)
+    got = complete(model, SelfAdversarialLoss(), batch)
     torch.manual_seed(1)
-    assert torch.equal(got, model.loss(batch.head_index, batch.rel_type,
-                                       batch.tail_index))
+    assert torch.equal(got.loss, model.loss(batch.head_index, batch.rel_type,
+                                            batch.tail_index))
+    assert got.encoded is None and got.scored is None
+
+
+def test_a_batch_keeps_what_it_was_made_of() -> None:
+    """A step reads it; results have a place of their own."""
+    model, batch = AdaMF(N, R, 4), make_batch()
+    before = dict(vars(batch))
+    complete(model, SelfAdversarialLoss(), batch).loss.backward()
+    assert vars(batch) == before
+    with pytest.raises(FrozenInstanceError):
+        batch.negatives = None  # type: ignore[misc]
 
 
 @pytest.mark.parametrize('negatives', [True, False])
 def test_distinct_nodes_are_encoded_once(negatives: bool) -> None:
     model, batch = AdaMF(N, R, 4, {'text': torch.randn(N, 3)}), make_batch(
         negatives)
-    found = batch.encode(model)
+    found = encode_batch(model, batch)
     ids = torch.cat([batch.head_index, batch.tail_index] + (
         [batch.negatives.node.view(-1)] if negatives else []))
     assert found.table.size(0) == len(ids.unique())
@@ -81,7 +98,7 @@ def test_distinct_nodes_are_encoded_once(negatives: bool) -> None:
     torch.testing.assert_close(found.table[found.tail],
                                table[batch.tail_index])
     if negatives:
-        torch.testing.assert_close(found.table[found.negative],
+        torch.testing.assert_close(found.table[found.others[0]],
                                    table[batch.negatives.node])
     for index, entities in zip((batch.head_index, batch.tail_index),
                                found.entities(), strict=True):
@@ -89,6 +106,7 @@ def test_distinct_nodes_are_encoded_once(negatives: bool) -> None:
             torch.testing.assert_close(entities.views[name], view)
         torch.testing.assert_close(entities.joint, table[index])
     ends = found.head.new_zeros(2, 3).unbind()
-    for i, entities in enumerate(found.entities(['structure'], ends)):
+    scored = Scored(*ends, found.head, found.tail)
+    for i, entities in enumerate(found.entities(scored, ['structure'])):
         assert entities.joint is ends[i]
         assert list(entities.views) == list(found.views)[1:]

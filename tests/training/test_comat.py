@@ -9,6 +9,7 @@ from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.nn import IKRL, AdaMF, MMKGEModel, NativE
 from pyg_mmkgc.training import AdversarialTrainer, Batch, CoMAT
+from pyg_mmkgc.training.batch import Completion, encode_batch
 
 B = 6
 MODELS = [AdaMF, IKRL, NativE]
@@ -54,12 +55,13 @@ def test_losses(kg: KnowledgeGraph, cls: type[MMKGEModel]) -> None:
     for kind in ('discriminator', 'generator'):
         model, comat, batch = setup(kg, cls)
         fake, pos = fakes(model, comat, batch)
+        done = Completion(pos.sum(), encode_batch(model, batch))
         if kind == 'discriminator':
-            out = comat.discriminator_loss(model, batch)
+            out = comat.discriminator_loss(model, batch, done)
             wanted = sum(fake[k].mean() - pos.mean() for k in range(3))
             params = [p for p in model.parameters() if p.requires_grad]
         else:
-            out = comat.generator_loss(model, batch)
+            out = comat.generator_loss(model, batch, done)
             wanted = -sum(fake[k].mean() for k in range(3)) / 3
             params = list(comat.parameters())
         torch.testing.assert_close(out, wanted)

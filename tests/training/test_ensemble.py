@@ -146,7 +146,8 @@ def test_rank_boost_by_hand(gains: list, wanted: list) -> None:
 
 
 def test_refusals(kg: KnowledgeGraph) -> None:
-    with pytest.raises(ModelError, match='expected a MoSE, got ComplEx'):
+    with pytest.raises(ModelError, match=r"an ensemble, such as MoSE \(got "
+                       r"'ComplEx'\)"):
         fit_ensemble(ComplEx(N, R, D), kg)
     model = model_of(kg, 'boosted')
     kg.selection_refused = 'it repeats test triples'

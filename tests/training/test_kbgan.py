@@ -1,6 +1,7 @@
 """A generator that chooses negatives, by policy gradient."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from pyg_mmkgc.sampler import (
 )
 from pyg_mmkgc.training import KBGAN, AdversarialTrainer, Batch
 from pyg_mmkgc.training import adversarial_trainer as module
-from pyg_mmkgc.training.batch import completion_loss
+from pyg_mmkgc.training.batch import complete
 from pyg_mmkgc.training.step import minimize
 
 N, R, B, K = 15, 3, 6, 5
@@ -60,9 +61,9 @@ def test_policy_gradient_by_loops(temperature) -> None:
     kbgan = KBGAN(DistMult(N, R, 3), temperature=temperature).double()
     kbgan.baseline.fill_(-1.5)
     candidates = batch.negatives
-    batch.negatives = kbgan.choose(model, batch)
-    completion_loss(model, MarginRankingLoss(3.0), batch)
-    loss = kbgan.generator_loss(model, batch)
+    batch = replace(batch, negatives=kbgan.choose(model, batch))
+    done = complete(model, MarginRankingLoss(3.0), batch)
+    loss = kbgan.generator_loss(model, batch, done)
     params = list(kbgan.parameters())
     grads = torch.autograd.grad(loss, params)
     assert batch.negatives.node.shape == (B, 1)
@@ -95,7 +96,7 @@ def test_policy_gradient_by_loops(temperature) -> None:
                 (above - below) / (2 * step), abs=1e-6)
     # The reward is a constant: the model has no gradient of this loss.
     assert not any(g is not None for g in torch.autograd.grad(
-        kbgan.generator_loss(model, batch), list(model.parameters()),
+        kbgan.generator_loss(model, batch, done), list(model.parameters()),
         allow_unused=True))
 
 
@@ -127,10 +128,10 @@ def test_baseline_is_the_mean_of_the_epoch_before() -> None:
         rewards = []
         for _ in range(3):
             batch = make_batch()
-            batch.negatives = kbgan.choose(model, batch)
-            completion_loss(model, MarginRankingLoss(), batch)
-            kbgan.generator_loss(model, batch)
-            rewards.append(batch.neg.detach())
+            batch = replace(batch, negatives=kbgan.choose(model, batch))
+            done = complete(model, MarginRankingLoss(), batch)
+            kbgan.generator_loss(model, batch, done)
+            rewards.append(done.scored.neg.detach())
         means.append(float(torch.cat(rewards).double().mean()))
     assert means[0] != means[1]
 
@@ -143,9 +144,9 @@ def test_first_epoch_has_the_mean_of_the_batch() -> None:
     one = Batch(batch.head_index[:1], batch.rel_type[:1],
                 batch.tail_index[:1], batch.generator, Negatives(
                     *(x[:1] for x in batch.negatives[:2])))
-    one.negatives = kbgan.choose(model, one)
-    completion_loss(model, MarginRankingLoss(), one)
-    assert float(kbgan.generator_loss(model, one)) == 0.0
+    one = replace(one, negatives=kbgan.choose(model, one))
+    done = complete(model, MarginRankingLoss(), one)
+    assert float(kbgan.generator_loss(model, one, done)) == 0.0
 
 
 def test_pretraining() -> None:
@@ -154,9 +155,9 @@ def test_pretraining() -> None:
     model, batch = TransE(N, R, 4).double(), make_batch()
     candidates = batch.negatives
     kbgan.begin_epoch(2)
-    batch.negatives = kbgan.choose(model, batch)
+    batch = replace(batch, negatives=kbgan.choose(model, batch))
     assert torch.equal(batch.negatives.node, candidates.node[:, :1])
-    completion_loss(model, MarginRankingLoss(), batch)
+    done = complete(model, MarginRankingLoss(), batch)
     weights, expected = kbgan.generator.state_dict(), 0.0
     for b in range(B):
         pos = distmult(weights, tuple(int(x[b]) for x in (
@@ -165,7 +166,7 @@ def test_pretraining() -> None:
             batch, b, int(candidates.node[b, k]),
             bool(candidates.corrupt_head[b, k]))) for k in range(K)]
         expected -= pos - math.log(sum(math.exp(x) for x in [pos, *neg]))
-    assert float(kbgan.generator_loss(model, batch)) == pytest.approx(
+    assert float(kbgan.generator_loss(model, batch, done)) == pytest.approx(
         expected / B)
     kbgan.begin_epoch(3)
     assert not kbgan.pretrains and float(kbgan.baseline) == 0.0
@@ -174,18 +175,16 @@ def test_pretraining() -> None:
 def test_generator_finds_what_the_model_scores_highest() -> None:
     model, kbgan = TransE(N, R, 4), KBGAN(DistMult(N, R, 8))
     optimizer = torch.optim.Adam(kbgan.parameters(), lr=0.05)
-    batch = make_batch()
-    candidates, means = batch.negatives, []
+    candidates, means = make_batch(), []
     for epoch in range(1, 200):
         kbgan.begin_epoch(epoch)
-        batch.negatives = candidates
-        batch.negatives = kbgan.choose(model, batch)
-        completion_loss(model, MarginRankingLoss(), batch)
-        loss = kbgan.generator_loss(model, batch)
+        batch = replace(candidates, negatives=kbgan.choose(model, candidates))
+        done = complete(model, MarginRankingLoss(), batch)
+        loss = kbgan.generator_loss(model, batch, done)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        means.append(float(batch.neg.mean()))
+        means.append(float(done.scored.neg.mean()))
     assert sum(means[-20:]) / 20 > sum(means[:20]) / 20 + 0.05
 
 
@@ -262,8 +261,8 @@ def test_views_that_are_kept_stay_so(kg) -> None:
                        valid_every=None, loss=MarginRankingLoss()).fit()
     kbgan, batch = KBGAN(DistMult(N, R, 3)), make_batch()
     mask = torch.rand(B, K) < 0.5
-    batch.negatives = batch.negatives._replace(kept={'structure': mask})
-    got = kbgan.choose(model, batch)
+    negatives = batch.negatives._replace(kept={'structure': mask})
+    got = kbgan.choose(model, replace(batch, negatives=negatives))
     assert torch.equal(got.kept['structure'], mask.gather(1, kbgan.drawn[1]))
 
 

@@ -9,13 +9,16 @@ from torch import Tensor
 from torch_geometric.nn import TransE
 
 from pyg_mmkgc.errors import ModelError
-from pyg_mmkgc.nn import AdaMF, AdaMFMAT
+from pyg_mmkgc.nn import AdaMF, AdaMFMAT, SelfAdversarialLoss
 from pyg_mmkgc.sampler import Negatives
 from pyg_mmkgc.training import MAT, Batch
+from pyg_mmkgc.training.batch import Completion, complete, encode_batch
 
 N, R, D, B, Z = 10, 3, 3, 5, 2
 NAMES = ['visual', 'text']
 KINDS = ('head', 'tail', 'both')
+# The generators' step encodes anew.
+NOTHING = Completion(torch.zeros(()))
 
 
 def make_model() -> AdaMF:
@@ -33,6 +36,11 @@ def make_batch(seed: int = 4) -> Batch:
 def make(model: AdaMF, **kwargs: Any) -> MAT:
     return MAT.from_model(model, noise_channels=Z, generator_channels=6,
                           **kwargs).double()
+
+
+def encoded(model: AdaMF, batch: Batch) -> Completion:
+    """The nodes of a batch, none of which has been scored."""
+    return Completion(torch.zeros(()), encode_batch(model, batch))
 
 
 def scores(model: AdaMF, mat: MAT, batch: Batch,
@@ -121,7 +129,7 @@ def test_discriminator_loss(kwargs: dict[str, Any]) -> None:
     mat = make(model, **kwargs)
     params = all_params(model, mat)
     expected = discriminator(*scores(model, mat, batch), mat)
-    got = mat.discriminator_loss(model, batch)
+    got = mat.discriminator_loss(model, batch, encoded(model, batch))
     torch.testing.assert_close(got, expected, rtol=1e-6, atol=0)
     for x, y, name in zip(
             torch.autograd.grad(got, list(params.values())),
@@ -137,14 +145,14 @@ def test_the_generators_step_leaves_the_model_out() -> None:
         model.rel_emb.requires_grad_(False)
         before = [p.requires_grad for p in model.parameters()]
         mat = MAT.from_model(model).double()
-        mat.generator_loss(model, make_batch()).backward()
+        mat.generator_loss(model, make_batch(), NOTHING).backward()
         theirs = {id(p) for p in mat.parameters()}
         for p in model.parameters():
             assert (p.grad is not None) == (id(p) in theirs)
         assert [p.requires_grad for p in model.parameters()] == before
         model.score = None  # type: ignore[assignment,method-assign]
         with pytest.raises(TypeError):
-            mat.generator_loss(model, make_batch())
+            mat.generator_loss(model, make_batch(), NOTHING)
         assert [p.requires_grad for p in model.parameters()] == before
 
 
@@ -153,7 +161,7 @@ def test_generator_loss(kwargs: dict[str, Any]) -> None:
     model, batch = make_model(), make_batch()
     mat = make(model, **kwargs)
     expected = generator(scores(model, mat, batch)[1], mat)
-    got = mat.generator_loss(model, batch)
+    got = mat.generator_loss(model, batch, NOTHING)
     torch.testing.assert_close(got, expected, rtol=1e-6, atol=0)
     params = list(mat.parameters())
     for x, y in zip(torch.autograd.grad(got, params),
@@ -170,7 +178,7 @@ def test_a_missing_detach_is_caught() -> None:
     pos, fake = scores(model, mat, batch)
     attached = -3 * log_sigmoid(pos).mean() - sum(
         ((2 * x).softmax(-1) * log_sigmoid(-x)).sum() for x in fake.values())
-    got = mat.discriminator_loss(model, batch)
+    got = mat.discriminator_loss(model, batch, encoded(model, batch))
     torch.testing.assert_close(got, attached)
     weight = model.node_emb.weight
     with pytest.raises(AssertionError):
@@ -184,29 +192,40 @@ def test_structure_learns_through_the_generators() -> None:
     model, batch = make_model(), make_batch()
     mat = make(model)
     weight = model.node_emb.weight
-    right, = torch.autograd.grad(mat.discriminator_loss(model, batch), weight)
+    done = encoded(model, batch)
+    right, = torch.autograd.grad(
+        mat.discriminator_loss(model, batch, done), weight, retain_graph=True)
     batch.generator.manual_seed(4)
     detached = MAT(mat.generators, detach=True)
     asked_for, = torch.autograd.grad(
-        detached.discriminator_loss(model, batch), weight)
+        detached.discriminator_loss(model, batch, done), weight,
+        retain_graph=True)
     batch.generator.manual_seed(4)
     for module in mat.generators.values():
         module.register_forward_pre_hook(
             lambda _, args: (args[0].detach(), args[1]))
-    wrong, = torch.autograd.grad(mat.discriminator_loss(model, batch), weight)
+    wrong, = torch.autograd.grad(
+        mat.discriminator_loss(model, batch, done), weight)
     assert not torch.allclose(right, wrong)
     torch.testing.assert_close(asked_for, wrong)
 
 
 def test_views_of_the_step_are_reused() -> None:
-    """After `completion_loss` the loss is the same, without encoding."""
+    """After `complete` the loss is the same, without encoding, and without
+    scoring the positives again.
+    """
     model, batch = make_model(), make_batch()
     mat = make(model)
-    first = mat.discriminator_loss(model, batch)
+    first = mat.discriminator_loss(model, batch, encoded(model, batch))
     batch.generator.manual_seed(4)
-    batch.encoded = batch.encode(model)
-    batch.pos = model(batch.head_index, batch.rel_type, batch.tail_index)
-    torch.testing.assert_close(mat.discriminator_loss(model, batch), first)
+    done, calls = complete(model, SelfAdversarialLoss(), batch), []
+    score = model.score
+    model.embed = None  # type: ignore[assignment,method-assign]
+    model.score = lambda *args: calls.append(  # type: ignore[method-assign]
+        args) or score(*args)
+    torch.testing.assert_close(
+        mat.discriminator_loss(model, batch, done), first)
+    assert len(calls) == 3  # The three kinds of synthetic triples.
 
 
 def test_generators_of_the_model() -> None:

@@ -9,7 +9,7 @@ from pyg_mmkgc.nn import AdaMF, OneVsAllLoss, SelfAdversarialLoss
 from pyg_mmkgc.nn.generator import ModalityGenerator
 from pyg_mmkgc.sampler import Negatives
 from pyg_mmkgc.training import AdversarialTrainer, Batch, Perturbation
-from pyg_mmkgc.training.batch import completion_loss
+from pyg_mmkgc.training.batch import Completion, complete
 
 N, R, B, K = 12, 3, 5, 4
 
@@ -19,19 +19,18 @@ def make_model() -> AdaMF:
                            'text': torch.randn(N, 5)}).double()
 
 
-def make_batch(model: AdaMF) -> Batch:
+def make_batch(model: AdaMF) -> tuple[Batch, Completion]:
     batch = Batch(torch.randint(N, (B, )), torch.randint(R, (B, )),
                   torch.randint(N, (B, )), torch.Generator().manual_seed(3),
                   Negatives(torch.randint(N, (B, K)), torch.rand(B, K) < 0.5))
-    completion_loss(model, SelfAdversarialLoss(), batch)
-    return batch
+    return batch, complete(model, SelfAdversarialLoss(), batch)
 
 
 def test_fast_gradient_sign_by_loops() -> None:
     model = make_model()
-    batch = make_batch(model)
+    batch, done = make_batch(model)
     adversary = Perturbation(epsilon=0.05, margin=2.0)
-    got = adversary.discriminator_loss(model, batch)
+    got = adversary.discriminator_loss(model, batch, done)
     params = list(model.parameters())
     ours = torch.autograd.grad(got, params, retain_graph=True)
     total = 0.0
@@ -59,9 +58,10 @@ def test_fast_gradient_sign_by_loops() -> None:
             moved.append(model.fuse({name: x + step[name]
                                      for name, x in live.items()}))
         perturbed = model.score(moved[0], r, moved[1])
-        assert float(perturbed.detach()) < float(batch.pos[b].detach())
+        assert float(perturbed.detach()) < float(done.scored.pos[b].detach())
         for k in range(K):
-            total = total + (2.0 - perturbed + batch.neg[b, k]).clamp(min=0)
+            total = total + (2.0 - perturbed + done.scored.neg[b, k]).clamp(
+                min=0)
     torch.testing.assert_close(got, total / (B * K))
     for x, y in zip(ours, torch.autograd.grad(total / (B * K), params)):
         torch.testing.assert_close(x, y)
@@ -69,9 +69,9 @@ def test_fast_gradient_sign_by_loops() -> None:
 
 def test_noise() -> None:
     model = make_model()
-    batch = make_batch(model)
+    batch, done = make_batch(model)
     got = Perturbation(mode='noise', epsilon=0.3, margin=2.0)
-    loss = got.discriminator_loss(model, batch)
+    loss = got.discriminator_loss(model, batch, done)
     generator = torch.Generator().manual_seed(3)
     moved = []
     for index in (batch.head_index, batch.tail_index):
@@ -82,8 +82,8 @@ def test_noise() -> None:
             for name, x in views.items()}))
     perturbed = model.score(moved[0], batch.rel_type, moved[1])
     torch.testing.assert_close(
-        loss, (2.0 - perturbed[:, None] + batch.neg).relu().mean())
-    assert not torch.equal(got.discriminator_loss(model, batch), loss)
+        loss, (2.0 - perturbed[:, None] + done.scored.neg).relu().mean())
+    assert not torch.equal(got.discriminator_loss(model, batch, done), loss)
 
 
 @pytest.mark.parametrize('mode', ['fgsm', 'noise', 'generator'])
@@ -91,14 +91,14 @@ def test_absent_views_stay_absent(mode, monkeypatch) -> None:
     mask = torch.arange(N) % 2 == 0
     model = AdaMF(N, R, 3, {'visual': torch.randn(N, 4)}, {'visual': mask},
                   missing='drop').double()
-    batch = make_batch(model)
+    batch, done = make_batch(model)
     generator = ModalityGenerator(6, 2, 7).double()
     adversary = Perturbation(generator if mode == 'generator' else None, mode)
     fused = []
     fuse = model.fuse
     monkeypatch.setattr(model, 'fuse', lambda views: fused.append(
         views) or fuse(views))
-    adversary.discriminator_loss(model, batch)
+    adversary.discriminator_loss(model, batch, done)
     for views, index in zip(fused[-2:], (batch.head_index, batch.tail_index)):
         assert torch.equal((views['visual'] != 0).any(dim=-1), mask[index])
         assert bool((views['structure'] != model.node_emb(index)).any())
@@ -107,12 +107,12 @@ def test_absent_views_stay_absent(mode, monkeypatch) -> None:
 def test_generator_mode_by_loops() -> None:
     """The same perturbation for all views, and the two hinges."""
     model = make_model()
-    batch = make_batch(model)
+    batch, done = make_batch(model)
     generator = ModalityGenerator(6, 2, 7).double()
     adversary = Perturbation(generator, 'generator', margin=0.7)
     for loss in ('discriminator_loss', 'generator_loss'):
         state = batch.generator.get_state()
-        got = getattr(adversary, loss)(model, batch)
+        got = getattr(adversary, loss)(model, batch, done)
         batch.generator.set_state(state)
         noise = [torch.randn(B, 2, generator=batch.generator).double()
                  for _ in range(2)]

@@ -12,12 +12,12 @@ import torch
 from pyg_mmkgc.errors import CheckpointError, FormatError
 from pyg_mmkgc.io import tensors as io_tensors
 from pyg_mmkgc.io.tensors import load_tensors, save_tensors
+from pyg_mmkgc.kernels import backend
 from pyg_mmkgc.nn import (
     AdaMF,
     MarginRankingLoss,
     OneVsAllLoss,
     SelfAdversarialLoss,
-    kernel,
 )
 from pyg_mmkgc.nn.kge import OTKGE
 from pyg_mmkgc.sampler import PooledSampler, UniformSampler
@@ -100,8 +100,8 @@ helpers = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(helpers)
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.io.tensors import save_tensors
-from pyg_mmkgc.nn import kernel
-kernel._numba_loops = lambda: None
+from pyg_mmkgc.kernels import backend
+backend._load = lambda name: None
 kg = KnowledgeGraph.load(sys.argv[2])
 trainer = helpers.build(kg, 'mat', init=7, folder=sys.argv[3],
                         lr_schedule='cosine', grad_clip=0.5, patience=3)
@@ -114,7 +114,7 @@ def test_resumed_in_another_process(kg, make, options, interrupted, state,
                                     same, tmp_path, monkeypatch) -> None:
     """Without numba: a loop that a process has compiled and the same loop
     from numba's cache differ in the last bits."""
-    monkeypatch.setattr(kernel, '_numba_loops', lambda: None)
+    monkeypatch.setattr(backend, '_load', lambda name: None)
     whole = make('mat', **options)
     whole.fit()
     interrupted(tmp_path / 'run', 'mat', 8, **options)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import Embedding, Linear
 
-from pyg_mmkgc.nn import kernel
+from pyg_mmkgc.kernels import backend
 from pyg_mmkgc.training.row_adam import RowAdam
 
 HAS_NUMBA = importlib.util.find_spec('numba') is not None
@@ -17,7 +17,7 @@ HAS_NUMBA = importlib.util.find_spec('numba') is not None
 def path(request: pytest.FixtureRequest,
          monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == 'plain':
-        monkeypatch.setattr(kernel, '_numba_loops', lambda: None)
+        monkeypatch.setattr(backend, '_load', lambda name: None)
     return request.param
 
 

@@ -9,7 +9,7 @@ import torch
 from pyg_mmkgc.errors import CheckpointError, ModelError
 from pyg_mmkgc.nn import OneVsAllLoss, SelfAdversarialLoss
 from pyg_mmkgc.sampler import UniformSampler
-from pyg_mmkgc.training.batch import completion_loss
+from pyg_mmkgc.training.batch import complete
 from pyg_mmkgc.training.inputs import subsampling_weight
 
 
@@ -35,9 +35,10 @@ def test_the_trainer_weighs_each_positive(training, make) -> None:
             batch.head_index.tolist(), batch.rel_type.tolist(),
             batch.tail_index.tolist())]
         torch.testing.assert_close(batch.weight, torch.tensor(expected))
-        got = completion_loss(trainer.model, loss, batch)
-        assert got.item() == pytest.approx(
-            sum(w * loss(batch.pos[b:b + 1], batch.neg[b:b + 1]).item()
+        done = complete(trainer.model, loss, batch)
+        pos, neg = done.scored.pos, done.scored.neg
+        assert done.loss.item() == pytest.approx(
+            sum(w * loss(pos[b:b + 1], neg[b:b + 1]).item()
                 for b, w in enumerate(expected)) / sum(expected), rel=1e-5)
 
 

@@ -12,33 +12,21 @@ from pyg_mmkgc.nn.kge.native import NativE
 from pyg_mmkgc.nn.kge.ote import OTE
 from pyg_mmkgc.nn.kge.otkge import OTKGE
 from pyg_mmkgc.nn.kge.pairre import PairRE
+from pyg_mmkgc.nn.kge.query import QueryModel
 from pyg_mmkgc.nn.kge.rotate import RotatE
 from pyg_mmkgc.nn.kge.rsme import RSME
+from pyg_mmkgc.nn.kge.simple import SimplE
 from pyg_mmkgc.nn.kge.tbkgc import TBKGC
 from pyg_mmkgc.nn.kge.transae import TransAE
 from pyg_mmkgc.nn.kge.transd import TransD
 from pyg_mmkgc.nn.kge.transe import TransE
+from pyg_mmkgc.nn.kge.transh import TransH
 from pyg_mmkgc.nn.kge.vbkgc import VBKGC
 
-__all__ = classes = [
-    'MMKGEModel',
-    'TransE',
-    'TransD',
-    'RotatE',
-    'PairRE',
-    'OTE',
-    'GCOTE',
-    'DistMult',
-    'ComplEx',
-    'RSME',
-    'OTKGE',
-    'MoSE',
-    'AdaMF',
-    'AdaMFMAT',
-    'IKRL',
-    'TBKGC',
-    'MMKRL',
-    'VBKGC',
-    'TransAE',
+__all__ = [
+    'MMKGEModel', 'QueryModel', 'TransE', 'TransH', 'TransD', 'RotatE',
+    'PairRE', 'OTE', 'GCOTE', 'DistMult', 'ComplEx', 'SimplE', 'RSME', 'OTKGE',
+    'MoSE', 'AdaMF', 'AdaMFMAT', 'IKRL', 'TBKGC', 'MMKRL', 'VBKGC', 'TransAE',
     'NativE',
 ]
+classes = __all__

@@ -1,34 +1,29 @@
 from __future__ import annotations
 
 import math
-from typing import Optional
+from typing import Any, Optional
 
 import torch
 from torch import Tensor
-from torch.nn import Embedding, ModuleDict
+from torch.nn import Embedding
 from torch_geometric.nn.inits import reset
 
-from pyg_mmkgc.errors import ModelError
-from pyg_mmkgc.nn.distance import RotationDistance
-from pyg_mmkgc.nn.encoder import (
-    ModalityEncoder,
-    check_masks,
-    have_features,
-)
+from pyg_mmkgc.errors import ModelError, check_positive
+from pyg_mmkgc.nn.encoder import have_features, make_encoders
 from pyg_mmkgc.nn.fusion import AdaptiveFusion
-from pyg_mmkgc.nn.kge.base import MMKGEModel
-from pyg_mmkgc.nn.unseen import UnseenNodes
+from pyg_mmkgc.nn.kge.query import QueryModel
+from pyg_mmkgc.nn.kge.rotate import Rotation
 
 
-class AdaMF(RotationDistance, UnseenNodes, MMKGEModel):
+class AdaMF(Rotation, QueryModel):
     r"""The adaptive multi-modal fusion model of the `"Unleashing the Power of
     Imbalanced Modality Information for Multi-modal Knowledge Graph
     Completion" <https://arxiv.org/abs/2402.15444>`_ paper.
 
     Each modality is projected into the space of the structural embedding
     (eqs. (2) and (3)), the views are fused with adaptive weights (eqs. (4) and
-    (5)), and the joint embeddings are scored as `RotatE
-    <https://arxiv.org/abs/1902.10197>`_ does (eq. (6)):
+    (5)), and the joint embeddings are scored as
+    :class:`~pyg_mmkgc.nn.RotatE` does (eq. (6)), whose query it shares:
 
     .. math::
         s(h, r, t) = \gamma - \sum_{i=1}^{D} \left| h_{joint,i} \,
@@ -71,32 +66,23 @@ class AdaMF(RotationDistance, UnseenNodes, MMKGEModel):
         ModelError: If an argument is out of range or does not fit the others;
             if it trains with :obj:`drop_unseen` before :meth:`prepare`.
     """
-    def __init__(
-        self,
-        num_nodes: int,
-        num_relations: int,
-        hidden_channels: int,
-        modalities: Optional[dict[str, Tensor]] = None,
-        masks: Optional[dict[str, Tensor]] = None,
-        margin: float = 12.0,
-        fusion: str = 'adaptive',
-        missing: str = 'random',
-        structure: bool = True,
-        trainable_features: bool = False,
-        drop_unseen: bool = False,
-        num_negatives: int = 128,
-        sparse: bool = False,
-    ) -> None:
+    seen: Tensor  # [N]; all False until the model is prepared.
+    _prepared = False
+
+    def __init__(self, num_nodes: int, num_relations: int,
+                 hidden_channels: int,
+                 modalities: Optional[dict[str, Tensor]] = None,
+                 masks: Optional[dict[str, Tensor]] = None,
+                 margin: float = 12.0, fusion: str = 'adaptive',
+                 missing: str = 'random', structure: bool = True,
+                 trainable_features: bool = False, drop_unseen: bool = False,
+                 num_negatives: int = 128, sparse: bool = False) -> None:
         super().__init__(num_nodes, num_relations, hidden_channels, modalities,
                          num_negatives, sparse)
-        self.margin = margin
-        self.fusion = fusion
-        self.missing = missing
-        self.structure = structure
+        self.margin, self.fusion, self.missing = margin, fusion, missing
         self.trainable_features = trainable_features
-        self.drop_unseen = drop_unseen
-        if not margin > 0:
-            raise ModelError(f'expected margin > 0, got {margin}')
+        self.structure, self.drop_unseen = structure, drop_unseen
+        check_positive(margin=margin)
         channels = 2 * hidden_channels
         names = ['structure'] * structure + self.modalities
         if not names:
@@ -104,13 +90,11 @@ class AdaMF(RotationDistance, UnseenNodes, MMKGEModel):
         if drop_unseen and (not structure or not modalities):
             raise ModelError('expected structure and a modality beside it for '
                              'drop_unseen=True')
-        check_masks(masks, self.modalities)
         self.node_emb = Embedding(num_nodes if structure else 0, channels,
                                   sparse=sparse)
-        self.encoders = ModuleDict({
-            name: ModalityEncoder(x, channels, (masks or {}).get(name),
-                                  missing, trainable_features)
-            for name, x in (modalities or {}).items()})
+        self.encoders = make_encoders(
+            modalities, masks, channels, missing=missing,
+            trainable_features=trainable_features)
         self.fuser = AdaptiveFusion(
             names, channels, fusion,
             skip_absent=missing == 'drop' or drop_unseen)
@@ -133,10 +117,32 @@ class AdaMF(RotationDistance, UnseenNodes, MMKGEModel):
 
     def embed(self, index: Tensor) -> dict[str, Tensor]:
         views = super().embed(index) if self.structure else {}
-        if self.drop_unseen:
-            views['structure'] = self.hide_unseen(views['structure'], index)
+        if self.drop_unseen and self._prepared:
+            views['structure'] = views['structure'].masked_fill(
+                ~self.seen[index].unsqueeze(-1), 0.0)
         return views | {name: encoder(index)
                         for name, encoder in self.encoders.items()}
 
     def fuse(self, views: dict[str, Tensor]) -> Tensor:
         return self.fuser(views)
+
+    def prepare(self, edge_index: Tensor, edge_type: Tensor) -> None:
+        if not self.drop_unseen:
+            return
+        self.seen.fill_(False)[edge_index.flatten()] = True
+        if self.missing == 'drop':  # Something has to stand for a node.
+            self.seen |= ~have_features(self.encoders)
+        self._prepared = True
+
+    def before_step(self, head_index: Tensor, rel_type: Tensor,
+                    tail_index: Tensor) -> None:
+        if self.drop_unseen and not self._prepared:
+            raise ModelError("expected 'prepare(edge_index, edge_type)' with "
+                             f'the training triples before '
+                             f'{type(self).__name__}(drop_unseen=True) trains')
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str,
+                              *args: Any) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        if prefix + 'seen' in state_dict:
+            self._prepared = bool(state_dict[prefix + 'seen'].any())

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,7 +8,6 @@ from torch.nn import ModuleDict
 
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.nn.adversarial import (
-    Entities,
     call_reversed,
     discriminator_term,
     synthetic_scores,
@@ -37,14 +36,8 @@ class AdaMFMAT(AdaMF):
     :class:`~pyg_mmkgc.training.MAT` on the same generators.
 
     Args:
-        num_nodes (int): The number of nodes/entities in the graph.
-        num_relations (int): The number of relations in the graph.
-        hidden_channels (int): The complex dimension :obj:`D`.
-        modalities (dict[str, torch.Tensor], optional): The features
-            :obj:`[N, F_m]` of each modality; at least one.
-            (default: :obj:`None`)
-        masks (dict[str, torch.Tensor], optional): :obj:`True` where a node
-            has the modality, :obj:`[N]`. (default: :obj:`None`)
+        *args: Arguments of :class:`~pyg_mmkgc.nn.AdaMF`, with at least one
+            modality.
         adv_weight (float, optional): :math:`\lambda` of :meth:`loss`.
             (default: :obj:`0.01`)
         noise_channels (int, optional): The width of the noise.
@@ -52,31 +45,21 @@ class AdaMFMAT(AdaMF):
         generator_channels (int, optional): The hidden width of a generator.
             (default: :obj:`512`)
         **kwargs (optional): Additional arguments of
-            :class:`~pyg_mmkgc.nn.kge.AdaMF`.
+            :class:`~pyg_mmkgc.nn.AdaMF`.
     """
-    def __init__(
-        self,
-        num_nodes: int,
-        num_relations: int,
-        hidden_channels: int,
-        modalities: Optional[dict[str, Tensor]] = None,
-        masks: Optional[dict[str, Tensor]] = None,
-        adv_weight: float = 0.01,
-        noise_channels: int = 64,
-        generator_channels: int = 512,
-        **kwargs: Any,
-    ) -> None:
-        if not modalities or not kwargs.get('structure', True):
+    def __init__(self, *args: Any, adv_weight: float = 0.01,
+                 noise_channels: int = 64, generator_channels: int = 512,
+                 **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if not self.modalities or not self.structure:
             raise ModelError('expected a structural embedding and at least '
                              'one modality: MAT generates the modalities from '
                              'the structure; AdaMF is the model without MAT')
-        super().__init__(num_nodes, num_relations, hidden_channels, modalities,
-                         masks, **kwargs)
         self.adv_weight = adv_weight
         self.noise_channels = noise_channels
         self.generator_channels = generator_channels
         self.generators = ModuleDict({
-            name: ModalityGenerator(2 * hidden_channels, noise_channels,
+            name: ModalityGenerator(2 * self.hidden_channels, noise_channels,
                                     generator_channels)
             for name in self.modalities})
 
@@ -88,16 +71,15 @@ class AdaMFMAT(AdaMF):
 
     def loss(self, head_index: Tensor, rel_type: Tensor,
              tail_index: Tensor) -> Tensor:
-        loss = super().loss(head_index, rel_type, tail_index)
-        views, (head, tail) = self._lookup(head_index, tail_index)
-        table = self.fuse(views)
-        heads, tails = (
-            Entities({name: x[index] for name, x in views.items()},
-                     table[index]) for index in (head, tail))
-        pos = self.score(heads.joint, rel_type, tails.joint)
-        fake = synthetic_scores(self, heads, rel_type, tails,
-                                self.modalities, self._generate)
+        encoded, loss = self.encode_and_loss(head_index, rel_type, tail_index)
+        head, tail = encoded.entities()
+        pos = self.score(head.joint, rel_type, tail.joint)
+        fake = synthetic_scores(self, head, rel_type, tail, self.modalities,
+                                self._generate)
         return loss + self.adv_weight * discriminator_term(pos, fake)
+
+    def generator_modules(self) -> ModuleDict:
+        return self.generators
 
     def _generate(self, name: str, structure: Tensor) -> Tensor:
         noise = torch.randn(1, structure.size(0), self.noise_channels,

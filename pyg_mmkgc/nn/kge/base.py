@@ -1,28 +1,184 @@
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any, Optional
 
 import torch
 from torch import Tensor
-from torch.nn import Embedding
+from torch.nn import Embedding, ModuleDict
 from torch_geometric.nn.kge import KGEModel
 
 from pyg_mmkgc.errors import ModelError, check_whole
+from pyg_mmkgc.io.pretrained import Pretrained, arguments_of
+from pyg_mmkgc.kernels.dense import blocks
+from pyg_mmkgc.nn.encoded import Encoded, Scored, encode
 from pyg_mmkgc.nn.encoder import check_modalities
-from pyg_mmkgc.nn.fast_paths import FastPaths
-from pyg_mmkgc.nn.hooks import TrainingHooks
 from pyg_mmkgc.nn.loss import SelfAdversarialLoss
-from pyg_mmkgc.nn.pretrained import Pretrained, arguments_of
+from pyg_mmkgc.typing import Side
 
 
-class MMKGEModel(FastPaths, TrainingHooks, Pretrained, KGEModel):
+class TripleModel:
+    r"""The interface that losses, trainers and rankings use: three calls,
+    :meth:`embed`, :meth:`fuse` and :meth:`score`, and all that follows from
+    them. What a model may add to its training does nothing by default.
+    """
+    num_nodes: int
+    num_relations: int
+    #: Whether the heads of :math:`(?, r, t)` are ranked as the tails of
+    #: :math:`(t, r + R, ?)`, as in `Canonical Tensor Decomposition for
+    #: Knowledge Base Completion <https://arxiv.org/abs/1806.07297>`_.
+    reciprocal: bool = False
+
+    def embed(self, index: Tensor) -> dict[str, Tensor]:
+        r"""Returns one view per modality, each :obj:`[*, C]`, of nodes
+        :obj:`[*]`.
+        """
+        raise NotImplementedError
+
+    def fuse(self, views: dict[str, Tensor]) -> Tensor:
+        r"""Returns the representation :obj:`[*, C]` that is scored."""
+        return views['structure']
+
+    def score(self, head: Tensor, rel_type: Tensor, tail: Tensor) -> Tensor:
+        r"""Returns the plausibility :obj:`[*]` (higher is better) of
+        representations :obj:`[*, C]` and relations :obj:`[*]`, which
+        broadcast.
+        """
+        raise NotImplementedError
+
+    def encode(self, index: Optional[Tensor] = None) -> Tensor:
+        r"""Returns the representations :obj:`[*, C]` of nodes :obj:`[*]`, by
+        default the table :obj:`[N, C]` of all.
+        """
+        raise NotImplementedError
+
+    def experts(self, table: Tensor) -> list[tuple[TripleModel, Tensor]]:
+        r"""Returns what the model's own loss, and one on the scores of all
+        nodes, trains, each with its part of a table :obj:`[N, C]`; the losses
+        of several are added up. By default, the model itself.
+        """
+        return [(self, table)]
+
+    def inverse(self, rel_type: Tensor) -> Tensor:
+        r"""Returns the reciprocal relations of relations :obj:`[*]`."""
+        return (rel_type + self.num_relations) % (2 * self.num_relations)
+
+    def score_candidates(self, table: Tensor, head: Tensor, rel_type: Tensor,
+                         tail: Tensor, index: Tensor,
+                         corrupt_head: Tensor) -> Tensor:
+        r"""Returns the scores :obj:`[B, K]` of triples whose head (where
+        :obj:`corrupt_head`) or tail is replaced by rows :obj:`index` of
+        :obj:`table`; both are :obj:`[B, K]`.
+        """
+        return form_of(type(self), 'candidate_scores')(
+            self, table, head, rel_type, tail, index, corrupt_head)
+
+    def score_tails(self, head_index: Tensor, rel_type: Tensor,
+                    table: Optional[Tensor] = None) -> Tensor:
+        r"""Returns the scores :obj:`[Q, N]` of all nodes as tails of queries
+        :obj:`[Q]`, given the table of :meth:`encode`.
+        """
+        return self._score_all(head_index, rel_type, 'tail', table)
+
+    def score_heads(self, rel_type: Tensor, tail_index: Tensor,
+                    table: Optional[Tensor] = None) -> Tensor:
+        r"""Returns the scores :obj:`[Q, N]` of all nodes as heads."""
+        if self.reciprocal:
+            return self.score_tails(tail_index, self.inverse(rel_type), table)
+        return self._score_all(tail_index, rel_type, 'head', table)
+
+    def _score_all(self, index: Tensor, rel_type: Tensor, side: Side,
+                   table: Optional[Tensor]) -> Tensor:
+        table = self.encode() if table is None else table
+        return form_of(type(self), 'node_scores')(
+            self, table[index], rel_type, side, table)
+
+    # Forms of the score that a model may write in a faster way. A subclass
+    # that writes another `score` is served by these general ones, unless it
+    # writes the form as well.
+
+    def candidate_scores(self, table: Tensor, head: Tensor, rel_type: Tensor,
+                         tail: Tensor, index: Tensor,
+                         corrupt_head: Tensor) -> Tensor:
+        r"""Computes :meth:`score_candidates`."""
+        node, replaced = table[index], corrupt_head.unsqueeze(-1)
+        return self.score(torch.where(replaced, node, head.unsqueeze(1)),
+                          rel_type.unsqueeze(1),
+                          torch.where(replaced, tail.unsqueeze(1), node))
+
+    def node_scores(self, x: Tensor, rel_type: Tensor, side: Side,
+                    table: Tensor) -> Tensor:
+        r"""Returns the scores :obj:`[Q, N]` of all rows of a table on one
+        side of queries, given the representations :obj:`[Q, C]` of the nodes
+        on the other.
+        """
+        x, rel_type = x.unsqueeze(1), rel_type.unsqueeze(1)
+        return torch.cat([
+            self.score(x, rel_type, rows) if side == 'tail' else
+            self.score(rows, rel_type, x)
+            for rows in blocks(table, x.size(0))], dim=-1)
+
+    def prepare(self, edge_index: Tensor, edge_type: Tensor) -> None:
+        r"""Reads the training triples :obj:`[2, E]` and :obj:`[E]`, once,
+        before the first step.
+        """
+
+    def before_step(self, head_index: Tensor, rel_type: Tensor,
+                    tail_index: Tensor) -> None:
+        r"""Called with the positives :obj:`[B]` of a step, before any node is
+        embedded.
+        """
+
+    def after_step(self) -> None:
+        r"""Called after the optimizer has stepped: constraints on norms."""
+
+    def regularization(self, encoded: Encoded,
+                       rel_type: Tensor) -> Optional[Tensor]:
+        r"""Returns a scalar that is added to the loss of the scores.
+
+        Args:
+            encoded (Encoded): The distinct nodes of the step: their ids
+                :obj:`node`, their :obj:`views`, their representations
+                :obj:`table`, and the rows :obj:`head` and :obj:`tail` of the
+                positives, :obj:`[B]`.
+            rel_type (torch.Tensor): The relations, :obj:`[B]`.
+        """
+        return None
+
+    def generator_modules(self) -> Optional[ModuleDict]:
+        r"""Returns the generators of the model that an adversary is to train,
+        by modality, if it has any.
+        """
+        return None
+
+    def combiner(self) -> Optional[torch.nn.Module]:
+        r"""Returns the module that combines the scores of :meth:`experts` and
+        is fitted on validation triples, if the model has one.
+        """
+        return None
+
+    def score_step(self, encoded: Encoded, rel_type: Tensor, index: Tensor,
+                   corrupt_head: Tensor,
+                   table: Optional[Tensor] = None) -> Scored:
+        r"""Scores positives and their negatives, rows :obj:`index`
+        :obj:`[B, K]` of the table of :obj:`encoded`, or of an expert's part
+        of it.
+        """
+        table = encoded.table if table is None else table
+        head, tail = encoded.ends(table)
+        return Scored(head, tail, self.score(head, rel_type, tail),
+                      self.score_candidates(table, head, rel_type, tail,
+                                            index, corrupt_head))
+
+
+class MMKGEModel(TripleModel, Pretrained, KGEModel):
     r"""An abstract base class of multi-modal knowledge graph embedding
     models, written as three calls: :meth:`embed` gives one view per modality,
     :meth:`fuse` makes of them the representation that is scored, and
     :meth:`score` scores representations. It is a
     :class:`torch_geometric.nn.kge.KGEModel`: :meth:`forward`, :meth:`loss`,
-    :meth:`loader` and :meth:`test` have PyG's signatures. A subclass that
-    writes :meth:`score` inherits no fast form of another score.
+    :meth:`loader` and :meth:`test` have PyG's signatures.
 
     Args:
         num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
@@ -42,15 +198,10 @@ class MMKGEModel(FastPaths, TrainingHooks, Pretrained, KGEModel):
     rel_emb: Embedding
     criterion: torch.nn.Module
 
-    def __init__(
-        self,
-        num_nodes: int,
-        num_relations: int,
-        hidden_channels: int,
-        modalities: Optional[dict[str, Tensor]] = None,
-        num_negatives: int = 128,
-        sparse: bool = False,
-    ) -> None:
+    def __init__(self, num_nodes: int, num_relations: int,
+                 hidden_channels: int,
+                 modalities: Optional[dict[str, Tensor]] = None,
+                 num_negatives: int = 128, sparse: bool = False) -> None:
         check_whole(num_nodes=num_nodes, num_relations=num_relations,
                     hidden_channels=hidden_channels,
                     num_negatives=num_negatives)
@@ -65,10 +216,11 @@ class MMKGEModel(FastPaths, TrainingHooks, Pretrained, KGEModel):
     def from_data(cls, data: Any, hidden_channels: int,
                   **kwargs: Any) -> MMKGEModel:
         r"""Builds a model for a :class:`~pyg_mmkgc.data.KnowledgeGraph`, with
-        its counts, and those of its features and masks that it takes.
+        its number of nodes and relations, and with the features and masks of
+        the graph where the model takes them.
 
         Raises:
-            ModelError: If it is none.
+            ModelError: If :obj:`data` is not a knowledge graph.
         """
         if not hasattr(data, 'features'):
             raise ModelError('expected a KnowledgeGraph, got '
@@ -86,18 +238,7 @@ class MMKGEModel(FastPaths, TrainingHooks, Pretrained, KGEModel):
         return out
 
     def embed(self, index: Tensor) -> dict[str, Tensor]:
-        r"""One view per modality, each :obj:`[*, C]`, of nodes :obj:`[*]`."""
         return {'structure': self.node_emb(index)}
-
-    def fuse(self, views: dict[str, Tensor]) -> Tensor:
-        r"""The representation :obj:`[*, C]` that is scored."""
-        return views['structure']
-
-    def score(self, head: Tensor, rel_type: Tensor, tail: Tensor) -> Tensor:
-        r"""The plausibility :obj:`[*]` (higher is better) of representations
-        :obj:`[*, C]` and relations :obj:`[*]`, which broadcast.
-        """
-        raise NotImplementedError
 
     def forward(self, head_index: Tensor, rel_type: Tensor,
                 tail_index: Tensor) -> Tensor:
@@ -105,9 +246,6 @@ class MMKGEModel(FastPaths, TrainingHooks, Pretrained, KGEModel):
                           self.encode(tail_index))
 
     def encode(self, index: Optional[Tensor] = None) -> Tensor:
-        r"""The representations :obj:`[*, C]` of nodes :obj:`[*]`, by default
-        the table :obj:`[N, C]` of all.
-        """
         if index is not None:
             return self.fuse(self.embed(index))
         if type(self).embed is MMKGEModel.embed:  # No copy of the table.
@@ -117,26 +255,39 @@ class MMKGEModel(FastPaths, TrainingHooks, Pretrained, KGEModel):
 
     def loss(self, head_index: Tensor, rel_type: Tensor,
              tail_index: Tensor) -> Tensor:
-        r"""The self-adversarial loss against :obj:`num_negatives` random
-        nodes, which replace the head or the tail of each triple.
+        r"""Returns the loss of triples :obj:`[B]` against
+        :obj:`num_negatives` random nodes, which replace the head or the tail
+        of each; self-adversarial, unless a model has a loss of its own.
         """
+        return self.encode_and_loss(head_index, rel_type, tail_index)[1]
+
+    def encode_and_loss(self, head_index: Tensor, rel_type: Tensor,
+                        tail_index: Tensor) -> tuple[Encoded, Tensor]:
+        r"""Returns :meth:`loss`, and the nodes that it encoded."""
         pool = torch.randint(self.num_nodes, (self.num_negatives, ),
                              device=head_index.device)
         self.before_step(head_index, rel_type, tail_index)
-        views, (head, tail, nodes) = self._lookup(head_index, tail_index, pool)
-        table = self.fuse(views)
-        index = nodes.expand(head.numel(), -1)
-        side = torch.rand(index.shape, device=index.device) < 0.5
-        loss = torch.stack([self.criterion(
-            expert.score(rows[head], rel_type, rows[tail]),
-            expert.score_candidates(rows, rows[head], rel_type, rows[tail],
-                                    index, side))
-            for expert, rows in self.experts(table)]).sum()
-        extra = self.regularization(views, table, head, rel_type, tail)
-        return loss if extra is None else loss + extra
+        encoded = encode(self, head_index, tail_index, pool)
+        index = encoded.others[0].expand(head_index.numel(), -1)
+        corrupt_head = torch.rand(index.shape, device=index.device) < 0.5
+        scored = [expert.score_step(encoded, rel_type, index, corrupt_head,
+                                    table)
+                  for expert, table in self.experts(encoded.table)]
+        loss = torch.stack([self.criterion(x.pos, x.neg)
+                            for x in scored]).sum()
+        extra = self.regularization(encoded, rel_type)
+        return encoded, loss if extra is None else loss + extra
 
-    def _lookup(self, *index: Tensor) -> tuple[dict[str, Tensor],
-                                               tuple[Tensor, ...]]:
-        node, inverse = torch.cat([x.view(-1) for x in index]).unique(
-            return_inverse=True)
-        return self.embed(node), inverse.split([x.numel() for x in index])
+
+@functools.cache
+def form_of(cls: type[TripleModel], name: str) -> Callable[..., Tensor]:
+    r"""Returns the form of a score that serves a class: its own, unless
+    :meth:`score` is written nearer to the class than this form; then the
+    general one.
+    """
+    def place(name: str) -> int:
+        return next(i for i, base in enumerate(cls.__mro__)
+                    if name in vars(base))
+
+    owner = TripleModel if place('score') < place(name) else cls
+    return getattr(owner, name)

@@ -4,6 +4,7 @@ from torch import Tensor
 
 from pyg_mmkgc.nn.functional import complex_product
 from pyg_mmkgc.nn.kge.bilinear import Bilinear
+from pyg_mmkgc.typing import Side
 
 
 class ComplEx(Bilinear):
@@ -41,13 +42,12 @@ class ComplEx(Bilinear):
                  hidden_channels: int, sparse: bool = False,
                  reciprocal: bool = False, n3: float = 0.0, l3: float = 0.0,
                  num_negatives: int = 128) -> None:
-        super().__init__(num_nodes, num_relations, hidden_channels,
-                         2 * hidden_channels, None, reciprocal, n3, l3,
-                         num_negatives, sparse)
+        super().__init__(num_nodes, num_relations, hidden_channels, None,
+                         reciprocal, n3, l3, num_negatives, sparse)
         self.reset_parameters()
 
-    def query(self, x: Tensor, rel_type: Tensor,
-              adjoint: bool = False) -> Tensor:
+    def query(self, x: Tensor, rel_type: Tensor, side: Side) -> Tensor:
         # Re(h r conj(t)) is the real product of h r with t, and of t conj(r)
         # with h.
-        return complex_product(x, self.rel_emb(rel_type), conjugate=adjoint)
+        return complex_product(x, self.rel_emb(rel_type),
+                               conjugate=side == 'head')

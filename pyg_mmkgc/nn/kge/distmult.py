@@ -4,6 +4,7 @@ from torch import Tensor
 
 from pyg_mmkgc.nn.kge.bilinear import Bilinear
 from pyg_mmkgc.nn.loss import MarginRankingLoss
+from pyg_mmkgc.typing import Side
 
 
 class DistMult(Bilinear):
@@ -37,20 +38,18 @@ class DistMult(Bilinear):
         num_negatives (int, optional): Negatives of :meth:`loss`.
             (default: :obj:`128`)
     """
-    group = 1
+    group = width = 1
 
     def __init__(self, num_nodes: int, num_relations: int,
                  hidden_channels: int, margin: float = 1.0,
                  sparse: bool = False, reciprocal: bool = False,
                  n3: float = 0.0, l3: float = 0.0,
                  num_negatives: int = 128) -> None:
-        super().__init__(num_nodes, num_relations, hidden_channels,
-                         hidden_channels, None, reciprocal, n3, l3,
-                         num_negatives, sparse)
+        super().__init__(num_nodes, num_relations, hidden_channels, None,
+                         reciprocal, n3, l3, num_negatives, sparse)
         self.margin = margin
         self.criterion = MarginRankingLoss(margin)
         self.reset_parameters()
 
-    def query(self, x: Tensor, rel_type: Tensor,
-              adjoint: bool = False) -> Tensor:
+    def query(self, x: Tensor, rel_type: Tensor, side: Side) -> Tensor:
         return x * self.rel_emb(rel_type)

@@ -75,13 +75,14 @@ class GCOTE(OTE):
                              'the training triples before GCOTE trains')
         # Otherwise a context would tell the answer.
         self._own = torch.isin(
-            self._key(self.edge_index[0], self.edge_type, self.edge_index[1]),
-            self._key(head_index, rel_type, tail_index))
+            self._triple(self.edge_index[0], self.edge_type,
+                         self.edge_index[1]),
+            self._triple(head_index, rel_type, tail_index))
 
     def after_step(self) -> None:
         self._own = None  # A sampler may encode before the next step begins.
 
-    def _key(self, head: Tensor, rel: Tensor, tail: Tensor) -> Tensor:
+    def _triple(self, head: Tensor, rel: Tensor, tail: Tensor) -> Tensor:
         return (head * self.num_relations + rel) * self.num_nodes + tail
 
     def embed(self, index: Tensor) -> dict[str, Tensor]:

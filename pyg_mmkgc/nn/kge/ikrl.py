@@ -17,6 +17,9 @@ class IKRL(MultiViewModel):
         E_{XY} = \| \hat{\mathbf{h}}_X + \hat{\mathbf{r}} -
         \hat{\mathbf{t}}_Y \|_1, \qquad s = \gamma - E
 
+    The score of a list of pairs is that of
+    :class:`~pyg_mmkgc.nn.kge.multi_view.MultiViewModel`.
+
     The images of an entity are projected, :math:`\mathbf{p}_i = \mathbf{M}
     \mathbf{x}_i`, and aggregated by attention, :math:`\mathbf{e}_I = \sum_i
     a_i \mathbf{p}_i` with the :math:`a_i` of

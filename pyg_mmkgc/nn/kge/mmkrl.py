@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Linear, Parameter
 
+from pyg_mmkgc.nn.encoded import Encoded
 from pyg_mmkgc.nn.kge.multi_view import MultiViewModel
 
 
@@ -22,7 +23,9 @@ class MMKRL(MultiViewModel):
         d(\mathbf{m}_h, \mathbf{r}', \mathbf{t}) + d(\mathbf{h},
         \mathbf{r}', \mathbf{m}_t) \big)
 
-    with :math:`\mathbf{h}' = \mathbf{W}_s \mathbf{h} + \mathbf{b}_h`, and
+    (:class:`~pyg_mmkgc.nn.kge.multi_view.MultiViewModel` scores pairs of
+    views) with
+    :math:`\mathbf{h}' = \mathbf{W}_s \mathbf{h} + \mathbf{b}_h`, and
     :math:`\mathbf{r}'` and :math:`\mathbf{t}'` likewise with biases of their
     own; :math:`\mathbf{m}` a projection of the features of all modalities,
     side by side; and :math:`d` the :math:`L_1` distance of vectors normalised
@@ -41,33 +44,20 @@ class MMKRL(MultiViewModel):
     adversarial perturbation of the paper is an adversary of its own.
 
     Args:
-        num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
-        num_relations (int): The number of relations in the graph.
-        hidden_channels (int): The width :obj:`C` of an embedding.
-        modalities (dict[str, torch.Tensor]): The features :obj:`[N, F_m]` of
-            each modality, at least one.
-        masks (dict[str, torch.Tensor], optional): Who has it, :obj:`[N]`.
+        *args: Arguments of
+            :class:`~pyg_mmkgc.nn.kge.multi_view.MultiViewModel`.
         align_weight (float, optional): The weight of
             :math:`\mathcal{L}_{KA}`. (default: :obj:`1.0`)
         **kwargs (optional): Additional arguments of
             :class:`~pyg_mmkgc.nn.kge.multi_view.MultiViewModel`.
     """
-    def __init__(
-        self,
-        num_nodes: int,
-        num_relations: int,
-        hidden_channels: int,
-        modalities: Optional[dict[str, Tensor]] = None,
-        masks: Optional[dict[str, Tensor]] = None,
-        align_weight: float = 1.0,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(num_nodes, num_relations, hidden_channels, modalities,
-                         masks, **kwargs)
-        self.align_weight = align_weight
-        self.lin = Linear(hidden_channels, hidden_channels, bias=False)
-        self.align = Linear(hidden_channels, hidden_channels, bias=False)
-        self.bias = Parameter(torch.empty(3, hidden_channels))
+    def __init__(self, *args: Any, align_weight: float = 1.0,
+                 **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.align_weight, C = align_weight, self.hidden_channels
+        self.lin = Linear(C, C, bias=False)
+        self.align = Linear(C, C, bias=False)
+        self.bias = Parameter(torch.empty(3, C))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -95,8 +85,8 @@ class MMKRL(MultiViewModel):
         return self.normalize(self._project(self.rel_emb(rel_type)) +
                               self.bias[2])
 
-    def regularization(self, views: dict[str, Tensor], table: Tensor,
-                       head: Tensor, rel_type: Tensor, tail: Tensor) -> Tensor:
+    def regularization(self, encoded: Encoded, rel_type: Tensor) -> Tensor:
+        views, head, tail = encoded.views, encoded.head, encoded.tail
         structure, modal = views['structure'], self.modal(views)
         out = structure.new_zeros(())
         rel = self.rel_emb(rel_type)

@@ -1,17 +1,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Optional
+from typing import Any, Optional
 
 import torch
 from torch import Tensor
+from torch.nn import Linear, ReLU, Sequential
+from torch_geometric.nn.inits import reset
 
-from pyg_mmkgc.errors import ModelError
-from pyg_mmkgc.nn.ensemble import Ensemble
-from pyg_mmkgc.nn.fast_paths import FastPaths
+from pyg_mmkgc.errors import ModelError, check_positive
 from pyg_mmkgc.nn.functional import complex_product
-from pyg_mmkgc.nn.kge.bilinear import BilinearScore
-from pyg_mmkgc.nn.kge.bilinear_views import BilinearViews, side_by_side
+from pyg_mmkgc.nn.kge.base import TripleModel
+from pyg_mmkgc.nn.kge.bilinear import BilinearViews, side_by_side
+from pyg_mmkgc.nn.kge.query import QueryForms
+from pyg_mmkgc.nn.similarity import InnerProduct
+from pyg_mmkgc.typing import Side
+
+ENSEMBLES = ('mean', 'boosted', 'learned')
+# Scores that the hidden layer sees at once: 64 MiB of its activations.
+BLOCK = 1 << 19
 
 
 class MoSE(BilinearViews):
@@ -30,7 +37,7 @@ class MoSE(BilinearViews):
     each modality. A loss on the scores of all nodes, and :meth:`loss`, is
     that of :math:`s_m`, summed over :math:`m`, as in the paper
     (:meth:`experts`); one with a sampler's negatives is that of :math:`s`.
-    :class:`~pyg_mmkgc.nn.ensemble.Ensemble` has the weights, which
+    The weights are in :attr:`combine`, which
     :func:`~pyg_mmkgc.training.fit_ensemble` fits on validation triples, never
     on test triples as the released code.
 
@@ -48,7 +55,8 @@ class MoSE(BilinearViews):
         scale (float, optional): :math:`\tau`. (default: :obj:`20.0`)
         missing (str, optional): The policy for missing rows.
             (default: :obj:`"random"`)
-        reciprocal, n3, num_negatives, sparse (optional): As for
+        **kwargs (optional): :obj:`reciprocal`, :obj:`n3`, :obj:`l3`,
+            :obj:`num_negatives` and :obj:`sparse`, as for
             :class:`~pyg_mmkgc.nn.ComplEx`.
     """
     def __init__(self, num_nodes: int, num_relations: int,
@@ -56,15 +64,11 @@ class MoSE(BilinearViews):
                  modalities: Optional[dict[str, Tensor]] = None,
                  masks: Optional[dict[str, Tensor]] = None,
                  ensemble: str = 'mean', scale: float = 20.0,
-                 missing: str = 'random', reciprocal: bool = False,
-                 n3: float = 0.0, num_negatives: int = 128,
-                 sparse: bool = False) -> None:
+                 missing: str = 'random', **kwargs: Any) -> None:
+        self.blocks = 1 + len(modalities or {})
         super().__init__(num_nodes, num_relations, hidden_channels, modalities,
-                         masks, missing, reciprocal=reciprocal, n3=n3,
-                         num_negatives=num_negatives, sparse=sparse,
-                         blocks=1 + len(modalities or {}))
-        if not scale > 0:
-            raise ModelError(f'expected scale > 0, got {scale}')
+                         masks, missing, **kwargs)
+        check_positive(scale=scale)
         self.ensemble, self.scale = ensemble, scale
         self.combine = Ensemble(ensemble, num_relations, self.blocks)
         self.reset_parameters()
@@ -81,58 +85,110 @@ class MoSE(BilinearViews):
         return side_by_side(views['structure'], *(
             views[name] for name in self.modalities))
 
-    def experts(self, table: Tensor) -> list[tuple[FastPaths, Tensor]]:
+    def combiner(self) -> Ensemble:
+        return self.combine
+
+    def experts(self, table: Tensor) -> list[tuple[TripleModel, Tensor]]:
         return [(Expert(self, m), rows) for m, rows in enumerate(
             table.chunk(self.blocks, dim=-1))]
 
     def score(self, head: Tensor, rel_type: Tensor, tail: Tensor) -> Tensor:
-        tails = iter(tail.chunk(self.blocks, dim=-1))
-        return self._combine(rel_type, lambda expert, rows: expert.score(
-            rows, rel_type, next(tails)), head)
+        return self._combine(rel_type, lambda expert, h, t: expert.score(
+            h, rel_type, t), head, tail)
 
-    def score_candidates(self, table: Tensor, head: Tensor, rel_type: Tensor,
+    def candidate_scores(self, table: Tensor, head: Tensor, rel_type: Tensor,
                          tail: Tensor, index: Tensor,
                          corrupt_head: Tensor) -> Tensor:
-        heads, tails = (iter(x.chunk(self.blocks, dim=-1))
-                        for x in (head, tail))
         return self._combine(
             rel_type.unsqueeze(-1),
-            lambda expert, rows: expert.score_candidates(
-                rows, next(heads), rel_type, next(tails), index,
-                corrupt_head), table)
+            lambda expert, rows, h, t: expert.candidate_scores(
+                rows, h, rel_type, t, index, corrupt_head), table, head, tail)
 
-    def score_tails(self, head_index: Tensor, rel_type: Tensor,
-                    table: Optional[Tensor] = None) -> Tensor:
+    def node_scores(self, x: Tensor, rel_type: Tensor, side: Side,
+                    table: Tensor) -> Tensor:
         return self._combine(
-            rel_type.unsqueeze(-1),
-            lambda expert, rows: expert.score_tails(head_index, rel_type,
-                                                    rows),
-            self.encode() if table is None else table)
+            rel_type.unsqueeze(-1), lambda expert, x, rows: expert.node_scores(
+                x, rel_type, side, rows), x, table)
 
-    def score_heads(self, rel_type: Tensor, tail_index: Tensor,
-                    table: Optional[Tensor] = None) -> Tensor:
-        return self._combine(
-            rel_type.unsqueeze(-1),
-            lambda expert, rows: expert.score_heads(rel_type, tail_index,
-                                                    rows),
-            self.encode() if table is None else table)
-
-    def _combine(self, rel_type: Tensor,
-                 score: Callable[[FastPaths, Tensor], Tensor],
-                 table: Tensor) -> Tensor:
+    def _combine(self, rel_type: Tensor, score: Callable[..., Tensor],
+                 *rows: Tensor) -> Tensor:
+        parts = zip(*(x.chunk(self.blocks, dim=-1) for x in rows),
+                    strict=True)
         return self.combine(torch.stack([
-            score(expert, rows) for expert, rows in self.experts(table)],
+            score(Expert(self, m), *part) for m, part in enumerate(parts)],
             dim=-1), rel_type)
 
 
-class Expert(BilinearScore):
+class Expert(QueryForms):
     r"""The ComplEx of one modality of a :class:`MoSE`."""
+    similarity = InnerProduct()
+
     def __init__(self, model: MoSE, block: int) -> None:
         self.num_relations = model.num_relations
         self.reciprocal = model.reciprocal
         self.model, self.block = model, block
 
-    def query(self, x: Tensor, rel_type: Tensor,
-              adjoint: bool = False) -> Tensor:
+    def query(self, x: Tensor, rel_type: Tensor, side: Side) -> Tensor:
         rel = self.model.rel_emb(rel_type).chunk(self.model.blocks, dim=-1)
-        return complex_product(x, rel[self.block], conjugate=adjoint)
+        return complex_product(x, rel[self.block], conjugate=side == 'head')
+
+
+class Ensemble(torch.nn.Module):
+    r"""Makes one score of those of :math:`M` experts, in the three ways of
+    `MoSE <https://arxiv.org/abs/2210.08821>`_. It is not trained with them,
+    but fitted on validation triples by
+    :func:`~pyg_mmkgc.training.fit_ensemble`; until then, each is the mean.
+
+    .. math::
+        s = \sum_m w_{m,r} \, s_m + \mathrm{MLP}(s_1, \ldots, s_M)
+
+    Args:
+        mode (str): :obj:`"mean"`; :obj:`"boosted"`, with weights
+            :math:`w_{m,r}` of each relation; :obj:`"learned"`, with a
+            perceptron of one hidden layer. The paper's has a ReLU on its
+            output too, under which many nodes tie at zero; here, it corrects
+            the mean.
+        num_relations (int): The number of relations :obj:`R`.
+        num_experts (int): :math:`M`.
+        hidden_channels (int, optional): The width of the hidden layer.
+            (default: :obj:`32`)
+    """
+    weight: Tensor
+
+    def __init__(self, mode: str, num_relations: int, num_experts: int,
+                 hidden_channels: int = 32) -> None:
+        super().__init__()
+        if mode not in ENSEMBLES:
+            raise ModelError(f'expected an ensemble of {ENSEMBLES}, got '
+                             f'{mode!r}')
+        self.mode = mode
+        self.register_buffer('weight', torch.empty(num_relations, num_experts))
+        self.mlp = Sequential() if mode != 'learned' else Sequential(
+            Linear(num_experts, hidden_channels), ReLU(),
+            Linear(hidden_channels, 1))
+        self.mlp.requires_grad_(False)
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        r"""Back to the mean."""
+        self.weight.fill_(1 / self.weight.size(1))
+        if len(self.mlp) > 0:
+            reset(self.mlp)
+            for param in self.mlp[2].parameters():
+                param.zero_()
+
+    def forward(self, scores: Tensor, rel_type: Tensor) -> Tensor:
+        r"""The scores :obj:`[*]` of scores :obj:`[*, M]` of the experts, for
+        relations :obj:`[*]`, which broadcast.
+        """
+        # A reciprocal relation has the weights of the relation.
+        out = (scores * self.weight[rel_type % self.weight.size(0)]).sum(-1)
+        if len(self.mlp) == 0:
+            return out
+        flat = scores.reshape(-1, scores.size(-1))
+        more = torch.cat([self.mlp(part) for part in flat.split(BLOCK)])
+        return out + more.view(scores.shape[:-1])
+
+    def extra_repr(self) -> str:
+        return f'mode={self.mode!r}'

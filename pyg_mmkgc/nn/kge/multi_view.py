@@ -1,20 +1,22 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Optional
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn import Embedding, ModuleDict
+from torch.nn import Embedding
 from torch_geometric.nn.inits import reset
 
-from pyg_mmkgc.errors import ModelError
-from pyg_mmkgc.nn.encoder import ModalityEncoder, check_masks
-from pyg_mmkgc.nn.kge.base import MMKGEModel
-from pyg_mmkgc.nn.pair_distance import PairDistance
+from pyg_mmkgc.errors import ModelError, check_positive
+from pyg_mmkgc.nn.encoder import make_encoders
+from pyg_mmkgc.nn.kge.query import QueryModel
+from pyg_mmkgc.nn.similarity import Distance
+from pyg_mmkgc.typing import Side
 
 
-class MultiViewModel(PairDistance, MMKGEModel):
+class MultiViewModel(QueryModel):
     r"""An abstract base class of models whose energy is a sum of distances
     over pairs of views of the head and the tail, which share a relation.
 
@@ -23,8 +25,11 @@ class MultiViewModel(PairDistance, MMKGEModel):
         \hat{\mathbf{r}} - \hat{\mathbf{t}}_Y \|_1, \qquad
         \hat{\mathbf{x}} = \mathbf{x} / \| \mathbf{x} \|_2
 
-    A subclass lists its views in :meth:`parts` and the positions
-    :math:`(X, Y)` of each pair in :obj:`pairs`.
+    The representation holds the views side by side. Distances that are sums
+    over channels add up to the distance of concatenations, so that a query
+    and a key are the views of all pairs, and one distance scores them. A
+    subclass lists its views in :meth:`parts` and the positions :math:`(X, Y)`
+    of each pair in :obj:`pairs`.
 
     Args:
         num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
@@ -46,37 +51,33 @@ class MultiViewModel(PairDistance, MMKGEModel):
         sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
             the embedding matrices will be sparse. (default: :obj:`False`)
     """
-    def __init__(
-        self,
-        num_nodes: int,
-        num_relations: int,
-        hidden_channels: int,
-        modalities: Optional[dict[str, Tensor]] = None,
-        masks: Optional[dict[str, Tensor]] = None,
-        margin: float = 12.0,
-        missing: str = 'random',
-        trainable_features: bool = False,
-        num_negatives: int = 128,
-        sparse: bool = False,
-    ) -> None:
+    key_depends_on = 'side'
+    #: Channels of a norm; one for the :math:`L_1` distance. The width of a
+    #: view is :obj:`group * hidden_channels`.
+    group: int = 1
+
+    def __init__(self, num_nodes: int, num_relations: int,
+                 hidden_channels: int,
+                 modalities: Optional[dict[str, Tensor]] = None,
+                 masks: Optional[dict[str, Tensor]] = None,
+                 margin: float = 12.0, missing: str = 'random',
+                 trainable_features: bool = False, num_negatives: int = 128,
+                 sparse: bool = False) -> None:
         super().__init__(num_nodes, num_relations, hidden_channels, modalities,
                          num_negatives, sparse)
-        self.margin = margin
-        self.missing = missing
+        self.margin, self.missing = margin, missing
+        self.similarity = Distance(self.group)
         self.trainable_features = trainable_features
         name = type(self).__name__
         if not modalities:
             raise ModelError(f'expected a modality: {name} compares the '
                              'structure with others')
-        if not margin > 0:
-            raise ModelError(f'expected margin > 0, got {margin}')
-        check_masks(masks, self.modalities)
+        check_positive(margin=margin)
         channels = self.group * hidden_channels
         self.node_emb = Embedding(num_nodes, channels, sparse=sparse)
-        self.encoders = ModuleDict({
-            name: ModalityEncoder(x, channels, (masks or {}).get(name),
-                                  missing, trainable_features)
-            for name, x in modalities.items()})
+        self.encoders = make_encoders(
+            modalities, masks, channels, missing=missing,
+            trainable_features=trainable_features)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -88,22 +89,30 @@ class MultiViewModel(PairDistance, MMKGEModel):
         return super().embed(index) | {
             name: encoder(index) for name, encoder in self.encoders.items()}
 
+    @property
+    def pairs(self) -> Sequence[tuple[int, int]]:
+        r"""The positions :math:`(X, Y)` of the views in each distance."""
+        raise NotImplementedError
+
     def parts(self, views: dict[str, Tensor]) -> list[Tensor]:
-        r"""The views :obj:`[*, C]` that :obj:`pairs` counts."""
+        r"""Returns the views :obj:`[*, C]` that :obj:`pairs` counts."""
         raise NotImplementedError
 
     def modal(self, views: dict[str, Tensor]) -> Tensor:
-        r"""One view of all modalities: a linear map of their features, side
-        by side, is the sum of linear maps of each.
+        r"""Returns one view of all modalities: a linear map of their
+        features, side by side, is the sum of linear maps of each.
         """
         return torch.stack(torch.broadcast_tensors(
             *(views[name] for name in self.modalities))).sum(dim=0)
 
     def normalize(self, x: Tensor) -> Tensor:
-        r""":math:`\hat{\mathbf{x}}`, of views and relations."""
+        r"""Returns :math:`\hat{\mathbf{x}}`, of views and relations."""
         return F.normalize(x, dim=-1)
 
     def relation(self, rel_type: Tensor) -> Tensor:
+        r"""Returns the vectors that move a view of the head to one of the
+        tail, :obj:`[*, hidden_channels]`.
+        """
         return self.normalize(self.rel_emb(rel_type))
 
     def fuse(self, views: dict[str, Tensor]) -> Tensor:
@@ -111,4 +120,26 @@ class MultiViewModel(PairDistance, MMKGEModel):
         if self.missing == 'drop':
             parts = [torch.where((x == 0).all(dim=-1, keepdim=True),
                                  views['structure'], x) for x in parts]
-        return self.side_by_side([self.normalize(x) for x in parts])
+        x = torch.stack(torch.broadcast_tensors(*map(self.normalize, parts)),
+                        dim=-2)
+        # Channel j of the groups of all views is before their channel j + 1.
+        return x.unflatten(-1, (self.group, -1)).transpose(-3, -2).flatten(-3)
+
+    def query(self, x: Tensor, rel_type: Tensor, side: Side) -> Tensor:
+        rel = self.relation(rel_type)
+        num_views = x.size(-1) // (self.group * self.hidden_channels)
+        x = self.move(x, torch.cat([rel] * num_views, dim=-1), side)
+        return self.key(x, rel_type, 'head' if side == 'tail' else 'tail')
+
+    def key(self, x: Tensor, rel_type: Tensor, side: Side) -> Tensor:
+        # The views of one side of all pairs, from the views of an entity.
+        views = x.unflatten(-1, (self.group, -1, self.hidden_channels))
+        return torch.cat([
+            views[..., first if side == 'head' else second, :]
+            for first, second in self.pairs], dim=-1).flatten(-2)
+
+    def move(self, x: Tensor, rel: Tensor, side: Side) -> Tensor:
+        r"""Moves the views :obj:`[*, group * V * D]` of all :obj:`V` parts
+        along relations :obj:`[*, V * D]`, towards a side.
+        """
+        return x + rel if side == 'tail' else x - rel

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,9 +9,9 @@ from torch.nn import Embedding, Linear, ModuleDict
 from torch_geometric.nn.inits import reset
 
 from pyg_mmkgc.errors import ModelError
-from pyg_mmkgc.nn.kernel import candidate_distance
 from pyg_mmkgc.nn.kge.adamf import AdaMF
-from pyg_mmkgc.nn.scaled import relation_distance
+from pyg_mmkgc.nn.kge.query import distinct_pairs
+from pyg_mmkgc.typing import Side
 
 NEVER = -1e9  # The logit of a view that is left out.
 
@@ -32,39 +32,30 @@ class NativE(AdaMF):
 
     where :math:`g_r` is a scalar and :math:`\mathbf{e}_m` the projection of
     the features by two layers with a ReLU. The representation holds the views
-    side by side, and their logits; :meth:`score` fuses them. The paper's
+    side by side, and their logits; :meth:`key` fuses them. The paper's
     adversarial training is :class:`~pyg_mmkgc.training.CoMAT`. The released
     code also pools features to 256 channels, and trains some of them.
 
     Args:
-        num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
-        num_relations (int): The number of relations in the graph.
-        hidden_channels (int): The complex dimension :obj:`D`.
-        modalities, masks, margin: As for :class:`~pyg_mmkgc.nn.AdaMF`.
+        *args: Arguments of :class:`~pyg_mmkgc.nn.AdaMF`, at most its first
+            six.
         fusion (str, optional): :obj:`"shared"` has one :math:`\mathbf{w}`,
             :obj:`"adaptive"` one per view. (default: :obj:`"shared"`)
         **kwargs (optional): Additional arguments of
             :class:`~pyg_mmkgc.nn.AdaMF`.
     """
-    def __init__(
-        self,
-        num_nodes: int,
-        num_relations: int,
-        hidden_channels: int,
-        modalities: Optional[dict[str, Tensor]] = None,
-        masks: Optional[dict[str, Tensor]] = None,
-        margin: float = 12.0,
-        fusion: str = 'shared',
-        **kwargs: Any,
-    ) -> None:
+    key_depends_on = 'relation'
+
+    def __init__(self, *args: Any, fusion: str = 'shared',
+                 **kwargs: Any) -> None:
         if fusion == 'mean':
             raise ModelError("expected a fusion of 'shared' or 'adaptive', "
                              "got 'mean'")
-        super().__init__(num_nodes, num_relations, hidden_channels, modalities,
-                         masks, margin, fusion, **kwargs)
-        C = 2 * hidden_channels
+        kwargs['fusion'] = fusion
+        super().__init__(*args, **kwargs)
+        C = 2 * self.hidden_channels
         self.lins = ModuleDict({m: Linear(C, C) for m in self.modalities})
-        self.temperature = Embedding(num_relations, 1)
+        self.temperature = Embedding(self.num_relations, 1)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -95,11 +86,11 @@ class NativE(AdaMF):
         return torch.cat([x.flatten(-2), logit], dim=-1)
 
     def weights(self, logit: Tensor, rel_type: Tensor) -> Tensor:
-        r""":math:`\alpha`, :obj:`[*, M]`, of logits and relations."""
+        r"""Returns :math:`\alpha`, :obj:`[*, M]`, of logits and relations."""
         return (logit / self.temperature(rel_type).sigmoid()).softmax(dim=-1)
 
-    def mix(self, x: Tensor, rel_type: Tensor) -> Tensor:
-        r"""The joint embeddings :obj:`[*, 2 * D]` of representations
+    def key(self, x: Tensor, rel_type: Tensor, side: Side) -> Tensor:
+        r"""Returns the joint embeddings :obj:`[*, 2 * D]` of representations
         :obj:`[*, M * (2 * D + 1)]` for relations :obj:`[*]`.
         """
         M = len(self.fuser.names)
@@ -108,42 +99,22 @@ class NativE(AdaMF):
             return torch.einsum('...m,...mc->...c', alpha,
                                 x[..., :-M].unflatten(-1, (M, -1)))
 
-    def tail_query(self, head: Tensor, rel_type: Tensor) -> Tensor:
-        return super().tail_query(self.mix(head, rel_type), rel_type)
+    def query(self, x: Tensor, rel_type: Tensor, side: Side) -> Tensor:
+        return super().query(self.key(x, rel_type, side), rel_type, side)
 
-    def head_query(self, rel_type: Tensor, tail: Tensor) -> Tensor:
-        return super().head_query(rel_type, self.mix(tail, rel_type))
-
-    def score(self, head: Tensor, rel_type: Tensor, tail: Tensor) -> Tensor:
-        return super().score(head, rel_type, self.mix(tail, rel_type))
-
-    def score_candidates(self, table: Tensor, head: Tensor, rel_type: Tensor,
+    def candidate_scores(self, table: Tensor, head: Tensor, rel_type: Tensor,
                          tail: Tensor, index: Tensor,
                          corrupt_head: Tensor) -> Tensor:
-        # A node is fused once for each relation that meets it.
-        M, U = len(self.fuser.names), table.size(0)
-        pair, place = torch.unique(rel_type[:, None] * U + index,
-                                   return_inverse=True)
-        rel, row = pair // U, pair % U
+        # The general form would copy all views of a node for each relation
+        # that it meets; a bag of views sums them where they are.
+        M, (row, rel, place) = len(self.fuser.names), distinct_pairs(
+            table, rel_type, index)
         alpha = self.weights(table[:, -M:][row], rel)
         views = table[:, :-M].unflatten(-1, (M, -1)).flatten(0, 1)
-        joint = F.embedding_bag(
+        key = F.embedding_bag(
             row[:, None] * M + torch.arange(M, device=row.device), views,
             mode='sum', per_sample_weights=alpha)
-        return self.margin - candidate_distance(
-            self.tail_query(head, rel_type), self.head_query(rel_type, tail),
-            joint, place, corrupt_head)
-
-    def score_tails(self, head_index: Tensor, rel_type: Tensor,
-                    table: Optional[Tensor] = None) -> Tensor:
-        table = self.encode() if table is None else table
-        query = self.tail_query(table[head_index], rel_type)
-        return self.margin - relation_distance(
-            query, rel_type, table, self.mix, self.group)
-
-    def score_heads(self, rel_type: Tensor, tail_index: Tensor,
-                    table: Optional[Tensor] = None) -> Tensor:
-        table = self.encode() if table is None else table
-        query = self.head_query(rel_type, table[tail_index])
-        return self.margin - relation_distance(
-            query, rel_type, table, self.mix, self.group)
+        query = torch.stack([self.query(head, rel_type, 'tail'),
+                             self.query(tail, rel_type, 'head')], dim=1)
+        return self.margin + self.similarity.candidates(query, key, place,
+                                                        corrupt_head)

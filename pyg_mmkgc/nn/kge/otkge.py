@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from typing import Optional
+import math
+from typing import Any, Optional
 
 import torch
 from torch import Tensor
 
 from pyg_mmkgc.errors import ModelError
-from pyg_mmkgc.nn.kge.bilinear_views import BilinearViews
-from pyg_mmkgc.nn.sinkhorn import transport_plan
+from pyg_mmkgc.nn.kge.bilinear import BilinearViews
 
 # Of the released code: how many nodes the plans are the mean of, and the
 # weight of their entropy.
@@ -19,8 +19,9 @@ class OTKGE(BilinearViews):
     Embeddings via Optimal Transport" <https://proceedings.neurips.cc/
     paper_files/paper/2022/hash/
     ffdb280e7c7b4c4af30e04daf5a84b98-Abstract-Conference.html>`_ paper: each
-    modality is transported into the space of the structure, and ComplEx
-    scores the weighted sum.
+    modality is transported into the space of the structure, and the weighted
+    sum has the score of ComplEx
+    (:class:`~pyg_mmkgc.nn.kge.bilinear.BilinearViews`).
 
     .. math::
         \mathbf{e} &= \big( 1 - \sum_m \alpha_m \big) \, \mathbf{e}_S +
@@ -54,7 +55,8 @@ class OTKGE(BilinearViews):
             (default: :obj:`100`)
         missing (str, optional): The policy for missing rows.
             (default: :obj:`"zeros"`)
-        reciprocal, n3, num_negatives, sparse (optional): As for
+        **kwargs (optional): :obj:`reciprocal`, :obj:`n3`, :obj:`l3`,
+            :obj:`num_negatives` and :obj:`sparse`, as for
             :class:`~pyg_mmkgc.nn.ComplEx`.
     """
     steps: Tensor
@@ -65,12 +67,9 @@ class OTKGE(BilinearViews):
                  masks: Optional[dict[str, Tensor]] = None,
                  alpha: Optional[dict[str, float]] = None,
                  scale: float = 100.0, refresh: int = 100,
-                 missing: str = 'zeros', reciprocal: bool = False,
-                 n3: float = 0.0, num_negatives: int = 128,
-                 sparse: bool = False) -> None:
+                 missing: str = 'zeros', **kwargs: Any) -> None:
         super().__init__(num_nodes, num_relations, hidden_channels, modalities,
-                         masks, missing, reciprocal=reciprocal, n3=n3,
-                         num_negatives=num_negatives, sparse=sparse)
+                         masks, missing, **kwargs)
         if alpha is None:
             alpha = {m: 0.8 / len(self.modalities) for m in self.modalities}
         if (set(alpha) != set(self.modalities) or sum(alpha.values()) > 1
@@ -127,3 +126,39 @@ class OTKGE(BilinearViews):
         for name, alpha in self.alpha.items():
             out = out + alpha * views[name]
         return out
+
+
+@torch.no_grad()
+def transport_plan(cost: Tensor, strength: float,
+                   max_iterations: int = 1000,
+                   tolerance: float = 1e-6) -> Tensor:
+    r"""Entropic optimal transport between uniform marginals, by `Sinkhorn's
+    iteration <https://arxiv.org/abs/1306.0895>`_ on the logarithms of the
+    scalings, so that no cost is too large for it.
+
+    .. math::
+        \Pi = \arg\min_{\Pi} \langle \Pi, \mathbf{C} \rangle - \epsilon
+        H(\Pi), \qquad \Pi \mathbf{1} = \tfrac{1}{P} \mathbf{1}, \quad
+        \Pi^{\top} \mathbf{1} = \tfrac{1}{Q} \mathbf{1}
+
+    Args:
+        cost (torch.Tensor): The costs :math:`\mathbf{C}`, :obj:`[*, P, Q]`.
+        strength (float): :math:`\epsilon`.
+        max_iterations (int, optional): When to stop in any case.
+            (default: :obj:`1000`)
+        tolerance (float, optional): The change of the logarithms at which to
+            stop. (default: :obj:`1e-6`)
+
+    Returns:
+        The plans :math:`\Pi`, :obj:`[*, P, Q]`.
+    """
+    kernel = -cost / strength
+    P, Q = kernel.shape[-2:]
+    column = kernel.new_zeros(*kernel.shape[:-2], 1, Q)
+    for _ in range(max_iterations):
+        row = -math.log(P) - (kernel + column).logsumexp(-1, keepdim=True)
+        before = column
+        column = -math.log(Q) - (kernel + row).logsumexp(-2, keepdim=True)
+        if float((column - before).abs().max()) <= tolerance:
+            break
+    return (kernel + row + column).exp()

@@ -1,19 +1,17 @@
 from __future__ import annotations
 
-from typing import Optional
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Embedding
 
-from pyg_mmkgc.errors import ModelError
-from pyg_mmkgc.nn.functional import moduli_distance
-from pyg_mmkgc.nn.kge.base import MMKGEModel
-from pyg_mmkgc.nn.scaled import relation_distance, scaled_candidate_distance
+from pyg_mmkgc.errors import check_positive
+from pyg_mmkgc.nn.kge.query import QueryModel
+from pyg_mmkgc.nn.similarity import Distance
+from pyg_mmkgc.typing import Side
 
 
-class PairRE(MMKGEModel):
+class PairRE(QueryModel):
     r"""The PairRE model from the `"PairRE: Knowledge Graph Embeddings via
     Paired Relation Vectors" <https://arxiv.org/abs/2011.03798>`_ paper, which
     scales the head and the tail by a vector of the relation each.
@@ -38,19 +36,15 @@ class PairRE(MMKGEModel):
         num_negatives (int, optional): Negatives of :meth:`loss`.
             (default: :obj:`128`)
     """
-    def __init__(
-        self,
-        num_nodes: int,
-        num_relations: int,
-        hidden_channels: int,
-        margin: float = 6.0,
-        sparse: bool = False,
-        num_negatives: int = 128,
-    ) -> None:
+    similarity = Distance(group=1)
+    key_depends_on = 'relation'
+
+    def __init__(self, num_nodes: int, num_relations: int,
+                 hidden_channels: int, margin: float = 6.0,
+                 sparse: bool = False, num_negatives: int = 128) -> None:
         super().__init__(num_nodes, num_relations, hidden_channels,
                          num_negatives=num_negatives, sparse=sparse)
-        if not margin > 0:
-            raise ModelError(f'expected margin > 0, got {margin}')
+        check_positive(margin=margin)
         self.margin = margin
         self.rel_emb = Embedding(num_relations, 2 * hidden_channels,
                                  sparse=sparse)
@@ -64,34 +58,9 @@ class PairRE(MMKGEModel):
     def fuse(self, views: dict[str, Tensor]) -> Tensor:
         return F.normalize(views['structure'], dim=-1)
 
-    def scales(self, rel_type: Tensor) -> tuple[Tensor, Tensor]:
-        r""":math:`\mathbf{r}^H` and :math:`\mathbf{r}^T`, :obj:`[*, D]`."""
-        return self.rel_emb(rel_type).chunk(2, dim=-1)
+    def key_scale(self, rel_type: Tensor, side: Side) -> Tensor:
+        head, tail = self.rel_emb(rel_type).chunk(2, dim=-1)
+        return head if side == 'head' else tail
 
-    def score(self, head: Tensor, rel_type: Tensor, tail: Tensor) -> Tensor:
-        scale_h, scale_t = self.scales(rel_type)
-        return self.margin - moduli_distance(head * scale_h, tail * scale_t,
-                                             group=1)
-
-    def score_candidates(self, table: Tensor, head: Tensor, rel_type: Tensor,
-                         tail: Tensor, index: Tensor,
-                         corrupt_head: Tensor) -> Tensor:
-        scale_h, scale_t = self.scales(rel_type)
-        return self.margin - scaled_candidate_distance(
-            torch.stack([head * scale_h, tail * scale_t], dim=1),
-            torch.stack([scale_t, scale_h], dim=1), table, index,
-            corrupt_head, group=1)
-
-    def score_tails(self, head_index: Tensor, rel_type: Tensor,
-                    table: Optional[Tensor] = None) -> Tensor:
-        table = self.encode() if table is None else table
-        return self.margin - relation_distance(
-            table[head_index] * self.scales(rel_type)[0], rel_type, table,
-            lambda x, r: x * self.scales(r)[1], group=1)
-
-    def score_heads(self, rel_type: Tensor, tail_index: Tensor,
-                    table: Optional[Tensor] = None) -> Tensor:
-        table = self.encode() if table is None else table
-        return self.margin - relation_distance(
-            table[tail_index] * self.scales(rel_type)[1], rel_type, table,
-            lambda x, r: x * self.scales(r)[0], group=1)
+    def query(self, x: Tensor, rel_type: Tensor, side: Side) -> Tensor:
+        return self.key(x, rel_type, 'head' if side == 'tail' else 'tail')

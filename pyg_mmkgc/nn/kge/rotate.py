@@ -3,14 +3,45 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 from torch.nn import Embedding
 
-from pyg_mmkgc.errors import ModelError
-from pyg_mmkgc.nn.distance import RotationDistance
-from pyg_mmkgc.nn.kge.base import MMKGEModel
+from pyg_mmkgc.errors import check_positive
+from pyg_mmkgc.kernels.rows import rotate_by
+from pyg_mmkgc.nn.kge.query import QueryModel
+from pyg_mmkgc.nn.similarity import Distance, Similarity
+from pyg_mmkgc.typing import Side
 
 
-class RotatE(RotationDistance, MMKGEModel):
+class Rotation:
+    r"""The query and the similarity of `RotatE
+    <https://arxiv.org/abs/1902.10197>`_, which other models share.
+
+    .. math::
+        s(h, r, t) = \gamma - \sum_{i=1}^{D} \left| h_i \,
+        e^{\mathrm{i} \theta_{r,i}} - t_i \right|
+
+    A subclass has :obj:`rel_emb` of :obj:`D` channels and
+    :obj:`phase_scale`, which turns them into radians.
+    """
+    rel_emb: Embedding
+    phase_scale: float
+    similarity: Similarity = Distance(group=2)  # Real and imaginary part.
+
+    def phase(self, rel_type: Tensor) -> Tensor:
+        r"""Returns the angles :math:`\theta_r` in radians, :obj:`[*, D]`."""
+        return self.rel_emb(rel_type) * self.phase_scale
+
+    def query(self, x: Tensor, rel_type: Tensor, side: Side) -> Tensor:
+        # Sines and cosines are computed once per relation, not per row. A
+        # rotation keeps moduli, so that |h r - t| = |h - t conj(r)|.
+        every = torch.arange(self.rel_emb.num_embeddings,
+                             device=self.rel_emb.weight.device)
+        return rotate_by(x, self.phase(every), rel_type,
+                         inverse=side == 'head')
+
+
+class RotatE(Rotation, QueryModel):
     r"""The RotatE model from the `"RotatE: Knowledge Graph Embedding by
     Relational Rotation in Complex Space" <https://arxiv.org/abs/1902.10197>`_
     paper, which rotates the head in the complex plane.
@@ -39,19 +70,12 @@ class RotatE(RotationDistance, MMKGEModel):
         num_negatives (int, optional): Negatives of :meth:`loss`.
             (default: :obj:`128`)
     """
-    def __init__(
-        self,
-        num_nodes: int,
-        num_relations: int,
-        hidden_channels: int,
-        margin: float = 1.0,
-        sparse: bool = False,
-        num_negatives: int = 128,
-    ) -> None:
+    def __init__(self, num_nodes: int, num_relations: int,
+                 hidden_channels: int, margin: float = 1.0,
+                 sparse: bool = False, num_negatives: int = 128) -> None:
         super().__init__(num_nodes, num_relations, hidden_channels,
                          num_negatives=num_negatives, sparse=sparse)
-        if not margin > 0:
-            raise ModelError(f'expected margin > 0, got {margin}')
+        check_positive(margin=margin)
         self.margin = margin
         self.phase_scale = math.pi * hidden_channels / (margin + 2.0)
         self.node_emb = Embedding(num_nodes, 2 * hidden_channels,

@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 import math
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from pyg_mmkgc.errors import ModelError
-from pyg_mmkgc.nn.kge.bilinear_views import BilinearViews, side_by_side
-from pyg_mmkgc.nn.rank_percentage import mean_rank_percentage
+from pyg_mmkgc.kernels.backend import BLOCK
+from pyg_mmkgc.nn.kge.bilinear import BilinearViews, side_by_side
+from pyg_mmkgc.typing import Side
 
 
 class RSME(BilinearViews):
@@ -55,7 +56,8 @@ class RSME(BilinearViews):
             :obj:`1.0` nothing is forgotten. (default: :obj:`1.0`)
         missing (str, optional): The policy for missing rows.
             (default: :obj:`"zeros"`)
-        reciprocal, n3, num_negatives, sparse (optional): As for
+        **kwargs (optional): :obj:`reciprocal`, :obj:`n3`, :obj:`l3`,
+            :obj:`num_negatives` and :obj:`sparse`, as for
             :class:`~pyg_mmkgc.nn.ComplEx`.
     """
     mrp: Tensor
@@ -66,20 +68,17 @@ class RSME(BilinearViews):
                  masks: Optional[dict[str, Tensor]] = None,
                  form: str = 'official', alpha: Optional[float] = 0.7,
                  beta: float = 0.95, forget: float = 1.0,
-                 missing: str = 'zeros', reciprocal: bool = False,
-                 n3: float = 0.0, num_negatives: int = 128,
-                 sparse: bool = False) -> None:
+                 missing: str = 'zeros', **kwargs: Any) -> None:
         if form not in ('official', 'port'):
             raise ModelError("expected a form of 'official' or 'port', got "
                              f'{form!r}')
         if not all(0 <= x <= 1 for x in (alpha or 0.0, beta, forget)):
             raise ModelError('expected alpha, beta and forget in [0, 1], got '
                              f'{alpha}, {beta} and {forget}')
-        super().__init__(
-            num_nodes, num_relations, hidden_channels, modalities, masks,
-            missing, reciprocal=reciprocal, n3=n3, num_negatives=num_negatives,
-            sparse=sparse,
-            blocks=1 + len(modalities or {}) if form == 'port' else 1)
+        if form == 'port':
+            self.blocks = 1 + len(modalities or {})
+        super().__init__(num_nodes, num_relations, hidden_channels, modalities,
+                         masks, missing, **kwargs)
         self.form, self.alpha = form, alpha
         self.beta, self.forget = beta, forget
         #: Whether the fusion depends on the relation.
@@ -114,11 +113,10 @@ class RSME(BilinearViews):
         return side_by_side(*parts, *(
             [views['cosine']] if 'cosine' in views else []))
 
-    def query(self, x: Tensor, rel_type: Tensor,
-              adjoint: bool = False) -> Tensor:
+    def query(self, x: Tensor, rel_type: Tensor, side: Side) -> Tensor:
         width = (2 if self.mixes else self.blocks) * 2 * self.hidden_channels
         unit = x[..., width:]
-        out = super().query(self.factors(x, rel_type), rel_type, adjoint)
+        out = super().query(self.factors(x, rel_type), rel_type, side)
         mrp = self.mrp[rel_type % self.num_relations].unsqueeze(-1)
         if self.mixes:  # The relation's fusion of the other node.
             gate = torch.sigmoid(-mrp)
@@ -142,3 +140,35 @@ def _units(parts: list[Tensor]) -> Tensor:
     # Their inner products are the mean of the cosines of the parts.
     return side_by_side(*(F.normalize(x, dim=-1) / math.sqrt(len(parts))
                            for x in parts))
+
+
+@torch.no_grad()
+def mean_rank_percentage(x: Tensor, edge_index: Tensor, edge_type: Tensor,
+                         num_relations: int) -> Tensor:
+    r"""Returns how well the features of one node of a triple find the other,
+    :math:`MRP_r \in [0, 1]` of `RSME
+    <https://dl.acm.org/doi/10.1145/3474085.3475470>`_, :obj:`[R]`: the share
+    of nodes with a larger inner product with the given node than the true
+    node has, mean over the triples of a relation and both directions. Equal
+    nodes count half; a relation without triples has one half.
+
+    Args:
+        x (torch.Tensor): The features :obj:`[N, F]`.
+        edge_index (torch.Tensor): The heads and tails :obj:`[2, E]`.
+        edge_type (torch.Tensor): The relations :obj:`[E]`.
+        num_relations (int): The number of relations :obj:`R`.
+    """
+    N = x.size(0)
+    total, count = x.new_zeros(2, num_relations)
+    for given, target in (edge_index, edge_index.flip(0)):
+        # Triples of one given node lie side by side: scored once for all.
+        for part in given.argsort().split(max(1, BLOCK // N)):
+            node, row = given[part].unique(return_inverse=True)
+            scores = (x[node] @ x.t())[row]
+            own = scores.gather(1, target[part].unsqueeze(-1))
+            above = (scores > own).sum(dim=1) - 0.5
+            above += 0.5 * (scores == own).sum(dim=1)
+            rel = edge_type[part]
+            total.index_add_(0, rel, above.to(x) / max(1, N - 1))
+            count.index_add_(0, rel, torch.ones_like(total[rel]))
+    return torch.where(count > 0, total / count, 0.5)

@@ -15,8 +15,9 @@ class TBKGC(MultiViewModel):
         \qquad E_{XY} = \| \hat{\mathbf{h}}_X + \hat{\mathbf{r}} -
         \hat{\mathbf{t}}_Y \|_1, \qquad s = \gamma - E
 
-    where :math:`M` is a projection of the features of all modalities, side by
-    side, and :math:`S + M` the sum of both embeddings.
+    as :class:`~pyg_mmkgc.nn.kge.multi_view.MultiViewModel` scores a list of
+    pairs, where :math:`M` is a projection of the features of all modalities,
+    side by side, and :math:`S + M` the sum of both embeddings.
 
     The authors' code passes structural embeddings of a trained TransE and
     features through layers with a tanh, which are all it trains. Here, as in

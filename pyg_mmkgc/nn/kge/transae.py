@@ -8,13 +8,15 @@ from torch import Tensor
 from torch.nn import Embedding, Linear, ModuleDict
 from torch_geometric.nn.inits import reset
 
-from pyg_mmkgc.errors import ModelError
-from pyg_mmkgc.nn.distance import QueryDistance
-from pyg_mmkgc.nn.encoder import ModalityEncoder, check_masks
-from pyg_mmkgc.nn.kge.base import MMKGEModel
+from pyg_mmkgc.errors import ModelError, check_positive
+from pyg_mmkgc.nn.encoded import Encoded
+from pyg_mmkgc.nn.encoder import make_encoders
+from pyg_mmkgc.nn.kge.query import QueryModel
+from pyg_mmkgc.nn.similarity import Distance
+from pyg_mmkgc.typing import Side
 
 
-class TransAE(QueryDistance, MMKGEModel):
+class TransAE(QueryModel):
     r"""The model of the `"Multimodal Data Enhanced Representation Learning
     for Knowledge Graphs" <https://doi.org/10.1109/IJCNN.2019.8852079>`_
     paper: the translation of TransE between the bottlenecks of an autoencoder
@@ -52,45 +54,35 @@ class TransAE(QueryDistance, MMKGEModel):
         num_negatives (int, optional): Negatives of :meth:`loss`.
             (default: :obj:`128`)
     """
-    group = 1
+    similarity = Distance(group=1)
 
-    def __init__(
-        self,
-        num_nodes: int,
-        num_relations: int,
-        hidden_channels: int,
-        modalities: Optional[dict[str, Tensor]] = None,
-        masks: Optional[dict[str, Tensor]] = None,
-        margin: float = 12.0,
-        missing: str = 'random',
-        reconstruction_weight: float = 2.5,
-        num_negatives: int = 128,
-    ) -> None:
+    def __init__(self, num_nodes: int, num_relations: int,
+                 hidden_channels: int,
+                 modalities: Optional[dict[str, Tensor]] = None,
+                 masks: Optional[dict[str, Tensor]] = None,
+                 margin: float = 12.0, missing: str = 'random',
+                 reconstruction_weight: float = 2.5,
+                 num_negatives: int = 128) -> None:
         super().__init__(num_nodes, num_relations, hidden_channels, modalities,
                          num_negatives)
         if not modalities or any(x.dim() != 2 for x in modalities.values()):
             shapes = {m: list(x.shape) for m, x in (modalities or {}).items()}
             raise ModelError('TransAE has no embedding but features, expected '
                              f'some of shape [{num_nodes}, F], got {shapes}')
-        if not margin > 0:
-            raise ModelError(f'expected margin > 0, got {margin}')
-        check_masks(masks, self.modalities)
-        self.margin = margin
-        self.missing = missing
+        check_positive(margin=margin)
+        self.margin, self.missing = margin, missing
         self.reconstruction_weight = reconstruction_weight
         self.node_emb = Embedding(0, hidden_channels)
-        masks = masks or {}
-        self.encoders = ModuleDict({
-            name: ModalityEncoder(_standardize(x, masks.get(name)),
-                                  hidden_channels, masks.get(name), missing)
-            for name, x in modalities.items()})
+        self.encoders = make_encoders(
+            {name: _standardize(x, (masks or {}).get(name))
+             for name, x in modalities.items()}, masks, hidden_channels,
+            missing=missing)
         width = len(modalities) * hidden_channels
         self.bottleneck = Linear(width, hidden_channels)
         self.expand = Linear(hidden_channels, width)
         self.decoders = ModuleDict({
             name: Linear(hidden_channels, x.size(-1))
             for name, x in modalities.items()})
-        self.positives = torch.empty(0, dtype=torch.long)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -111,31 +103,22 @@ class TransAE(QueryDistance, MMKGEModel):
                            dim=-1)
         return self.bottleneck(hidden).to(hidden.dtype).sigmoid()
 
-    def tail_query(self, head: Tensor, rel_type: Tensor) -> Tensor:
-        return head + self.rel_emb(rel_type)
-
-    def head_query(self, rel_type: Tensor, tail: Tensor) -> Tensor:
-        return tail - self.rel_emb(rel_type)
+    def query(self, x: Tensor, rel_type: Tensor, side: Side) -> Tensor:
+        rel = self.rel_emb(rel_type)
+        return x + rel if side == 'tail' else x - rel
 
     def decode(self, x: Tensor) -> dict[str, Tensor]:
-        r"""The features :math:`\mathbf{v}^{(5)}_m`, :obj:`[*, F_m]`, of
-        representations :obj:`[*, C]`.
+        r"""Returns the features :math:`\mathbf{v}^{(5)}_m`,
+        :obj:`[*, F_m]`, of representations :obj:`[*, C]`.
         """
         parts = self.expand(x).sigmoid().chunk(len(self.modalities), dim=-1)
         return {name: self.decoders[name](part).to(x.dtype)
                 for name, part in zip(self.modalities, parts, strict=True)}
 
-    def before_step(self, head_index: Tensor, rel_type: Tensor,
-                    tail_index: Tensor) -> None:
-        self.positives = torch.cat([head_index, tail_index])
-
-    def regularization(self, views: dict[str, Tensor], table: Tensor,
-                       head: Tensor, rel_type: Tensor, tail: Tensor) -> Tensor:
-        row = torch.cat([head, tail])
-        node = row.new_empty(table.size(0)).scatter_(0, row, self.positives)
-        row = row.unique()
-        out, node = table.new_zeros(()), node[row]
-        for name, x in self.decode(table[row]).items():
+    def regularization(self, encoded: Encoded, rel_type: Tensor) -> Tensor:
+        row = torch.cat([encoded.head, encoded.tail]).unique()
+        out, node = encoded.table.new_zeros(()), encoded.node[row]
+        for name, x in self.decode(encoded.table[row]).items():
             there = self.encoders[name].get_buffer('mask')[node]
             target = self.encoders[name].get_buffer('x')[node[there]]
             if target.numel() > 0:

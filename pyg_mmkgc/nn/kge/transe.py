@@ -6,13 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pyg_mmkgc.errors import ModelError
-from pyg_mmkgc.nn.distance import QueryDistance
-from pyg_mmkgc.nn.kge.base import MMKGEModel
+from pyg_mmkgc.errors import ModelError, check_positive
+from pyg_mmkgc.nn.kge.query import QueryModel
 from pyg_mmkgc.nn.loss import MarginRankingLoss
+from pyg_mmkgc.nn.similarity import norm_distance
+from pyg_mmkgc.typing import Side
 
 
-class TransE(QueryDistance, MMKGEModel):
+class TransE(QueryModel):
     r"""The TransE model from the `"Translating Embeddings for Modeling
     Multi-Relational Data" <https://proceedings.neurips.cc/paper/2013/file/
     1cecc7a77928ca8133fa24680a88d2f9-Paper.pdf>`_ paper, which translates the
@@ -45,29 +46,18 @@ class TransE(QueryDistance, MMKGEModel):
         num_negatives (int, optional): Negatives of :meth:`loss`.
             (default: :obj:`128`)
     """
-    def __init__(
-        self,
-        num_nodes: int,
-        num_relations: int,
-        hidden_channels: int,
-        margin: float = 1.0,
-        p_norm: float = 1.0,
-        sparse: bool = False,
-        norm: str = 'constraint',
-        num_negatives: int = 128,
-    ) -> None:
+    def __init__(self, num_nodes: int, num_relations: int,
+                 hidden_channels: int, margin: float = 1.0,
+                 p_norm: float = 1.0, sparse: bool = False,
+                 norm: str = 'constraint', num_negatives: int = 128) -> None:
         super().__init__(num_nodes, num_relations, hidden_channels,
                          num_negatives=num_negatives, sparse=sparse)
-        if not margin > 0 or p_norm not in (1, 2):
-            raise ModelError('expected margin > 0 and p_norm 1 or 2, got '
-                             f'{margin} and {p_norm}')
+        check_positive(margin=margin)
         if norm not in ('constraint', 'score', 'none'):
             raise ModelError("expected a norm of 'constraint', 'score' or "
                              f"'none', got {norm!r}")
-        self.margin = margin
-        self.p_norm = p_norm
-        self.norm = norm
-        self.group = 1 if p_norm == 1 else hidden_channels
+        self.margin, self.p_norm, self.norm = margin, p_norm, norm
+        self.similarity = norm_distance(p_norm)
         self.criterion = MarginRankingLoss(margin)
         self.reset_parameters()
 
@@ -91,15 +81,13 @@ class TransE(QueryDistance, MMKGEModel):
         return F.normalize(x, dim=-1) if self.norm == 'score' else x
 
     def relation(self, rel_type: Tensor) -> Tensor:
-        r"""The translations :math:`\mathbf{r}`, :obj:`[*, D]`."""
+        r"""Returns the translations :math:`\mathbf{r}`, :obj:`[*, D]`."""
         rel = self.rel_emb(rel_type)
         return F.normalize(rel, dim=-1) if self.norm == 'score' else rel
 
-    def tail_query(self, head: Tensor, rel_type: Tensor) -> Tensor:
-        return head + self.relation(rel_type)
-
-    def head_query(self, rel_type: Tensor, tail: Tensor) -> Tensor:
-        return tail - self.relation(rel_type)
+    def query(self, x: Tensor, rel_type: Tensor, side: Side) -> Tensor:
+        rel = self.relation(rel_type)
+        return x + rel if side == 'tail' else x - rel
 
 
 @torch.no_grad()

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch import Tensor
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.nn.functional import rotate
 from pyg_mmkgc.nn.kge.multi_view import MultiViewModel
+from pyg_mmkgc.typing import Side
 
 DISTANCES = ('translation', 'rotation')
 
@@ -22,7 +23,8 @@ class VBKGC(MultiViewModel):
         s(h, r, t) = \gamma - \sum_{X, Y \in \{S, M\}} d(\mathbf{h}_X,
         \mathbf{r}, \mathbf{t}_Y)
 
-    with the distance of `TransE <https://papers.nips.cc/paper/2013/hash/
+    (:class:`~pyg_mmkgc.nn.kge.multi_view.MultiViewModel` scores pairs of
+    views) with the distance of `TransE <https://papers.nips.cc/paper/2013/hash/
     1cecc7a77928ca8133fa24680a88d2f9-Abstract.html>`_, :math:`\|
     \hat{\mathbf{h}} + \hat{\mathbf{r}} - \hat{\mathbf{t}} \|_1` of
     vectors normalised to length one, or of `RotatE
@@ -37,35 +39,21 @@ class VBKGC(MultiViewModel):
     are those of their later code.
 
     Args:
-        num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
-        num_relations (int): The number of relations in the graph.
-        hidden_channels (int): The width :obj:`D` of an embedding; that of a
-            node has :obj:`2 * D` real channels with :obj:`"rotation"`.
-        modalities (dict[str, torch.Tensor]): The features :obj:`[N, F_m]` of
-            each modality, at least one.
-        masks (dict[str, torch.Tensor], optional): Who has it, :obj:`[N]`.
+        *args: Arguments of
+            :class:`~pyg_mmkgc.nn.kge.multi_view.MultiViewModel`.
         distance (str, optional): :obj:`"translation"` or :obj:`"rotation"`.
             (default: :obj:`"translation"`)
         **kwargs (optional): Additional arguments of
             :class:`~pyg_mmkgc.nn.kge.multi_view.MultiViewModel`.
     """
-    def __init__(
-        self,
-        num_nodes: int,
-        num_relations: int,
-        hidden_channels: int,
-        modalities: Optional[dict[str, Tensor]] = None,
-        masks: Optional[dict[str, Tensor]] = None,
-        distance: str = 'translation',
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *args: Any, distance: str = 'translation',
+                 **kwargs: Any) -> None:
         if distance not in DISTANCES:
             raise ModelError(f'expected a distance of {DISTANCES}, got '
                              f'{distance!r}')
         self.distance = distance  # The base class' constructor needs it.
         self.group = 2 if distance == 'rotation' else 1
-        super().__init__(num_nodes, num_relations, hidden_channels, modalities,
-                         masks, **kwargs)
+        super().__init__(*args, **kwargs)
 
     def reset_parameters(self) -> None:
         super().reset_parameters()
@@ -91,7 +79,7 @@ class VBKGC(MultiViewModel):
         return self.rel_emb(rel_type) * (
             math.pi * self.hidden_channels / (self.margin + 2.0))
 
-    def move(self, x: Tensor, rel: Tensor, inverse: bool = False) -> Tensor:
+    def move(self, x: Tensor, rel: Tensor, side: Side) -> Tensor:
         if self.distance == 'translation':
-            return super().move(x, rel, inverse)
-        return rotate(x, rel, inverse)
+            return super().move(x, rel, side)
+        return rotate(x, rel, inverse=side == 'head')

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pyg_mmkgc.errors import ModelError, check_whole
+from pyg_mmkgc.io.pretrained import Pretrained, arguments_of
 from pyg_mmkgc.kernels.relational import RelationalGraph
 from pyg_mmkgc.nn.loss import SelfAdversarialLoss
-from pyg_mmkgc.nn.pretrained import Pretrained, arguments_of
 
 T = TypeVar('T', bound='PathModel')
 # Elements of the representations that queries are stacked into: on the CPU as

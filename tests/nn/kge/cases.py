@@ -43,8 +43,9 @@ CASES = [
       for norm in ('none', 'score', 'constraint')),
     Case('TransE', {'p_norm': 2.0, 'norm': 'none'},
          {'loss': MarginRankingLoss()}),
-    Case('TransD', {'margin': 3.0}),
-    Case('TransD', {'p_norm': 2.0}, {'loss': MarginRankingLoss()}),
+    *(Case(name, kwargs, hints) for name in ('TransH', 'TransD')
+      for kwargs, hints in (({'margin': 3.0}, {}),
+                            ({'p_norm': 2.0}, {'loss': MarginRankingLoss()}))),
     Case('RotatE', {'margin': 3.0}),
     Case('PairRE', {'margin': 3.0}),
     *(Case(name, {'margin': 3.0, 'block_size': size})
@@ -52,6 +53,8 @@ CASES = [
     *(Case(name, kwargs, hints) for name in ('DistMult', 'ComplEx')
       for kwargs, hints in (({}, {}), ({'n3': 1e-3, 'l3': 1e-4}, {}),
                             ({'reciprocal': True}, ALL_NODES))),
+    Case('SimplE'),
+    Case('SimplE', {'n3': 1e-3, 'l3': 1e-4}),
     Case('IKRL', {'margin': 20.0}),
     Case('IKRL', {'margin': 20.0, 'missing': 'drop'}),
     Case('IKRL', {'margin': 20.0, 'trainable_features': True}),

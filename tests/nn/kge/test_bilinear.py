@@ -6,6 +6,7 @@ from torch import Tensor
 
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.nn import ComplEx, DistMult, MMKGEModel
+from pyg_mmkgc.nn.encoded import Encoded
 
 N, R, D, B = 9, 3, 4, 6
 MODELS = pytest.mark.parametrize('cls', [DistMult, ComplEx])
@@ -18,8 +19,10 @@ def batch() -> tuple[Tensor, Tensor, Tensor]:
 
 def regularization(model: MMKGEModel, head: Tensor, rel: Tensor,
                    tail: Tensor) -> Tensor:
-    views = model.embed(torch.arange(N))
-    return model.regularization(views, model.fuse(views), head, rel, tail)
+    nodes = torch.arange(N)
+    views = model.embed(nodes)
+    return model.regularization(
+        Encoded(nodes, views, model.fuse(views), head, tail), rel)
 
 
 def moduli(model: MMKGEModel, row: Tensor) -> list[Tensor]:
@@ -123,7 +126,7 @@ def test_candidates(cls: type[MMKGEModel], reciprocal: bool) -> None:
     args = (table, table[head], rel, table[tail], index, side)
     torch.testing.assert_close(
         model.score_candidates(*args),
-        MMKGEModel.score_candidates(model, *args))
+        MMKGEModel.candidate_scores(model, *args))
 
 
 def test_own_loss_trains_both_directions() -> None:

@@ -3,6 +3,7 @@
 import torch
 
 from pyg_mmkgc.nn import MMKRL
+from pyg_mmkgc.nn.encoded import Encoded
 
 N, R, D = 8, 3, 4
 
@@ -36,9 +37,10 @@ def test_alignment() -> None:
     head, rel, tail = (torch.randint(k, (6, )) for k in (N, R, N))
     index = torch.arange(N)
     views = model.embed(index)
+    encoded = Encoded(index, views, model.fuse(views), head, tail)
     results = []
     for out in (
-            model.regularization(views, model.fuse(views), head, rel, tail),
+            model.regularization(encoded, rel),
             0.5 * alignment(model, head, rel, tail)):
         grads = torch.autograd.grad(out, list(model.parameters()))
         results.append([out, *grads])
@@ -55,10 +57,11 @@ def test_dropped_modalities_align_nothing() -> None:
     rel = torch.zeros(4, dtype=torch.long)
 
     def term(model: MMKRL, head: list[int], tail: list[int]) -> torch.Tensor:
-        views = model.embed(torch.arange(N))
-        rows = [torch.tensor(x) for x in (head, tail)]
-        return model.regularization(views, model.fuse(views), rows[0], rel,
-                                    rows[1])
+        nodes = torch.arange(N)
+        views = model.embed(nodes)
+        return model.regularization(
+            Encoded(nodes, views, model.fuse(views), torch.tensor(head),
+                    torch.tensor(tail)), rel)
 
     even, odd = [0, 2, 4, 6], [1, 3, 5, 7]
     torch.testing.assert_close(term(model, even, even),

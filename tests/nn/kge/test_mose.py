@@ -8,8 +8,9 @@ from torch import Tensor
 
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.nn import MoSE, OneVsAllLoss
+from pyg_mmkgc.nn.encoded import Encoded
 from pyg_mmkgc.training import Batch
-from pyg_mmkgc.training.batch import completion_loss
+from pyg_mmkgc.training.batch import complete
 
 from .against_formula import check_formula, triples
 
@@ -80,8 +81,8 @@ def test_loss_is_the_sum_of_those_of_the_experts() -> None:
     model = make(ensemble='boosted', reciprocal=True)
     model.combine.weight.copy_(torch.rand(R, 3))
     head, rel, tail = triples(model, 4)
-    loss = completion_loss(model, OneVsAllLoss(), Batch(
-        head, rel, tail, torch.Generator()))
+    loss = complete(model, OneVsAllLoss(), Batch(
+        head, rel, tail, torch.Generator())).loss
     total = 0
     for h, r, t in zip(head.tolist(), rel.tolist(), tail.tolist()):
         for m in range(3):
@@ -99,8 +100,10 @@ def test_loss_is_the_sum_of_those_of_the_experts() -> None:
 def test_n3_is_added_up() -> None:
     model = make(n3=0.5)
     head, rel, tail = triples(model, 4)
-    views = model.embed(torch.arange(N))
-    out = model.regularization(views, model.fuse(views), head, rel, tail)
+    nodes = torch.arange(N)
+    views = model.embed(nodes)
+    out = model.regularization(
+        Encoded(nodes, views, model.fuse(views), head, tail), rel)
     total = 0
     for h, r, t in zip(head.tolist(), rel.tolist(), tail.tolist()):
         for m in range(3):
@@ -120,7 +123,8 @@ def test_learned_ensemble_is_no_part_of_training() -> None:
 def test_bad_input() -> None:
     with pytest.raises(ModelError, match=r"an ensemble of.*got 'median'"):
         make(ensemble='median')
-    with pytest.raises(ModelError, match='expected scale > 0'):
+    with pytest.raises(
+            ModelError, match=r"'scale' to be positive \(got 0.0\)"):
         make(scale=0.0)
     with pytest.raises(ModelError, match='needs at least one modality'):
         MoSE(N, R, D)

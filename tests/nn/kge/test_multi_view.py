@@ -202,7 +202,8 @@ def test_errors(cls: type[MultiViewModel]) -> None:
         cls(N, R, D)
     with pytest.raises(ModelError, match='hidden_channels >= 1'):
         cls(N, R, 0, modalities=x)
-    with pytest.raises(ModelError, match='margin > 0'):
+    with pytest.raises(
+            ModelError, match=r"'margin' to be positive \(got -1.0\)"):
         cls(N, R, D, modalities=x, margin=-1.0)
     with pytest.raises(ModelError, match=r"masks of \['text'\]"):
         cls(N, R, D, modalities=x, masks={'audio': torch.ones(N).bool()})

@@ -91,7 +91,7 @@ def test_fast_paths(kwargs: dict[str, Any]) -> None:
     weight = torch.randn(7, 20).double()
     params = [p for p in model.parameters() if p.numel() > 0]
     results = []
-    for method in (NativE.score_candidates, MMKGEModel.score_candidates):
+    for method in (NativE.score_candidates, MMKGEModel.candidate_scores):
         table = model.encode()
         out = method(model, table, table[head], rel, table[tail], index, side)
         results.append([out, *torch.autograd.grad((out * weight).sum(),
@@ -121,9 +121,10 @@ def test_nodes_without_a_training_triple(missing: str) -> None:
         for n in range(N):
             x = torch.stack(views(model, n)[n not in (1, 2, 4, 5):])
             alpha = ((x.tanh() @ model.fuser.weight[0]) / tau).softmax(0)
-            torch.testing.assert_close(
-                model.mix(model.encode(torch.tensor([n])),
-                          torch.tensor([r]))[0], alpha @ x)
+            for side in ('head', 'tail'):
+                torch.testing.assert_close(
+                    model.key(model.encode(torch.tensor([n])),
+                              torch.tensor([r]), side)[0], alpha @ x)
 
 
 def test_mean_is_no_fusion_of_native() -> None:

@@ -44,5 +44,5 @@ def test_start_of_training() -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(ModelError, match='margin > 0, got 0'):
+    with pytest.raises(ModelError, match=r"'margin' to be positive \(got 0\)"):
         PairRE(N, R, D, margin=0)

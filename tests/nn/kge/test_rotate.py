@@ -72,7 +72,8 @@ def test_start_of_training() -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(ModelError, match='margin > 0, got -1'):
+    with pytest.raises(
+            ModelError, match=r"'margin' to be positive \(got -1.0\)"):
         RotatE(N, R, D, margin=-1.0)
     with pytest.raises(ModelError, match='hidden_channels >= 1'):
         RotatE(N, R, 0)

@@ -9,7 +9,8 @@ from torch import Tensor
 from pyg_mmkgc.datasets import FakeMMKG
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.nn import RSME, OneVsAllLoss
-from pyg_mmkgc.nn.rank_percentage import mean_rank_percentage
+from pyg_mmkgc.nn.encoded import Encoded
+from pyg_mmkgc.nn.kge.rsme import mean_rank_percentage
 from pyg_mmkgc.training import Trainer
 
 from .against_formula import check_formula, triples
@@ -142,8 +143,10 @@ def test_n3_is_that_of_the_fused_embeddings(alpha: float | None) -> None:
     model = make('visual text', alpha=alpha, n3=0.5)
     model.mrp.fill_(0.4)
     head, rel, tail = triples(model, 4)
-    views = model.embed(torch.arange(N))
-    out = model.regularization(views, model.fuse(views), head, rel, tail)
+    nodes = torch.arange(N)
+    views = model.embed(nodes)
+    out = model.regularization(
+        Encoded(nodes, views, model.fuse(views), head, tail), rel)
     a, total = alpha or 1 / (1 + math.exp(0.4)), 0
     for h, r, t in zip(head, rel, tail):
         for row in (joint(model, h, a), model.rel_emb.weight[r],
@@ -155,8 +158,10 @@ def test_n3_is_that_of_the_fused_embeddings(alpha: float | None) -> None:
 def test_n3_of_the_port() -> None:
     model = make('visual', form='port', n3=0.5)
     head, rel, tail = triples(model, 4)
-    views = model.embed(torch.arange(N))
-    out = model.regularization(views, model.fuse(views), head, rel, tail)
+    nodes = torch.arange(N)
+    views = model.embed(nodes)
+    out = model.regularization(
+        Encoded(nodes, views, model.fuse(views), head, tail), rel)
     total = 0
     for h, r, t in zip(head, rel, tail):
         for row in (model.node_emb.weight[h], image(model, 'visual', h),

@@ -6,6 +6,7 @@ import torch
 
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.nn import TransAE
+from pyg_mmkgc.nn.encoded import Encoded
 
 N, R, D = 9, 3, 4
 WIDTHS = {'visual': 6, 'text': 3}
@@ -102,9 +103,8 @@ def test_reconstruction(masked: bool) -> None:
     row = torch.full((N, ), -1)
     row[index] = torch.arange(7)
     views = model.embed(index)
-    model.before_step(head, rel, tail)
-    out = model.regularization(views, model.fuse(views), row[head], rel,
-                               row[tail])
+    out = model.regularization(
+        Encoded(index, views, model.fuse(views), row[head], row[tail]), rel)
     compare(model, out, reconstruction(model))
 
 
@@ -136,9 +136,8 @@ def test_what_is_missing_is_not_reconstructed() -> None:
     model = TransAE(N, R, D, modalities=x,
                     masks={'text': torch.arange(N) == 5})
     head, rel, tail = triples()
-    table = model.encode()
-    model.before_step(head, rel, tail)
-    out = model.regularization({}, table, head, rel, tail)
+    encoded = Encoded(torch.arange(N), {}, model.encode(), head, tail)
+    out = model.regularization(encoded, rel)
     assert out == 0
 
 
@@ -150,5 +149,6 @@ def test_errors() -> None:
                 masks={'audio': torch.ones(N).bool()})
     with pytest.raises(ModelError, match=r"'visual': \[\d+, 2, 3\]"):
         TransAE(N, R, D, modalities={'visual': torch.randn(N, 2, 3)})
-    with pytest.raises(ModelError, match='margin > 0, got 0.0'):
+    with pytest.raises(
+            ModelError, match=r"'margin' to be positive \(got 0.0\)"):
         TransAE(N, R, D, modalities={'text': torch.randn(N, 3)}, margin=0.0)

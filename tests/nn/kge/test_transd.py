@@ -5,8 +5,9 @@ import torch
 from torch import Tensor
 
 from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.kernels import backend
 from pyg_mmkgc.nn import MarginRankingLoss, TransD
-from pyg_mmkgc.nn.kge import transd
+from pyg_mmkgc.typing import Side
 
 from .against_formula import check_formula, norm
 
@@ -33,7 +34,7 @@ def reference(model: TransD, h: int, r: int, t: int) -> Tensor:
 @pytest.mark.parametrize('p', [1, 2])
 @pytest.mark.parametrize('block', [1 << 24, 50])
 def test_formula(p: int, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transd, 'BLOCK', block)
+    monkeypatch.setattr(backend, 'BLOCK', block)
     model = TransD(N, R, D, margin=4.0, p_norm=p).double()
     check_formula(model, lambda *triple: reference(model, *triple))
 
@@ -57,12 +58,12 @@ def test_candidates_are_projected_in_blocks(
     sizes = []
 
     class Spied(TransD):
-        def project(self, x: Tensor, rel_type: Tensor) -> Tensor:
-            out = super().project(x, rel_type)
+        def key(self, x: Tensor, rel_type: Tensor, side: Side) -> Tensor:
+            out = super().key(x, rel_type, side)
             sizes.append(out.numel())
             return out
 
-    monkeypatch.setattr(transd, 'BLOCK', 4 * 6 * (D + 1))
+    monkeypatch.setattr(backend, 'BLOCK', 4 * 6 * (D + 1))
     model = Spied(N, R, D)
     table, index = model.encode(), torch.randint(N, (11, 6))
     rel, rows = torch.randint(R, (11, )), table[torch.randint(N, (11, ))]
@@ -84,7 +85,7 @@ def test_start_of_training() -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(ModelError, match='p_norm 1 or 2'):
+    with pytest.raises(ModelError, match=r"'p_norm' to be 1 or 2 \(got 0.5\)"):
         TransD(N, R, D, p_norm=0.5)
     with pytest.raises(ModelError, match='hidden_channels >= 1'):
         TransD(N, R, 0)

@@ -101,9 +101,10 @@ def test_it_trains_with_sparse_gradients(sparse: bool) -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(ModelError, match='p_norm 1 or 2, got 1.0 and 3'):
+    with pytest.raises(ModelError, match=r"'p_norm' to be 1 or 2 \(got 3\)"):
         TransE(N, R, D, p_norm=3)
     with pytest.raises(ModelError, match="'none', got 'l2'"):
         TransE(N, R, D, norm='l2')
-    with pytest.raises(ModelError, match='margin > 0'):
+    with pytest.raises(
+            ModelError, match=r"'margin' to be positive \(got 0.0\)"):
         TransE(N, R, D, margin=0.0)

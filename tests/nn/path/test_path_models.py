@@ -14,7 +14,7 @@ from pyg_mmkgc.datasets import FakeMMKG
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.nn.path import ULTRA, NBFNet, PathModel
 from pyg_mmkgc.nn.path.ultra import relation_graph
-from pyg_mmkgc.nn.pretrained import Pretrained
+from pyg_mmkgc.io.pretrained import Pretrained
 
 # Nodes that no message reaches tie.
 pytestmark = pytest.mark.filterwarnings(

@@ -1,0 +1,44 @@
+"""A training step of the models that no other part measures."""
+
+from typing import Any
+
+import torch
+from protocol import Row, Setup, row
+from workloads import Size, mkg_w, steps
+
+from pyg_mmkgc import Trainer, nn
+from pyg_mmkgc.sampler import PooledSampler
+
+# Constructor arguments, as in the models' configurations.
+MODELS: dict[str, dict[str, Any]] = {
+    'TransE': {'margin': 6.0, 'norm': 'none'},
+    'TransE, p=2': {'margin': 6.0, 'p_norm': 2.0, 'norm': 'none'},
+    'TransD': {'margin': 6.0},
+    'PairRE': {'margin': 6.0},
+    'OTE': {'margin': 6.0},
+    'RSME': {},
+    'NativE': {'margin': 6.0},
+    'IKRL': {'margin': 12.0},
+    'ComplEx, 1-vs-all': {'reciprocal': True},
+}
+
+
+def model_steps(setup: Setup) -> list[Row]:
+    """Steps on MKG-W, structure and text, d=200, B=1024, K=128 pooled."""
+    kg, size, tasks = mkg_w(setup), Size.of(setup), {}
+    for name, kwargs in MODELS.items():
+        cls = getattr(nn, name.partition(',')[0])
+        torch.manual_seed(0)
+        model = cls.from_data(kg, size.channels, **kwargs)
+        how: dict[str, Any] = ({'loss': nn.OneVsAllLoss()}
+                               if name.endswith('1-vs-all') else
+                               {'sampler': PooledSampler(size.num_negatives)})
+        run = Trainer(model, kg, lr=1e-4, batch_size=size.batch_size,
+                      epochs=1, valid_every=None, progress=False,
+                      device=setup.device, **how)
+        tasks[name] = steps(run, setup, 3)
+    return [row(f'{name}: step', values)
+            for name, values in setup.interleave(tasks).items()]
+
+
+GROUPS = {'model_steps': model_steps}

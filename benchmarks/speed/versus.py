@@ -1,0 +1,97 @@
+r"""Two checkouts measured in turns, A B A B ..., each in a process of its own.
+
+.. code-block:: sh
+
+    python benchmarks/speed/versus.py OLD NEW models ranking:full \
+        --data-root DIR --rounds 3 --out versus.json
+
+Prints the median of each row in both and their ratio. The parts are those of
+the checkout that this file is in, run on the packages of the two.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+
+
+def commit(checkout: Path) -> str:
+    done = subprocess.run(['git', 'describe', '--always', '--dirty'],
+                          cwd=checkout, text=True, capture_output=True,
+                          check=True)
+    return done.stdout.strip()
+
+
+def measure(checkout: Path, args: argparse.Namespace) -> dict[str, Any]:
+    """The rows of all parts, by part, group and name."""
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run(
+            [sys.executable, HERE / 'run.py', *args.parts, '--data-root',
+             args.data_root, '--results', folder, '--threads',
+             str(args.threads), '--repeat', str(args.repeat)],
+            check=True, stdout=subprocess.DEVNULL,
+            env={**os.environ, 'PYTHONPATH': str(checkout)})
+        return {f'{path.stem}: {row["name"]}': row
+                for path in sorted(Path(folder).glob('*.json'))
+                for group in json.loads(path.read_text())['groups'].values()
+                for row in group['rows']}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('old', type=Path)
+    parser.add_argument('new', type=Path)
+    parser.add_argument('parts', nargs='+')
+    parser.add_argument('--data-root', required=True)
+    parser.add_argument('--threads', type=int, default=os.cpu_count())
+    parser.add_argument('--rounds', type=int, default=3)
+    parser.add_argument('--repeat', type=int, default=3)
+    parser.add_argument('--out', type=Path)
+    args = parser.parse_args()
+    found: dict[str, dict[str, list[float]]] = {}
+    units: dict[str, str] = {}
+    for _ in range(args.rounds):
+        for side, checkout in (('old', args.old), ('new', args.new)):
+            for name, row in measure(checkout.resolve(), args).items():
+                found.setdefault(name, {'old': [], 'new': []})[side].append(
+                    row['median'])
+                units[name] = row['unit']
+    rows = []
+    print(f'{"":<60}{"old":>10}{"new":>10}{"new/old":>9}')
+    for name, sides in found.items():
+        if not all(sides.values()):
+            continue
+        old, new = (statistics.median(sides[x]) for x in ('old', 'new'))
+        rows.append({'name': name, 'unit': units[name], 'old': old,
+                     'new': new, 'ratio': new / old if old else None,
+                     'values': sides})
+        print(f'{name:<60.60}{old:>10.4g}{new:>10.4g}'
+              f'{new / old if old else float("nan"):>9.3f}')
+    if args.out is not None:
+        args.out.write_text(json.dumps({
+            'command': ' '.join(map(str, sys.argv)),
+            'old': commit(args.old), 'new': commit(args.new),
+            'machine': {'cpu': _cpu(), 'threads': args.threads,
+                        'python': platform.python_version()},
+            'protocol': f'{args.rounds} rounds, old and new in turns, each '
+                        f'in a process of its own; the median of the '
+                        f'medians of {args.repeat} repetitions',
+            'rows': rows}, indent=1) + '\n')
+
+
+def _cpu() -> str:
+    lines = Path('/proc/cpuinfo').read_text().splitlines()
+    return next((line.partition(':')[2].strip() for line in lines
+                 if line.startswith('model name')), platform.processor())
+
+
+if __name__ == '__main__':
+    main()

@@ -1,0 +1,402 @@
+r"""Compiled CPU loops behind :mod:`pyg_mmkgc.kernels.candidates` (needs
+:obj:`numba`).
+
+A row of the output is written by one thread in a fixed order, so that
+results do not depend on the number of threads. They do depend, in the last
+bits, on whether this process compiled a loop: numba optimizes it once more
+for its cache, which all later processes read.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit, prange
+
+# Names of the shapes: B positives, K candidates each, U rows of the table, C
+# channels in S groups. Channel j of group i is at j * S + i. Queries and
+# scales are [B, 2, C].
+
+# An array of numpy, or None for scales and gradients that are not there:
+# numba compiles a loop for either, without the branches of the other.
+Array = Any
+# Queries, scales, the table, its rows [B, K] that are the candidates, and
+# their sides [B, K].
+Pairs = tuple[Array, Array, Array, Array, Array]
+# NaN must stay NaN: a diverged model has to be seen, so no nnan / ninf here.
+FAST = {'reassoc', 'nsz', 'contract', 'afn', 'arcp'}
+# Positives that share their candidates and one buffer of gradients.
+MAX_RUN = 128
+
+
+@njit(fastmath=FAST, inline='always')
+def _squares(q: Array, t: Array, group: int, square: Array) -> None:
+    S = square.size
+    square[:] = 0
+    for j in range(group):
+        for i in range(S):
+            diff = q[j * S + i] - t[j * S + i]
+            square[i] += diff * diff
+
+
+@njit(fastmath=FAST, inline='always')
+def measure(q: Array, t: Array, group: int, square: Array) -> Any:
+    r"""The distance of a query to a key, their inner product where
+    :obj:`group` is zero; :obj:`square` is scratch space of S numbers.
+    """
+    total = q.dtype.type(0)
+    if group == 0:
+        for d in range(q.size):
+            total += q[d] * t[d]
+    elif group == 1:
+        for d in range(q.size):
+            total += abs(q[d] - t[d])
+    elif group == 2:
+        S = q.size // 2
+        for i in range(S):
+            re = q[i] - t[i]
+            im = q[S + i] - t[S + i]
+            total += np.sqrt(re * re + im * im)
+    elif group == q.size:
+        for d in range(q.size):
+            diff = q[d] - t[d]
+            total += diff * diff
+        total = np.sqrt(total)
+    else:
+        _squares(q, t, group, square)
+        for i in range(square.size):
+            total += np.sqrt(square[i])
+    return total
+
+
+@njit(fastmath=FAST, forceinline=True)
+def _add(d: int, x: Any, grad_q: Array, grad_t: Array) -> None:
+    if grad_q is not None:
+        grad_q[d] += x
+    if grad_t is not None:
+        grad_t[d] -= x
+
+
+@njit(fastmath=FAST, forceinline=True)
+def _add_product(grad: Any, x: Array, out: Array) -> None:
+    if out is not None:
+        for d in range(x.size):
+            out[d] += grad * x[d]
+
+
+@njit(fastmath=FAST, forceinline=True)
+def _add_gradient(q: Array, t: Array, grad: Any, group: int, square: Array,
+                  grad_q: Array, grad_t: Array) -> None:
+    r"""Adds the gradients of :func:`measure` that are asked for. The gradient
+    of a norm at zero is zero, that of NaN is NaN.
+    """
+    if group == 0:
+        _add_product(grad, t, grad_q)
+        _add_product(grad, q, grad_t)
+    elif group == 1:
+        for d in range(q.size):
+            diff = q[d] - t[d]
+            down = -grad if diff < 0 else diff
+            _add(d, grad if diff > 0 else down, grad_q, grad_t)
+    elif group == 2:
+        S = q.size // 2
+        for i in range(S):
+            re = q[i] - t[i]
+            im = q[S + i] - t[S + i]
+            norm = re * re + im * im
+            w = grad / np.sqrt(norm) if norm > 0 else norm
+            _add(i, w * re, grad_q, grad_t)
+            _add(S + i, w * im, grad_q, grad_t)
+    elif group == q.size:
+        norm = measure(q, t, group, square)
+        w = grad / norm if norm > 0 else norm
+        for d in range(q.size):
+            _add(d, w * (q[d] - t[d]), grad_q, grad_t)
+    else:
+        S = square.size
+        _squares(q, t, group, square)
+        for i in range(S):
+            norm = square[i]
+            square[i] = grad / np.sqrt(norm) if norm > 0 else norm
+        for j in range(group):
+            for i in range(S):
+                d = j * S + i
+                _add(d, square[i] * (q[d] - t[d]), grad_q, grad_t)
+
+
+@njit(fastmath=FAST, forceinline=True)
+def _key(t: Array, scale: Array, b: int, s: int, key: Array) -> Array:
+    r"""The key of a row, which is scaled in scratch space."""
+    if scale is None:
+        return t
+    for d in range(t.size):
+        key[d] = scale[b, s, d] * t[d]
+    return key
+
+
+@njit(fastmath=FAST, forceinline=True)
+def _measure_pair(q: Array, t: Array, scale: Array, b: int, s: int,
+                  group: int, square: Array, key: Array) -> Any:
+    if scale is None or group != 1:
+        return measure(q, _key(t, scale, b, s, key), group, square)
+    w, total = scale[b, s], t.dtype.type(0)
+    for d in range(t.size):  # As PairRE: without scratch space.
+        total += abs(q[d] - w[d] * t[d])
+    return total
+
+
+@njit(fastmath=FAST, forceinline=True)
+def _add_pair(q: Array, t: Array, scale: Array, b: int, s: int, grad: Any,
+              group: int, scratch: Array, grad_q: Array, grad_scale: Array,
+              grad_t: Array) -> None:
+    r"""Adds the gradients of one pair that are asked for."""
+    square, key, grad_key = scratch
+    if scale is None:
+        _add_gradient(q, t, grad, group, square, grad_q, grad_t)
+        return
+    grad_key[:] = 0
+    _add_gradient(q, _key(t, scale, b, s, key), grad, group, square, grad_q,
+                  grad_key)
+    if grad_scale is not None:
+        for d in range(t.size):
+            grad_scale[b, s, d] += grad_key[d] * t[d]
+    if grad_t is not None:
+        for d in range(t.size):
+            grad_t[d] += grad_key[d] * scale[b, s, d]
+
+
+@njit(forceinline=True)
+def _row(x: Array, i: int, j: int) -> Any:
+    if x is None:
+        return None
+    return x[i, j]
+
+
+@njit(forceinline=True)
+def _scratch(table: Array, group: int) -> tuple[Array, Array, Array]:
+    C, dtype = table.shape[1], table.dtype
+    return (np.empty(C // max(group, 1), dtype), np.empty(C, dtype),
+            np.empty(C, dtype))
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def _forward(pairs: Pairs, group: int, out: Array) -> None:
+    query, scale, table, index, side = pairs
+    B, K = index.shape
+    for b in prange(B):
+        square, key, _ = _scratch(table, group)
+        for k in range(K):
+            s = side[b, k]
+            out[b, k] = _measure_pair(query[b, s], table[index[b, k]], scale,
+                                      b, s, group, square, key)
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def _backward_table(pairs: Pairs, ptr: Array, order: Array, grad: Array,
+                    group: int, grad_table: Array) -> None:
+    query, scale, table, index, side = pairs
+    K = side.shape[1]
+    for u in prange(table.shape[0]):
+        scratch = _scratch(table, group)
+        for i in range(ptr[u], ptr[u + 1]):
+            b, k = order[i] // K, order[i] % K
+            s = side[b, k]
+            _add_pair(query[b, s], table[u], scale, b, s, grad[b, k], group,
+                      scratch, None, None, grad_table[u])
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def _backward_runs(pairs: Pairs, starts: Array, grad: Array, group: int,
+                   grad_query: Array, grad_scale: Array,
+                   grad_rows: Array) -> None:
+    r"""Positives in runs: one pass for the gradients of all, that of the
+    candidates of a run, if it is asked for, in :obj:`grad_rows[run]`.
+    """
+    query, scale, table, index, side = pairs
+    K = index.shape[1]
+    for run in prange(starts.size - 1):
+        scratch = _scratch(table, group)
+        for b in range(starts[run], starts[run + 1]):
+            for k in range(K):
+                s = side[b, k]
+                _add_pair(query[b, s], table[index[b, k]], scale, b, s,
+                          grad[b, k], group, scratch, grad_query[b, s],
+                          grad_scale, _row(grad_rows, run, k))
+
+
+@njit(cache=True)
+def _columns(table: Array, index: Array) -> Array:
+    r"""The rows of the candidates of a run, :obj:`[C, K]`."""
+    out = np.empty((table.shape[1], index.size), table.dtype)
+    for k in range(index.size):
+        for d in range(table.shape[1]):
+            out[d, k] = table[index[k], d]
+    return out
+
+
+@njit(fastmath=FAST, forceinline=True)
+def _differences(query: Array, scale: Array, columns: Array, head: Array,
+                 group: int, i: int, diff: Array, square: Array) -> None:
+    r"""Of group :obj:`i`: the differences to all candidates,
+    :obj:`[group, K]`, and the sums of their squares, :obj:`[K]`. The
+    innermost loop is over candidates, whatever the number of channels.
+    """
+    S = columns.shape[0] // group
+    square[:] = 0
+    for j in range(group):
+        d = j * S + i
+        q0, q1, w0, w1 = query[0, d], query[1, d], scale[0, d], scale[1, d]
+        for k in range(head.size):
+            q = q1 if head[k] > 0 else q0
+            w = w1 if head[k] > 0 else w0
+            x = q - w * columns[d, k]
+            diff[j, k] = x
+            square[k] += x * x
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def _forward_columns(pairs: Pairs, starts: Array, group: int,
+                     out: Array) -> None:
+    query, scale, table, index, side = pairs
+    K, dtype = index.shape[1], table.dtype
+    for run in prange(starts.size - 1):
+        columns = _columns(table, index[starts[run]])
+        diff, square = np.empty((group, K), dtype), np.empty(K, dtype)
+        for b in range(starts[run], starts[run + 1]):
+            # Sides as numbers of the table's type: loops of one width.
+            head = side[b].astype(dtype)
+            total = np.zeros(K, dtype)
+            for i in range(table.shape[1] // group):
+                _differences(query[b], scale[b], columns, head, group, i,
+                             diff, square)
+                for k in range(K):
+                    total[k] += np.sqrt(square[k])
+            out[b] = total
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def _backward_columns(pairs: Pairs, starts: Array, grad: Array, group: int,
+                      grad_query: Array, grad_scale: Array,
+                      grad_rows: Array) -> None:
+    r"""As :func:`_backward_runs`, for norms of any number of channels."""
+    query, scale, table, index, side = pairs
+    K, C, dtype = index.shape[1], table.shape[1], table.dtype
+    S, zero = C // group, dtype.type(0)
+    for run in prange(starts.size - 1):
+        columns = _columns(table, index[starts[run]])
+        grad_columns = np.zeros((C, K), dtype)
+        diff, weight = np.empty((group, K), dtype), np.empty(K, dtype)
+        for b in range(starts[run], starts[run + 1]):
+            head, g = side[b].astype(dtype), grad[b]
+            for i in range(S):
+                _differences(query[b], scale[b], columns, head, group, i,
+                             diff, weight)
+                for k in range(K):
+                    x = abs(diff[0, k]) if group == 1 else np.sqrt(weight[k])
+                    weight[k] = g[k] / x if x > 0 else x
+                for j in range(group):
+                    d = j * S + i
+                    w0, w1 = scale[b, 0, d], scale[b, 1, d]
+                    gq0 = gq1 = gw0 = gw1 = zero
+                    for k in range(K):
+                        x = weight[k] * diff[j, k]
+                        y = x * columns[d, k]
+                        gq0 += zero if head[k] > 0 else x
+                        gq1 += x if head[k] > 0 else zero
+                        gw0 += zero if head[k] > 0 else y
+                        gw1 += y if head[k] > 0 else zero
+                        grad_columns[d, k] -= x * (
+                            w1 if head[k] > 0 else w0)
+                    grad_query[b, 0, d], grad_query[b, 1, d] = gq0, gq1
+                    grad_scale[b, 0, d], grad_scale[b, 1, d] = -gw0, -gw1
+        grad_rows[run] = grad_columns.T
+
+
+@njit(cache=True)
+def group_by_row(index: Array, num_rows: int) -> tuple[Array, Array]:
+    r"""A counting sort: the pairs of each table row, in pair order."""
+    ptr = np.zeros(num_rows + 1, np.int64)
+    for i in range(index.size):
+        ptr[index[i] + 1] += 1
+    for u in range(num_rows):
+        ptr[u + 1] += ptr[u]
+    order = np.empty(index.size, np.int64)
+    place = ptr[:-1].copy()
+    for i in range(index.size):
+        order[place[index[i]]] = i
+        place[index[i]] += 1
+    return ptr, order
+
+
+@njit(cache=True)
+def find_runs(index: Array) -> Array:
+    r"""Where positives begin that share all candidates with the ones before
+    them, at most :obj:`MAX_RUN` together; the last entry is the end.
+    """
+    B = index.shape[0]
+    starts = np.empty(B + 1, np.int64)
+    num = 0
+    for b in range(B):
+        if num == 0 or b - starts[num - 1] == MAX_RUN or (
+                not np.array_equal(index[b], index[b - 1])):
+            starts[num] = b
+            num += 1
+    starts[num] = B
+    return starts[:num + 1]
+
+
+def _pooled_runs(index: Array) -> Any:
+    r"""Where runs begin, if they are long enough to be worth their loops."""
+    starts = find_runs(index)
+    return starts if 4 * starts.size <= index.shape[0] else None
+
+
+@njit(fastmath=FAST, cache=True)
+def _add_rows(index: Array, rows: Array, out: Array) -> None:
+    for i in range(index.size):
+        a, b = rows[i], out[index[i]]
+        for c in range(a.size):
+            b[c] += a[c]
+
+
+def scores(pairs: Pairs, group: int, out: Array) -> None:
+    r"""Writes the scores :obj:`[B, K]`."""
+    # Norms of few channels are fast without a loop over candidates.
+    starts = _pooled_runs(pairs[3]) if _in_blocks(pairs, group) else None
+    if starts is None:
+        _forward(pairs, group, out)
+    else:
+        _forward_columns(_scaled(pairs), starts, group, out)
+
+
+def gradients(pairs: Pairs, grad: Array, group: int, grad_query: Array,
+              grad_scale: Array, grad_table: Array) -> None:
+    r"""Adds the gradients to arrays of zeros."""
+    _, scale, table, index, _ = pairs
+    # No caller scales the keys of inner products: a query can be scaled.
+    starts = _pooled_runs(index) if scale is None or group > 0 else None
+    if starts is None:
+        _backward_runs(pairs, np.arange(len(index) + 1), grad, group,
+                       grad_query, grad_scale, None)
+        ptr, order = group_by_row(index.reshape(-1), len(table))
+        _backward_table(pairs, ptr, order, grad, group, grad_table)
+        return
+    rows = np.zeros((starts.size - 1, index.shape[1], table.shape[1]),
+                    table.dtype)
+    if scale is None and not _in_blocks(pairs, group):
+        _backward_runs(pairs, starts, grad, group, grad_query, None, rows)
+    else:
+        _backward_columns(
+            _scaled(pairs), starts, grad, group, grad_query,
+            np.empty_like(grad_query) if scale is None else grad_scale, rows)
+    _add_rows(index[starts[:-1]].reshape(-1),
+              rows.reshape(-1, table.shape[1]), grad_table)
+
+
+def _in_blocks(pairs: Pairs, group: int) -> bool:
+    return 2 < group < pairs[2].shape[1] and pairs[0].shape[1] == 2
+
+
+def _scaled(pairs: Pairs) -> Pairs:
+    query, scale, *rest = pairs
+    return query, np.ones_like(query) if scale is None else scale, *rest

@@ -1,0 +1,119 @@
+r"""Scores of queries against all rows of a table."""
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pyg_mmkgc.kernels.backend import BLOCK, arrays, fused, numba_loops, parts
+from pyg_mmkgc.kernels.candidates import candidate_scores
+from pyg_mmkgc.kernels.formulas import moduli, moduli_distance
+
+# Queries and rows of a table in a tile of inner products.
+TILE = 256, 512
+
+
+def dense_scores(query: Tensor, table: Tensor, group: int) -> Tensor:
+    r"""Returns the distances :math:`\sum_i \| q_i - t_i \|_2` of every query
+    :obj:`[Q, C]` to every row of a table :obj:`[N, C]`, with shape
+    :obj:`[Q, N]`, or their inner products with :obj:`group=0`.
+    """
+    if group == 0:
+        return inner_products(query, table)
+    if _needs_grad(query, table):
+        index = torch.arange(table.size(0), device=table.device)
+        index = index.expand(query.size(0), -1)
+        return candidate_scores(query.unsqueeze(1), table, index,
+                                torch.zeros_like(index, dtype=torch.bool),
+                                group)
+    query, table = query.detach().contiguous(), table.detach().contiguous()
+    out = table.new_empty(query.size(0), table.size(0))
+    loops = numba_loops('dense', query, table)
+    if loops is not None:
+        loops.forward(*arrays(query, table), group, *arrays(out))
+        return out
+    if 1 < group == table.size(1) and table.dtype != torch.double:
+        return _euclidean(query, table)
+    whole = fused(_dense, query, table)
+    if whole is not None:
+        return whole(query, table, group)
+    if group == 1:
+        return torch.cdist(query, table, p=1.0)
+    for part in parts(table.size(0), query.numel()):
+        out[:, part] = moduli_distance(query[:, None], table[part], group)
+    return out
+
+
+def inner_products(query: Tensor, table: Tensor) -> Tensor:
+    r"""Returns the inner products :obj:`[Q, N]` of queries :obj:`[Q, C]` with
+    the rows of a table :obj:`[N, C]`, never in half precision.
+
+    Without gradient, they do not depend on the number of either: the sums of
+    a matrix product change in the last bits with the number of its rows, and
+    ranks would change with the size of a block. On a CPU all products are
+    made of tiles of one size, elsewhere in double precision.
+    """
+    dtype = torch.promote_types(query.dtype, torch.float32)
+    with torch.autocast(query.device.type, enabled=False):
+        # MPS has no doubles.
+        if _needs_grad(query, table) or query.device.type == 'mps':
+            return query @ table.t()
+        if query.device.type == 'cpu':
+            return _tiles(query.to(dtype), table)
+        wide = query.double()
+        out = query.new_empty(query.size(0), table.size(0), dtype=dtype)
+        for part in parts(table.size(0), max(query.shape)):
+            out[:, part] = wide @ table[part].double().t()
+    return out
+
+
+def blocks(table: Tensor, num_queries: int) -> tuple[Tensor, ...]:
+    r"""Splits a table :obj:`[N, C]` so that broadcasting a block against
+    :obj:`num_queries` queries makes at most 64 MiB of floats.
+    """
+    return table.split(max(1, BLOCK // max(1, num_queries *
+                                           table[0].numel())))
+
+
+def _needs_grad(query: Tensor, table: Tensor) -> bool:
+    return torch.is_grad_enabled() and (query.requires_grad
+                                        or table.requires_grad)
+
+
+def _tiles(query: Tensor, table: Tensor) -> Tensor:
+    # Tiles at the edges are filled up with zeros.
+    Q, N = query.size(0), table.size(0)
+    query = F.pad(query, (0, 0, 0, -Q % TILE[0]))
+    out = query.new_empty(query.size(0), N + -N % TILE[1])
+    for n in range(0, N, TILE[1]):
+        rows = table[n:n + TILE[1]].to(query.dtype)
+        if len(rows) < TILE[1]:
+            rows = F.pad(rows, (0, 0, 0, TILE[1] - len(rows)))
+        for q in range(0, Q, TILE[0]):
+            torch.mm(query[q:q + TILE[0]], rows.t(),
+                     out=out[q:q + TILE[0], n:n + TILE[1]])
+    return out[:Q, :N]
+
+
+def _dense(query: Tensor, table: Tensor, group: int) -> Tensor:
+    # A sum in double precision does not depend on its order, which the
+    # compiler takes from the shape: ranks would with the size of a block.
+    diff = query.unsqueeze(1) - table
+    if group > 4:
+        diff = diff.double()
+    return moduli(diff, group).sum(dim=-1, dtype=torch.double).to(query.dtype)
+
+
+def _euclidean(query: Tensor, table: Tensor) -> Tensor:
+    # In double precision, since |a|^2 + |b|^2 - 2 a b cancels where a and b
+    # are close, and since the sums of a matrix product change with the number
+    # of its rows. It is still ten times faster than differences by PyTorch.
+    out = table.new_empty(query.size(0), table.size(0))
+    if query.device.type != 'mps':  # It has no doubles.
+        query, table = query.double(), table.double()
+    for part in parts(table.size(0), max(query.shape)):
+        rows = table[part]
+        square = torch.addmm((rows * rows).sum(1), query, rows.t(), alpha=-2)
+        square += (query * query).sum(1, keepdim=True)
+        out[:, part] = square.clamp_(min=0).sqrt_()
+    return out

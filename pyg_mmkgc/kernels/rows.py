@@ -1,0 +1,161 @@
+r"""Kernels on rows: rotation by relation, adaptive fusion, and the step of
+Adam on the rows of a table.
+"""
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from pyg_mmkgc.kernels.backend import arrays, check_rows, numba_loops
+
+# Rows whose gradients of the weights are summed by one thread.
+ROWS = 256
+
+
+def rotate(x: Tensor, phase: Tensor, inverse: bool = False) -> Tensor:
+    r"""Rotates complex rows by :math:`e^{i\theta}`, the :math:`\circ` of
+    eq. (6).
+
+    Args:
+        x (torch.Tensor): Complex rows as :obj:`[re | im]`, :obj:`[*, 2 * D]`.
+        phase (torch.Tensor): The angles in radians, :obj:`[*, D]`.
+        inverse (bool, optional): If set to :obj:`True`, rotates back, by
+            :math:`e^{-i\theta}`. (default: :obj:`False`)
+    """
+    re, im = x.chunk(2, dim=-1)
+    cos, sin = phase.cos(), phase.sin()
+    if inverse:
+        sin = -sin
+    return torch.cat([re * cos - im * sin, re * sin + im * cos], dim=-1)
+
+
+class _Rotate(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor,
+                rel: Tensor) -> Tensor:
+        ctx.save_for_backward(x, cos, sin, rel)
+        out = torch.empty_like(x)
+        loops: Any = numba_loops('rows', x, cos, sin)
+        loops.rotate_forward(*arrays(x, cos, sin, rel, out))
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
+        x, cos, sin, rel = ctx.saved_tensors
+        loops: Any = numba_loops('rows', x, cos, sin)
+        grad = grad.contiguous()
+        grads = [torch.empty_like(x), torch.zeros_like(cos),
+                 torch.zeros_like(sin)]
+        # The transposed rotation is the one back.
+        loops.rotate_forward(*arrays(grad, cos, -sin, rel, grads[0]))
+        if ctx.needs_input_grad[1]:
+            loops.rotate_backward(*arrays(x, rel, grad, *grads[1:]))
+        return *grads, None
+
+
+def rotate_by(x: Tensor, phase: Tensor, rel_type: Tensor,
+              inverse: bool = False) -> Tensor:
+    r"""Rotates complex rows :obj:`[*, 2 * D]` by the angles of their
+    relations: :func:`rotate` with :obj:`phase[rel_type]`, but with sines and
+    cosines computed once per relation.
+
+    Args:
+        x (torch.Tensor): Complex rows as :obj:`[re | im]`, :obj:`[*, 2 * D]`.
+        phase (torch.Tensor): The angles of all relations in radians,
+            :obj:`[R, D]`.
+        rel_type (torch.Tensor): The relations :obj:`[*]`, which broadcast.
+        inverse (bool, optional): If set to :obj:`True`, rotates back.
+            (default: :obj:`False`)
+
+    Raises:
+        IndexError: If a relation is not in :obj:`[0, R)`.
+    """
+    if numba_loops('rows', x, phase) is None:
+        return rotate(x, F.embedding(rel_type, phase), inverse)
+    check_rows(rel_type, phase.size(0))
+    shape = torch.broadcast_shapes(x.shape[:-1], rel_type.shape)
+    cos, sin = phase.cos(), phase.sin()
+    out = _Rotate.apply(
+        x.expand(*shape, -1).reshape(-1, x.size(-1)).contiguous(), cos,
+        -sin if inverse else sin, rel_type.expand(shape).reshape(-1))
+    return out.view(*shape, x.size(-1))
+
+
+class _Fuse(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, present: Tensor,
+                *views: Tensor) -> Tensor:
+        loops: Any = numba_loops('rows', weight, *views)
+        alpha = weight.new_empty(present.shape)
+        joint = torch.empty_like(views[0])
+        loops.fusion_forward(tuple(arrays(*views)),
+                             *arrays(weight, present, alpha, joint))
+        ctx.save_for_backward(weight, alpha, *views)
+        return joint
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Optional[Tensor], ...]:
+        weight, alpha, *views = ctx.saved_tensors
+        loops: Any = numba_loops('rows', weight, *views)
+        grads = [torch.empty_like(x) for x in views]
+        partial = weight.new_zeros(-(-grad.size(0) // ROWS), *weight.shape)
+        loops.fusion_backward(
+            tuple(arrays(*views)), *arrays(weight, alpha, grad.contiguous()),
+            tuple(arrays(*grads)), *arrays(partial))
+        return partial.sum(dim=0), None, *grads
+
+
+def fuse(weight: Tensor, views: list[Tensor],
+         skip_absent: bool) -> Optional[Tensor]:
+    r"""Returns the joint embedding :obj:`[*, C]`, eqs. (4) and (5), in one
+    pass over the views, which computes :math:`\tanh` again in backward
+    instead of keeping it; :obj:`None` where compiled loops cannot serve.
+
+    Args:
+        weight (torch.Tensor): The vectors of eq. (4), :obj:`[M, C]`.
+        views (list[torch.Tensor]): The views, which broadcast to
+            :obj:`[*, C]`.
+        skip_absent (bool): If set to :obj:`True`, a view of zeros gets no
+            weight.
+    """
+    if (weight.dtype != torch.float32
+            or numba_loops('rows', weight, *views) is None):
+        return None
+    shape = torch.broadcast_shapes(*(x.shape for x in views))
+    rows = [x.expand(shape).reshape(-1, shape[-1]).contiguous()
+            for x in views]
+    present = torch.ones(rows[0].size(0), len(rows), dtype=torch.bool)
+    if skip_absent:
+        present = torch.stack([(x != 0).any(dim=-1) for x in rows], dim=-1)
+    return _Fuse.apply(weight.contiguous(), present, *rows).view(shape)
+
+
+def adam_rows(index: Tensor, grad: Tensor, param: Tensor, avg: Tensor,
+              square: Tensor, betas: tuple[float, float], eps: float,
+              size: float) -> None:
+    r"""Takes a step of Adam on distinct rows :obj:`[U]` of a table.
+
+    Args:
+        index (torch.Tensor): The rows, :obj:`[U]`.
+        grad (torch.Tensor): Their gradients, :obj:`[U, C]`.
+        param (torch.Tensor): The table, :obj:`[N, C]`, changed in place.
+        avg (torch.Tensor): The mean gradients, likewise.
+        square (torch.Tensor): The mean squares of gradients, likewise.
+        betas (tuple[float, float]): The rates of both means.
+        eps (float): Keeps the denominator from zero.
+        size (float): The step size, bias correction included.
+    """
+    loops = numba_loops('rows', param, grad)
+    if loops is not None:
+        loops.adam_rows(*arrays(index, grad, param, avg, square), *betas, eps,
+                        size)
+        return
+    avg[index] = avg_rows = avg[index].lerp(grad, 1 - betas[0])
+    square[index] = rows = square[index].lerp(grad * grad, 1 - betas[1])
+    param[index] -= size * avg_rows / (rows.sqrt() + eps)

@@ -1,0 +1,79 @@
+r"""The results of a training step, in the order in which they are computed:
+a batch is encoded, then scored.
+"""
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, NamedTuple, Optional
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Entities(NamedTuple):
+    r"""The views :obj:`[B, C]` of entities and their representation."""
+    views: dict[str, Tensor]
+    joint: Tensor
+
+
+class Encoded(NamedTuple):
+    r"""The distinct nodes of a batch, embedded and fused once."""
+    node: Tensor  # Their ids, ascending, [U].
+    views: dict[str, Tensor]  # Each [U, C].
+    table: Tensor  # [U, C]
+    head: Tensor  # Rows of the table, [B].
+    tail: Tensor  # [B]
+    others: tuple[Tensor, ...] = ()  # The rows of further ids, [*].
+
+    def ends(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Returns the rows of heads and of tails, :obj:`[B, C]`, of a table
+        :obj:`[U, C]`.
+        """
+        # The backward pass of an embedding is faster than that of indexing,
+        # and makes only one gradient of the table.
+        head, tail = F.embedding(torch.cat([self.head, self.tail]),
+                                 x).chunk(2)
+        return head, tail
+
+    def entities(self, scored: Optional[Scored] = None,
+                 without: Collection[str] = ()) -> tuple[Entities, Entities]:
+        r"""Returns the heads and the tails, without some of their views;
+        their representations are looked up unless they have been scored.
+        """
+        views = {name: self.ends(x) for name, x in self.views.items()
+                 if name not in without}
+        joint = self.ends(self.table) if scored is None else scored[:2]
+        head, tail = (Entities({name: x[i] for name, x in views.items()},
+                               joint[i]) for i in (0, 1))
+        return head, tail
+
+
+class Scored(NamedTuple):
+    r"""The scores of positives and of their negatives."""
+    head: Tensor  # The representations of the heads, [B, C].
+    tail: Tensor  # [B, C]
+    pos: Tensor  # [B]
+    neg: Tensor  # [B, K]
+
+
+def encode(model: Any, *index: Tensor) -> Encoded:
+    r"""Embeds and fuses the distinct nodes among heads :obj:`[B]`, tails
+    :obj:`[B]` and further ids of any shapes.
+    """
+    node, (head, tail, *others) = distinct(model.num_nodes, index)
+    views = model.embed(node)
+    return Encoded(node, views, model.fuse(views), head, tail, tuple(others))
+
+
+def distinct(num_nodes: int, index: tuple[Tensor, ...]
+             ) -> tuple[Tensor, list[Tensor]]:
+    r"""Returns the distinct nodes :obj:`[U]` among ids of any shapes, in
+    order, and the ids as places in them.
+    """
+    # A table of flags finds them without sorting.
+    used = torch.zeros(num_nodes, dtype=torch.bool, device=index[0].device)
+    for ids in index:
+        used[ids] = True
+    place = used.cumsum(0) - 1
+    return used.nonzero().view(-1), [place[ids] for ids in index]

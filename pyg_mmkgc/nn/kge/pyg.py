@@ -1,0 +1,106 @@
+r""":pyg:`PyG`'s own models as a query and a key."""
+from __future__ import annotations
+
+from typing import Any, Optional
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn import Module
+from torch_geometric.nn import kge
+
+from pyg_mmkgc.nn.functional import complex_product, rotate
+from pyg_mmkgc.nn.kge.base import TripleModel
+from pyg_mmkgc.nn.kge.query import QueryForms
+from pyg_mmkgc.nn.similarity import (
+    Distance,
+    InnerProduct,
+    Similarity,
+    norm_distance,
+)
+from pyg_mmkgc.typing import Side
+
+
+class PyGModel(QueryForms):
+    r"""An abstract base class of adapters to :pyg:`PyG`'s models."""
+    similarity: Similarity = InnerProduct()
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.num_nodes = model.num_nodes
+        self.num_relations = model.num_relations
+
+    def embed(self, index: Tensor) -> dict[str, Tensor]:
+        return {'structure': self.model.node_emb(index)}
+
+    def encode(self, index: Optional[Tensor] = None) -> Tensor:
+        if index is None:
+            index = torch.arange(self.num_nodes,
+                                 device=self.model.node_emb.weight.device)
+        return self.fuse(self.embed(index))
+
+
+class TransE(PyGModel):
+    r"""With entities, but not relations, on the :math:`p`-norm sphere."""
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
+        self.similarity = norm_distance(model.p_norm)
+
+    def fuse(self, views: dict[str, Tensor]) -> Tensor:
+        return F.normalize(views['structure'], p=self.model.p_norm, dim=-1)
+
+    def query(self, x: Tensor, rel_type: Tensor, side: Side) -> Tensor:
+        rel = self.model.rel_emb(rel_type)
+        return x + rel if side == 'tail' else x - rel
+
+
+class DistMult(PyGModel):
+    r"""With the score of :class:`~pyg_mmkgc.nn.DistMult`."""
+    def query(self, x: Tensor, rel_type: Tensor, side: Side) -> Tensor:
+        return x * self.model.rel_emb(rel_type)
+
+
+class ComplEx(PyGModel):
+    r"""With real and imaginary parts in two tables."""
+    def embed(self, index: Tensor) -> dict[str, Tensor]:
+        return {'structure': torch.cat([self.model.node_emb(index),
+                                        self.model.node_emb_im(index)], -1)}
+
+    def query(self, x: Tensor, rel_type: Tensor, side: Side) -> Tensor:
+        rel = torch.cat([self.model.rel_emb(rel_type),
+                         self.model.rel_emb_im(rel_type)], dim=-1)
+        return complex_product(x, rel, conjugate=side == 'head')
+
+
+class RotatE(ComplEx):
+    r"""With one Euclidean norm over all complex channels, where the paper
+    sums their moduli.
+    """
+    similarity = Distance()
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
+        self.margin = model.margin
+
+    def query(self, x: Tensor, rel_type: Tensor, side: Side) -> Tensor:
+        return rotate(x, self.model.rel_emb(rel_type), side == 'head')
+
+
+def triple_model(model: Module) -> Optional[TripleModel]:
+    r"""Returns the model itself where it has this library's interface, an
+    adapter for a model whose :meth:`forward` is the one that :pyg:`PyG`
+    wrote, and :obj:`None` for any other (as TransE with a norm that is
+    neither :math:`L_1` nor :math:`L_2`).
+    """
+    if isinstance(model, TripleModel):
+        return model
+    if getattr(model, 'p_norm', 2) not in (1, 2):
+        return None
+    for adapter in (TransE, DistMult, ComplEx, RotatE):
+        cls = getattr(kge, adapter.__name__)
+        # A subclass may share the query only with the formula, and an
+        # instance may have been given a `forward` of its own.
+        if isinstance(model, cls) and 'forward' not in vars(model) and (
+                type(model).forward is cls.forward):
+            return adapter(model)
+    return None

@@ -1,0 +1,234 @@
+"""What is saved comes back bit by bit, or a typed error says why not."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch_geometric.data import Data
+
+from pyg_mmkgc.data import KnowledgeGraph
+from pyg_mmkgc.datasets import FakeMMKG
+from pyg_mmkgc.errors import (
+    CheckpointError,
+    FormatError,
+    MMKGCError,
+    ModelError,
+)
+from pyg_mmkgc.io.tensors import save_tensors
+from pyg_mmkgc.nn import AdaMF, AdaMFMAT, MMKGEModel
+
+N, R, D = 9, 2, 3
+
+
+def make(cls: type[AdaMF] = AdaMF, **kwargs: Any) -> AdaMF:
+    names = kwargs.pop('names', ['visual', 'my text'])
+    x = {name: torch.randn(N, 4) for name in names}
+    masks = {name: torch.arange(N) > i for i, name in enumerate(names)}
+    return cls(N, R, D, modalities=x, masks=masks, **kwargs)
+
+
+@pytest.mark.parametrize('kwargs', [
+    {}, {'names': []}, {'margin': 2.5}, {'fusion': 'shared'},
+    {'fusion': 'mean'}, {'missing': 'zeros'}, {'missing': 'mean'},
+    {'missing': 'learned'}, {'missing': 'drop'},
+    {'structure': False}, {'trainable_features': True},
+    {'num_negatives': 3}, {'sparse': True},
+    {'cls': AdaMFMAT, 'adv_weight': 0.5, 'noise_channels': 2,
+     'generator_channels': 5, 'fusion': 'shared', 'margin': 4.0}])
+def test_round_trip(kwargs: dict[str, Any], tmp_path: Path) -> None:
+    model = make(**kwargs)
+    model.save_pretrained(tmp_path / 'new' / 'folder')
+    rng = torch.get_rng_state()
+    loaded = MMKGEModel.from_pretrained(tmp_path / 'new' / 'folder')
+    assert torch.equal(torch.get_rng_state(), rng)
+    assert type(loaded) is type(model) and not loaded.training
+    assert loaded.config() == model.config()
+    assert loaded.modalities == model.modalities
+    state = model.state_dict()
+    assert list(loaded.state_dict()) == list(state)
+    for name, x in loaded.state_dict().items():
+        assert torch.equal(x, state[name]) and x.dtype == state[name].dtype
+    grads = {name: p.requires_grad for name, p in loaded.named_parameters()}
+    assert grads == {name: p.requires_grad
+                     for name, p in model.named_parameters()}
+    assert torch.equal(loaded.encode(), model.encode())
+    loaded.loss(*torch.zeros(3, 2).long()).backward()
+
+
+def test_config_is_the_constructors() -> None:
+    config = make(AdaMFMAT, margin=2.0).config()
+    assert config == {
+        'num_nodes': N, 'num_relations': R, 'hidden_channels': D,
+        'margin': 2.0, 'fusion': 'adaptive', 'missing': 'random',
+        'structure': True, 'trainable_features': False, 'drop_unseen': False,
+        'num_negatives': 128, 'sparse': False, 'adv_weight': 0.01,
+        'noise_channels': 64, 'generator_channels': 512}
+
+
+@pytest.mark.parametrize('dtype', [torch.double, torch.bfloat16])
+def test_other_precision(dtype: torch.dtype, tmp_path: Path) -> None:
+    model = make().to(dtype)
+    model.save_pretrained(tmp_path)
+    loaded = AdaMF.from_pretrained(tmp_path)
+    assert loaded.node_emb.weight.dtype == dtype
+    assert torch.equal(loaded.encode(), model.encode())
+
+
+def test_half_precision_features_stay_so(tmp_path: Path) -> None:
+    model = AdaMF(N, R, D, {'text': torch.randn(N, 4).half()})
+    model.save_pretrained(tmp_path)
+    loaded = AdaMF.from_pretrained(tmp_path)
+    assert loaded.encoders['text'].x.dtype == torch.half
+    assert torch.equal(loaded.encode(), model.encode())
+
+
+def test_labels(tmp_path: Path) -> None:
+    kg = FakeMMKG(num_nodes=20, num_edges=60)[0]
+    AdaMF.from_data(kg, 3).save_pretrained(tmp_path, kg)
+    labels = json.loads((tmp_path / 'labels.json').read_text())
+    assert labels == {'nodes': kg.node_names,
+                      'relations': kg.relation_names}
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert files == ['config.json', 'labels.json', 'model.safetensors']
+    # A model of a graph keeps its labels, others have none.
+    loaded = AdaMF.from_pretrained(tmp_path)
+    assert loaded.node_names == kg.node_names
+    assert loaded.relation_names == kg.relation_names
+    loaded.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / 'labels.json').read_text()) == labels
+    make().save_pretrained(tmp_path)
+    assert AdaMF.from_pretrained(tmp_path).node_names is None
+    (tmp_path / 'labels.json').write_text('[]')
+    with pytest.raises(CheckpointError, match='labels of nodes and rel'):
+        AdaMF.from_pretrained(tmp_path)
+
+
+class Product(MMKGEModel):
+    r"""Takes modalities, but encodes none."""
+    def score(self, head: Tensor, rel_type: Tensor, tail: Tensor) -> Tensor:
+        return (head * self.rel_emb(rel_type) * tail).sum(dim=-1)
+
+
+class Forgetful(Product):
+    def __init__(self, *args: Any, power: int = 2, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+
+
+def test_a_model_of_ones_own(tmp_path: Path) -> None:
+    kg = FakeMMKG(num_nodes=20, num_edges=60)[0]
+    model = Product.from_data(kg, 3)
+    model.save_pretrained(tmp_path / 'own')
+    loaded = MMKGEModel.from_pretrained(tmp_path / 'own')
+    triples = kg.edge_index[0], kg.edge_type, kg.edge_index[1]
+    assert torch.equal(loaded(*triples), model(*triples))
+    with pytest.raises(ModelError, match="Forgetful to keep .* 'power'"):
+        Forgetful.from_data(kg, 3).save_pretrained(tmp_path / 'none')
+    assert not (tmp_path / 'none').exists()
+
+
+def test_a_model_that_is_written_over(tmp_path: Path, monkeypatch) -> None:
+    """Killed half-way, it is no mixture of two models."""
+    make().save_pretrained(tmp_path)
+
+    def killed(path: Path, *args: Any) -> None:
+        save_tensors(path, *args)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr('pyg_mmkgc.io.pretrained.save_tensors', killed)
+    with pytest.raises(KeyboardInterrupt):
+        make(margin=3.0).save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="expected 'config.json'"):
+        AdaMF.from_pretrained(tmp_path)
+
+
+def test_labels_of_another_numbering_are_not_saved(tmp_path: Path) -> None:
+    kg = FakeMMKG(num_nodes=20, num_edges=60)[0]
+    model = AdaMF.from_data(kg, 3)
+    model.save_pretrained(tmp_path)
+    other = KnowledgeGraph(kg.edge_index, kg.edge_type, num_nodes=20,
+                           node_names=kg.node_names[::-1])
+    with pytest.raises(ModelError, match='as node 19, but the graph as node '):
+        model.save_pretrained(tmp_path, other)
+    other.node_names = [f'other {name}' for name in kg.node_names]
+    with pytest.raises(ModelError, match="has no node 'other .*', which the "
+                       'graph has as node 0: it is of another'):
+        model.save_pretrained(tmp_path, other)
+    assert AdaMF.from_pretrained(tmp_path).node_names == kg.node_names
+
+
+def test_of_data_of_pyg() -> None:
+    data = Data(edge_index=torch.tensor([[0, 1], [2, 0]]), num_nodes=4,
+                edge_type=torch.tensor([0, 2]), x=torch.randn(4, 5))
+    with pytest.raises(ModelError, match='got Data; KnowledgeGraph.from_pyg'):
+        AdaMF.from_data(data, 3)
+    model = AdaMF.from_data(KnowledgeGraph.from_pyg(data), 3)
+    assert (model.num_nodes, model.num_relations) == (4, 3)
+    assert model.modalities == ['features']
+
+
+def test_wrong_class(tmp_path: Path) -> None:
+    make().save_pretrained(tmp_path / 'plain')
+    make(AdaMFMAT).save_pretrained(tmp_path / 'mat')
+    with pytest.raises(CheckpointError, match="AdaMFMAT.*got 'AdaMF'"):
+        AdaMFMAT.from_pretrained(tmp_path / 'plain')
+    assert type(AdaMF.from_pretrained(tmp_path / 'mat')) is AdaMFMAT
+
+
+def test_no_model_here(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / 'none'):
+        with pytest.raises(CheckpointError, match='config.json.*got none'):
+            AdaMF.from_pretrained(folder)
+    make().save_pretrained(tmp_path)
+    (tmp_path / 'model.safetensors').unlink()
+    with pytest.raises(CheckpointError, match='model.safetensors'):
+        AdaMF.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize('position', [5, 200, -3])
+def test_corrupt_weights(position: int, tmp_path: Path) -> None:
+    make().save_pretrained(tmp_path)
+    path = tmp_path / 'model.safetensors'
+    content = bytearray(path.read_bytes())
+    content[position] ^= 4
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match='model.safetensors'):
+        AdaMF.from_pretrained(tmp_path)
+    path.write_bytes(content[:-9])
+    with pytest.raises(FormatError, match='model.safetensors'):
+        AdaMF.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize('change', [
+    'not json', '[]', '{}', '{"class": "Linear"}', '{"class": "AdaMF"}',
+    {'hidden_channels': 4}, {'num_nodes': 99}, {'colour': 'red'},
+    {'fusion': 'max'}, {'structure': False}, {'missing': 'learned'}])
+def test_broken_config(change: Any, tmp_path: Path) -> None:
+    make().save_pretrained(tmp_path)
+    path = tmp_path / 'config.json'
+    if isinstance(change, dict):
+        saved = json.loads(path.read_text())
+        saved['arguments'] |= change
+        change = json.dumps(saved)
+    path.write_text(change)
+    with pytest.raises(MMKGCError):
+        AdaMF.from_pretrained(tmp_path)
+
+
+class Sharp(AdaMF):
+    def __init__(self, *args: Any, sharpness: float = 2.0,
+                 **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.sharpness = sharpness
+
+
+def test_a_subclass_that_passes_arguments_on(tmp_path: Path) -> None:
+    data = FakeMMKG(num_nodes=N, num_edges=30, seed=1)[0]
+    model = Sharp.from_data(data, D, sharpness=3.0, margin=5.0)
+    assert model.modalities == data.modalities  # Not silently without.
+    model.save_pretrained(tmp_path, data)
+    loaded = Sharp.from_pretrained(tmp_path)
+    assert (loaded.sharpness, loaded.margin) == (3.0, 5.0)
+    assert torch.equal(loaded.encode(), model.encode())
