@@ -23,7 +23,8 @@ from study.report import (
     write_table,
 )
 from study.runner import main, run_cells, wanted
-from study.stats import spread
+
+from pyg_mmkgc.evaluation.compare import spread
 
 STUDY = 'efficiency'
 ROWS = ['TransE', 'DistMult', 'ComplEx', 'RotatE', 'PairRE', 'AdaMF',

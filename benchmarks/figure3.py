@@ -26,7 +26,9 @@ from study.report import (
     write_table,
 )
 from study.runner import main, modalities, run_cells, wanted
-from study.stats import BARS, interval, spread
+from study.stats import BARS, interval
+
+from pyg_mmkgc.evaluation.compare import spread
 
 STUDY = 'figure3'
 RATIOS = (0.1, 0.3, 0.5, 0.7, 0.9)

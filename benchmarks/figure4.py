@@ -21,7 +21,9 @@ from study.report import (
     write_table,
 )
 from study.runner import main, run_cells
-from study.stats import BARS, interval, spread
+from study.stats import BARS, interval
+
+from pyg_mmkgc.evaluation.compare import spread
 
 STUDY = 'figure4'
 GROUPS = (1, 2, 3, 4, 5)

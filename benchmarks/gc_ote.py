@@ -27,9 +27,9 @@ from study.report import (
     write_table,
 )
 from study.runner import folder_of, main, root_of, run_cells
-from study.stats import spread
 from study.worker import machine, open_run
 
+from pyg_mmkgc.evaluation.compare import spread
 from pyg_mmkgc.io import load_tensors, write_json
 
 STUDY = 'gc_ote'

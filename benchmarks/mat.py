@@ -27,7 +27,9 @@ from study.report import (
     write_table,
 )
 from study.runner import folder_of, main, root_of, run_cells, wanted
-from study.stats import interval, spread
+from study.stats import interval
+
+from pyg_mmkgc.evaluation.compare import spread
 
 STUDY = 'mat'
 REFERENCE = 'AdaMF'

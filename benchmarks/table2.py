@@ -32,7 +32,8 @@ from study.report import (
 )
 from study.runner import main, run_cells, wanted
 from study.search import tune
-from study.stats import spread
+
+from pyg_mmkgc.evaluation.compare import spread
 
 STUDY = 'table2'
 REFERENCE = 'AdaMF-MAT'

@@ -2,7 +2,7 @@ r"""Multi-modal knowledge graph completion on PyTorch Geometric."""
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.datasets import DB15K, MKGW, MKGY, Countries, FakeMMKG
 from pyg_mmkgc.errors import MMKGCError
-from pyg_mmkgc.evaluation import evaluate, predict
+from pyg_mmkgc.evaluation import compare, evaluate, explain, predict
 from pyg_mmkgc.nn import AdaMF, AdaMFMAT, MMKGEModel
 from pyg_mmkgc.training import MAT, AdversarialTrainer, Trainer
 
@@ -23,5 +23,7 @@ __all__ = [
     'MAT',
     'evaluate',
     'predict',
+    'explain',
+    'compare',
     'MMKGCError',
 ]

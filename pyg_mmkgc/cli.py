@@ -12,7 +12,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from pyg_mmkgc import config as lib
-from pyg_mmkgc.errors import ConfigError, MMKGCError, is_out_of_memory
+from pyg_mmkgc.errors import (
+    ConfigError,
+    MMKGCError,
+    Terminated,
+    is_out_of_memory,
+    printable,
+)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -32,12 +38,7 @@ def _parser() -> argparse.ArgumentParser:
     device = argparse.ArgumentParser(add_help=False)
     device.add_argument('--device', help='cpu, cuda, cuda:1, ...')
     run = argparse.ArgumentParser(add_help=False)
-    run.add_argument('run', metavar='RUN', help='the folder of a run; with '
-                     "--model, a graph as for 'mmkgc train'")
-    run.add_argument('--model', metavar='NAME|FOLDER', help='a model that '
-                     'needs no training on the graph: ultra_3g, ultra_4g or '
-                     'ultra_50g, which are downloaded, or a folder of '
-                     'save_pretrained')
+    run.add_argument('run', metavar='RUN', help='the folder of a run')
 
     sub = commands.add_parser(
         'train', parents=[config, data, device],
@@ -53,23 +54,22 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument('--quiet', action='store_true', help='no progress bar')
     sub.set_defaults(call=_train)
 
-    sub = commands.add_parser('evaluate', parents=[run, data, device],
+    pretrained = argparse.ArgumentParser(add_help=False)
+    pretrained.add_argument(
+        '--model', metavar='NAME|FOLDER', help='a model that needs no '
+        'training on the graph: ultra_3g, ultra_4g or ultra_50g, which are '
+        'downloaded, or a folder of save_pretrained; then RUN is a graph, as '
+        "for 'mmkgc train'")
+
+    sub = commands.add_parser('evaluate',
+                              parents=[run, pretrained, data, device],
                               help='rank the triples of a split')
     sub.add_argument('--split', default='test',
                      choices=['train', 'val', 'test'])
     sub.set_defaults(call=_evaluate)
 
-    sub = commands.add_parser('predict', parents=[run, data, device],
-                              help='complete a triple')
-    side = sub.add_mutually_exclusive_group(required=True)
-    side.add_argument('--head', help='predicts tails; a label, or an id if no '
-                                     'label is a number')
-    side.add_argument('--tail', help='predicts heads; likewise')
-    sub.add_argument('--relation', required=True, help='likewise')
-    sub.add_argument('-k', type=int, default=10, help='how many (10)')
-    sub.add_argument('--new', action='store_true',
-                     help='leave out the triples that are known already')
-    sub.set_defaults(call=_predict)
+    _add_answers(commands, pretrained, data, device)
+    _add_compare(commands, data, device)
 
     sub = commands.add_parser('audit', parents=[config, data],
                               help='look for faults in a dataset')
@@ -97,6 +97,77 @@ def _parser() -> argparse.ArgumentParser:
     _add_features(sub.add_subparsers(dest='what', required=True,
                                      metavar='WHAT'), data, device)
     return parser
+
+
+def _add_answers(commands: Any, *parents: argparse.ArgumentParser) -> None:
+    model = argparse.ArgumentParser(add_help=False)
+    model.add_argument('run', metavar='RUN|MODEL', help='the folder of a run, '
+                       'or of a saved model, as RUN/model, which needs no '
+                       'graph')
+    note = 'a label, or an id if no label is a number'
+
+    sub = commands.add_parser(
+        'predict', parents=[model, *parents], help='complete triples',
+        description='Completes a triple: give two of --head, --relation and '
+        '--tail; or the triples of a file.')
+    sub.add_argument('--head', help=note)
+    sub.add_argument('--relation', help=note)
+    sub.add_argument('--tail', help=note)
+    sub.add_argument('--queries', metavar='FILE', help='lines of head, '
+                     "relation and tail with tabs between, one of which is "
+                     "'?'")
+    sub.add_argument('--out', metavar='FILE', help='where the answers to '
+                     '--queries go: .tsv, .jsonl or .parquet')
+    sub.add_argument('-k', type=int, default=10, help='how many (10)')
+    sub.add_argument('--new', action='store_true',
+                     help='leave out the triples that are known already')
+    sub.add_argument('--self-loops', action='store_true', help='keep the '
+                     'given node among the answers, which is left out unless '
+                     'a training triple of the relation is a loop')
+    sub.set_defaults(call=_predict)
+
+    run = argparse.ArgumentParser(add_help=False)
+    run.add_argument('run', metavar='RUN', help='the folder of a run')
+    sub = commands.add_parser(
+        'explain', parents=[run, *parents],
+        help='show why a triple has its score')
+    sub.add_argument('--head', required=True, help=note)
+    sub.add_argument('--relation', required=True, help=note)
+    sub.add_argument('--tail', required=True, help=note)
+    sub.add_argument('-k', type=int, default=5,
+                     help='how many similar training triples (5)')
+    sub.add_argument('--json', action='store_true', help='as JSON')
+    sub.add_argument('--plot', metavar='FILE', help='draw it, too')
+    sub.set_defaults(call=_explain)
+
+    sub = commands.add_parser('similar', parents=[model, *parents],
+                              help='list the nodes most similar to one')
+    sub.add_argument('node', metavar='NODE', help=note)
+    sub.add_argument('-k', type=int, default=10, help='how many (10)')
+    sub.set_defaults(call=_similar)
+
+    sub = commands.add_parser(
+        'export', parents=[model, *parents],
+        help='write the embeddings of all nodes')
+    sub.add_argument('--out', required=True, metavar='FILE|DIR',
+                     help='.npz, .parquet, or a folder for the projector of '
+                     'TensorBoard')
+    sub.set_defaults(call=_export)
+
+
+def _add_compare(commands: Any, *parents: argparse.ArgumentParser) -> None:
+    sub = commands.add_parser(
+        'compare', parents=parents, help='compare the results of runs',
+        description='Compares the rankings of the test triples. Runs that '
+        'differ in the seed only are the seeds of one method.')
+    sub.add_argument('runs', nargs='+', metavar='RUN', help='the folders of '
+                     'runs, or one .safetensors file with the reciprocal '
+                     'ranks of several methods')
+    sub.add_argument('--reference', metavar='NAME', help='the method that the '
+                     'others are compared with (default: the first)')
+    sub.add_argument('--latex', action='store_true', help='in LaTeX')
+    sub.add_argument('--json', action='store_true', help='as JSON')
+    sub.set_defaults(call=_compare)
 
 
 def _add_features(commands: Any, *parents: argparse.ArgumentParser) -> None:
@@ -176,37 +247,86 @@ def _train(args: argparse.Namespace) -> None:
                              args.data_root, args.device)
     try:
         result = run.train(progress=not args.quiet)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated):
         print(f'\ninterrupted; to continue: mmkgc train --resume '
               f'{run.folder}', file=sys.stderr)
         raise
-    print('no test triples to evaluate on' if result is None else result)
-    print(f'run: {run.folder}')
-
-
-def _open(args: argparse.Namespace) -> lib.Run | lib.PretrainedRun:
-    if args.model is None:
-        return lib.Run.open(args.run, args.data_root, args.device)
-    return lib.PretrainedRun(args.run, args.model, args.data_root,
-                             args.device)
+    _print('no test triples to evaluate on' if result is None else result)
+    _print(f'run: {run.folder}')
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    print(_open(args).evaluate(args.split))
+    run = (lib.Run.open(args.run, args.data_root, args.device)
+           if args.model is None else lib.PretrainedRun(
+               args.run, args.model, args.data_root, args.device))
+    _print(run.evaluate(args.split))
+
+
+def _open(args: argparse.Namespace, triples: bool = False) -> lib.Answers:
+    if args.model is None:
+        return lib.open_answers(args.run, args.data_root, args.device,
+                                triples)
+    return lib.PretrainedRun(args.run, args.model, args.data_root,
+                             args.device).answers()
 
 
 def _predict(args: argparse.Namespace) -> None:
-    run = _open(args)
-    print(run.predict(args.head, args.relation, args.tail, args.k, args.new))
+    asked = [args.head, args.relation, args.tail]
+    if args.queries is None and args.out is not None:
+        raise ConfigError('--out needs the file of --queries; a single answer '
+                          'is printed')
+    if args.queries is not None:
+        if asked != [None] * 3 or args.out is None:
+            raise ConfigError('--queries needs --out, and no --head, '
+                              '--relation or --tail')
+    elif asked.count(None) != 1:
+        raise ConfigError('expected two of --head, --relation and --tail, or '
+                          '--queries')
+    answers = _open(args)
+    if args.queries is not None:
+        count = answers.predict_file(args.queries, args.out, args.k, args.new,
+                                     args.self_loops)
+        _print(f'answers to {count:,} queries: {args.out}')
+        return
+    _print(answers.predict(args.head, args.relation, args.tail, args.k,
+                           args.new, args.self_loops))
+
+
+def _explain(args: argparse.Namespace) -> None:
+    answers = _open(args, triples=True)
+    found = answers.explain(args.head, args.relation, args.tail, args.k)
+    _print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False)
+           if args.json else found)
+    if args.plot is not None:
+        lib.plot_explanation(found, args.plot)
+
+
+def _similar(args: argparse.Namespace) -> None:
+    _print(_open(args).most_similar(args.node, args.k))
+
+
+def _export(args: argparse.Namespace) -> None:
+    answers = _open(args)
+    answers.export(args.out)
+    _print(f'embeddings: {args.out}')
+
+
+def _compare(args: argparse.Namespace) -> None:
+    found = lib.compare_paths(args.runs, args.reference, args.data_root,
+                              args.device)
+    if args.json:
+        _print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        _print(found.to_latex() if args.latex else found)
 
 
 def _audit(args: argparse.Namespace) -> None:
     config = lib.load_config(_name_of(args), args.overrides)
-    print(lib.build_graph(config, args.data_root).audit())
+    _print(lib.build_graph(config, args.data_root).audit())
 
 
 def _profile(args: argparse.Namespace) -> None:
-    print(lib.profile_config(_name_of(args), args.overrides, args.steps,
+    _print(lib.profile_config(_name_of(args), args.overrides, args.steps,
                              args.data_root, args.device))
 
 
@@ -236,17 +356,22 @@ def _features(args: argparse.Namespace) -> None:
             source, args.encoder, args.out, args.pool, args.dtype,
             args.batch_size, args.workers, args.device, args.revision,
             progress=not args.quiet)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Terminated):
         print('\ninterrupted; to continue: the same command',
               file=sys.stderr)
         raise
-    print(coverage)
-    print(f'features: {args.out}')
+    _print(coverage)
+    _print(f'features: {args.out}')
 
 
 def _inspect(args: argparse.Namespace) -> None:
-    print(lib.inspect_folder(args.folder, args.entity, args.output,
+    _print(lib.inspect_folder(args.folder, args.entity, args.output,
                              args.source))
+
+
+def _print(value: Any) -> None:
+    # Names of files and modalities may be anybody's.
+    print(printable(str(value), lines=True))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -256,7 +381,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv (list, optional): The arguments, without the program's name.
 
     Returns:
-        The exit status: 0, 2 for bad input, 130 when interrupted.
+        The exit status: 0, 2 for bad input, 130 when interrupted, 143 after
+        SIGTERM, 129 after SIGHUP.
     """
     for stream in (sys.stdout, sys.stderr):  # Labels may be in any script.
         if isinstance(stream, io.TextIOWrapper):
@@ -266,13 +392,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     if overrides and args.name is None and '=' not in overrides[-1]:
         args.name = overrides.pop()  # As in '--set KEY=VALUE NAME'.
     try:
-        args.call(args)
+        with lib.catch_signals(immediate=True):
+            args.call(args)
+    except Terminated as error:
+        return 128 + error.signal
     except BrokenPipeError:  # The reader, such as `head`, has enough.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (MMKGCError, OSError) as error:
         if args.debug:
             raise
-        print(f'mmkgc: error: {error}', file=sys.stderr)
+        print(printable(f'mmkgc: error: {error}', lines=True),
+              file=sys.stderr)
         return 2
     except (MemoryError, RuntimeError) as error:
         if args.debug or not is_out_of_memory(error):

@@ -6,9 +6,31 @@ from typing import Any
 import numpy as np
 import torch
 
+# What moves the cursor, colours or hides text, or turns its direction.
+_CONTROLS = {i: f'\\x{i:02x}' for i in (*range(32), *range(127, 160))}
+_CONTROLS |= {i: f'\\u{i:04x}' for i in (
+    0x061c, 0x200e, 0x200f, *range(0x2028, 0x202f), *range(0x2066, 0x206a),
+    *range(0xd800, 0xe000))}
+_IN_LINES = {i: text for i, text in _CONTROLS.items() if chr(i) not in '\n\t'}
+
+
+def printable(text: str, lines: bool = False) -> str:
+    r"""Returns a text without what a terminal would act on: control
+    characters are written as escapes.
+
+    Args:
+        text (str): The text.
+        lines (bool, optional): If set to :obj:`True`, keeps the ends of lines
+            and tabs. (default: :obj:`False`)
+    """
+    return text.translate(_IN_LINES if lines else _CONTROLS)
+
 
 class MMKGCError(Exception):
     r"""Base class of every error that this library raises on purpose."""
+    def __str__(self) -> str:
+        # It may quote a file.
+        return printable(super().__str__(), lines=True)
 
 
 class DataError(MMKGCError, ValueError):
@@ -41,6 +63,19 @@ class OutOfMemoryError(MMKGCError, MemoryError):
 
 class CheckpointError(MMKGCError, ValueError):
     r"""A checkpoint or saved model does not fit what it is loaded into."""
+
+
+class Terminated(SystemExit):
+    r"""The system asked the process to end, by SIGTERM or SIGHUP. Where it is
+    not caught, the process ends with status 143 or 129, as the signal alone
+    would end it.
+
+    Args:
+        signal (int): The number of the signal.
+    """
+    def __init__(self, signal: int) -> None:
+        super().__init__(128 + signal)
+        self.signal = signal
 
 
 def check_whole(at_least: int = 1, optional: bool = False,

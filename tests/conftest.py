@@ -1,5 +1,6 @@
 """Fixtures of the whole suite."""
 
+import multiprocessing
 import os
 import random
 from pathlib import Path
@@ -51,3 +52,20 @@ def without_extensions(request: pytest.FixtureRequest) -> bool:
     if without:
         request.getfixturevalue('disable_extensions')
     return without
+
+
+@pytest.fixture
+def in_a_fork():
+    """Runs a function in a process of its own and returns what it sends."""
+    def run(function, *args):
+        context = multiprocessing.get_context('fork')
+        receiver, sender = context.Pipe(duplex=False)
+        process = context.Process(target=function, args=(*args, sender))
+        process.start()
+        sender.close()
+        try:
+            return receiver.recv()
+        finally:
+            process.join()
+
+    return run

@@ -1,7 +1,9 @@
 import io
 import json
+import os
 import pathlib
 import re
+import signal
 
 import pytest
 import torch
@@ -20,11 +22,11 @@ training: {batch_size: 128, epochs: 3, valid_every: 1, device: cpu}
 """
 PYG = """
 dataset: {name: FakeMMKG, num_nodes: 60, num_edges: 300, modalities: []}
-model: {name: PyG.TransE, hidden_channels: 8}
+model: {name: PyG.TransE, hidden_channels: 8, p_norm: 2.0}
 training: {batch_size: 128, epochs: 2, valid_every: 1, device: cpu}
 """
 FILES = {'config.yaml', 'metrics.json', 'model', 'history.json',
-         'checkpoint.safetensors', '.lock'}
+         'rankings.safetensors', 'checkpoint.safetensors', '.lock'}
 
 
 @pytest.fixture(autouse=True)
@@ -125,7 +127,6 @@ def test_the_plot(work, capsys, monkeypatch):
     assert {path.name for path in (work / 'b').iterdir()} == FILES
 
 
-@pytest.mark.filterwarnings('ignore:Many candidates share the score')
 def test_a_model_of_pyg(work, capsys):
     assert main(['train', 'pyg.yaml', '--quiet', '--seed', '3']) == 0
     out = capsys.readouterr().out
@@ -183,6 +184,38 @@ def test_an_interrupted_run_goes_on(work, capsys, monkeypatch):
     assert 'no model yet' in fails(capsys, 'evaluate', 'b')
 
 
+@pytest.mark.parametrize('name, status', [('SIGTERM', 143), ('SIGHUP', 129)])
+def test_a_run_that_the_system_ends_goes_on(work, capsys, monkeypatch, name,
+                                            status):
+    assert main(['train', 'tiny.yaml', '--quiet', '--output', 'whole']) == 0
+    from pyg_mmkgc.training import AdversarialTrainer
+    step = AdversarialTrainer.train_step
+
+    def ended(self, batch, where):
+        if where == 'epoch 3, step 1':
+            os.kill(os.getpid(), getattr(signal, name))
+        return step(self, batch, where)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AdversarialTrainer, 'train_step', ended)
+        assert main(['train', 'tiny.yaml', '--quiet', '--output',
+                     'b']) == status
+    assert 'mmkgc train --resume b' in capsys.readouterr().err
+    assert main(['train', '--resume', 'b', '--quiet']) == 0
+    whole, resumed = (load_tensors(work / name / 'model/model.safetensors')[0]
+                      for name in ['whole', 'b'])
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+@pytest.mark.parametrize('name, status', [('SIGTERM', 143), ('SIGHUP', 129)])
+def test_any_command_can_be_ended(work, capsys, monkeypatch, name, status):
+    monkeypatch.setattr('pyg_mmkgc.config.catalogue', lambda: os.kill(
+        os.getpid(), getattr(signal, name)))
+    handler = signal.getsignal(signal.SIGTERM)
+    assert main(['models']) == status
+    assert signal.getsignal(signal.SIGTERM) is handler
+
+
 def test_runs_are_never_overwritten(work, capsys):
     short = ['--quiet', '--set', 'training.epochs=1']
     for _ in range(3):
@@ -221,6 +254,16 @@ def test_runs_are_never_overwritten(work, capsys):
     (['evaluate', 'nowhere'], 'not the folder of a run'),
     (['predict', 'nowhere', '--head', 'a', '--relation', 'b'],
      'not the folder of a run'),
+    (['predict', 'r', '--relation', 'a'], 'two of --head, --relation'),
+    (['predict', 'r', '--head', 'a', '--tail', 'b', '--relation', 'c'],
+     'two of --head, --relation'),
+    (['predict', 'r', '--queries', 'q.tsv'], '--queries needs --out'),
+    (['predict', 'r', '--queries', 'q', '--out', 'o', '--head', 'a'],
+     'no --head'),
+    (['predict', 'r', '--head', 'a', '--tail', 'b', '--out', 'o.tsv'],
+     '--out needs the file of --queries'),
+    (['compare', 'nowhere', 'there'], "'nowhere' is not the folder"),
+    (['compare', 'nowhere', 'nowhere'], 'different runs'),
 ])
 def test_errors(work, capsys, argv, match):
     assert match in fails(capsys, *argv)
@@ -275,8 +318,8 @@ def test_debug_shows_where(work):
 
 
 @pytest.mark.parametrize('argv', [
-    [], ['fly'], ['predict', 'r', '--relation', 'a'],
-    ['predict', 'r', '--head', 'a', '--tail', 'b', '--relation', 'c'],
+    [], ['fly'], ['explain', 'r', '--relation', 'a'], ['export', 'r'],
+    ['compare'], ['similar', 'r'],
     ['train', 'countries', '--seed', 'x'],
 ])
 def test_usage(argv, capsys):

@@ -1,26 +1,40 @@
 """Every example runs, and prints what it promises."""
 
+import contextlib
+import doctest
+import io
 import re
 import runpy
-import subprocess
+import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pyg_mmkgc.cli import main
 from pyg_mmkgc.testing import check_model
 
 FOLDER = Path(__file__).resolve().parents[1] / 'examples'
 NUMBER = r'(\d\.\d{4})'
 
 
+def execute(name: str, folder: Path,
+            *args: str) -> tuple[str, dict[str, Any]]:
+    """Runs an example in an empty folder; gives what it printed and what it
+    defines. In this process, since importing torch takes seconds.
+    """
+    with (pytest.MonkeyPatch.context() as patch,
+          contextlib.redirect_stdout(io.StringIO()) as out):
+        patch.chdir(folder)
+        patch.setattr(sys, 'argv', [name, *args])
+        names = runpy.run_path(str(FOLDER / name), run_name='__main__')
+    return out.getvalue(), names
+
+
 def run(name: str, folder: Path, *args: str) -> str:
-    """Runs an example in an empty folder; gives what it printed."""
-    done = subprocess.run(
-        [sys.executable, str(FOLDER / name), *args], cwd=folder,
-        capture_output=True, text=True, timeout=600)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    """What an example prints."""
+    return execute(name, folder, *args)[0]
 
 
 def numbers(pattern: str, text: str) -> list[float]:
@@ -29,15 +43,16 @@ def numbers(pattern: str, text: str) -> list[float]:
 
 
 def test_adamf_mat_pyg_loop(tmp_path: Path) -> None:
-    out = run('adamf_mat_pyg_loop.py', tmp_path, '--epochs', '6')
+    out = run('adamf_mat_pyg_loop.py', tmp_path, '--epochs', '5')
     losses = numbers('Loss: {}', out)
-    assert len(losses) == 6
+    assert len(losses) == 5
     assert losses[-1] < losses[0]
     mrr, = numbers('Val MRR: {}', out)
     assert mrr > 0.02  # A guess has 0.0025.
     assert "Ranking of 'test'" in out
 
 
+@pytest.mark.slow
 def test_adamf_mat_trainer(tmp_path: Path) -> None:
     out = run('adamf_mat_trainer.py', tmp_path, '--epochs', '5')
     assert 'Best epoch: 005' in out
@@ -46,6 +61,7 @@ def test_adamf_mat_trainer(tmp_path: Path) -> None:
     assert 'the same MRR: True' in out
 
 
+@pytest.mark.slow
 def test_compare_pyg_models(tmp_path: Path) -> None:
     out = run('compare_pyg_models.py', tmp_path, '--epochs', '2',
               '--hidden_channels', '16')
@@ -69,6 +85,7 @@ def test_own_data(tmp_path: Path) -> None:
     assert answers[0].split()[:2] == ['1', '3']
 
 
+@pytest.mark.slow
 def test_missing_modality(tmp_path: Path) -> None:
     out = run('missing_modality.py', tmp_path, '--epochs', '10', '--rates',
               '0', '0.8', '--num_nodes', '120')
@@ -81,14 +98,12 @@ def test_missing_modality(tmp_path: Path) -> None:
     assert max(table[1]) < table[0][0]
 
 
-def test_new_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out = run('new_model.py', tmp_path, '--epochs', '6',
-              '--hidden_channels', '8')
+def test_new_model(tmp_path: Path) -> None:
+    out, names = execute('new_model.py', tmp_path, '--epochs', '6',
+                         '--hidden_channels', '8')
     assert 'structure, ' in out
     for mrr in numbers('Test MRR: {}', out):
         assert mrr > 0.02  # A guess has 0.0025.
-    monkeypatch.setattr('sys.argv', ['new_model.py', '--epochs', '1'])
-    names = runpy.run_path(str(FOLDER / 'new_model.py'))
     check_model(names['WithModalities'], hidden_channels=4, lr=0.1)
 
 
@@ -106,6 +121,44 @@ def test_raw_to_predictions(tmp_path: Path) -> None:
     assert "Ranking of 'test'" in out
     answers = out[out.index('(Austria, neighbour, ?)'):].splitlines()
     assert len(answers) == 6
+
+
+def test_day_in_the_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                         capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ['pandas', 'matplotlib']:
+        pytest.importorskip(name)
+    folder = tmp_path / 'day'
+    out = run('day_in_the_life.py', tmp_path, '--folder', str(folder))
+    answers = out[out.index('(09:00, quarter_later, ?)'):].splitlines()
+    assert answers[0] == '(09:00, quarter_later, ?)  without 09:00 itself'
+    assert answers[1].split()[1] == '09:15'
+    assert '00:00 has rank 1 of 96' in out
+    assert '(00:00: no light features)' in out
+    assert r'\begin{tabular}' in (folder / 'table.tex').read_text()
+    page = (folder / 'day.html').read_text('utf-8')
+    for part in ['AuditReport', 'Comparison', 'Prediction', 'Explanation']:
+        assert f'<b>{part}</b>' in page
+    assert page.count('<table>') == page.count('</table>') >= 8
+    assert (folder / 'why.png').read_bytes().startswith(b'\x89PNG')
+
+    # The transcript of the command line, in the files that it wrote.
+    monkeypatch.chdir(folder)
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    text = (FOLDER / 'day_in_the_life.txt').read_text('utf-8')
+    commands = re.split(r'^\$ ', text, flags=re.MULTILINE)[1:]
+    assert len(commands) >= 10
+    for command, _, expected in (x.partition('\n') for x in commands):
+        program, *argv = shlex.split(command)
+        capsys.readouterr()
+        if program == 'cat':
+            got = Path(argv[0]).read_text('utf-8')
+        else:
+            assert program == 'mmkgc'
+            assert main(argv) == 0, command
+            got = capsys.readouterr().out
+        assert doctest.OutputChecker().check_output(
+            expected.strip() + '\n', got.strip() + '\n', flags), (command,
+                                                                 got)
 
 
 def test_all_are_tested() -> None:

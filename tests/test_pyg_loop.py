@@ -107,4 +107,4 @@ def test_models_of_pyg_in_the_trainer(name: str, sampler: PooledSampler,
                       batch_size=100, progress=False).fit()
     assert len(history.epochs) == 10
     assert evaluate(model, kg, 'train').mrr > before
-    assert predict(model, kg, head=0, rel_type=0, k=4).node.shape == (1, 4)
+    assert predict(model, kg, head=0, rel_type=0, k=4).answer.shape == (1, 4)

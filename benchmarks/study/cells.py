@@ -86,6 +86,8 @@ def read_run(cell: Cell, folder: Path, data_root: str | None
     out |= {key: found[key] for key in (
         'best_epoch', 'epochs', 'parameters', 'modalities', 'commit',
         'versions', 'device')}
+    # Runs of an earlier version say only what was asked for.
+    out['autocast'] = found.get('autocast', cell.resolved.training.autocast)
     out['protocol'] = found['test']['protocol']
     out['test'] = found['test']['metrics']
     out['val'] = found['val']

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from pyg_mmkgc.evaluation.compare import Difference, paired_bootstrap
 from pyg_mmkgc.io import load_tensors, save_tensors
 from study.cells import Cell
 from study.report import Table, path_of
 from study.runner import folder_of
-from study.stats import paired_bootstrap
 
 
 def _file(study: str, args: argparse.Namespace) -> Path:
@@ -103,9 +103,8 @@ def difference(queries: dict[str, np.ndarray], row: str,
     """The MRR of a row less that of another, in points, with its interval."""
     if row == reference or row not in queries:
         return ''
-    mean, low, high, p = paired_bootstrap(queries[row], queries[reference])
-    return (f'{100 * mean:+.2f} [{100 * low:+.2f}, {100 * high:+.2f}], p '
-            f'{"< 0.001" if p < 0.001 else f"= {p:.3f}"}')
+    return str(Difference(*map(float, paired_bootstrap(
+        queries[row], queries[reference]))))
 
 
 #: What a caption says of :func:`difference`.

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pyg_mmkgc.evaluation.compare import spread
 from pyg_mmkgc.io.atomic import write_atomic
-from study.stats import spread
 from study.worker import machine
 
 METRICS = ('mrr', 'hits@1', 'hits@3', 'hits@10')
@@ -163,7 +163,8 @@ def protocol(head: dict[str, Any], results: list[dict[str, Any]]) -> str:
         f"{head['dataset']}, {p['split']} triples ({p['num_triples']}), "
         f"sides: {' and '.join(p['sides'])}, filter: {p['filter']}, "
         f"{p['ties']} ranks, in percent. {_epochs(done)} "
-        f"{_settings(head, done)} {_features(done)} {_seeds(seeds)} "
+        f"{_settings(head, done)} {_features(done)} {precision(done)} "
+        f"{_seeds(seeds)} "
         f"{command}; commit {', '.join(commits)}; "
         f"machine: {'; '.join(dict.fromkeys(machines))}.")
 
@@ -265,6 +266,24 @@ def _features(done: list[dict[str, Any]]) -> str:
         out.append('no visual features were at hand, published rows have '
                    'them')
     return '; '.join(out) + '.'
+
+
+def precision(done: list[dict[str, Any]]) -> str:
+    """In which precision projections were multiplied, as a sentence; of
+    trainings that only say what was asked for, that. Everything else is in
+    single precision.
+    """
+    asked = 'bfloat16 where the hardware multiplies it'
+    words = {True: 'bfloat16', 'auto': asked, False: 'single precision'}
+    groups: dict[str, list[str]] = {}
+    for x in done:
+        groups.setdefault(words[x['autocast']], []).append(x['row'])
+    if len(groups) == 1:
+        return f'Projections: in {next(iter(groups))}.'
+    *others, main = sorted(groups, key=lambda word: len(groups[word]))
+    return '; '.join([f'Projections: in {main}', *(
+        f"of {', '.join(dict.fromkeys(groups[word]))} in {word}"
+        for word in others)]) + '.'
 
 
 def validation_mrr(found: list[dict[str, Any]]) -> str:

@@ -1,7 +1,12 @@
 r"""Runs from YAML files."""
 
+from pyg_mmkgc.training.termination import catch_signals
+from pyg_mmkgc.visualization import plot_explanation
+
+from .answers import Answers
 from .build import build_graph, build_model, build_trainer
 from .catalogue import Entry, catalogue
+from .compare import compare_paths
 from .components import Component
 from .features import (
     DTYPES,
@@ -19,7 +24,7 @@ from .loader import (
 )
 from .pretrained import PretrainedRun
 from .profile import profile_config
-from .run import Run
+from .run import Run, open_answers
 from .schema import Config, EvaluationConfig, TrainingConfig
 
 __all__ = [
@@ -29,6 +34,10 @@ __all__ = [
     'EvaluationConfig',
     'Run',
     'PretrainedRun',
+    'Answers',
+    'open_answers',
+    'compare_paths',
+    'plot_explanation',
     'load_config',
     'save_config',
     'dump_config',
@@ -45,4 +54,5 @@ __all__ = [
     'inspect_folder',
     'DTYPES',
     'encoder_help',
+    'catch_signals',
 ]

@@ -15,6 +15,7 @@ from pyg_mmkgc.config.components import Component, valid_names
 from pyg_mmkgc.config.schema import Config
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import ConfigError
+from pyg_mmkgc.io.reading import user_path
 from pyg_mmkgc.nn.kge import MMKGEModel
 from pyg_mmkgc.nn.path import ULTRA, PathModel
 from pyg_mmkgc.sampler import NegativeSampler
@@ -45,7 +46,7 @@ def build_graph(config: Config,
     root = root if data_root is None else data_root
     target = valid_names('dataset')[section.name]
     if section.name == 'TSV':
-        options |= _below(pathlib.Path(root or '.').expanduser(), options)
+        options |= _below(user_path(root or '.'), options)
     elif 'root' in inspect.signature(target).parameters:
         parameter = inspect.signature(target).parameters['root']
         if root is None and parameter.default is parameter.empty:
@@ -53,7 +54,7 @@ def build_graph(config: Config,
                               'folder of its files; set it, or give '
                               '--data-root')
         if root is not None:
-            options['root'] = str(pathlib.Path(root).expanduser())
+            options['root'] = str(user_path(root))
     out = target(**options)
     graph = out if isinstance(out, KnowledgeGraph) else out[0]
     if modalities is not None:
@@ -149,6 +150,8 @@ def find_device(name: str | None, key: str) -> torch.device:
         return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
     try:
         device = torch.device(name)
+        if device.type == 'meta':
+            raise RuntimeError('it holds no numbers')
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]

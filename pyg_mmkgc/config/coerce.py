@@ -85,7 +85,8 @@ def _name(hint: Any) -> str:
     if origin is Annotated:
         return _name(get_args(hint)[0])
     if origin is Literal:
-        return 'one of ' + ', '.join(repr(a) for a in get_args(hint))
+        names = ', '.join(repr(a) for a in get_args(hint))
+        return f'one of {names}' if len(get_args(hint)) > 1 else names
     if origin in (Union, types.UnionType):
         return ' or '.join(_name(a) for a in get_args(hint))
     if origin is not None and issubclass(origin, Mapping):
@@ -137,7 +138,7 @@ def coerce(value: Any, hint: Any, path: str) -> Any:
     if hint is float and type(value) in (int, float):
         return _finite(value, path)
     if hint in (int, bool, str):
-        if type(value) is hint:
+        if type(value) is hint and (hint is not int or abs(value) < 1 << 63):
             return value
         raise _wrong(value, hint, path)
     kind = origin or hint

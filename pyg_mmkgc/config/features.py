@@ -35,6 +35,7 @@ from pyg_mmkgc.features.inspect import (
 from pyg_mmkgc.features.items import match_items
 from pyg_mmkgc.features.plot import check_picture, plot_report, read_samples
 from pyg_mmkgc.io.atomic import read_json, write_json
+from pyg_mmkgc.io.reading import user_path
 
 DTYPES = {name: dtype for dtype, name in NAMES.items()}
 
@@ -80,7 +81,7 @@ class FeatureSource:
 
     def items(self) -> list[Item]:
         r"""Lists the images or texts."""
-        path = pathlib.Path(self.path).expanduser()
+        path = user_path(self.path)
         if self.kind == 'image' and path.is_dir():
             return read_folder(path)
         if not path.is_file():
@@ -94,7 +95,7 @@ class FeatureSource:
         if self.graph is None:
             return None
         if _is_list(self.graph):
-            return read_lines(pathlib.Path(self.graph).expanduser())
+            return read_lines(user_path(self.graph))
         config = load_config(self.graph)
         # Its features may be those that are to be made.
         options = dict(config.dataset.options)
@@ -150,7 +151,7 @@ def extract_features(source: FeatureSource, encoder: str, folder: str,
     if made.kind != source.kind:
         raise ConfigError(f"the encoder '{encoder}' is one for {made.kind}s, "
                           f'expected one for {source.kind}s')
-    path = pathlib.Path(folder).expanduser()
+    path = user_path(folder)
     out = extract(items, made, path, labels, source.match, pool,
                   DTYPES[dtype], batch_size, num_workers, progress)
     write_json(path / SOURCE, dataclasses.asdict(source.absolute()))
@@ -176,7 +177,7 @@ def inspect_folder(folder: str, entities: Sequence[str] | None = None,
     """
     if output is not None:  # Before the work, and not as a lack of a plot.
         check_picture(output)
-    path = pathlib.Path(folder).expanduser()
+    path = user_path(folder)
     report = inspect_features(path, entities)
     try:
         samples = _samples(report, path, source)
@@ -212,4 +213,4 @@ def _is_list(graph: str) -> bool:
 
 
 def _absolute(path: str) -> str:
-    return str(pathlib.Path(path).expanduser().absolute())
+    return str(user_path(path).absolute())

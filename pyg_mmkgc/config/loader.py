@@ -3,15 +3,15 @@ r"""Finds, reads and writes configuration files."""
 from __future__ import annotations
 
 import difflib
-import pathlib
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from typing import Any
 
 from pyg_mmkgc.config.schema import Config
-from pyg_mmkgc.config.yaml_text import dump_yaml, parse_yaml
+from pyg_mmkgc.config.yaml_text import MAX_CHARS, dump_yaml, parse_yaml
 from pyg_mmkgc.errors import ConfigError
 from pyg_mmkgc.io.atomic import write_atomic
+from pyg_mmkgc.io.reading import open_file, user_path
 
 #: The model that a bare dataset name stands for, as in ``countries``.
 DEFAULT_MODEL = 'adamf_mat'
@@ -67,7 +67,8 @@ def read_values(name: str) -> Any:
     """
     if name.lower().endswith(('.yaml', '.yml')):
         try:
-            data = pathlib.Path(name).expanduser().read_bytes()
+            with open_file(user_path(name)) as file:
+                data = file.read(4 * MAX_CHARS + 1)
         except (OSError, ValueError) as error:
             reason = getattr(error, 'strerror', None) or error
             raise ConfigError(f"cannot read '{name}': {reason}") from None

@@ -3,16 +3,16 @@ r"""Models that were trained already, on the graph of a configuration."""
 from __future__ import annotations
 
 import pathlib
-from typing import Any
 
+from pyg_mmkgc.config.answers import Answers
 from pyg_mmkgc.config.build import build_graph, find_device
 from pyg_mmkgc.config.loader import read_values
-from pyg_mmkgc.config.run import label_or_id
 from pyg_mmkgc.config.schema import Config
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import ConfigError
-from pyg_mmkgc.evaluation import RankingResult, evaluate, predict
+from pyg_mmkgc.evaluation import RankingResult, evaluate
 from pyg_mmkgc.io.pretrained import Pretrained
+from pyg_mmkgc.nn.path import PathModel
 from pyg_mmkgc.nn.path.ultra import CHECKPOINTS, ULTRA
 
 
@@ -22,7 +22,7 @@ class PretrainedRun:
     .. code-block:: python
 
         run = PretrainedRun('my.yaml', 'ultra_3g')
-        print(run.predict('Alice', 'worksFor'))
+        print(run.answers().predict('Alice', 'worksFor'))
 
     Args:
         name (str): The configuration of the graph: :obj:`dataset`,
@@ -47,6 +47,8 @@ class PretrainedRun:
         # First, since it is found out faster that there is no such model.
         self.model = _load(model).to(find_device(device, 'device'))
         self.graph: KnowledgeGraph = build_graph(self.config, data_root)
+        if isinstance(self.model, PathModel):  # Once, for all questions.
+            self.model.attach(self.graph)
 
     def evaluate(self, split: str = 'test') -> RankingResult:
         r"""Ranks the triples of a split."""
@@ -54,18 +56,9 @@ class PretrainedRun:
         return evaluate(self.model, self.graph, split, ties=options.ties,
                         batch_size=options.batch_size)
 
-    def predict(self, head: str | None, relation: str,
-                tail: str | None = None, k: int = 10,
-                filter_known: bool = False) -> Any:
-        r"""Completes a triple; arguments are those of
-        :meth:`~pyg_mmkgc.config.Run.predict`.
-        """
-        nodes = self.graph.get('node_names')
-        relations = self.graph.get('relation_names')
-        return predict(self.model, self.graph, head=label_or_id(head, nodes),
-                       rel_type=label_or_id(relation, relations),
-                       tail=label_or_id(tail, nodes), k=k,
-                       filter_known=filter_known)
+    def answers(self) -> Answers:
+        r"""Returns the model and the graph, to be asked."""
+        return Answers(self.model, self.graph)
 
 
 def _load(name: str) -> Pretrained:

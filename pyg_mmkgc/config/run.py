@@ -1,11 +1,15 @@
 r"""One run and the folder that it leaves.
 
 ==========================  ===============================================
-``config.yaml``             the configuration, every default written out
+``config.yaml``             the configuration, every default written out, and
+                            what ``autocast: auto`` stood for
 ``metrics.json``            the result with its protocol, commit, versions;
                             written last: with it, a run is finished
-``model/``                  weights, label maps, and in ``graph.json`` which
-                            graph they belong to
+``model/``                  weights, label maps, in ``graph.json`` which
+                            graph they belong to, and in ``manifest.json``
+                            the SHA-256 of each
+``rankings.safetensors``    every ranking of the test triples, for
+                            ``mmkgc compare``
 ``history.json``            losses and validation metrics of every epoch
 ``history.png``             a plot of them (extra ``plot``)
 ``checkpoint.safetensors``  what an interrupted run continues from
@@ -20,7 +24,6 @@ import hashlib
 import json
 import pathlib
 import platform
-import re
 import subprocess
 import time
 import warnings
@@ -32,6 +35,7 @@ from typing import Any
 
 from torch_geometric.nn.kge import KGEModel
 
+from pyg_mmkgc.config.answers import Answers
 from pyg_mmkgc.config.build import (
     build_device,
     build_graph,
@@ -51,17 +55,26 @@ from pyg_mmkgc.errors import (
     DataError,
     MMKGCError,
 )
-from pyg_mmkgc.evaluation import RankingResult, evaluate, predict
-from pyg_mmkgc.io.atomic import read_json, write_json
-from pyg_mmkgc.io.pretrained import Pretrained, read_labels, write_labels
+from pyg_mmkgc.evaluation import Prediction, RankingResult, evaluate
+from pyg_mmkgc.io.atomic import sweep, write_json
+from pyg_mmkgc.io.manifest import SealedFolder, seal, unseal
+from pyg_mmkgc.io.pretrained import (
+    FILES,
+    Pretrained,
+    load_weights,
+    read_labels,
+    write_labels,
+)
+from pyg_mmkgc.io.reading import user_path
 from pyg_mmkgc.io.tensors import load_tensors, save_tensors
+from pyg_mmkgc.nn.kge import MMKGEModel
 from pyg_mmkgc.training import Trainer, fit_ensemble
 from pyg_mmkgc.training.ensemble import combiner_of
 from pyg_mmkgc.training.trainer import CHECKPOINT
 from pyg_mmkgc.visualization import plot_history
 
-# What is written so may be an id, and is none where a label is a number.
-_NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?')
+#: The rankings of the test triples.
+RANKINGS = 'rankings.safetensors'
 
 
 class Run:
@@ -102,9 +115,12 @@ class Run:
         # What cannot work fails now, and leaves no folder.
         run.trainer = build_trainer(config, run.graph)
         _check_ensemble(run.trainer.model, run.graph)
+        # What 'auto' stands for on this hardware, and where the run goes on.
+        run.config = dataclasses.replace(config, training=dataclasses.replace(
+            config.training, autocast=run.trainer.autocast))
         run.folder = (new_folder(name, config) if folder is None
                       else empty_folder(folder))
-        save_config(config, run.folder / 'config.yaml')
+        save_config(run.config, run.folder / 'config.yaml')
         return run
 
     @classmethod
@@ -117,7 +133,7 @@ class Run:
             data_root (str, optional): Where the dataset's files are now.
             device (str, optional): The device to use now.
         """
-        path = pathlib.Path(folder).expanduser()
+        path = user_path(folder)
         if not (path / 'config.yaml').is_file():
             hint = ('; a model that save_pretrained wrote is loaded in '
                     'Python, by from_pretrained'
@@ -154,6 +170,9 @@ class Run:
         if self.finished:
             raise ConfigError(f"the run in '{self.folder}' is finished")
         with lock_folder(self.folder):
+            for folder in (self.folder, self.folder / 'model'):
+                if folder.is_dir():
+                    sweep(folder)  # What a killed process has left.
             return self._train(progress)
 
     def _train(self, progress: bool) -> RankingResult | None:
@@ -166,6 +185,7 @@ class Run:
         model = trainer.model
         combine = combiner_of(model)
         if combine is not None and combine.mode != 'mean':
+            assert isinstance(model, MMKGEModel)
             fit_ensemble(model, self.graph, seed=self.config.training.seed)
         trained = time.perf_counter()
         self._save_model(model)
@@ -174,6 +194,8 @@ class Run:
         begun = time.perf_counter()
         result = (self._evaluate(model, 'test')
                   if 'test' in self.graph.splits() else None)
+        if result is not None:
+            result.save(self.folder / RANKINGS)
         write_json(self.folder / 'metrics.json', {
             'test': result and result.to_dict(),
             'val': history.best_metrics,
@@ -186,6 +208,7 @@ class Run:
             'seconds': {'train': trained - start,
                         'evaluate': time.perf_counter() - begun},
             'device': str(trainer.device),
+            'autocast': trainer.autocast,
             'parameters': sum(p.numel() for p in model.parameters()),
             'config_sha256': hashlib.sha256(
                 dump_config(self.config).encode()).hexdigest(),
@@ -197,30 +220,37 @@ class Run:
         r"""Evaluates the trained model on the triples of a split."""
         return self._evaluate(self._load(), split)
 
-    def predict(self, head: str | None, relation: str,
-                tail: str | None = None, k: int = 10,
-                filter_known: bool = False) -> Any:
-        r"""Completes a triple with the trained model. Triples may have been
-        added or left out since it was trained, with a warning, but not nodes
-        or relations; they may be numbered otherwise.
+    def rankings(self) -> RankingResult:
+        r"""Returns the result on the test triples that training left, or
+        evaluates the model where an earlier version has left none.
+        """
+        path = self.folder / RANKINGS
+        if path.is_file():
+            return RankingResult.load(path)
+        return self.evaluate('test')
+
+    def answers(self, triples: bool = False) -> Answers:
+        r"""Returns the trained model and its graph, to be asked.
 
         Args:
-            head (str, optional): Label or id, the latter where no label is
-                a number; without it, heads are predicted.
-            relation (str): Label or id.
-            tail (str, optional): Label or id; without it, tails are
-                predicted.
-            k (int, optional): How many. (default: :obj:`10`)
-            filter_known (bool, optional): If set to :obj:`True`, leaves out
-                triples that are known already. (default: :obj:`False`)
+            triples (bool, optional): If set to :obj:`False`, triples may have
+                been added or left out since the model was trained, with a
+                warning, but not nodes or relations; they may be numbered
+                otherwise. (default: :obj:`False`)
         """
+        return Answers(self._load(triples), self.graph)
+
+    def predict(self, head: str | None = None, relation: str | None = None,
+                tail: str | None = None, k: int = 10,
+                filter_known: bool = False,
+                self_loops: bool = False) -> Prediction:
+        r"""Completes a triple with the trained model, see :meth:`answers` and
+        :meth:`Answers.predict`.
+        """
+        # Not by `answers()`: a warning is to point to who calls this.
         model = self._load(triples=False)
-        nodes = getattr(self.graph, 'node_names', None)
-        relations = getattr(self.graph, 'relation_names', None)
-        return predict(model, self.graph, head=label_or_id(head, nodes),
-                       rel_type=label_or_id(relation, relations),
-                       tail=label_or_id(tail, nodes), k=k,
-                       filter_known=filter_known)
+        return Answers(model, self.graph).predict(
+            head, relation, tail, k, filter_known, self_loops)
 
     def load_model(self) -> KGEModel:
         r"""Loads the trained model. From then on, :attr:`graph` is numbered as
@@ -246,25 +276,40 @@ class Run:
         device = build_device(self.config)
         if ours:
             return Pretrained.from_pretrained(folder).to(device)
+        sealed = SealedFolder(folder)
+        sealed.warn_if_unsealed(stacklevel=3)
         model: Any = build_model(self.config, self.graph)  # One of PyG's own.
-        model.load_state_dict(load_tensors(folder / 'model.safetensors')[0])
-        model.node_names, model.relation_names = read_labels(folder)
+        state, _ = load_tensors(
+            folder / 'model.safetensors',
+            sealed.expected('model.safetensors'))
+        load_weights(model, state, folder)
+        model.node_names, model.relation_names = read_labels(sealed)
         return model.eval().to(device)
+
+    def trained_with(self) -> dict[str, Any]:
+        r"""Returns the :func:`~pyg_mmkgc.data.fingerprint.fingerprint` of the
+        graph that the run was trained with; nothing, if an earlier version
+        has left none.
+
+        Raises:
+            CheckpointError: If the file holds something else.
+        """
+        sealed = SealedFolder(self.folder / 'model')
+        if not sealed.has('graph.json'):
+            return {}
+        return sealed.read_json('graph.json', {str: (str, int, None)})
 
     def _trained_graph(self, triples: bool) -> KnowledgeGraph:
         graph = self.graph
+        labels = read_labels(SealedFolder(self.folder / 'model'))
         with suppress(DataError):  # Of new labels, what differs tells.
-            graph = renumber(graph, *read_labels(self.folder / 'model'))
-        path = self.folder / 'model' / 'graph.json'
-        if not path.is_file():  # Written by an earlier version.
+            graph = renumber(graph, *labels)
+        saved = self.trained_with()
+        if not saved:
             warnings.warn(f"the run in '{self.folder}' does not say which "
                           'graph it was trained with: its triples and labels '
                           'may have changed since', stacklevel=4)
             return graph
-        saved = read_json(path)
-        if not isinstance(saved, dict):
-            raise CheckpointError(f"'{path}': expected the parts of a graph, "
-                                  f'got {type(saved).__name__}')
         differ = differences(saved, graph)
         if not differ:
             return graph
@@ -281,6 +326,7 @@ class Run:
 
     def _save_model(self, model: KGEModel) -> None:
         folder = self.folder / 'model'
+        unseal(folder)
         # First: where there are weights, it is known what they belong to.
         write_json(folder / 'graph.json', fingerprint(self.graph))
         if isinstance(model, Pretrained):
@@ -288,6 +334,7 @@ class Run:
             return
         save_tensors(folder / 'model.safetensors', model.state_dict(), {})
         write_labels(folder, self.graph)
+        seal(folder, FILES)
 
     def _evaluate(self, model: KGEModel, split: str) -> RankingResult:
         options = self.config.evaluation
@@ -331,16 +378,26 @@ def _replace(config: Config, data_root: str | None,
 
 
 def _absolute(path: str) -> str:
-    return str(pathlib.Path(path).expanduser().absolute())
+    return str(user_path(path).absolute())
 
 
-def label_or_id(text: str | None, names: Sequence[str] | None) -> Any:
-    r"""Returns the label or id that a text of the command line means."""
-    # Where labels look like numbers, a number is a label: if none is this
-    # one, the node of that id is not the one that was meant.
-    if text is None or not (text.isascii() and text.isdigit()):
-        return text
-    return text if any(map(_NUMBER.fullmatch, names or ())) else int(text)
+def open_answers(folder: str, data_root: str | None = None,
+                 device: str | None = None, triples: bool = False) -> Answers:
+    r"""Opens the trained model of a run with its graph, or a saved model
+    without one.
+
+    Args:
+        folder (str): The folder of the run, or of a model that
+            :meth:`save_pretrained` wrote, as :obj:`model` in that of a run.
+        data_root (str, optional): Where the dataset's files are now.
+        device (str, optional): The device to use now.
+        triples (bool, optional): As for :meth:`Run.answers`.
+    """
+    path = pathlib.Path(folder).expanduser()
+    if (path / 'config.json').is_file():
+        model = Pretrained.from_pretrained(path)
+        return Answers(model if device is None else model.to(device))
+    return Run.open(folder, data_root, device).answers(triples)
 
 
 def provenance() -> dict[str, Any]:

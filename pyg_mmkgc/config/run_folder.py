@@ -10,6 +10,7 @@ from pyg_mmkgc.config.loader import resolve_name
 from pyg_mmkgc.config.schema import Config
 from pyg_mmkgc.errors import ConfigError
 from pyg_mmkgc.io.atomic import take_lock
+from pyg_mmkgc.io.reading import user_path
 
 #: Where runs go when no folder is given, below the current one.
 RUNS = 'runs'
@@ -42,7 +43,7 @@ def empty_folder(folder: str) -> pathlib.Path:
     Raises:
         ConfigError: If it is a file, or not empty.
     """
-    path = pathlib.Path(folder).expanduser()
+    path = user_path(folder)
     if path.exists() and not path.is_dir():
         raise ConfigError(f"'{folder}' is a file, expected a new folder")
     # What a process left that was killed as it wrote its first file is none.

@@ -54,8 +54,8 @@ class TrainingConfig:
         lr_schedule (str, optional): How the learning rate falls to zero
             over all epochs.
         subsampling (bool): Whether frequent queries weigh less in the loss.
-        autocast (bool): Whether projections and generators multiply in
-            bfloat16.
+        autocast (bool or str): Whether projections and generators multiply
+            in bfloat16; by :obj:`"auto"`, where the hardware does.
         seed (int): Seed of weights, batches, negatives and dropped features.
         device (str, optional): As for :class:`torch.device`; by default
             a GPU where there is one.
@@ -70,7 +70,7 @@ class TrainingConfig:
     grad_clip: Annotated[float | None, _POSITIVE] = None
     lr_schedule: Literal['linear', 'cosine'] | None = None
     subsampling: bool = False
-    autocast: bool = False
+    autocast: bool | Literal['auto'] = False
     seed: Annotated[int, Range(ge=0, lt=2**63)] = 0
     device: str | None = None
 

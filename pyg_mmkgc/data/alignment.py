@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch_geometric.utils import to_dense_batch
@@ -14,7 +13,9 @@ from torch_geometric.utils import to_dense_batch
 from pyg_mmkgc.data.text import read_lines
 from pyg_mmkgc.errors import DataError, FormatError
 from pyg_mmkgc.io.atomic import read_json
-from pyg_mmkgc.io.features import verify_features
+from pyg_mmkgc.io.features import is_pointer, verify_features
+from pyg_mmkgc.io.npz import read_npz
+from pyg_mmkgc.io.reading import as_path
 from pyg_mmkgc.io.tensors import read_safetensors
 
 TABLE, MANIFEST = 'features.safetensors', 'manifest.json'
@@ -69,7 +70,7 @@ def align_features(
                         'vector per label or the path of a file, got '
                         f'{type(features).__name__}')
     else:
-        path = Path(features)
+        path = as_path(features)
         where = f"modality '{modality}': '{path}'"
         labels, x, ptr = _read(find_table(path) or path, where)
 
@@ -139,13 +140,7 @@ def _read(path: Path,
     if not path.exists():
         raise DataError(f"{where}: there is no file or folder '{path}'")
     if path.suffix == '.npz':
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {label: file[label] for label in file.files}
-        except Exception as error:  # Of a damaged archive, any may come.
-            raise FormatError(f'{where}: expected an .npz file with one array '
-                              f'of floats per label, but reading it failed: '
-                              f'{error}') from error
+        arrays = read_npz(path)
         return list(arrays), _stack(arrays, where), None
 
     if path.suffix == '.safetensors':
@@ -159,10 +154,7 @@ def _read(path: Path,
         if x.dim() != 2 or x.numel() == 0 or not x.is_floating_point():
             raise FormatError(f'{where}: expected a table of floats (got '
                               f'{x.dtype} with shape {list(x.shape)})')
-        if ptr is not None and (
-                ptr.dtype != torch.long or ptr.dim() != 1 or ptr.numel() == 0
-                or int(ptr[0]) != 0 or int(ptr[-1]) != x.size(0)
-                or bool((ptr.diff() < 0).any())):
+        if ptr is not None and not is_pointer(ptr, x.size(0)):
             raise FormatError(f"{where}: expected 'ptr' to rise from 0 to "
                               f'{x.size(0)}, the number of rows')
         num_rows = x.size(0) if ptr is None else ptr.numel() - 1

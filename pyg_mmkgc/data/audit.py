@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from pyg_mmkgc.errors import DataError
+from pyg_mmkgc.report import Report, Table
 
 if TYPE_CHECKING:
     from pyg_mmkgc.data.knowledge_graph import KnowledgeGraph
@@ -60,10 +61,19 @@ class ModalityAudit:
     max_norm: float
 
 
-@dataclass(frozen=True)
-class AuditReport:
+@dataclass(frozen=True, repr=False)
+class AuditReport(Report):
     r"""What :meth:`~pyg_mmkgc.data.KnowledgeGraph.audit` found; printing it
     shows a table.
+
+    .. code-block:: python
+
+        >>> from pyg_mmkgc import Countries
+        >>> report = Countries()[0].audit()
+        >>> report.splits['train'].triples
+        9901
+        >>> print(report.to_latex('modalities').splitlines()[2])
+        \begin{tabular}{lrrrrrrrrr}
     """
     num_nodes: int
     num_relations: int
@@ -73,6 +83,8 @@ class AuditReport:
     unseen_relations: int
     splits: dict[str, SplitAudit]
     modalities: dict[str, ModalityAudit]
+
+    table_names = ('splits', 'modalities')
 
     @property
     def warnings(self) -> list[str]:
@@ -85,6 +97,29 @@ class AuditReport:
         for name, split in self.splits.items():
             out['splits'][name]['duplicates'] = split.duplicates
         return out | {'warnings': self.warnings}
+
+    def summary(self) -> dict[str, Any]:
+        return {'num_nodes': self.num_nodes,
+                'num_relations': self.num_relations,
+                **{name: split.triples
+                   for name, split in self.splits.items()},
+                'modalities': list(self.modalities),
+                'warnings': len(self.warnings)}
+
+    def make_table(self, name: str) -> Table:
+        if name == 'modalities':
+            keys = [field.name for field in fields(ModalityAudit)]
+            return Table(['modality', *keys], [
+                [modality, *(getattr(found, key) for key in keys)]
+                for modality, found in self.modalities.items()],
+                'Features')
+        keys = ['triples', 'distinct', 'duplicates', 'self_loops',
+                'reversed_in_train', 'other_relation_in_train',
+                'unseen_node', 'unseen_relation']
+        return Table(['split', *keys, *(f'also_in_{x}' for x in self.splits)],
+                     [[split, *(getattr(found, key) for key in keys),
+                       *(found.overlaps.get(x) for x in self.splits)]
+                      for split, found in self.splits.items()], 'Triples')
 
     def __str__(self) -> str:
         names = list(self.splits)

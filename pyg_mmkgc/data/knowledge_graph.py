@@ -27,6 +27,12 @@ _OTHER_KEYS = {
     'filter_edge_index', 'filter_edge_type', 'node_names', 'relation_names',
     'num_relations'
 }
+# What a file of a graph holds beside tensors.
+_SCHEMA = {'format': str, 'version': int, 'attributes': {str: object},
+           'keys': [str]}
+_TENSOR_KEYS = _EDGE_KEYS | {'filter_edge_index', 'filter_edge_type'}
+_ATTRIBUTES = {'num_nodes': int, 'num_relations': (int, Tensor),
+               'node_names': [str], 'relation_names': [str]}
 
 
 class KnowledgeGraphStorage(GlobalStorage):
@@ -327,16 +333,33 @@ class KnowledgeGraph(Data):
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> KnowledgeGraph:
         r"""Reads a graph that :meth:`save` wrote."""
+        from pyg_mmkgc.io.schema import check_schema
         from pyg_mmkgc.io.tensors import load_tensors
 
         tensors, metadata = load_tensors(path)
         if metadata.get('format') != _FORMAT or metadata.get('version') != 1:
             raise FormatError(
-                f"{os.fspath(path)}: expected a file written by "
+                f"'{os.fspath(path)}': expected a file written by "
                 f"KnowledgeGraph.save, version 1, got format "
-                f"{metadata.get('format')!r}, version "
-                f"{metadata.get('version')!r}")
+                f"{metadata.get('format')!r:.80}, version "
+                f"{metadata.get('version')!r:.80}")
+        where = f"'{os.fspath(path)}', metadata"
+        check_schema(metadata, _SCHEMA, where)
         values = tensors | metadata['attributes']
+        if set(metadata['keys']) != set(values):
+            raise FormatError(f"{where}: expected the keys {sorted(values)}, "
+                              f"got {sorted(metadata['keys'])}")
+        for key, value in values.items():
+            # What is no attribute of a graph, but of the class.
+            if (not key.isprintable() or key.startswith('_')
+                    or callable(getattr(cls, key, None))):
+                raise FormatError(f'{where}: {key!r:.80} is no attribute of '
+                                  'a graph')
+            if key in _TENSOR_KEYS or _is_node_key(key):
+                kind: Any = Tensor
+            else:
+                kind = _ATTRIBUTES.get(key, object)
+            check_schema(value, kind, f"{where}, '{key}'")
         return cls(**{key: values[key] for key in metadata['keys']})
 
     @classmethod

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from pyg_mmkgc.errors import FormatError
+from pyg_mmkgc.io.reading import read_file
 
 
 def read_lines(path: str | os.PathLike[str]) -> list[str]:
@@ -20,7 +20,8 @@ def read_lines(path: str | os.PathLike[str]) -> list[str]:
             byte, another encoding, a blank line before the last ones or a
             carriage return within a line, with its row.
     """
-    name, content = os.fspath(path), Path(path).read_bytes()
+    content = read_file(path)
+    name = os.fspath(path)
     if content[:2] == b'\x1f\x8b':
         raise FormatError(f"'{name}': expected text, got gzip: unpack it")
     if content[:3] == b'\xef\xbb\xbf' or content[:2] in (b'\xff\xfe',

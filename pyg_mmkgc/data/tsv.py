@@ -13,9 +13,11 @@ from pyg_mmkgc.data.alignment import align_features
 from pyg_mmkgc.data.knowledge_graph import KnowledgeGraph
 from pyg_mmkgc.data.text import read_lines
 from pyg_mmkgc.errors import DataError, FormatError
+from pyg_mmkgc.io.reading import as_path
 
 PathLike = str | os.PathLike[str]
 Triple = tuple[str, str, str]
+TAB = '\t'
 
 _HEADER = (
     {'head', 'h', 'head_id', 'subject', 'source'},
@@ -86,6 +88,7 @@ def from_tsv(
     if has_files and val_ratio + test_ratio > 0.0:
         raise DataError('give files for the splits or ratios, not both')
 
+    as_path(train)
     paths = dict(train=train, val=val, test=test)
     rows: dict[str, list[Triple]] = {}
     for name, path in paths.items():
@@ -141,17 +144,18 @@ def from_tsv(
 def _read_triples(path: PathLike) -> list[Triple]:
     triples: list[Triple] = []
     for row, line in enumerate(read_lines(path), start=1):
-        columns = line.split('\t')
+        columns = line.split('\t', 3)
         if row == 1 and _is_header(columns, path):
             continue
         if len(columns) != 3:
             raise FormatError(f"'{os.fspath(path)}', row {row}: expected "
                               f'head, relation and tail separated by tabs '
-                              f'(got {len(columns)} columns in {line[:80]!r})')
+                              f'(got {line.count(TAB) + 1} columns in '
+                              f'{line[:80]!r})')
         if any(label != label.strip() or label == '' for label in columns):
             raise FormatError(f"'{os.fspath(path)}', row {row}: expected "
                               f'labels without spaces around them (got '
-                              f'{columns})')
+                              f'{columns!s:.200})')
         triples.append((columns[0], columns[1], columns[2]))
     if len(triples) == 0:
         raise FormatError(f"'{os.fspath(path)}': holds no triples")
@@ -164,11 +168,12 @@ def _is_header(columns: list[str], path: PathLike) -> bool:
              for name in names]
     if len(kinds) == 3 and set(kinds) == {0, 1, 2} and kinds != [0, 1, 2]:
         raise FormatError(f"'{os.fspath(path)}', row 1: expected the columns "
-                          f'head, relation, tail in this order (got {names})')
+                          f'head, relation, tail in this order (got '
+                          f'{names!s:.200})')
     if len(kinds) == 3 and sum(map(eq, kinds, range(3))) == 2:
-        warnings.warn(f"'{os.fspath(path)}', row 1: {columns} looks like the "
-                      'names of columns, but is read as a triple: call them '
-                      'head, relation, tail, or leave the row out',
+        warnings.warn(f"'{os.fspath(path)}', row 1: {columns!s:.200} looks "
+                      'like the names of columns, but is read as a triple: '
+                      'call them head, relation, tail, or leave the row out',
                       stacklevel=5)
     return kinds == [0, 1, 2]
 

@@ -98,6 +98,13 @@ class DB15K(OpenKEDataset):
         'test2id.txt':
         '15f28535d04f3711b739a49d824f2346167384283cde57123376392d418ad6de',
     }
+    sizes = {
+        'entity2id.txt': 674_491,
+        'relation2id.txt': 12_591,
+        'train2id.txt': 1_030_308,
+        'valid2id.txt': 127_702,
+        'test2id.txt': 128_692,
+    }
 
     def __init__(
         self,
@@ -203,6 +210,13 @@ class MKGW(OpenKEDataset):
         'test2id.txt':
         '0e1294b1f95c8ef80ad422aeefafea321d16c1d127570e6bb566882b2e053989',
     }
+    sizes = {
+        'entity2id.txt': 672_264,
+        'relation2id.txt': 6_656,
+        'train2id.txt': 416_832,
+        'valid2id.txt': 52_959,
+        'test2id.txt': 52_754,
+    }
 
 
 class MKGY(OpenKEDataset):
@@ -265,6 +279,13 @@ class MKGY(OpenKEDataset):
         '6c82db2d2b809aabf72f94bc19be3080b53ffba1caec12b81510354a7fe3470e',
         'test2id.txt':
         '8602cbbe7e3aef2c857df66eec5f7e4a2d6b02b19f58feff085688fb28980158',
+    }
+    sizes = {
+        'entity2id.txt': 348_207,
+        'relation2id.txt': 391,
+        'train2id.txt': 259_293,
+        'valid2id.txt': 33_252,
+        'test2id.txt': 33_300,
     }
 
 

@@ -3,11 +3,10 @@ from __future__ import annotations
 
 import pathlib
 import shutil
-import tempfile
 
 from pyg_mmkgc.errors import DataError, DownloadError, FormatError
 from pyg_mmkgc.io.archive import extract
-from pyg_mmkgc.io.atomic import atomic_path
+from pyg_mmkgc.io.atomic import atomic_path, temporary_folder
 from pyg_mmkgc.io.download import download_drive
 from pyg_mmkgc.io.features import load_features
 
@@ -75,10 +74,10 @@ def fetch_features(folder: pathlib.Path, name: str, num_nodes: int) -> None:
     for is_folder in (False, True):
         if set(find_features(folder, name)) == set(STEMS):
             return
-        with tempfile.TemporaryDirectory(dir=folder, prefix='.') as temp:
+        with temporary_folder(folder / 'features') as temp:
             try:
-                _fetch(pathlib.Path(temp), is_folder)
-                _take(pathlib.Path(temp), folder, name, num_nodes)
+                _fetch(temp, is_folder)
+                _take(temp, folder, name, num_nodes)
             except (DownloadError, DataError) as error:
                 failures.append(str(error))
     missing = set(STEMS) - set(find_features(folder, name))

@@ -20,7 +20,7 @@ from pyg_mmkgc.datasets.feature_files import (
     no_features,
 )
 from pyg_mmkgc.errors import ConfigError, DataError
-from pyg_mmkgc.io.atomic import PathLike
+from pyg_mmkgc.io.atomic import PathLike, sweep
 from pyg_mmkgc.io.download import download, verify_sha256
 from pyg_mmkgc.io.features import load_features
 from pyg_mmkgc.io.openke import read_labels, read_names, read_triples
@@ -35,7 +35,7 @@ LABELS = 'labels.txt'
 class OpenKEDataset(MMKGDataset):
     r"""The benchmarks of the AdaMF-MAT release, which come as OpenKE files.
 
-    A subclass sets :obj:`name` and :obj:`sha256`.
+    A subclass sets :obj:`name`, :obj:`sha256` and :obj:`sizes`.
 
     There are two layouts of :obj:`root`, and which one it is decides the
     file :obj:`{root}/{name}/train2id.txt`:
@@ -58,6 +58,7 @@ class OpenKEDataset(MMKGDataset):
     """
     name: ClassVar[str]
     sha256: ClassVar[Mapping[str, str]]
+    sizes: ClassVar[Mapping[str, int]] = {}
     url = 'https://raw.githubusercontent.com/zjukg/AdaMF-MAT/main/benchmarks'
 
     def __init__(
@@ -127,9 +128,12 @@ class OpenKEDataset(MMKGDataset):
         for file, sha256 in self.sha256.items():
             path = osp.join(self.raw_dir, file)
             if not osp.exists(path):
-                download(f'{self.url}/{self.name}/{file}', path, sha256)
+                download(f'{self.url}/{self.name}/{file}', path, sha256,
+                         size=self.sizes.get(file))
 
     def _download(self) -> None:
+        if not self.in_place and osp.isdir(self.raw_dir):
+            sweep(self.raw_dir)  # What a killed download has left.
         missing = [path for path in self.raw_paths if not osp.exists(path)]
         if missing and self.in_place:
             raise DataError(f"'{missing[0]}': there is no such file, but "

@@ -14,8 +14,9 @@ from pyg_mmkgc.evaluation.blocks import SideRanking
 from pyg_mmkgc.evaluation.result import RankingResult, TieWarning
 from pyg_mmkgc.evaluation.scorer import device_of, scoring
 from pyg_mmkgc.metrics import Ranks, mean_reciprocal_rank
+from pyg_mmkgc.typing import Side
 
-SIDES = ('head', 'tail')
+SIDES: tuple[Side, ...] = ('head', 'tail')
 
 
 def evaluate(
@@ -38,10 +39,16 @@ def evaluate(
 
     .. code-block:: python
 
-        result = evaluate(model, kg, split='test')
-        print(result)         # protocol and table
-        result.mrr, result.hits_at(10)
-        result.slices['category']['1-N']['mrr']
+        >>> from pyg_mmkgc import AdaMF, Countries, evaluate
+        >>> kg = Countries()[0]
+        >>> model = AdaMF.from_data(kg, hidden_channels=8)
+        >>> result = evaluate(model, kg, split='test')
+        >>> result.protocol['num_rankings']  # print(result) shows all.
+        2472
+        >>> 0 < result.mrr < result.hits_at(10) < 1
+        True
+        >>> 0 < result.slices['category']['N-N']['mrr'] < 1
+        True
 
     Args:
         model (torch.nn.Module): A
@@ -77,7 +84,7 @@ def evaluate(
         NonFiniteError: If a score is NaN or infinite.
         OutOfMemoryError: If not even one query fits into memory.
     """
-    sides = _check_options(sides, ties, batch_size)
+    asked = _check_options(sides, ties, batch_size)
     kg = as_graph(kg)
     triples = kg.split(split)
     device = device_of(model)
@@ -87,7 +94,7 @@ def evaluate(
 
     parts, num_queries = [], 0
     with scoring(model, kg) as scorer:
-        for side in sides:
+        for side in asked:
             given, target = (tail, head) if side == 'head' else (head, tail)
             ranks, count = SideRanking(
                 scorer, given, rel, target, side, index,
@@ -97,18 +104,18 @@ def evaluate(
     ranks = Ranks(*(torch.cat(part).cpu()
                     for part in zip(*parts, strict=True)))
 
-    copies = len(sides)
+    copies = len(asked)
     result = RankingResult(
         ranks=ranks,
         head_index=head.cpu().repeat(copies),
         rel_type=rel.cpu().repeat(copies),
         tail_index=tail.cpu().repeat(copies),
-        groups=_groups(kg, triples, sides),
+        groups=_groups(kg, triples, asked),
         protocol={
             'split': split,
             'filter': _filter_name(kg) if filtered else 'none',
             'ties': ties,
-            'sides': sides,
+            'sides': asked,
             'num_triples': rel.numel(),
             'num_rankings': rel.numel() * copies,
             'num_queries': num_queries,
@@ -136,7 +143,7 @@ def known_index(kg: KnowledgeGraph) -> TripleIndex:
 
 
 def _check_options(sides: Sequence[str], ties: str,
-                   batch_size: int | None) -> list[str]:
+                   batch_size: int | None) -> list[Side]:
     sides = [sides] if isinstance(sides, str) else sides
     if not sides or not set(sides) <= set(SIDES):
         raise ConfigError(f"Expected 'sides' to hold 'head', 'tail' or both "
@@ -158,7 +165,7 @@ def _filter_name(kg: KnowledgeGraph) -> str:
 def _groups(
     kg: KnowledgeGraph,
     triples: KnowledgeGraph,
-    sides: list[str],
+    sides: list[Side],
 ) -> dict[str, tuple[list[str], Tensor]]:
     (head, tail), rel = triples.edge_index.cpu(), triples.edge_type.cpu()
     train = kg.splits().get('train')

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,118 +8,192 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-from pyg_mmkgc.data import TripleIndex
-from pyg_mmkgc.errors import ConfigError, DataError
+from pyg_mmkgc.data import KnowledgeGraph, TripleIndex
+from pyg_mmkgc.errors import ConfigError
 from pyg_mmkgc.evaluation.evaluate import as_graph, known_index
+from pyg_mmkgc.evaluation.labels import (
+    Ids,
+    align,
+    label_of,
+    node_ids,
+    relation_ids,
+)
+from pyg_mmkgc.evaluation.score import graph_of, score_triples
 from pyg_mmkgc.evaluation.scorer import Scorer, device_of, scoring
 from pyg_mmkgc.metrics import assert_finite
+from pyg_mmkgc.report import Report, Table, cut
+from pyg_mmkgc.typing import Side
 
-WIDTH = 60  # Of a label in a table.
-# An id, a label, or many of them.
-Ids = int | str | Sequence[int | str] | Tensor
+PARTS = ('head', 'relation', 'tail')
 
 
-@dataclass(frozen=True, eq=False)
-class Prediction:
+@dataclass(frozen=True, eq=False, repr=False)
+class Prediction(Report):
     r"""The :math:`k` best answers of :math:`Q` queries.
 
-    Where fewer than :math:`k` nodes are left after filtering, a row ends in
-    node :obj:`-1` with score :math:`-\infty`.
+    The part of the triples that was asked for has shape :math:`[Q, k]`, the
+    other two have shape :math:`[Q]`. Where fewer than :math:`k` candidates
+    are left, a row ends in the answer :obj:`-1` with score :math:`-\infty`.
 
     Args:
-        side (str): What was predicted, :obj:`"tail"` or :obj:`"head"`.
-        given (torch.Tensor): The other node, of shape :math:`[Q]`.
-        rel_type (torch.Tensor): The relation, of shape :math:`[Q]`.
-        node (torch.Tensor): The answers, best first, of shape :math:`[Q, k]`.
-        score (torch.Tensor): Their scores, of shape :math:`[Q, k]`.
-        known (torch.Tensor): Whether the graph has that triple, of shape
-            :math:`[Q, k]`.
+        side (str): What was asked for: :obj:`"head"`, :obj:`"tail"` or
+            :obj:`"relation"`.
+        head (torch.Tensor): The heads.
+        rel_type (torch.Tensor): The relations.
+        tail (torch.Tensor): The tails.
+        score (torch.Tensor): The scores of the answers, :math:`[Q, k]`.
+        known (torch.Tensor, optional): Whether the graph has that triple,
+            :math:`[Q, k]`; :obj:`None` without a graph.
+        left_out (torch.Tensor): Whether the node that the query gives was
+            left out of the answers, :math:`[Q]`.
         node_names (list of str, optional): A label per node of the graph.
         relation_names (list of str, optional): A label per relation.
     """
     side: str
-    given: Tensor
+    head: Tensor
     rel_type: Tensor
-    node: Tensor
+    tail: Tensor
     score: Tensor
-    known: Tensor
+    known: Tensor | None
+    left_out: Tensor
     node_names: list[str] | None = None
     relation_names: list[str] | None = None
+
+    table_names = ('answers', )
+
+    @property
+    def answer(self) -> Tensor:
+        r"""The ids of the answers, best first, :math:`[Q, k]`."""
+        return {'head': self.head, 'relation': self.rel_type,
+                'tail': self.tail}[self.side]
 
     @property
     def labels(self) -> list[list[str]]:
         r"""The labels of the answers of each query."""
-        return [[_label(self.node_names, i) for i in row if i >= 0]
-                for row in self.node.tolist()]
+        return [[label_of(self._names, i) for i in row if i >= 0]
+                for row in self.answer.tolist()]
 
     def to_dict(self) -> list[dict[str, Any]]:
-        r"""One plain dictionary per query, ready for JSON."""
-        other = 'head' if self.side == 'tail' else 'tail'
-        rows = zip(self.given.tolist(), self.rel_type.tolist(),
-                   self.node.tolist(), self.score.tolist(),
-                   self.known.tolist(), strict=True)
+        r"""Returns one plain dictionary per query, ready for JSON."""
+        none: list[list[bool | None]] = [
+            [None] * self.answer.size(1)] * self.answer.size(0)
+        known = none if self.known is None else self.known.tolist()
         return [{
-            other: _label(self.node_names, given),
-            'relation': _label(self.relation_names, rel),
+            **query,
             f'{self.side}s': [{
                 'id': i,
-                'label': _label(self.node_names, i),
+                'label': label_of(self._names, i),
                 'score': score,
-                'known': known,
-            } for i, score, known in zip(*answers, strict=True) if i >= 0],
-        } for given, rel, *answers in rows]
+                **({} if in_graph is None else {'known': in_graph}),
+            } for i, score, in_graph in zip(*answers, strict=True) if i >= 0],
+        } for query, *answers in zip(
+            self._queries(), self.answer.tolist(), self.score.tolist(), known,
+            strict=True)]
+
+    def summary(self) -> dict[str, Any]:
+        return {'side': self.side, 'num_queries': self.answer.size(0),
+                'k': self.answer.size(1)}
+
+    def make_table(self, name: str) -> Table:
+        rows = []
+        for query in self.to_dict():
+            for rank, answer in enumerate(query[f'{self.side}s'], 1):
+                triple = {**query, self.side: answer['label']}
+                rows.append([*(triple[part] for part in PARTS), rank,
+                             answer['score'], answer.get('known')])
+        columns = [*PARTS, 'rank', 'score', 'known']
+        if self.known is None:
+            columns, rows = columns[:-1], [row[:-1] for row in rows]
+        return Table(columns, rows)
 
     def __str__(self) -> str:
         lines = []
-        for query in self.to_dict():
-            triple = {'head': '?', 'tail': '?'} | query
-            lines.append(f"({_cut(triple['head'])}, "
-                         f"{_cut(triple['relation'])}, "
-                         f"{_cut(triple['tail'])})")
+        for query, without in zip(self.to_dict(), self.left_out.tolist(),
+                                  strict=True):
+            triple = {part: cut(query.get(part, '?')) for part in PARTS}
+            other = triple['head' if self.side == 'tail' else 'tail']
+            lines.append(f"({', '.join(triple.values())})"
+                         + (f'  without {other} itself' if without else ''))
             answers = query[f'{self.side}s']
-            labels = [_cut(answer['label']) for answer in answers]
+            labels = [cut(answer['label']) for answer in answers]
             width = max(map(len, labels), default=0)
             lines += [f"{rank:>4}  {label:<{width}}  "
                       f"{answer['score']:>10.4f}"
-                      f"{'  known' if answer['known'] else ''}"
+                      f"{'  known' if answer.get('known') else ''}"
                       for rank, (label, answer) in enumerate(
                           zip(labels, answers, strict=True), 1)]
         return '\n'.join(lines)
 
+    @property
+    def _names(self) -> list[str] | None:
+        return (self.relation_names if self.side == 'relation' else
+                self.node_names)
+
+    def _queries(self) -> list[dict[str, str]]:
+        given = {'head': (self.head, self.node_names),
+                 'relation': (self.rel_type, self.relation_names),
+                 'tail': (self.tail, self.node_names)}
+        del given[self.side]
+        return [dict(zip(given, row, strict=True)) for row in zip(*(
+            [label_of(names, i) for i in ids.tolist()]
+            for ids, names in given.values()), strict=True)]
+
 
 def predict(
     model: Module,
-    kg: Any,
+    kg: Any = None,
     head: Ids | None = None,
     rel_type: Ids | None = None,
     tail: Ids | None = None,
     k: int = 10,
     filter_known: bool = False,
+    self_loops: bool = False,
 ) -> Prediction:
-    r"""Predicts the tails of :obj:`(head, rel_type, ?)`, or the heads of
-    :obj:`(?, rel_type, tail)`.
+    r"""Predicts what is missing of triples: the tails of
+    :obj:`(head, rel_type, ?)`, the heads of :obj:`(?, rel_type, tail)`, or
+    the relations of :obj:`(head, ?, tail)`.
 
     Nodes and relations are ids or labels, one or a list; one is repeated for
     a list of the other. Equal scores come in the order of their ids.
 
+    The node that a query gives is no answer to it, unless a training triple
+    of the relation connects a node to itself: many models score
+    :obj:`(h, r, h)` highly without having learned it. Only predictions leave
+    it out; :func:`~pyg_mmkgc.evaluation.evaluate` ranks all nodes.
+
     .. code-block:: python
 
-        print(predict(model, kg, head='Austria', rel_type='neighbour'))
-        predict(model, kg, tail=[3, 7], rel_type=0, k=5).labels
+        >>> from pyg_mmkgc import AdaMF, Countries, predict
+        >>> kg = Countries()[0]
+        >>> model = AdaMF.from_data(kg, hidden_channels=8)
+        >>> found = predict(model, kg, head='Austria', rel_type='neighbour')
+        >>> found.answer.shape
+        torch.Size([1, 10])
+        >>> 'Austria' in found.labels[0]
+        False
+        >>> found = predict(model, head='Austria', tail='Vienna', k=3)
+        >>> found.side, len(found.labels[0])
+        ('relation', 3)
 
     Args:
         model (torch.nn.Module): A model, as for
             :func:`~pyg_mmkgc.evaluation.evaluate`.
-        kg (KnowledgeGraph): The graph, as for
-            :func:`~pyg_mmkgc.evaluation.evaluate`.
-        head (int or str or list, optional): The heads to predict tails of.
-            (default: :obj:`None`)
-        rel_type (int or str or list): The relations.
-        tail (int or str or list, optional): The tails to predict heads of.
-            (default: :obj:`None`)
+        kg (KnowledgeGraph, optional): The graph, as for
+            :func:`~pyg_mmkgc.evaluation.evaluate`. Without it, the labels are
+            those that the model keeps, no answer is marked as known, and no
+            relation is known to have self-loops. (default: :obj:`None`)
+        head (int or str or list, optional): The heads.
+            (default: :obj:`None`, they are predicted)
+        rel_type (int or str or list, optional): The relations.
+            (default: :obj:`None`, they are predicted)
+        tail (int or str or list, optional): The tails.
+            (default: :obj:`None`, they are predicted)
         k (int, optional): The number of answers. (default: :obj:`10`)
         filter_known (bool, optional): If set to :obj:`True`, leaves out
             answers that are triples of the graph, of whatever split.
+            (default: :obj:`False`)
+        self_loops (bool, optional): If set to :obj:`True`, the node that a
+            query gives is an answer like any other.
             (default: :obj:`False`)
 
     Returns:
@@ -129,69 +201,117 @@ def predict(
         it shows a table.
 
     Raises:
-        ConfigError: If not exactly one of :obj:`head` and :obj:`tail` is
-            given, or no relation.
+        ConfigError: If not exactly two of :obj:`head`, :obj:`rel_type` and
+            :obj:`tail` are given, or :obj:`filter_known` without a graph.
         DataError: If an id or label is not in the graph.
         ModelError: If the model does not fit the graph.
         NonFiniteError: If a score is NaN or infinite.
     """
-    if rel_type is None or (head is None) == (tail is None):
-        raise ConfigError("Expected 'rel_type' and one of 'head' (to predict "
-                          "tails) and 'tail' (to predict heads)")
+    if sum(part is None for part in (head, rel_type, tail)) != 1:
+        raise ConfigError(
+            "Expected two of 'head', 'rel_type' and 'tail', to predict the "
+            'third (got ' + (', '.join(f"'{name}'" for name, part in (
+                ('head', head), ('rel_type', rel_type), ('tail', tail))
+                if part is not None) or 'none') + ')')
     if not isinstance(k, (int, np.integer)) or k < 1:
-        raise ConfigError(f"Expected a positive whole number 'k' (got {k!r})")
-    kg = as_graph(kg)
-    side, other = ('tail', head) if head is not None else ('head', tail)
+        raise ConfigError(f"Expected 'k' to be a positive whole number (got "
+                          f'{k!r})')
+    if kg is None and filter_known:
+        raise ConfigError("Expected 'kg' with 'filter_known': the graph says "
+                          'which triples are known')
+    graph = graph_of(model) if kg is None else as_graph(kg)
     device = device_of(model)
-    given, rel = _align(
-        _resolve(other, kg.get('node_names'), kg.num_nodes, 'node'),
-        _resolve(rel_type, kg.get('relation_names'), kg.num_relations,
-                 'relation'))
-    given, rel = given.to(device), rel.to(device)
-    index = known_index(kg).to(device)
+    index = known_index(graph).to(device)
+    if rel_type is None:
+        assert head is not None and tail is not None
+        first, second = align(node_ids(graph, head), node_ids(graph, tail),
+                              'heads as tails')
+        first, second = first.to(device), second.to(device)
+        answer, value = _best_relations(model, graph, first, second, int(k),
+                                        index if filter_known else None)
+        triple = first, answer, second
+        asked, without = 'relation', torch.zeros_like(first).bool()
+    else:
+        side: Side = 'tail' if tail is None else 'head'
+        given = head if tail is None else tail
+        assert given is not None
+        first, second = align(node_ids(graph, given),
+                              relation_ids(graph, rel_type),
+                              'nodes as relations')
+        first, second = first.to(device), second.to(device)
+        without = ~_has_loops(graph).to(device)[second] & (not self_loops)
+        answer, value = _best_nodes(model, graph, first, second, side, int(k),
+                                    index if filter_known else None, without)
+        asked, triple = side, ((first, second, answer) if side == 'tail' else
+                               (answer, second, first))
+
+    known = None
+    if kg is not None:
+        known = index.contains(*(
+            x.clamp(min=0) if x is answer else x[:, None]
+            for x in triple)) & (answer >= 0)
+    return Prediction(
+        asked, triple[0].cpu(), triple[1].cpu(), triple[2].cpu(), value.cpu(),
+        None if known is None else known.cpu(), without.cpu(),
+        graph.get('node_names'), graph.get('relation_names'))
+
+
+def _has_loops(kg: KnowledgeGraph) -> Tensor:
+    r"""Whether each relation connects a node to itself in training,
+    :obj:`[R]`.
+    """
+    out = torch.zeros(kg.num_relations, dtype=torch.bool)
+    train = kg.splits().get('train')
+    if train is not None:
+        head, tail = train.edge_index.cpu()
+        out[train.edge_type.cpu()[head == tail]] = True
+    return out
+
+
+def _best_nodes(model: Module, kg: KnowledgeGraph, given: Tensor, rel: Tensor,
+                side: Side, k: int, index: TripleIndex | None,
+                without: Tensor) -> tuple[Tensor, Tensor]:
     nodes, values = [], []
     with scoring(model, kg) as scorer:
-        for some, kind in zip(given.split(scorer.max_queries),
-                              rel.split(scorer.max_queries), strict=True):
+        for some, kind, alone in zip(*(x.split(scorer.max_queries) for x in (
+                given, rel, without)), strict=True):
             node, value = _best(scorer, some, kind, side,
-                                min(k, kg.num_nodes),
-                                index if filter_known else None)
+                                min(k, kg.num_nodes), index, alone)
             nodes.append(node.masked_fill(value == float('-inf'), -1))
             values.append(value)
-
-    answer = torch.cat(nodes)
-    found, pair = answer.clamp(min=0), (given[:, None], rel[:, None])
-    in_graph = (index.contains(*pair, found) if side == 'tail' else
-                index.contains(found, pair[1], pair[0]))
-    return Prediction(side, given.cpu(), rel.cpu(), answer.cpu(),
-                      torch.cat(values).cpu(),
-                      (in_graph & (answer >= 0)).cpu(),
-                      kg.get('node_names'), kg.get('relation_names'))
+    return torch.cat(nodes), torch.cat(values)
 
 
-def _best(scorer: Scorer, given: Tensor, rel: Tensor, side: str, k: int,
-          index: TripleIndex | None) -> tuple[Tensor, Tensor]:
+def _best(scorer: Scorer, given: Tensor, rel: Tensor, side: Side, k: int,
+          index: TripleIndex | None,
+          without: Tensor) -> tuple[Tensor, Tensor]:
     r"""The best nodes :obj:`[Q, k]` of queries :obj:`[Q]`, and their scores,
-    but for the triples in :obj:`index`.
+    but for the triples in :obj:`index`, and the given nodes of the queries
+    in the mask :obj:`without`.
     """
     queries = scorer.ask(given, rel, side)
     node = given.new_empty(given.numel(), 0)  # Those of the blocks so far.
     value = torch.empty(node.shape, device=node.device)
     for first, last in scorer.blocks:
-        score = queries.against((first, last), scorer.batch_size)
+        scoring_block = queries.against((first, last), scorer.batch_size)
         nodes, values = [], []
         for part in torch.arange(given.numel(), device=given.device).split(
                 scorer.batch_size):
-            scores = score(part)
+            scores = scoring_block(part)
             assert_finite(scores, first)
+            rows, hidden = [without[part].nonzero()[:, 0]], [
+                given[part][without[part]]]
             if index is not None:
                 row, known = (index.tails(given[part], rel[part])
                               if side == 'tail' else
                               index.heads(rel[part], given[part]))
-                here = (known >= first) & (known < last)
-                scores = scores.index_put(
-                    (row[here], known[here] - first),
-                    scores.new_tensor(float('-inf')))
+                rows.append(row)
+                hidden.append(known)
+            row, other = torch.cat(rows), torch.cat(hidden)
+            here = (other >= first) & (other < last)
+            if bool(here.any()):
+                scores = scores.index_put((row[here], other[here] - first),
+                                          scores.new_tensor(float('-inf')))
             # Equal scores of earlier blocks come first: they have lower ids.
             top, place = _top(scores, min(k, last - first))
             top = torch.cat([value[part], top], dim=1)
@@ -201,6 +321,21 @@ def _best(scorer: Scorer, given: Tensor, rel: Tensor, side: str, k: int,
             values.append(top)
         node, value = torch.cat(nodes), torch.cat(values)
     return node, value
+
+
+def _best_relations(model: Module, kg: KnowledgeGraph, head: Tensor,
+                    tail: Tensor, k: int,
+                    index: TripleIndex | None) -> tuple[Tensor, Tensor]:
+    R = kg.num_relations
+    rel = torch.arange(R, device=head.device).repeat(head.numel())
+    heads, tails = head.repeat_interleave(R), tail.repeat_interleave(R)
+    with scoring(model, kg) as scorer:
+        scores = score_triples(model, scorer, heads, rel, tails)
+    if index is not None:
+        scores = scores.masked_fill(index.contains(heads, rel, tails),
+                                    float('-inf'))
+    value, answer = _top(scores.view(-1, R), min(k, R))
+    return answer.masked_fill(value == float('-inf'), -1), value
 
 
 def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -214,62 +349,3 @@ def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     value, order = scores.gather(1, index).sort(dim=1, descending=True,
                                                 stable=True)
     return value, index.gather(1, order)
-
-
-def _resolve(ids: Any, names: list[str] | None, size: int,
-             kind: str) -> Tensor:
-    if isinstance(ids, (Tensor, np.ndarray, np.generic)):
-        ids = ids.tolist()
-    ids = list(ids) if isinstance(ids, Iterable) and not isinstance(
-        ids, str) else [ids]
-    place = {name: i for i, name in enumerate(names or [])}
-    out = []
-    for value in ids:
-        if isinstance(value, str):
-            out.append(_find(value, place, names, kind))
-        elif (isinstance(value, (int, np.integer))
-              and not isinstance(value, bool) and 0 <= value < size):
-            out.append(int(value))
-        else:
-            raise DataError(f'Expected a {kind} id in 0..{size - 1} or a '
-                            f'label (got {value!r})')
-    return torch.tensor(out, dtype=torch.long)
-
-
-def _find(label: str, place: dict[str, int], names: list[str] | None,
-          kind: str) -> int:
-    if names is None:
-        raise DataError(f'Expected a {kind} id (got the label {label!r}, but '
-                        f'the graph has no {kind} labels)')
-    if label not in place:
-        near = difflib.get_close_matches(label, place, n=3, cutoff=0.0)
-        hint = ('; it was taken for a label, since it is text or some labels '
-                'are numbers, and not for an id' if label.isdigit() else '')
-        raise DataError(f'Expected a {kind} of the graph (got '
-                        f'{_cut(label)!r}); the nearest are '
-                        f"{', '.join(repr(_cut(name)) for name in near)}"
-                        f'{hint}')
-    if names.count(label) > 1:
-        raise DataError(f'Expected a label of one {kind} (got {label!r}, '
-                        f'which {names.count(label)} have): use the id')
-    return place[label]
-
-
-def _align(given: Tensor, rel: Tensor) -> tuple[Tensor, Tensor]:
-    if given.numel() != rel.numel() and 1 not in (given.numel(),
-                                                  rel.numel()):
-        raise DataError(f'Expected as many nodes as relations, or one of '
-                        f'either (got {given.numel()} and {rel.numel()})')
-    if 0 in (given.numel(), rel.numel()):
-        raise DataError('Expected at least one query (got none)')
-    given, rel = torch.broadcast_tensors(given, rel)
-    return given.contiguous(), rel.contiguous()
-
-
-def _cut(label: str) -> str:
-    r"""A label that fits into a line of a table."""
-    return label if len(label) <= WIDTH else label[:WIDTH - 1] + '…'
-
-
-def _label(names: list[str] | None, index: int) -> str:
-    return str(index) if names is None else names[index]

@@ -2,6 +2,7 @@ r"""The result of an evaluation, with the protocol it was made under."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pyg_mmkgc.errors import FormatError
+from pyg_mmkgc.io.tensors import load_tensors, save_tensors
 from pyg_mmkgc.metrics import (
     Ranks,
     adjusted_mean_rank_index,
@@ -16,16 +19,18 @@ from pyg_mmkgc.metrics import (
     mean_rank,
     mean_reciprocal_rank,
 )
+from pyg_mmkgc.report import Report, Table
 
 HITS = (1, 3, 10)
+FORMAT = 'pyg_mmkgc.RankingResult'
 
 
 class TieWarning(UserWarning):
     r"""Many candidates share the score of the target."""
 
 
-@dataclass(frozen=True, eq=False)
-class RankingResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class RankingResult(Report):
     r"""What :func:`~pyg_mmkgc.evaluation.evaluate` returns.
 
     There is one entry per ranking, that is, per triple and side.
@@ -46,6 +51,9 @@ class RankingResult:
     tail_index: Tensor
     groups: dict[str, tuple[list[str], Tensor]]
     protocol: dict[str, Any]
+
+    table_names = ('metrics', 'relations', 'rankings')
+    html_tables = ('metrics', )
 
     @property
     def mrr(self) -> float:
@@ -113,6 +121,79 @@ class RankingResult:
             'slices': self.slices,
         }
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        r"""Writes the rankings and their protocol into one
+        :obj:`.safetensors` file, from which :meth:`load` makes the same
+        result.
+        """
+        save_tensors(path, {
+            **self.ranks._asdict(), 'head_index': self.head_index,
+            'rel_type': self.rel_type, 'tail_index': self.tail_index,
+            **{f'group {name}': group
+               for name, (_, group) in self.groups.items()}}, {
+            'format': FORMAT, 'version': 1, 'protocol': self.protocol,
+            'labels': {name: labels
+                       for name, (labels, _) in self.groups.items()}})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> RankingResult:
+        r"""Reads a result that :meth:`save` wrote.
+
+        Raises:
+            FormatError: If the file is another.
+        """
+        tensors, metadata = load_tensors(path)
+        if metadata.get('format') != FORMAT or metadata.get('version') != 1:
+            raise FormatError(
+                f"'{os.fspath(path)}': Expected a file written by "
+                f'RankingResult.save, version 1 (got format '
+                f"{metadata.get('format')!r}, version "
+                f"{metadata.get('version')!r})")
+        return cls(
+            Ranks(*(tensors[name] for name in Ranks._fields)),
+            tensors['head_index'], tensors['rel_type'], tensors['tail_index'],
+            {name: (labels, tensors[f'group {name}'])
+             for name, labels in metadata['labels'].items()},
+            metadata['protocol'])
+
+    def summary(self) -> dict[str, Any]:
+        return {'split': self.protocol['split'],
+                'num_triples': self.protocol['num_triples'],
+                'filter': self.protocol['filter'],
+                'ties': self.protocol['ties'],
+                **_metrics(self.ranks, self.protocol['ties'])}
+
+    def make_table(self, name: str) -> Table:
+        p = self.protocol
+        if name == 'rankings':
+            labels, side = self.groups['side']
+            return Table(
+                ['head_index', 'rel_type', 'tail_index', 'side', 'rank',
+                 'optimistic', 'pessimistic', 'num_candidates'],
+                list(zip(self.head_index.tolist(), self.rel_type.tolist(),
+                         self.tail_index.tolist(),
+                         [labels[i] for i in side.tolist()],
+                         self._headline.tolist(),
+                         *(x.tolist() for x in self.ranks), strict=True)))
+        columns = ['', 'count', *_metrics(self.ranks, p['ties'])]
+        caption = (f"{p['split']} triples ({p['num_triples']}), sides: "
+                   f"{' and '.join(p['sides'])}, filter: {p['filter']}, "
+                   f"{p['ties']} ranks")
+        if name == 'relations':
+            return Table(['relation', *columns[1:]], [
+                [label, *values.values()]
+                for label, values in self.slices['relation'].items()], caption)
+        return Table(columns, self._metric_rows(), caption)
+
+    def _metric_rows(self) -> list[list[Any]]:
+        rows = [[ties, self.protocol['num_rankings'],
+                 *_metrics(self.ranks, ties).values()]
+                for ties in ('optimistic', 'realistic', 'pessimistic')]
+        for name in ('side', 'entities', 'category', 'category_side'):
+            rows += [[label, *values.values()]
+                     for label, values in self.slices[name].items()]
+        return rows
+
     def __str__(self) -> str:
         p = self.protocol
         lines = [
@@ -128,12 +209,7 @@ class RankingResult:
             '',
         ]
         head = ['', 'count', *_metrics(self.ranks, p['ties'])]
-        rows = [[ties, p['num_rankings'],
-                 *_metrics(self.ranks, ties).values()]
-                for ties in ('optimistic', 'realistic', 'pessimistic')]
-        for name in ('side', 'entities', 'category', 'category_side'):
-            rows += [[label, *values.values()]
-                     for label, values in self.slices[name].items()]
+        rows = self._metric_rows()
         width = max(len(str(row[0])) for row in rows)
         lines.append(_line(head, width))
         lines += [_line(row, width) for row in rows]

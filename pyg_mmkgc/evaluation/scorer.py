@@ -14,6 +14,7 @@ from torch.nn import Module
 
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.evaluation.modes import evaluation_mode, full_precision
 from pyg_mmkgc.io.pretrained import check_numbering
 from pyg_mmkgc.kernels.backend import BLOCK
 from pyg_mmkgc.kernels.dense import TILE
@@ -136,7 +137,8 @@ def scoring(model: Module, kg: KnowledgeGraph) -> Iterator[Scorer]:
 
     Inside, the model is in evaluation mode, without gradients and in full
     single precision: TF32, bfloat16 and autocast move near-equal scores past
-    each other, which a rank sees. All of it is put back at the end.
+    each other, which a rank sees. All of it is put back at the end, by the
+    last of several threads.
 
     It takes the first that fits of
 
@@ -153,16 +155,14 @@ def scoring(model: Module, kg: KnowledgeGraph) -> Iterator[Scorer]:
     * :meth:`forward` over blocks of all pairs, for any other model.
     """
     device_of(model)  # Checks that it is a model.
-    modes = {module: module.training for module in model.modules()}
     with ExitStack() as stack:
         attached: Any = getattr(model, 'attached', None)
         if attached is not None:
             stack.enter_context(attached(kg))
         _check_sizes(model, kg)
-        stack.callback(_restore, modes)
-        model.eval()
+        stack.enter_context(evaluation_mode(model))
         stack.enter_context(torch.no_grad())
-        stack.enter_context(_full_precision())
+        stack.enter_context(full_precision())
         stack.enter_context(
             torch.autocast(device_of(model).type, enabled=False))
         yield _make_scorer(model, kg.num_nodes)
@@ -179,11 +179,6 @@ def device_of(model: Module) -> torch.device:
     return torch.device('cpu')
 
 
-def _restore(modes: dict[Module, bool]) -> None:
-    for module, training in modes.items():
-        module.training = training
-
-
 def _check_sizes(model: Module, kg: KnowledgeGraph) -> None:
     num_nodes = getattr(model, 'num_nodes', kg.num_nodes)
     if num_nodes != kg.num_nodes:
@@ -195,22 +190,6 @@ def _check_sizes(model: Module, kg: KnowledgeGraph) -> None:
         raise ModelError(f"'{type(model).__name__}' has {num_relations} "
                          f'relations, but the graph has {kg.num_relations}')
     check_numbering(model, kg)
-
-
-@contextmanager
-def _full_precision() -> Iterator[None]:
-    backends: list[Any] = [
-        torch.backends.cuda.matmul,
-        torch.backends.mkldnn.matmul,  # type: ignore[attr-defined]
-    ]
-    before = [backend.fp32_precision for backend in backends]
-    try:
-        for backend in backends:
-            backend.fp32_precision = 'ieee'
-        yield
-    finally:
-        for backend, precision in zip(backends, before, strict=True):
-            backend.fp32_precision = precision
 
 
 def _make_scorer(model: Any, num_nodes: int) -> Scorer:

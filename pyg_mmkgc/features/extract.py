@@ -23,6 +23,7 @@ from pyg_mmkgc.features.folder import (
     FORMAT,
     LABELS,
     MANIFEST,
+    SCHEMA,
     SOURCE,
     VERSION,
     FeatureFolder,
@@ -36,6 +37,7 @@ from pyg_mmkgc.features.plan import as_json, check_plan
 from pyg_mmkgc.features.pooling import mean_pool
 from pyg_mmkgc.features.reading import content_digest
 from pyg_mmkgc.io.atomic import PathLike, read_json, write_atomic, write_json
+from pyg_mmkgc.io.schema import check_schema
 
 DTYPES = {torch.float: 'float32', torch.half: 'float16',
           torch.bfloat16: 'bfloat16'}
@@ -239,12 +241,14 @@ def _finish(rows: PartialRows, folder: Path, plan: dict[str, Any],
 
     there = [label for label, n in zip(matched.labels, count.tolist(),
                                        strict=True) if n > 0]
-    write_atomic(folder / LABELS, ''.join(f'{label}\n' for label in there))
+    text = ''.join(f'{label}\n' for label in there)
+    write_atomic(folder / LABELS, text)
     # The last one: it says that the others are complete.
     write_json(folder / MANIFEST, {
         **plan,
         'input_sha256': input_sha256,
         'features_sha256': features_sha256,
+        'labels_sha256': hashlib.sha256(text.encode()).hexdigest(),
         'versions': {'torch': torch.__version__, **_versions()},
         'num_items': len(matched.items),
         'num_used': rows.num_rows,
@@ -299,8 +303,9 @@ def _check_complete(folder: Path, plan: dict[str, Any],
                     matched: Matched) -> None:
     manifest = read_json(folder / MANIFEST)
     check_plan(folder, manifest, plan)
+    check_schema(manifest, SCHEMA, f"'{folder / MANIFEST}'")
     digests = (content_digest(item) for item in matched.items)
-    if manifest['input_sha256'] != _input_sha256(matched, digests):
+    if manifest.get('input_sha256') != _input_sha256(matched, digests):
         raise DataError(f"'{folder}' holds features of the same items, whose "
                         f'content has changed since; delete this folder to '
                         f'begin anew')

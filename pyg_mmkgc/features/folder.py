@@ -17,21 +17,31 @@ from torch import Tensor
 from pyg_mmkgc.errors import DataError, FormatError
 from pyg_mmkgc.features.partial import to_bytes
 from pyg_mmkgc.io.atomic import PathLike, atomic_path, read_json
-from pyg_mmkgc.io.features import verify_features
+from pyg_mmkgc.io.features import is_pointer, verify_features
+from pyg_mmkgc.io.reading import as_path, read_file
+from pyg_mmkgc.io.schema import check_schema
+from pyg_mmkgc.report import Report, Table, import_pandas
 
 FEATURES, LABELS, MANIFEST = ('features.safetensors', 'labels.txt',
                               'manifest.json')
 #: Where images or texts were, for who looks at features again.
 SOURCE = 'source.json'
 FORMAT, VERSION = 'pyg_mmkgc.features', 1
+SCHEMA = {
+    'input_sha256?': str, 'features_sha256?': str, 'labels_sha256?': str,
+    'num_rows': int, 'num_channels': int, 'num_items': int, 'num_used': int,
+    'encoder': {'kind': str, ...: object}, 'without': [str], 'unknown': [str],
+    'entities': {str: {'unusable': [{'reason': str, ...: object}],
+                       ...: object}},
+    ...: object}
 
 _NAMES = {torch.float: 'F32', torch.half: 'F16', torch.bfloat16: 'BF16',
           torch.long: 'I64'}
 Layout = Mapping[str, tuple[torch.dtype, Sequence[int]]]
 
 
-@dataclass
-class FeatureFolder:
+@dataclass(repr=False)
+class FeatureFolder(Report):
     r"""Features that :func:`~pyg_mmkgc.features.extract` has written.
 
     Args:
@@ -51,6 +61,8 @@ class FeatureFolder:
     manifest: dict[str, Any]
     ptr: Tensor | None = None
 
+    table_names = ('content', )
+
     @property
     def kind(self) -> str:
         r"""Returns what was encoded: :obj:`'image'` or :obj:`'text'`."""
@@ -67,6 +79,44 @@ class FeatureFolder:
                             dtype=torch.bool)
 
 
+    def to_dict(self) -> dict[str, Any]:
+        r"""Returns the manifest, which is plain values, ready for JSON."""
+        return self.manifest
+
+    def to_pandas(self, table: str | None = None) -> Any:
+        r"""Returns the features as a :class:`pandas.DataFrame` with a column
+        per channel, by label; where all rows of an entity are kept, its
+        label comes several times.
+
+        Args:
+            table (str, optional): :obj:`"content"` for the table that a
+                notebook shows instead. (default: :obj:`None`)
+
+        Raises:
+            MMKGCError: If :obj:`pandas` is not installed.
+        """
+        if table is not None:
+            return super().to_pandas(table)
+        pandas = import_pandas('to_pandas()')
+        labels = self.labels
+        if self.ptr is not None:
+            labels = [label for label, size in zip(
+                labels, self.ptr.diff().tolist(), strict=True)
+                for _ in range(size)]
+        x = self.x.float() if self.x.dtype == torch.bfloat16 else self.x
+        return pandas.DataFrame(x.numpy(), index=pandas.Index(labels,
+                                                              name='label'))
+
+    def summary(self) -> dict[str, Any]:
+        return {'kind': self.kind,
+                'encoder': self.manifest['encoder'].get('name'),
+                'num_rows': len(self.labels), 'num_channels': self.x.size(1),
+                'without': len(self.manifest.get('without', []))}
+
+    def make_table(self, name: str) -> Table:
+        return Table(['', 'value'], list(self.summary().items()), 'Features')
+
+
 def load_feature_folder(folder: PathLike) -> FeatureFolder:
     r"""Reads what :func:`~pyg_mmkgc.features.extract` has written.
 
@@ -78,7 +128,7 @@ def load_feature_folder(folder: PathLike) -> FeatureFolder:
         FormatError: If its files do not fit together, or the table is not
             the one that was written.
     """
-    folder = Path(folder)
+    folder = as_path(folder)
     if not (folder / MANIFEST).is_file():
         raise DataError(f"'{folder}': expected complete features, got no "
                         f"'{MANIFEST}'; if they were being extracted, do it "
@@ -88,8 +138,9 @@ def load_feature_folder(folder: PathLike) -> FeatureFolder:
             or manifest.get('version') != VERSION):
         raise FormatError(f"'{folder / MANIFEST}': expected the format "
                           f'{FORMAT!r}, version {VERSION}')
+    check_schema(manifest, SCHEMA, f"'{folder / MANIFEST}'")
     try:
-        text = (folder / LABELS).read_bytes().decode('utf-8')
+        text = read_file(folder / LABELS).decode('utf-8')
     except UnicodeDecodeError as error:
         raise FormatError(f"'{folder / LABELS}': expected text in UTF-8: "
                           f'{error}') from error
@@ -100,6 +151,9 @@ def load_feature_folder(folder: PathLike) -> FeatureFolder:
             or x.size(1) != manifest.get('num_channels')):
         raise FormatError(f"'{folder / FEATURES}': expected a table 'x' with "
                           f'{manifest.get("num_channels")} channels')
+    if ptr is not None and not is_pointer(ptr, x.size(0)):
+        raise FormatError(f"'{folder / FEATURES}': expected 'ptr' to rise "
+                          f'from 0 to {x.size(0)}, the number of rows')
     num_rows = x.size(0) if ptr is None else ptr.numel() - 1
     if not num_rows == len(labels) == manifest.get('num_rows'):
         raise FormatError(f"'{folder}': {num_rows} rows, {len(labels)} labels "
@@ -150,6 +204,7 @@ def _map(path: Path) -> dict[str, Tensor]:
         with safetensors.safe_open(path, framework='pt') as file:
             return {key: file.get_tensor(key)
                     for key in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError) as error:
+    except (safetensors.SafetensorError, OSError, ValueError, TypeError,
+            KeyError, AttributeError, RuntimeError) as error:
         raise FormatError(f"'{path}': expected a complete safetensors file: "
                           f'{error}') from error

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch_geometric.utils import segment
 
-from pyg_mmkgc.errors import DataError
+from pyg_mmkgc.errors import DataError, printable
 from pyg_mmkgc.features.folder import load_feature_folder
 from pyg_mmkgc.io.atomic import PathLike
 
@@ -270,7 +270,8 @@ def _neighbours(unit: Tensor, index: Tensor,
 def _table(summary: Iterable[tuple[str, str]],
            details: Iterable[str]) -> str:
     lines = [f'{key:<14} {value}' for key, value in summary]
-    return '\n'.join(lines + [f'{"":<14} {line}' for line in details])
+    lines += [f'{"":<14} {line}' for line in details]
+    return '\n'.join(map(printable, lines))  # Labels are anybody's.
 
 
 def _list(values: Sequence[Any]) -> str:

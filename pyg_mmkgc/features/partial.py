@@ -17,8 +17,10 @@ from torch import Tensor
 from pyg_mmkgc.errors import DataError
 from pyg_mmkgc.features.plan import check_plan
 from pyg_mmkgc.io.atomic import read_json, take_lock, write_json
+from pyg_mmkgc.io.schema import check_schema, parse_json
 
 NAME = '.partial'
+RECORD = {'num_rows': int, 'num_channels': int, 'crc': int, ...: object}
 
 
 class PartialRows:
@@ -147,6 +149,9 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     if not line.endswith(b'\n'):
         return None
     try:
-        return json.loads(line)
+        record = parse_json(line.decode('utf-8'))
+        check_schema(record, RECORD, 'a record')
     except ValueError:
         return None
+    return record if min(record['num_rows'], record['num_channels']) >= 0 \
+        else None

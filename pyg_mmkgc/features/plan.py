@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pyg_mmkgc.errors import DataError
-from pyg_mmkgc.io.atomic import PathLike
+from pyg_mmkgc.io.reading import PathLike
+from pyg_mmkgc.io.schema import check_schema
 
 
 def as_json(plan: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,6 +33,7 @@ def check_plan(folder: PathLike, found: Mapping[str, Any],
     Raises:
         DataError: If they differ, with the differences.
     """
+    check_schema(found, {...: object}, f"the plan in '{folder}'")
     found = {key: found.get(key) for key in plan}
     lines = list(_differences('', found, plan))
     if lines:

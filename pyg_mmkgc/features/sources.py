@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
-import json
 import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pyg_mmkgc.errors import DataError, FormatError
+from pyg_mmkgc.errors import DataError, FormatError, printable
 from pyg_mmkgc.features.items import Item
-from pyg_mmkgc.io.atomic import PathLike
+from pyg_mmkgc.io.reading import PathLike, as_path, read_file
+from pyg_mmkgc.io.schema import parse_json
+
+MAX_COLUMNS = 10_000
 
 
 def read_folder(root: PathLike) -> list[Item]:
@@ -30,7 +32,7 @@ def read_folder(root: PathLike) -> list[Item]:
     Raises:
         DataError: If there is no such folder, or no subfolder in it.
     """
-    root = Path(root)
+    root = as_path(root)
     if not root.is_dir():
         raise DataError(f"'{root}': expected a folder with one subfolder per "
                         f'entity')
@@ -56,7 +58,8 @@ def read_folder(root: PathLike) -> list[Item]:
     if loose:
         warnings.warn(
             f"'{root}': {len(loose)} files lie outside the subfolders of the "
-            f'entities and are left out: {", ".join(loose[:3])}'
+            f'entities and are left out: '
+            f'{", ".join(map(printable, loose[:3]))}'
             f'{", ..." if len(loose) > 3 else ""}', stacklevel=2)
     if not items:
         raise DataError(f"'{root}': expected one subfolder per entity, got "
@@ -94,7 +97,7 @@ def read_table(
     """
     if column not in ('image', 'text'):
         raise DataError(f"column must be 'image' or 'text' (got {column!r})")
-    path = Path(path)
+    path = as_path(path)
     base = os.path.realpath(path.parent if root is None else root)
     items = []
     for row, entity, value in _rows(path, column, header):
@@ -116,7 +119,7 @@ def read_table(
 def _rows(path: Path, column: str,
           header: bool) -> Iterator[tuple[int, str, str]]:
     # What is not UTF-8 becomes lone surrogates, in its own value only.
-    text = path.read_bytes().decode('utf-8', 'surrogateescape')
+    text = read_file(path).decode('utf-8', 'surrogateescape')
     text = text.removeprefix('\ufeff')
     if path.suffix == '.jsonl':
         yield from _json_rows(path, text, column)
@@ -142,6 +145,8 @@ def _rows(path: Path, column: str,
 def _tsv_rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
     for row, line in enumerate(text.split('\n'), start=1):
         if line.strip() != '':
+            if line.count('\t') >= MAX_COLUMNS:
+                raise _error(path, row, f'at most {MAX_COLUMNS} columns', line)
             yield row, line.removesuffix('\r').split('\t')
 
 
@@ -174,8 +179,8 @@ def _json_rows(path: Path, text: str,
         if line.strip() == '':
             continue
         try:
-            value = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            value = parse_json(line)
+        except ValueError as error:
             raise _error(path, row, 'JSON', error) from error
         if not isinstance(value, dict):
             raise _error(path, row, 'a JSON object', line)

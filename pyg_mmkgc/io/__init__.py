@@ -8,6 +8,7 @@ from pyg_mmkgc.io.atomic import (
 )
 from pyg_mmkgc.io.download import download, download_drive
 from pyg_mmkgc.io.features import load_features
+from pyg_mmkgc.io.manifest import seal
 from pyg_mmkgc.io.tensors import load_tensors, save_tensors
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     'save_tensors',
     'load_tensors',
     'load_features',
+    'seal',
     'download',
     'download_drive',
     'extract',

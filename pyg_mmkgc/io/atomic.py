@@ -6,11 +6,16 @@ import errno
 import json
 import os
 import pathlib
+import re
 import secrets
+import shutil
+import stat
 from collections.abc import Iterator
-from typing import Any, BinaryIO, Union
+from typing import Any, BinaryIO
 
 from pyg_mmkgc.errors import DataError, FormatError
+from pyg_mmkgc.io.reading import PathLike, as_path, read_file
+from pyg_mmkgc.io.schema import parse_json
 
 try:
     import fcntl
@@ -18,7 +23,6 @@ try:
 except ImportError:  # Windows has no such locks: nothing is swept there.
     HAS_LOCKS = False
 
-PathLike = Union[str, 'os.PathLike[str]']
 
 
 @contextlib.contextmanager
@@ -37,9 +41,9 @@ def atomic_path(path: PathLike) -> Iterator[pathlib.Path]:
     Args:
         path (str or os.PathLike): The final name.
     """
-    path = pathlib.Path(path)
+    path = as_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_stale(path)
+    sweep(path.parent, path.name)
     temp, handle = _create_temp(path)
     try:
         yield temp
@@ -55,6 +59,28 @@ def atomic_path(path: PathLike) -> Iterator[pathlib.Path]:
     finally:
         os.close(handle)
     sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def temporary_folder(path: PathLike) -> Iterator[pathlib.Path]:
+    r"""Context manager that makes a folder next to :obj:`path` and removes it
+    at the end, unless it was renamed.
+
+    What a killed process left behind is removed, as for :func:`atomic_path`.
+
+    Args:
+        path (str or os.PathLike): The name that the folder's is made of.
+    """
+    path = as_path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path.parent, path.name)
+    temp, handle = _create_temp(path, folder=True)
+    try:
+        yield temp
+    finally:
+        shutil.rmtree(temp, ignore_errors=True)
+        if handle is not None:
+            os.close(handle)
 
 
 def write_atomic(path: PathLike, content: bytes | str) -> None:
@@ -92,12 +118,13 @@ def read_json(path: PathLike) -> Any:
         path (str or os.PathLike): The file to read.
 
     Raises:
-        FormatError: If the content is not JSON in UTF-8.
+        FormatError: If the content is not JSON in UTF-8, has a key twice or
+            a number that is not finite.
     """
-    content = pathlib.Path(path).read_bytes()
+    content = read_file(path)
     try:
-        return json.loads(content.decode('utf-8'), parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
+        return parse_json(content.decode('utf-8'))
+    except ValueError as error:
         raise FormatError(f"'{path}': expected JSON in UTF-8, but reading it "
                           f"failed: {error}") from error
 
@@ -135,15 +162,21 @@ def take_lock(file: BinaryIO) -> bool:
     return True
 
 
-def _refuse(constant: str) -> Any:
-    raise ValueError(f'{constant} is no JSON number')
-
-
-def _create_temp(path: pathlib.Path) -> tuple[pathlib.Path, int]:
+def _create_temp(path: pathlib.Path,
+                 folder: bool = False) -> tuple[pathlib.Path, Any]:
     flags = os.O_CREAT | os.O_EXCL | os.O_RDWR
     while True:
         temp = path.with_name(f'.{path.name}.{secrets.token_hex(4)}.tmp')
-        handle = os.open(temp, flags, 0o666)
+        if folder:
+            temp.mkdir()
+            if not HAS_LOCKS:
+                return temp, None  # A folder cannot be opened on Windows.
+            try:
+                handle = os.open(temp, os.O_RDONLY)
+            except FileNotFoundError:
+                continue
+        else:
+            handle = os.open(temp, flags, 0o666)
         if not HAS_LOCKS:
             return temp, handle
         # The lock says that the writer is alive; the kernel drops it when
@@ -156,19 +189,32 @@ def _create_temp(path: pathlib.Path) -> tuple[pathlib.Path, int]:
         os.close(handle)
 
 
-def _remove_stale(path: pathlib.Path) -> None:
+def sweep(folder: PathLike, name: str | None = None) -> None:
+    r"""Removes what killed processes left behind of :func:`atomic_path` and
+    :func:`temporary_folder`.
+
+    Args:
+        folder (str or os.PathLike): Where to look.
+        name (str, optional): Whose temporary files are removed.
+            (default: :obj:`None`, all of them)
+    """
     if not HAS_LOCKS:
         return
-    prefix = f'.{path.name}.'
-    for name in os.listdir(path.parent):
-        middle = name[len(prefix):-len('.tmp')]
-        if name != f'{prefix}{middle}.tmp' or len(middle) != 8:
+    stem = '.+' if name is None else re.escape(name)
+    pattern = re.compile(rf'\.{stem}\.[0-9a-f]{{8}}\.tmp', re.DOTALL)
+    folder = as_path(folder)
+    for found in os.listdir(folder):
+        if not pattern.fullmatch(found):
             continue
         # An error means that the writer lives or the file is gone already.
         with contextlib.suppress(OSError):
-            handle = os.open(path.parent / name, os.O_RDONLY)
+            handle = os.open(folder / found, os.O_RDONLY | os.O_NOFOLLOW
+                             | os.O_NONBLOCK)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                os.unlink(path.parent / name)
+                if stat.S_ISDIR(os.fstat(handle).st_mode):
+                    shutil.rmtree(folder / found)
+                else:
+                    os.unlink(folder / found)
             finally:
                 os.close(handle)

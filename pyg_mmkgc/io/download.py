@@ -4,8 +4,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
+import io
+import math
 import os
 import pathlib
+import socket
 import ssl
 import time
 import urllib.error
@@ -15,9 +18,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from pyg_mmkgc.errors import DownloadError, FormatError
-from pyg_mmkgc.io.atomic import PathLike, atomic_path
+from pyg_mmkgc.io.atomic import PathLike, atomic_path, sweep
+from pyg_mmkgc.io.reading import as_path, file_sha256
 
 CHUNK = 1 << 20
+# Where nobody said how large a file is.
+MAX_BYTES = 1 << 30
+MAX_REDIRECTS = 5
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 
 
@@ -26,23 +33,32 @@ def download(
     path: PathLike,
     sha256: str,
     *,
+    size: int | None = None,
     timeout: float = 30.0,
+    max_seconds: float = 3600.0,
     retries: int = 3,
     wait: float = 1.0,
 ) -> pathlib.Path:
     r"""Downloads one file and verifies its size and SHA-256.
 
     The file appears as :obj:`path` only when it is right. Certificates are
-    verified, and only :obj:`http` and :obj:`https` are spoken. What may pass
-    (no answer, server errors, a connection cut off) is tried again.
+    verified, only :obj:`http` and :obj:`https` are spoken, and at most five
+    redirects are followed. What may pass (no answer, server errors, a
+    connection cut off) is tried again. What an earlier process left behind
+    when it was killed is removed.
 
     Args:
         url (str): The address.
         path (str or os.PathLike): The file to write.
         sha256 (str): The SHA-256 that the content must have, in hexadecimal
             digits.
+        size (int, optional): The number of its bytes: no more are taken.
+            (default: :obj:`None`, at most 1 GiB)
         timeout (float, optional): How many seconds the server may be silent.
             (default: :obj:`30.0`)
+        max_seconds (float, optional): How many seconds all tries may take
+            together, however the server spends them.
+            (default: :obj:`3600.0`)
         retries (int, optional): How often to try again. (default: :obj:`3`)
         wait (float, optional): The seconds before the first new try; they
             double each time. (default: :obj:`1.0`)
@@ -50,20 +66,41 @@ def download(
     Raises:
         DownloadError: If no right file came. Nothing is written then.
     """
-    path = pathlib.Path(path)
+    _check_arguments(size, timeout, max_seconds, retries, wait)
+    path = as_path(path)
+    if path.parent.is_dir():
+        sweep(path.parent, path.name)
+    deadline = time.monotonic() + max_seconds
     for attempt in range(retries + 1):
         try:
-            _fetch(url, path, sha256, timeout)
+            _fetch(url, path, sha256, size, timeout, deadline)
             return path
         except _Failure as failure:
-            if attempt < retries and failure.transient:
-                time.sleep(wait * 2**attempt)
+            pause = wait * 2**attempt
+            if (attempt < retries and failure.transient
+                    and time.monotonic() + pause < deadline):
+                time.sleep(pause)
                 continue
             raise DownloadError(
-                f'{url}: could not be downloaded: {failure} Fetch it by hand '
-                f"(SHA-256 {sha256}), save it as '{path}' and try "
+                f'{url!s:.500}: could not be downloaded: {failure} Fetch it '
+                f"by hand (SHA-256 {sha256}), save it as '{path}' and try "
                 f'again.') from failure
     raise AssertionError('unreachable')
+
+
+def _check_arguments(size: int | None, timeout: float, max_seconds: float,
+                     retries: int, wait: float) -> None:
+    for name, value, low in (('size', size, 0), ('retries', retries, 0)):
+        if value is not None and (not isinstance(value, int) or value < low):
+            raise DownloadError(f"Expected '{name}' to be an integer, not "
+                                f'negative (got {value!r})')
+    for name, number in (('timeout', timeout), ('max_seconds', max_seconds)):
+        if not 0 < number < math.inf:
+            raise DownloadError(f"Expected '{name}' to be positive and finite "
+                                f'(got {number!r})')
+    if not 0 <= wait < math.inf:
+        raise DownloadError("Expected 'wait' to be finite and not negative "
+                            f'(got {wait!r})')
 
 
 def verify_sha256(path: PathLike, sha256: str) -> None:
@@ -83,19 +120,6 @@ def verify_sha256(path: PathLike, sha256: str) -> None:
             f'{found} ({os.path.getsize(path)} bytes). It is '
             f'another version or damaged: replace it, or remove it to '
             f'download it again')
-
-
-def file_sha256(path: PathLike) -> str:
-    r"""Returns the SHA-256 of a file, which may be larger than the memory.
-
-    Args:
-        path (str or os.PathLike): The file to read.
-    """
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def download_drive(
@@ -122,7 +146,7 @@ def download_drive(
             f'downloading {file_id} from Google Drive needs gdown: '
             f"pip install 'pyg_mmkgc[download]'") from error
 
-    path = pathlib.Path(path)
+    path = as_path(path)
     url = 'https://drive.google.com/'
     url += f'drive/folders/{file_id}' if folder else f'file/d/{file_id}'
     advice = (f"Open the address in a browser, save it as '{path}' and try "
@@ -155,6 +179,8 @@ class _Failure(Exception):
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
+    max_redirections = MAX_REDIRECTS
+
     def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any,
                          headers: Any, newurl: str) -> Any:
         old = urllib.parse.urlsplit(req.full_url).scheme
@@ -165,13 +191,70 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
-def _opener() -> urllib.request.OpenerDirector:
+class _Bytes(io.RawIOBase):
+    r"""What a connection receives until a deadline.
+
+    A timeout of a socket bounds one silence: a server that sends a byte now
+    and then could keep a reader of headers or bodies for ever.
+    """
+    def __init__(self, raw: Any, sock: socket.socket,
+                 deadline: float) -> None:
+        self.raw, self.sock, self.deadline = raw, sock, deadline
+        self.timeout = sock.gettimeout()
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> Any:
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise _Failure('the time for it is over.')
+        self.sock.settimeout(min(left, self.timeout or left))
+        return self.raw.readinto(buffer)
+
+    def close(self) -> None:
+        self.raw.close()
+        super().close()
+
+
+class _Web(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
+    r"""Opens connections whose answers have a deadline."""
+    def __init__(self, deadline: float) -> None:
+        super().__init__()
+        self.deadline = deadline
+        self.context = ssl.create_default_context()
+
+    def http_open(self, req: Any) -> Any:
+        return self._open(http.client.HTTPConnection, req)
+
+    def https_open(self, req: Any) -> Any:
+        return self._open(http.client.HTTPSConnection, req,
+                          context=self.context)
+
+    def _open(self, kind: Any, req: Any, **kwargs: Any) -> Any:
+        def respond(sock: socket.socket, *args: Any, **kwargs: Any) -> Any:
+            response = http.client.HTTPResponse(sock, *args, **kwargs)
+            response.fp = io.BufferedReader(
+                _Bytes(response.fp.detach(), sock, self.deadline))
+            return response
+
+        def connect(host: str, **kwargs: Any) -> Any:
+            connection = kind(host, **kwargs)
+            connection.response_class = respond
+            return connection
+
+        # Connecting has the timeout of a request for each address.
+        req.timeout = min(req.timeout, max(self.deadline - time.monotonic(),
+                                           0.001))
+        return self.do_open(connect, req, **kwargs)
+
+
+def _opener(deadline: float) -> urllib.request.OpenerDirector:
     # Put together by hand, since the default also opens files and FTP.
     opener = urllib.request.OpenerDirector()
     for handler in (
             urllib.request.ProxyHandler(),
-            urllib.request.HTTPHandler(),
-            urllib.request.HTTPSHandler(context=ssl.create_default_context()),
+            _Web(deadline),
             urllib.request.HTTPDefaultErrorHandler(),
             urllib.request.HTTPErrorProcessor(),
             urllib.request.UnknownHandler(),
@@ -181,30 +264,41 @@ def _opener() -> urllib.request.OpenerDirector:
     return opener
 
 
-def _fetch(url: str, path: pathlib.Path, sha256: str, timeout: float) -> None:
-    if urllib.parse.urlsplit(url).scheme not in ('http', 'https'):
-        raise _Failure('expected an address that begins with http:// or '
-                       'https://.')
-    request = urllib.request.Request(url, headers={'User-Agent': 'pyg_mmkgc'})
-    with _translate(), _opener().open(request, timeout=timeout) as response:
-        length = response.headers.get('Content-Length', '')
-        kind = response.headers.get('Content-Type', '')
-        with atomic_path(path) as temp, open(temp, 'wb') as file:
-            digest, size, start = hashlib.sha256(), 0, b''
-            while chunk := response.read(CHUNK):
-                start = start or chunk[:512]
-                digest.update(chunk)
-                size += len(chunk)
-                file.write(chunk)
-            file.flush()
-            if length.isdigit() and size != int(length):
-                raise _Failure(f'expected {length} bytes, got {size}.', True)
-            if digest.hexdigest() == sha256:
-                return
-            what = f'{size} bytes with SHA-256 {digest.hexdigest()}'
-            if _is_html(start) or 'html' in kind:
-                what += f', an HTML page that begins {start[:60]!r}'
-            raise _Failure(f'expected SHA-256 {sha256}, got {what}.')
+def _fetch(url: str, path: pathlib.Path, sha256: str, size: int | None,
+           timeout: float, deadline: float) -> None:
+    limit = MAX_BYTES if size is None else size
+    with _translate():
+        if not isinstance(url, str) or urllib.parse.urlsplit(
+                url).scheme not in ('http', 'https'):
+            raise _Failure('expected an address that begins with http:// or '
+                           'https://.')
+        request = urllib.request.Request(url,
+                                         headers={'User-Agent': 'pyg_mmkgc'})
+        with _opener(deadline).open(request, timeout=timeout) as response:
+            _save(response, path, sha256, limit)
+
+
+def _save(response: Any, path: pathlib.Path, sha256: str, limit: int) -> None:
+    length = response.headers.get('Content-Length', '')
+    kind = response.headers.get('Content-Type', '')
+    with atomic_path(path) as temp, open(temp, 'wb') as file:
+        digest, size, start = hashlib.sha256(), 0, b''
+        while chunk := response.read(CHUNK):
+            start = start or chunk[:512]
+            digest.update(chunk)
+            size += len(chunk)
+            if size > limit:
+                raise _Failure(f'expected at most {limit} bytes, got more.')
+            file.write(chunk)
+        file.flush()
+        if length.isdigit() and str(size) != length.lstrip('0').rjust(1, '0'):
+            raise _Failure(f'expected {length:.20} bytes, got {size}.', True)
+        if digest.hexdigest() == sha256:
+            return
+        what = f'{size} bytes with SHA-256 {digest.hexdigest()}'
+        if _is_html(start) or 'html' in kind:
+            what += f', an HTML page that begins {start[:60]!r}'
+        raise _Failure(f'expected SHA-256 {sha256}, got {what}.')
 
 
 @contextlib.contextmanager

@@ -1,13 +1,11 @@
 r"""The text files of OpenKE: name maps and triples, with their counts."""
 from __future__ import annotations
 
-import pathlib
-
 import torch
 from torch import Tensor
 
 from pyg_mmkgc.errors import FormatError
-from pyg_mmkgc.io.atomic import PathLike
+from pyg_mmkgc.io.reading import PathLike, read_file
 
 
 def read_names(path: PathLike) -> list[str]:
@@ -70,7 +68,7 @@ def read_triples(
                ('relation', num_relations))
     triples = []
     for i, row in enumerate(_read_rows(path), start=2):
-        fields = row.split()
+        fields = row.split(None, 3)
         if len(fields) != 3:
             raise _error(path, i, "'head tail relation'", row)
         triples.append([
@@ -111,7 +109,7 @@ def _read_rows(path: PathLike) -> list[str]:
 
 
 def _read_lines(path: PathLike) -> list[str]:
-    content = pathlib.Path(path).read_bytes()
+    content = read_file(path)
     try:
         text = content.decode('utf-8')
     except UnicodeDecodeError as error:

@@ -1,17 +1,28 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional, TypeVar, Union
 
 import torch
+from torch import Tensor
 
-from pyg_mmkgc.errors import CheckpointError, ModelError
-from pyg_mmkgc.io.atomic import read_json, write_json
+from pyg_mmkgc.errors import CheckpointError, MMKGCError, ModelError
+from pyg_mmkgc.io.atomic import write_json
+from pyg_mmkgc.io.manifest import SealedFolder, seal
+from pyg_mmkgc.io.reading import as_path
 from pyg_mmkgc.io.tensors import load_tensors, save_tensors
 
 T = TypeVar('T', bound='Pretrained')
 TENSORS = ('modalities', 'masks')
+# What loading a model reads; the graph's is of a run.
+FILES = ('config.json', 'graph.json', 'labels.json', 'model.safetensors')
+VERSION = 2
+CONFIG_SCHEMA = {'version?': int, 'class': str, 'arguments': {str: object},
+                 'modalities': {str: int}}
+NAMES_SCHEMA = (None, [str])
+LABELS_SCHEMA = {'nodes?': NAMES_SCHEMA, 'relations?': NAMES_SCHEMA}
 
 
 def arguments_of(cls: type) -> list[str]:
@@ -30,14 +41,14 @@ def arguments_of(cls: type) -> list[str]:
     return list(names)
 
 
-def read_labels(folder: Path) -> tuple[Optional[list[str]],
-                                       Optional[list[str]]]:
+def read_labels(folder: Union[str, Path, SealedFolder],
+                ) -> tuple[Optional[list[str]], Optional[list[str]]]:
     r"""The names of nodes and relations in the folder of a model, if any."""
-    path = folder / 'labels.json'
-    labels = read_json(path) if path.is_file() else {}
-    if not isinstance(labels, dict):
-        raise CheckpointError(f"'{path}': expected the labels of nodes and "
-                              f'relations, got {type(labels).__name__}')
+    if not isinstance(folder, SealedFolder):
+        folder = SealedFolder(folder)
+    if not folder.has('labels.json'):
+        return None, None
+    labels = folder.read_json('labels.json', LABELS_SCHEMA)
     return labels.get('nodes'), labels.get('relations')
 
 
@@ -46,6 +57,24 @@ def write_labels(folder: Path, source: Any) -> None:
     write_json(folder / 'labels.json', {
         'nodes': getattr(source, 'node_names', None),
         'relations': getattr(source, 'relation_names', None)})
+
+
+def load_weights(model: torch.nn.Module, state: dict[str, Tensor],
+                 where: Union[str, Path], assign: bool = False) -> None:
+    r"""Loads weights into a model.
+
+    Raises:
+        CheckpointError: If they do not fit: the message names what differs.
+    """
+    try:
+        model.load_state_dict(state, assign=assign)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise _no_fit(where, ' '.join(str(error).split())[:500]) from error
+
+
+def _no_fit(where: Union[str, Path], reason: Any) -> CheckpointError:
+    return CheckpointError(f"the weights in '{where}' do not fit its config: "
+                           f'{reason}')
 
 
 def check_numbering(model: Any, kg: Any) -> None:
@@ -76,7 +105,10 @@ def check_numbering(model: Any, kg: Any) -> None:
 class Pretrained(torch.nn.Module):
     r"""Saving to and loading from a folder: :obj:`config.json` holds the
     class and its arguments, :obj:`model.safetensors` weights and features,
-    :obj:`labels.json` the names of nodes and relations. Nothing is pickled.
+    :obj:`labels.json` the names of nodes and relations, and
+    :obj:`manifest.json` the SHA-256 of each of them, which loading verifies.
+    Nothing is pickled. After a change by hand, :func:`pyg_mmkgc.io.seal`
+    makes a new manifest.
 
     A model that was built from a graph or loaded keeps its
     :obj:`node_names` and :obj:`relation_names`: a graph that numbers them
@@ -110,7 +142,7 @@ class Pretrained(torch.nn.Module):
                 the graph numbers the labels of the model otherwise.
         """
         config = self.config()  # Before anything is written.
-        folder = Path(folder)
+        folder = as_path(folder)
         state = self.state_dict()
         # A model may take modalities and encode none of them.
         names = [name for name in getattr(self, 'modalities', [])
@@ -124,14 +156,15 @@ class Pretrained(torch.nn.Module):
         labels = self if data is None else data
         check_numbering(self, labels)
         # What an earlier model has left there does not fit this one.
-        for name in ('config.json', 'labels.json'):
+        for name in ('manifest.json', 'config.json', 'labels.json'):
             (folder / name).unlink(missing_ok=True)
         save_tensors(folder / 'model.safetensors', state, {})
         write_labels(folder, labels)
-        # Written last: a folder with a config is a whole one.
         write_json(folder / 'config.json', {
-            'class': type(self).__name__, 'arguments': config,
-            'modalities': widths})
+            'version': VERSION, 'class': type(self).__name__,
+            'arguments': config, 'modalities': widths})
+        # Written last: a folder with a manifest is a whole one.
+        seal(folder, FILES)
 
     @classmethod
     def from_pretrained(cls: type[T], folder: Union[str, Path]) -> T:
@@ -141,44 +174,41 @@ class Pretrained(torch.nn.Module):
         Raises:
             CheckpointError: If the folder holds no model, or one of another
                 class.
+            FormatError: If a file is not the one that was written.
         """
-        folder = Path(folder)
+        folder = as_path(folder)
         if not (folder / 'config.json').is_file():
             hint = (f"; the model of this run is in '{folder / 'model'}'"
                     if (folder / 'model' / 'config.json').is_file() else '')
             raise CheckpointError(f"expected 'config.json' in '{folder}', as "
                                   f'save_pretrained writes it, got none{hint}')
-        saved = read_json(folder / 'config.json')
+        sealed = SealedFolder(folder)
+        saved = sealed.read_json('config.json', CONFIG_SCHEMA)
+        if saved.get('version', 1) > VERSION:
+            raise CheckpointError(f"'{folder}' is of a later version "
+                                  f'(expected {VERSION}, got '
+                                  f"{saved['version']})")
+        if saved.get('version', 1) > 1 and sealed.sha256 is None:
+            raise CheckpointError(f"expected 'manifest.json' in '{folder}', "
+                                  'which is written last, got none. '
+                                  f'{sealed.advice}')
+        sealed.warn_if_unsealed(stacklevel=2)
         known = {c.__name__: c for c in (cls, *_subclasses(cls))}
-        name = saved.get('class') if isinstance(saved, dict) else None
+        name = saved['class']
         if name not in known:
             raise CheckpointError(f"expected one of {sorted(known)} in "
-                                  f"'{folder}', got {name!r}; a class of your "
-                                  'own has to be imported first')
-        if not (folder / 'model.safetensors').is_file():
+                                  f"'{folder}', got {name!r:.80}; a class of "
+                                  'your own has to be imported first')
+        if not sealed.has('model.safetensors'):
             raise CheckpointError(f"expected 'model.safetensors' in "
                                   f"'{folder}', got none")
-        state, _ = load_tensors(folder / 'model.safetensors')
-        try:
-            arguments = dict(saved['arguments'])
-            if saved['modalities']:
-                arguments['modalities'] = {
-                    m: state[f'encoders.{m}.x'] for m in saved['modalities']}
-                arguments['masks'] = {
-                    m: state[f'encoders.{m}.mask']
-                    for m in saved['modalities']}
-            with torch.random.fork_rng(devices=[]):
-                model = known[name](**arguments)
-            for name in saved['modalities']:
-                if f'encoders.{name}.x' not in model.state_dict():
-                    del state[f'encoders.{name}.x']
-            # Assigned, not copied: a model in double precision stays so.
-            model.load_state_dict(state, assign=True)
-        except (KeyError, RuntimeError, TypeError) as error:
-            raise CheckpointError(
-                f"the weights in '{folder}' do not fit its config: {error}"
-            ) from error
-        model.set_labels(*read_labels(folder))
+        labels = read_labels(sealed)
+        state, _ = load_tensors(
+            folder / 'model.safetensors',
+            sealed.expected('model.safetensors'))
+        model = _build(known[name], saved, state, folder)
+        _check_labels(model, labels, folder)
+        model.set_labels(*labels)
         return model.eval()
 
     def set_labels(self, nodes: Optional[list[str]],
@@ -187,6 +217,72 @@ class Pretrained(torch.nn.Module):
         with.
         """
         self.node_names, self.relation_names = nodes, relations
+
+
+def _build(cls: type[T], saved: dict[str, Any], state: dict[str, Tensor],
+           folder: Path) -> T:
+    r"""A model with weights, less features that are not the model's."""
+    arguments = dict(saved['arguments'])
+    for kind, part in (('modalities', 'x'), ('masks', 'mask')):
+        if saved['modalities']:
+            arguments[kind] = {m: _tensor(state, f'encoders.{m}.{part}',
+                                          folder)
+                               for m in saved['modalities']}
+    for m, width in saved['modalities'].items():
+        if list(arguments['modalities'][m].shape[-1:]) != [width]:
+            raise _no_fit(folder, f'expected {width} channels of {m!r:.80}')
+
+    # Of our models, no shape takes memory before it was compared with the
+    # file. A class of somebody else may do what only numbers allow.
+    ours = cls.__module__.partition('.')[0] == __name__.partition('.')[0]
+    for device in ('meta', 'cpu') if ours else ('cpu', ):
+        model = cls.__new__(cls)
+        if device == 'meta':  # Only shapes: no parameter gets a value.
+            model.__dict__['reset_parameters'] = lambda: None
+        try:
+            with torch.device(device), torch.random.fork_rng(devices=[]):
+                cls.__init__(model, **arguments)
+        except MMKGCError:
+            raise
+        except Exception as error:  # Of any constructor, any may come.
+            raise _no_fit(folder, f'{type(error).__name__}: '
+                          f'{error!s:.500}') from error
+        names = model.state_dict()
+        for m in saved['modalities']:
+            if f'encoders.{m}.x' not in names:
+                state.pop(f'encoders.{m}.x', None)
+        # Assigned, not copied: a model in double precision stays so.
+        load_weights(model, state, folder, assign=True)
+        if device == 'meta':
+            del model.__dict__['reset_parameters']
+            if not any(_lacks_values(x) for module in model.modules()
+                       for x in vars(module).values()):
+                break  # All tensors came from the file.
+    return model
+
+
+def _lacks_values(value: Any) -> bool:
+    if isinstance(value, Tensor):
+        return value.is_meta
+    if isinstance(value, dict):
+        value = list(value.values())
+    return isinstance(value, (list, tuple, set)) and any(
+        _lacks_values(x) for x in value)
+
+
+def _tensor(state: dict[str, Tensor], name: str, folder: Path) -> Tensor:
+    if name not in state:
+        raise _no_fit(folder, f"there is no '{name:.200}'")
+    return state[name]
+
+
+def _check_labels(model: Any, labels: Sequence[Optional[list[str]]],
+                  folder: Path) -> None:
+    for kind, names in zip(('nodes', 'relations'), labels, strict=True):
+        size = getattr(model, f'num_{kind}', None)
+        if names is not None and size is not None and len(names) > size:
+            raise CheckpointError(f"'{folder / 'labels.json'}': expected at "
+                                  f'most {size} {kind}, got {len(names)}')
 
 
 def _subclasses(cls: type[T]) -> list[type[T]]:

@@ -3,8 +3,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,12 +12,14 @@ from safetensors.torch import save
 from torch import Tensor
 
 from pyg_mmkgc.errors import DataError, FormatError
-from pyg_mmkgc.io.atomic import PathLike, write_atomic
+from pyg_mmkgc.io.atomic import atomic_path
+from pyg_mmkgc.io.reading import PathLike, as_path, file_sha256, open_file
+from pyg_mmkgc.io.schema import check_schema, parse_json
 
 # The header of a safetensors file may hold 100 MB; names and shapes need room.
 MAX_METADATA = 90_000_000
 KEYS = {'format', 'metadata', 'sha256'}
-# Rows that are hashed at once: a table may be mapped from a file that is
+# Rows that are hashed at once where they have to be copied: a table may be
 # larger than the memory.
 ROWS = 256
 
@@ -55,14 +55,39 @@ def save_tensors(
     header = {'format': 'pt', 'metadata': text, 'sha256': digest(plain, text)}
     # Not `save_file`: it brings a temporary file of its own, readable by the
     # owner only and left behind when the process is killed.
-    write_atomic(path, save(plain, metadata=header))
+    content = save(plain, metadata=header)
+    start, rest = _in_order(content, header)
+    with atomic_path(path) as temp, open(temp, 'wb') as file:
+        file.write(start)
+        file.write(rest)
 
 
-def load_tensors(path: PathLike) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _in_order(content: bytes,
+              header: Mapping[str, str]) -> tuple[bytes, memoryview]:
+    # The library writes metadata in an order of chance, and equal tensors
+    # shall give equal files.
+    size = int.from_bytes(content[:8], 'little')
+    entries = json.loads(content[8:8 + size])
+    entries = {'__metadata__': dict(header), **{
+        key: entry for key, entry in entries.items() if key != '__metadata__'}}
+    text = json.dumps(entries, separators=(',', ':'),
+                      ensure_ascii=False).encode()
+    text += b' ' * (-len(text) % 8)  # Tensors begin at multiples of 8.
+    return (len(text).to_bytes(8, 'little') + text,
+            memoryview(content)[8 + size:])
+
+
+def load_tensors(
+    path: PathLike,
+    sha256: str | None = None,
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     r"""Reads what :func:`save_tensors` wrote, verified, on the CPU.
 
     Args:
         path (str or os.PathLike): The file to read.
+        sha256 (str, optional): The SHA-256 of the whole file, where it is
+            known. (default: :obj:`None`, that of its content in its header
+            is taken)
 
     Returns:
         The tensors by name, and the metadata.
@@ -70,17 +95,27 @@ def load_tensors(path: PathLike) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         FormatError: If the file is truncated, corrupt or of another kind.
     """
+    found = None if sha256 is None else file_sha256(path)
+    if found != sha256:
+        raise FormatError(f"'{path}': expected the SHA-256 {sha256:.64}, got "
+                          f'{found}: the file is damaged, or was changed')
     header, tensors = read_safetensors(path)
     if set(header) != KEYS or header['format'] != 'pt':
         raise FormatError(f"'{path}': a safetensors file, but not written by "
                           f'this library (header keys {sorted(header)}, '
                           f'expected {sorted(KEYS)})')
     text = header['metadata']
-    if digest(tensors, text) != header['sha256']:
+    if sha256 is None and digest(tensors, text) != header['sha256']:
         raise FormatError(f"'{path}': the content does not match its "
                           f'SHA-256: the file is corrupt, restore it or '
                           f'write it again')
-    return tensors, json.loads(text)
+    try:
+        metadata = parse_json(text)
+    except ValueError as error:
+        raise FormatError(f"'{path}': its metadata is no JSON: "
+                          f'{error}') from error
+    check_schema(metadata, {str: object}, f"'{path}', metadata")
+    return tensors, metadata
 
 
 def read_safetensors(
@@ -96,8 +131,8 @@ def read_safetensors(
     Raises:
         FormatError: If the file is no complete :obj:`safetensors` file.
     """
-    path = pathlib.Path(path)
-    os.stat(path)  # A missing file stays a plain `FileNotFoundError`.
+    path = as_path(path)
+    open_file(path).close()  # A missing file is a plain `FileNotFoundError`.
     try:
         with safetensors.safe_open(path, framework='pt') as file:
             header = file.metadata() or {}
@@ -151,7 +186,9 @@ def digest(tensors: Mapping[str, Tensor], text: str) -> str:
         # Lengths are part of the hashed text, so no two files read alike.
         key = json.dumps([name, str(tensor.dtype), list(tensor.shape)])
         digest.update(f'{len(key)}:{key}'.encode())
-        for rows in tensor.split(ROWS) if tensor.dim() > 0 else [tensor]:
+        whole = tensor.dim() == 0 or (tensor.device.type == 'cpu'
+                                      and tensor.is_contiguous())
+        for rows in [tensor] if whole else tensor.split(ROWS):
             if rows.numel() > 0:
                 digest.update(_bytes(rows.cpu()).numpy().data)
     digest.update(f'{len(text)}:{text}'.encode())

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -11,7 +12,7 @@ from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.nn.loss import AllNodesLoss
 from pyg_mmkgc.training.adversary import Adversary
 from pyg_mmkgc.training.batch import Batch, complete
-from pyg_mmkgc.training.checkpoint import State
+from pyg_mmkgc.training.checkpoint import State, restore
 from pyg_mmkgc.training.step import (
     adam,
     differentiate,
@@ -118,7 +119,6 @@ class AdversarialTrainer(Trainer):
         return {**super().extra_states(),
                 'adversary': self.adversary.state_dict()}
 
-    def load_extra_states(self, states: dict[str, State]) -> None:
-        super().load_extra_states(states)
-        # A state without tensors leaves no trace in a file.
-        self.adversary.load_state_dict(states.get('adversary', {}))
+    def load_extra_states(self, states: dict[str, State], path: Path) -> None:
+        super().load_extra_states(states, path)
+        restore(self.adversary, states, 'adversary', path)

@@ -3,10 +3,21 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Optional
 
+from pyg_mmkgc.report import Report, Table
 
-@dataclass
-class History:
+
+@dataclass(repr=False)
+class History(Report):
     r"""What a training did, epoch by epoch.
+
+    .. code-block:: python
+
+        >>> history = History([{'epoch': 1, 'loss': 2.0, 'seconds': 0.5},
+        ...                    {'epoch': 2, 'loss': 1.5, 'seconds': 0.4}])
+        >>> print(history)
+        2 epochs, loss 1.5000, 0.9 s
+        >>> history
+        History(epochs=2, loss=1.5000, best_epoch=None, stopped_early=False)
 
     Args:
         epochs (list[dict]): One entry an epoch: :obj:`epoch`, the mean
@@ -21,9 +32,25 @@ class History:
     best_metrics: dict[str, float] = field(default_factory=dict)
     stopped_early: bool = False
 
+    table_names = ('epochs', )
+
     def to_dict(self) -> dict[str, Any]:
         r"""Plain values, for JSON."""
         return asdict(self)
+
+    def summary(self) -> dict[str, Any]:
+        loss = {'loss': self.epochs[-1]['loss']} if self.epochs else {}
+        best = {'best_mrr': self.best_metrics['mrr']} if (
+            'mrr' in self.best_metrics) else {}
+        return {'epochs': len(self.epochs), **loss,
+                'best_epoch': self.best_epoch, **best,
+                'stopped_early': self.stopped_early}
+
+    def make_table(self, name: str) -> Table:
+        columns = list(dict.fromkeys(
+            key for entry in self.epochs for key in entry))
+        return Table(columns, [[entry.get(key) for key in columns]
+                               for entry in self.epochs])
 
     def __str__(self) -> str:
         text = f'{len(self.epochs)} epochs'

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Any, Literal, Optional, Union
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from pyg_mmkgc.errors import (
     CheckpointError,
     DataError,
     ModelError,
+    Terminated,
     check_whole,
 )
 from pyg_mmkgc.evaluation import evaluate
@@ -32,8 +34,11 @@ from pyg_mmkgc.training.checkpoint import (
     State,
     clone_state,
     load_checkpoint,
+    restore,
+    restore_optimizer,
     save_checkpoint,
 )
+from pyg_mmkgc.training.epoch_part import EpochPart
 from pyg_mmkgc.training.history import History
 from pyg_mmkgc.training.inputs import (
     as_graph,
@@ -48,6 +53,7 @@ from pyg_mmkgc.training.step import (
     minimize,
     multiplies_bfloat16,
 )
+from pyg_mmkgc.training.termination import catch_signals
 
 CHECKPOINT = 'checkpoint.safetensors'
 # Epochs between checkpoints, beside those of validations.
@@ -91,10 +97,11 @@ class Trainer:
         subsampling (bool, optional): If set to :obj:`True`, weighs positives
             in the loss by :func:`~pyg_mmkgc.training.inputs.
             subsampling_weight`. (default: :obj:`False`)
-        autocast (bool, optional): If set to :obj:`True`, projections and
-            generators multiply in bfloat16; scores, losses and ranking stay
-            in full precision. Hardware that is slow at it keeps full
-            precision, with a warning. (default: :obj:`False`)
+        autocast (bool or str, optional): If set to :obj:`True`, projections
+            and generators multiply in bfloat16; scores, losses and ranking
+            stay in full precision. Hardware that does not multiply bfloat16
+            matrices keeps full precision, with a warning, and with
+            :obj:`"auto"` without one. (default: :obj:`False`)
         valid_every (int, optional): Epochs between validations; a checkpoint
             is written with each, and every ten epochs. The weights with the
             best filtered validation MRR are restored at the end. With
@@ -133,7 +140,7 @@ class Trainer:
         lr_schedule: Optional[str] = None,
         grad_clip: Optional[float] = None,
         subsampling: bool = False,
-        autocast: bool = False,
+        autocast: Union[bool, Literal['auto']] = False,
         valid_every: Optional[int] = 10,
         patience: Optional[int] = None,
         seed: int = 0,
@@ -190,10 +197,14 @@ class Trainer:
         self.lr_schedule, self.grad_clip = lr_schedule, grad_clip
         self.valid_every, self.patience = valid_every, patience
         self.seed, self.progress = seed, progress
-        self.autocast = autocast and multiplies_bfloat16(self.device)
-        if autocast and not self.autocast:
+        if not isinstance(autocast, bool) and autocast != 'auto':
+            raise ModelError("Expected 'autocast' to be a boolean or 'auto' "
+                             f'(got {autocast!r})')
+        self.autocast = bool(autocast) and multiplies_bfloat16(self.device)
+        if autocast is True and not self.autocast:
             warnings.warn('autocast is off: this hardware does not multiply '
-                          'bfloat16 matrices', stacklevel=2)
+                          "bfloat16 matrices; autocast='auto' follows the "
+                          'hardware without this warning', stacklevel=2)
         self.folder = None if folder is None else Path(folder)
         self.params = self.model_parameters()
         self.optimizers = {'model': (
@@ -224,6 +235,10 @@ class Trainer:
     def fit(self, resume: Union[bool, str, Path, None] = None) -> History:
         r"""Trains, and leaves the best weights in the model.
 
+        SIGTERM and SIGHUP, by which clusters stop jobs, end the training
+        after the present step, with a checkpoint from which it goes on bit
+        by bit, and :class:`~pyg_mmkgc.errors.Terminated`.
+
         Args:
             resume (bool or str or pathlib.Path, optional): :obj:`True` goes
                 on from the checkpoint in :obj:`folder`, a path from that
@@ -231,7 +246,14 @@ class Trainer:
                 more epochs than before, the last one of the training so far
                 may stay the best, which else would not be validated.
         """
+        with catch_signals() as self._signals:
+            history = self._fit(resume)
+            self._signals.check()
+        return history
+
+    def _fit(self, resume: Union[bool, str, Path, None]) -> History:
         history, best = History(), None
+        self._part: Optional[EpochPart] = None
         path = None if self.folder is None else self.folder / CHECKPOINT
         source = path if resume is True else Path(resume) if resume else None
         if source is not None and source.is_dir():
@@ -248,15 +270,24 @@ class Trainer:
         bar = tqdm(range(first, self.epochs + 1), initial=first - 1,
                    total=self.epochs, disable=not self.progress, unit='epoch')
         for epoch in () if history.stopped_early else bar:
-            start = time.perf_counter()
-            entry: dict[str, Any] = {'epoch': epoch,
-                                     **self._train_epoch(epoch)}
-            entry['seconds'] = time.perf_counter() - start
-            history.epochs.append(entry)
             due = epoch == self.epochs or (
                 self.valid_every is not None and epoch % self.valid_every == 0)
-            if due and self.validates:
-                metrics = evaluate(self.model, self.data, 'val').metrics()
+            try:
+                entry: dict[str, Any] = {'epoch': epoch,
+                                         **self._train_epoch(epoch)}
+                with self._signals.at_once():
+                    metrics = (evaluate(self.model, self.data, 'val').metrics()
+                               if due and self.validates else {})
+            except Terminated:
+                if path is not None:
+                    self._save(path, history, best, self._part)
+                    print(f"\nterminated in epoch {epoch}; '{path}' goes on "
+                          'from there', file=sys.stderr)
+                bar.close()
+                raise
+            self._part = None
+            history.epochs.append(entry)
+            if metrics:
                 entry['val_mrr'] = metrics['mrr']
                 if metrics['mrr'] > history.best_metrics.get('mrr', -1.0):
                     history.best_epoch = epoch
@@ -283,23 +314,28 @@ class Trainer:
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:
         self.model.train()
-        self.begin_epoch(epoch)
-        sums: dict[str, Tensor] = {}
-        count = 0
+        start = time.perf_counter()
+        part = self._part
+        if part is None:  # Otherwise it was begun before weights were loaded.
+            self.begin_epoch(epoch)
+            part = self._part = EpochPart()
+        start -= part.seconds  # Of the steps before a termination.
         # A model may draw from the global generator: its own negatives, say.
         devices = [self.device] if self.device.type == 'cuda' else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(self._seed(epoch, 3))
-            for step, batch in enumerate(self._batches(epoch), start=1):
+            batches = self._batches(epoch, part)
+            for step, batch in enumerate(batches, start=part.steps + 1):
                 done = (epoch - 1) * len(self) + step - 1
                 self._schedule(done)
                 where = f'epoch {epoch}, step {step}'
-                size = batch.head_index.numel()
-                for key, value in self.train_step(batch, where).items():
-                    sums[key] = sums.get(key, value.new_zeros(())) + (
-                        value * size)
-                count += size
-        return {key: float(value) / count for key, value in sums.items()}
+                part.add(self.train_step(batch, where),
+                         batch.head_index.numel())
+                if self._signals.received is not None:
+                    part.keep(time.perf_counter() - start, self.device)
+                    self._signals.check()
+        part.seconds = time.perf_counter() - start
+        return {**part.means(), 'seconds': part.seconds}
 
     def begin_epoch(self, epoch: int) -> None:
         r"""Is called before the steps of an epoch, from 1 on."""
@@ -327,14 +363,18 @@ class Trainer:
         return -(-min(size, self.triples_per_epoch or size)
                  // self.batch_size)
 
-    def _batches(self, epoch: int) -> Iterator[Batch]:
+    def _batches(self, epoch: int,
+                 part: Optional[EpochPart] = None) -> Iterator[Batch]:
         # Drawn on the CPU, so that every device sees the same numbers.
         order, draw, noise = (
             torch.Generator().manual_seed(self._seed(epoch, stream))
             for stream in range(3))
         perm = torch.randperm(self.triples[0].numel(), generator=order)
         perm = perm[:self.triples_per_epoch]
-        for index in perm.to(self.device).split(self.batch_size):
+        if part is not None:
+            part.take(draw, noise, self.device)
+        done = 0 if part is None else part.steps
+        for index in perm.to(self.device).split(self.batch_size)[done:]:
             head, rel, tail = (x[index] for x in self.triples)
             negatives = (None if self.sampler is None else
                          self.sampler.sample(head, rel, tail, draw))
@@ -381,21 +421,29 @@ class Trainer:
         return self.lr_schedule is not None or (
             self.sampler is not None and self.sampler.scheduled)
 
-    def _save(self, path: Path, history: History,
-              best: Optional[State]) -> None:
+    def _save(self, path: Path, history: History, best: Optional[State],
+              part: Optional[EpochPart] = None) -> None:
         states = {'model': self.model.state_dict(), **self.extra_states()}
         if best is not None:
             states['best'] = best
+        if part is not None:
+            states['part'] = part.state_dict()
         save_checkpoint(path, states, self.optimizers, {
             'fingerprint': self.fingerprint(), 'history': history.to_dict()})
 
     def _restore(self, path: Path) -> tuple[History, Optional[State]]:
         states, optimizers, metadata = load_checkpoint(path,
                                                        self.fingerprint())
-        self.model.load_state_dict(states['model'])
+        if 'part' in states:
+            self._part = EpochPart.from_state(states['part'], self.device,
+                                              path)
+            self.begin_epoch(len(metadata['history']['epochs']) + 1)
+        for name in ('best', 'model'):  # The best is taken at the end.
+            if name == 'model' or name in states:
+                restore(self.model, states, name, path)
         for name, optimizer in self.optimizers.items():
-            optimizer.load_state_dict(optimizers[name])
-        self.load_extra_states(states)
+            restore_optimizer(optimizer, optimizers.get(name), name, path)
+        self.load_extra_states(states, path)
         history = History(**metadata['history'])
         # There may be more patience now.
         history.stopped_early = self._out_of_patience(history)
@@ -406,7 +454,7 @@ class Trainer:
         module = self.sampler_module
         return {} if module is None else {'sampler': module.state_dict()}
 
-    def load_extra_states(self, states: dict[str, State]) -> None:
+    def load_extra_states(self, states: dict[str, State], path: Path) -> None:
         r"""Takes back what :meth:`extra_states` gave."""
         if self.sampler_module is not None:
-            self.sampler_module.load_state_dict(states['sampler'])
+            restore(self.sampler_module, states, 'sampler', path)

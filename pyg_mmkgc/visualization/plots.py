@@ -7,6 +7,7 @@ from typing import Any
 
 from pyg_mmkgc.errors import MMKGCError
 from pyg_mmkgc.io.atomic import atomic_path
+from pyg_mmkgc.report import cut
 
 # Okabe and Ito's palette: told apart with any kind of colour vision.
 _COLORS = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9']
@@ -34,12 +35,8 @@ def plot_history(history: Any, path: Any) -> None:
         path (str or os.PathLike): The image file; its ending says which
             format.
     """
-    try:
-        from matplotlib.figure import Figure
-        from matplotlib.ticker import MaxNLocator
-    except ImportError as error:
-        raise MMKGCError('plots need matplotlib: pip install '
-                         '"pyg_mmkgc[plot]"') from error
+    Figure = _figure_class()
+    from matplotlib.ticker import MaxNLocator
 
     if isinstance(history, Mapping):
         epochs, best = history['epochs'], history.get('best_epoch')
@@ -84,6 +81,91 @@ def plot_history(history: Any, path: Any) -> None:
         axes.grid(alpha=0.3)
         axes.spines[['top', 'right']].set_visible(False)
 
+    _save(figure, path)
+
+
+def plot_explanation(explanation: Any, path: Any) -> None:
+    r"""Draws the weights of the modalities of a triple, and the ranks of its
+    nodes with all modalities and without each.
+
+    .. code-block:: python
+
+        >>> import os, tempfile
+        >>> from pyg_mmkgc import AdaMF, Countries, explain
+        >>> from pyg_mmkgc.visualization import plot_explanation
+        >>> kg = Countries()[0]
+        >>> model = AdaMF.from_data(kg, hidden_channels=8)
+        >>> found = explain(model, kg, 'Austria', 'neighbour', 'Italy')
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     plot_explanation(found, os.path.join(folder, 'why.png'))
+        ...     os.listdir(folder)
+        ['why.png']
+
+    Args:
+        explanation (Explanation or dict): What
+            :func:`~pyg_mmkgc.evaluation.explain` returns, or its plain
+            values.
+        path (str or os.PathLike): The image file; its ending says which
+            format.
+
+    Raises:
+        MMKGCError: If the model has only one view of a node, so that there
+            is nothing to draw, or :obj:`matplotlib` is not installed.
+    """
+    found = explanation if isinstance(
+        explanation, Mapping) else explanation.to_dict()
+    effects = found['modalities']
+    if not effects:
+        raise MMKGCError(f"Expected a model with several modalities to draw "
+                         f"(got '{found['model']}', which has one view of a "
+                         'node)')
+    nodes = {side: cut(found[side]) for side in ('head', 'tail')}
+    weighted = effects[0]['head_weight'] is not None
+    figure = _figure_class()(figsize=(7, 3 + 2.5 * weighted),
+                             layout='constrained')
+    axes = list(figure.subplots(1 + weighted, 1, squeeze=False)[:, 0])
+    for i, (side, node) in enumerate(nodes.items()):
+        shift = 0.4 * i - 0.2
+        if weighted:
+            axes[0].barh([j + shift for j in range(len(effects))],
+                         [100 * x[f'{side}_weight'] for x in effects], 0.36,
+                         color=_COLORS[i], label=f'{side}: {node}')
+        ranks = [found['ranks'][side]['rank'],
+                 *(x[f'{side}_rank'] for x in effects)]
+        bars = axes[-1].barh([j + shift for j in range(len(ranks))], ranks,
+                             0.36, color=_COLORS[i], label=f'{side}: {node}')
+        axes[-1].bar_label(bars, [f'{rank:,g}' for rank in ranks], padding=3)
+    if weighted:
+        axes[0].set_yticks(range(len(effects)), [x['name'] for x in effects])
+        axes[0].set_xlabel('Weight (%)')
+    axes[-1].set_yticks(range(len(effects) + 1), [
+        'with all', *(f"without {x['name']}" for x in effects)])
+    axes[-1].set_xscale('log')
+    axes[-1].set_xlim(left=0.8)
+    axes[-1].margins(x=0.1)
+    axes[-1].set_xlabel('Rank among all candidates (1 is best)')
+    axes[0].set_title(f"{nodes['head']}  –  {cut(found['relation'])}  –  "
+                      f"{nodes['tail']}", parse_math=False)
+    for part in axes:
+        part.invert_yaxis()
+        part.grid(alpha=0.3, axis='x')
+        part.spines[['top', 'right']].set_visible(False)
+    legend = axes[0].legend(frameon=False)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    _save(figure, path)
+
+
+def _figure_class() -> Any:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MMKGCError('plots need matplotlib: pip install '
+                         '"pyg_mmkgc[plot]"') from error
+    return Figure
+
+
+def _save(figure: Any, path: Any) -> None:
     with atomic_path(path) as temp:
         suffix = str(path).rpartition('.')[2]
         figure.savefig(temp, dpi=150, format=suffix)

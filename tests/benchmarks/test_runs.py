@@ -2,8 +2,8 @@
 
 import csv
 import json
+import runpy
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -31,14 +31,18 @@ def runs(tmp_path_factory):
     return folder
 
 
-def call(folder, *args):
-    return subprocess.run(
-        [sys.executable, str(SCRIPT), '--dataset', 'fake', '--results',
-         str(folder / 'results'), *args], text=True, capture_output=True,
-        timeout=600)
+@pytest.fixture
+def call(study, monkeypatch):
+    """Runs the script in this process; what it refuses is a SystemExit."""
+    def run(folder, *args):
+        monkeypatch.setattr(sys, 'argv', [
+            str(SCRIPT), '--dataset', 'fake', '--results',
+            str(folder / 'results'), *args])
+        runpy.run_path(str(SCRIPT), run_name='__main__')
+    return run
 
 
-def test_the_best_on_validation_is_first(runs):
+def test_the_best_on_validation_is_first(runs, call):
     # What is best on validation is worst on test.
     for i, (val, test) in enumerate([(0.2, 0.4), (0.3, 0.1)]):
         path = runs / str(i) / 'metrics.json'
@@ -46,8 +50,7 @@ def test_the_best_on_validation_is_first(runs):
         found['val']['mrr'] = val
         found['test']['metrics']['mrr'] = test
         path.write_text(json.dumps(found))
-    done = call(runs, *map(str, runs.glob('[01u]*')))
-    assert done.returncode == 0, done.stderr
+    call(runs, *map(str, runs.glob('[01u]*')))
     with open(runs / 'results/runs_fake.csv', newline='') as file:
         columns, *rows = csv.reader(file)
     assert columns[:2] == ['settings', 'validation MRR']
@@ -59,19 +62,21 @@ def test_the_best_on_validation_is_first(runs):
     assert '2 runs of `mmkgc train`' in text
     assert 'sampler.num_negatives=4' in text and str(runs) not in text
     shutil.rmtree(runs / '0')
-    assert call(runs, '--report').returncode == 0
+    call(runs, '--report')
     assert (runs / 'results/runs_fake.md').read_text() == text
 
 
-def test_what_has_no_common_table(runs, tmp_path):
-    assert 'expected folders of finished runs' in call(
-        tmp_path, str(runs / 'unfinished')).stderr
-    assert 'name runs to make it' in call(tmp_path, '--report').stderr
+def test_what_has_no_common_table(runs, call, tmp_path):
+    with pytest.raises(SystemExit, match='expected folders of finished runs'):
+        call(tmp_path, str(runs / 'unfinished'))
+    with pytest.raises(SystemExit, match='name runs to make it'):
+        call(tmp_path, '--report')
     other = tmp_path / 'other'
     shutil.copytree(runs / '1', other)
     config = (other / 'config.yaml').read_text()
     (other / 'config.yaml').write_text(config.replace('FakeMMKG', 'Countries')
                                        .split('  num_nodes')[0]
                                        + config[config.index('model:'):])
-    done = call(tmp_path, str(runs / '1'), str(other))
-    assert "one dataset.name, got ['Countries', 'FakeMMKG']" in done.stderr
+    with pytest.raises(SystemExit, match=r"one dataset.name, got \['Countries'"
+                       r", 'FakeMMKG'\]"):
+        call(tmp_path, str(runs / '1'), str(other))

@@ -48,6 +48,7 @@ def rows(folder, part):
             for group, content in groups.items()}
 
 
+@pytest.mark.slow
 def test_measures_in_process(tmp_path):
     pytest.importorskip('matplotlib')
     run(tmp_path, 'training', 'pyg_loop:RotatE', 'sampling:preparation',
@@ -86,6 +87,7 @@ def test_measures_in_process(tmp_path):
     assert 'ranking:full' not in run(tmp_path, 'ranking:full')
 
 
+@pytest.mark.slow
 def test_measures_in_processes_of_their_own(tmp_path):
     pytest.importorskip('matplotlib')
     pytest.importorskip('numba')

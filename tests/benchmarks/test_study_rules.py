@@ -33,9 +33,9 @@ def result(row='AdaMF', **options):
         'protocol': {'split': 'test', 'num_triples': 9, 'filter': 'train',
                      'sides': ['head', 'tail'], 'ties': 'realistic'},
         'val': {'mrr': 0.2}, 'threads': 1, 'cores': 2, 'device': 'cpu',
-        'minutes': 1.0,
-        'gigabytes': 1.0, 'test': dict.fromkeys(
-            ('mrr', 'hits@1', 'hits@3', 'hits@10'), 0.5), **options}
+        'minutes': 1.0, 'autocast': False, 'gigabytes': 1.0,
+        'test': dict.fromkeys(('mrr', 'hits@1', 'hits@3', 'hits@10'), 0.5),
+        **options}
 
 
 def head_of(command='python benchmarks/table2.py', **options):
@@ -86,6 +86,7 @@ def test_features_are_compared_by_content(study, tmp_path):
     assert set(look.features_of(one, str(tmp_path))) == {'text'}
 
 
+@pytest.mark.slow
 def test_a_run_with_other_features_is_not_reused(tmp_path):
     done = study_command(tmp_path)
     assert done.returncode == 0, done.stderr
@@ -129,6 +130,33 @@ def test_captions_say_what_is_dirty_and_what_differs(study):
     assert 'structure + text + visual; of IKRL only text (4 ch' in text
     with pytest.raises(SystemExit, match='AdaMF, seed 1: trained with'):
         say(head_of(), [result(), result(seed=1, modalities={'text': 5})])
+
+
+def test_captions_say_the_precision(study):
+    say = study.report.protocol
+    assert 'Projections: in single precision. Seed' in say(
+        head_of(), [result(), result('B')])
+    assert 'Projections: in bfloat16. S' in say(
+        head_of(), [result(autocast=True)])
+    text = say(head_of(), [result(autocast=True), result('B', autocast=True),
+                           *(result(x) for x in 'CDE'), result(
+                               'B', autocast='auto', seed=1)])
+    assert ('Projections: in single precision; of B in bfloat16 where the '
+            'hardware multiplies it; of AdaMF, B in bfloat16. S') in text
+
+
+def test_results_say_the_precision(study, tmp_path):
+    cell = study.cells.Cell('A', 'adamf/mkg_w', (), 0)
+    (tmp_path / 'cell.json').write_text('{}')
+    (tmp_path / 'history.json').write_text('{"epochs": []}')
+    found = dict.fromkeys(('best_epoch', 'epochs', 'parameters', 'modalities',
+                           'commit', 'versions', 'device', 'val'))
+    found['test'] = {'protocol': {}, 'metrics': {}}
+    for more, expected in (({'autocast': False}, False), ({'autocast': True},
+                           True), ({}, 'auto')):  # Of an earlier version.
+        (tmp_path / 'metrics.json').write_text(json.dumps(found | more))
+        assert study.cells.read_run(cell, tmp_path, None)[
+            'autocast'] == expected
 
 
 def test_captions_say_what_was_chosen(study):

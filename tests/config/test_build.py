@@ -52,6 +52,14 @@ def test_shipped_configs_take_two_steps(name):
                zip(before, trainer.model.parameters(), strict=True))
 
 
+def test_no_recipe_needs_bfloat16():
+    """Where the hardware lacks it, `true` warns and `auto` does not."""
+    found = {name: load_config(name).training.autocast
+             for name in shipped_configs()}
+    assert set(found.values()) == {False, 'auto'}
+    assert found['adamf_mat/mkg_w'] == found['rotate/db15k'] == 'auto'
+
+
 def test_every_keyword_arrives():
     full = config(
         dataset={'name': 'FakeMMKG', 'num_nodes': 70, 'seed': 3,

@@ -10,9 +10,12 @@ from pyg_mmkgc.config import Run, load_config, shipped_configs
 from pyg_mmkgc.config.components import valid_names
 from pyg_mmkgc.config.loader import read_values
 
-# But for those that begin with weights of the network.
-COUNTRIES = [name for name in shipped_configs()
-             if name.endswith('/countries')
+# All train a little in test_build.py; these whole runs are not slow. But for
+# those that begin with weights of the network.
+QUICK = 'adamf_mat/countries', 'pyg_rotate/countries'
+COUNTRIES = [name if name in QUICK else
+             pytest.param(name, marks=pytest.mark.slow)
+             for name in shipped_configs() if name.endswith('/countries')
              and not load_config(name).model.options.get('pretrained')]
 
 

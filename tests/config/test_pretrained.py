@@ -44,7 +44,7 @@ def test_from_the_command_line(capsys) -> None:
     assert main(['predict', 'own.yaml', '--model', 'some.pth', '--head', '3',
                  '--relation', 'plus_5', '-k', '4']) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == '(3, plus_5, ?)' and len(lines) == 5
+    assert lines[0].startswith('(3, plus_5, ?)') and len(lines) == 5
     assert main(['predict', 'own.yaml', '--model', 'some.pth', '--tail', '3',
                  '--relation', 'plus_5', '--new']) == 0
     assert 'known' not in capsys.readouterr().out
@@ -58,8 +58,8 @@ def test_a_shipped_dataset_and_a_saved_model(tmp_path: Path) -> None:
     run.model.save_pretrained('folder')
     again = PretrainedRun('countries', 'folder', device='cpu')
     for query in (('Austria', 'neighbour'), ('Chile', 'in_continent')):
-        assert (run.predict(*query, k=3).labels
-                == again.predict(*query, k=3).labels)
+        assert (run.answers().predict(*query, k=3).labels
+                == again.answers().predict(*query, k=3).labels)
 
 
 @pytest.mark.parametrize('cls', [NBFNet, AdaMF])

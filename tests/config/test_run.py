@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from pyg_mmkgc.config import Run, run
-from pyg_mmkgc.errors import ConfigError
+from pyg_mmkgc.config import Run, load_config, run
+from pyg_mmkgc.errors import CheckpointError, ConfigError
 
 COMMIT = '0123456789abcdef0123456789abcdef01234567'
 VCS = {'url': 'https://example.org/x.git',
@@ -58,6 +58,79 @@ def test_an_ensemble_without_validation_is_refused(tmp_path, monkeypatch):
                        'triples: the graph has none'):
         Run.create('m.yaml', ['dataset.val_ratio=0.0'], 'out')
     assert not (tmp_path / 'out').exists()
+
+
+AUTO = """
+dataset: {name: FakeMMKG, num_nodes: 60, num_relations: 2, num_edges: 300}
+model: {name: AdaMF, hidden_channels: 4}
+sampler: {name: UniformSampler, num_negatives: 4}
+training: {epochs: 2, device: cpu, valid_every: null, autocast: auto}
+"""
+
+
+@pytest.fixture
+def hardware(monkeypatch):
+    """Says whether bfloat16 matrices are multiplied in hardware."""
+    return lambda has: monkeypatch.setattr(
+        'pyg_mmkgc.training.trainer.multiplies_bfloat16', lambda device: has)
+
+
+@pytest.mark.parametrize('has', [True, False])
+def test_a_run_says_what_auto_stood_for(has, hardware, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'm.yaml').write_text(AUTO)
+    hardware(has)
+    one = Run.create('m.yaml', (), 'run')
+    one.train(progress=False)
+    assert json.loads((tmp_path / 'run/metrics.json').read_text())[
+        'autocast'] is has
+    assert load_config('run/config.yaml').training.autocast is has
+    # What is evaluated is in full precision, whatever the hardware.
+    mrr = Run.open('run').evaluate().mrr
+    hardware(not has)
+    assert Run.open('run').evaluate().mrr == mrr
+
+
+def interrupt(folder, monkeypatch):
+    """A run that is killed after its first checkpoint."""
+    (folder / 'm.yaml').write_text(AUTO)
+    one = Run.create('m.yaml', ['training.epochs=11'], 'run')
+    begin = one.trainer.begin_epoch
+
+    def stop(epoch):
+        if epoch == 11:
+            raise KeyboardInterrupt
+        begin(epoch)
+
+    monkeypatch.setattr(one.trainer, 'begin_epoch', stop)
+    with pytest.raises(KeyboardInterrupt):
+        one.train(progress=False)
+
+
+def test_a_run_goes_on_in_full_precision(hardware, tmp_path, monkeypatch):
+    """Begun without bfloat16 in hardware, resumed where it is."""
+    monkeypatch.chdir(tmp_path)
+    hardware(False)
+    interrupt(tmp_path, monkeypatch)
+    hardware(True)
+    Run.open('run').train(progress=False)
+    metrics = json.loads((tmp_path / 'run/metrics.json').read_text())
+    assert (metrics['epochs'], metrics['autocast']) == (11, False)
+
+
+def test_a_run_in_bfloat16_needs_it_again(hardware, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    hardware(True)
+    interrupt(tmp_path, monkeypatch)
+    hardware(False)
+    with (pytest.warns(UserWarning, match='autocast is off'),
+          pytest.raises(CheckpointError, match='saved True, now False .*on '
+                        'hardware that multiplies bfloat16')):
+        Run.open('run').train(progress=False)
+    assert not Run.open('run').finished
+    hardware(True)
+    Run.open('run').train(progress=False)
+    assert Run.open('run').finished
 
 
 HOLD = """

@@ -9,8 +9,14 @@ from pyg_mmkgc.cli import main
 from pyg_mmkgc.config import Run
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.data.fingerprint import differences, fingerprint
-from pyg_mmkgc.errors import CheckpointError, DataError, ModelError
+from pyg_mmkgc.errors import (
+    CheckpointError,
+    DataError,
+    FormatError,
+    ModelError,
+)
 from pyg_mmkgc.evaluation import evaluate
+from pyg_mmkgc.io import load_tensors, save_tensors, seal
 
 LINES = [f'n{i}\t{rel}\tn{(i * k + 1) % 20}' for i in range(20)
          for k, rel in [(3, 'a'), (7, 'b')]]
@@ -21,9 +27,12 @@ sampler: {name: UniformSampler, num_negatives: 4}
 training: {epochs: 1, device: cpu}
 """
 FILES = SPLIT.replace('val_ratio: 0.1, test_ratio: 0.1', 'test: test.tsv')
+# Sums of absolute values would make ties: of two candidates that a query
+# exceeds in every channel, with the same signs, only a rounding says which is
+# nearer.
 PYG = """
 dataset: {name: TSV, train: all.tsv, val_ratio: 0.1, test_ratio: 0.1}
-model: {name: PyG.TransE, hidden_channels: 4}
+model: {name: PyG.TransE, hidden_channels: 4, p_norm: 2.0}
 training: {epochs: 1, device: cpu}
 """
 
@@ -99,7 +108,7 @@ def test_predictions_take_new_triples(config, train):
 
 @pytest.mark.parametrize('config', [FILES, FILES.replace(
     '{name: RotatE, hidden_channels: 2}',
-    '{name: PyG.TransE, hidden_channels: 4}').replace(
+    '{name: PyG.TransE, hidden_channels: 4, p_norm: 2.0}').replace(
     'sampler: {name: UniformSampler, num_negatives: 4}', '')])
 def test_the_order_of_a_file_does_not_matter(config, train):
     folder = train(config)
@@ -125,14 +134,51 @@ def test_the_split_is_named(train):
         Run.open('run').evaluate()
 
 
-def test_a_run_of_an_earlier_version_opens(train):
-    path = train(SPLIT) / 'run/model/graph.json'
-    path.unlink()
+@pytest.mark.parametrize('config', [SPLIT, PYG])
+def test_a_run_of_an_earlier_version_opens(train, config):
+    """It has no manifest, or does not say which graph it is of."""
+    folder = train(config) / 'run/model'
+    (folder / 'manifest.json').unlink()
+    if config == SPLIT:
+        saved = json.loads((folder / 'config.json').read_text())
+        del saved['version']
+        (folder / 'config.json').write_text(json.dumps(saved))
+    with pytest.warns(UserWarning, match='an earlier version wrote it'):
+        Run.open('run').evaluate()
+    (folder / 'graph.json').unlink()
     with pytest.warns(UserWarning, match='may have changed since') as caught:
         Run.open('run').evaluate()
     assert caught[0].filename == __file__
-    path.write_text('[]')
-    with pytest.raises(CheckpointError, match='parts of a graph, got list'):
+    seal(folder)
+    (folder / 'graph.json').write_text('[]')
+    with pytest.raises(FormatError, match='graph.json.*of no such file'):
+        Run.open('run').evaluate()
+    seal(folder)
+    with pytest.raises(CheckpointError, match='expected an object, got list'):
+        Run.open('run').evaluate()
+
+
+@pytest.mark.parametrize('config', [SPLIT, PYG])
+def test_files_of_a_run_are_sealed(train, config):
+    folder = train(config) / 'run/model'
+    names = {path.name for path in folder.iterdir()} - {'manifest.json'}
+    assert 'graph.json' in names
+    for name in names:
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[:-3] + b'x' + content[-2:])
+        with pytest.raises(FormatError, match=f'{name}.*SHA-256'):
+            Run.open('run').evaluate()
+        (folder / name).write_bytes(content)
+    Run.open('run').evaluate()
+
+
+def test_weights_of_another_model_of_pyg(train):
+    folder = train(PYG) / 'run/model'
+    tensors, _ = load_tensors(folder / 'model.safetensors')
+    tensors['node_emb.weight'] = tensors['node_emb.weight'][:5]
+    save_tensors(folder / 'model.safetensors', tensors)
+    seal(folder)
+    with pytest.raises(CheckpointError, match='size mismatch for node_emb'):
         Run.open('run').evaluate()
 
 

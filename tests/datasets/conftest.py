@@ -39,6 +39,8 @@ def small(monkeypatch):
     }
     for cls in (DB15K, MKGW):
         monkeypatch.setattr(cls, 'sha256', sha256)
+        monkeypatch.setattr(cls, 'sizes', {
+            name: len(content.encode()) for name, content in FILES.items()})
     return FILES
 
 

@@ -92,8 +92,16 @@ def test_an_incomplete_folder(tmp_path, write):
         MKGW(tmp_path, features='none')
 
 
+def test_what_a_killed_download_left(tmp_path, write):
+    raw = write(tmp_path / 'MKG-W' / 'raw')
+    (raw / '.train2id.txt.0123abcd.tmp').write_text('half')
+    (raw / '.features.0123abcd.tmp' / 'files').mkdir(parents=True)
+    MKGW(tmp_path, features='none')
+    assert not [path for path in raw.iterdir() if path.name[0] == '.']
+
+
 def test_missing_files_are_downloaded(tmp_path, write, small, monkeypatch):
-    def fetch(url, path, sha256):
+    def fetch(url, path, sha256, size):
         calls.append(url)
         with open(path, 'w') as file:
             file.write(small[os.path.basename(path)])
@@ -112,7 +120,7 @@ def test_missing_files_are_downloaded(tmp_path, write, small, monkeypatch):
 
 
 def test_no_network(tmp_path, small, monkeypatch):
-    def fetch(url, path, sha256):
+    def fetch(url, path, sha256, size):
         raise DownloadError(f'{url}: no network')
 
     monkeypatch.setattr('pyg_mmkgc.datasets.openke.download', fetch)

@@ -97,7 +97,7 @@ def test_predictions(name: str, filter_known: bool,
         for size in (7, 25):
             cut(size)
             found = predict(model, kg, **args)
-            assert torch.equal(found.node, expected.node)
+            assert torch.equal(found.answer, expected.answer)
             torch.testing.assert_close(found.score, expected.score)
             assert torch.equal(found.known, expected.known)
 
@@ -192,10 +192,11 @@ def test_default_double_precision() -> None:
     kg = kg_of()
     model = nn.TransE(kg.num_nodes, kg.num_relations, 8)
     mrr = evaluate(model, kg, 'train').mrr
-    nodes = predict(model, kg, head=0, rel_type=0).node
+    nodes = predict(model, kg, head=0, rel_type=0).answer
     torch.set_default_dtype(torch.double)
     try:
         assert evaluate(model, kg, 'train').mrr == mrr
-        assert torch.equal(predict(model, kg, head=0, rel_type=0).node, nodes)
+        assert torch.equal(predict(model, kg, head=0, rel_type=0).answer,
+                           nodes)
     finally:
         torch.set_default_dtype(torch.float)

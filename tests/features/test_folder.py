@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from pyg_mmkgc.data.alignment import align_features
 from pyg_mmkgc.errors import DataError, FormatError
@@ -110,3 +110,40 @@ def test_a_table_that_has_changed(folder: Path) -> None:
     for path in (folder, folder / 'features.safetensors'):
         with pytest.raises(FormatError, match=message):
             align_features('text', path, ['a', 'b'])
+
+
+def test_labels_are_verified(folder: Path) -> None:
+    """Exchanged, they would give each node the features of another."""
+    (folder / 'labels.txt').write_text('b\na\n')
+    message = "labels.txt': expected the SHA-256"
+    with pytest.raises(FormatError, match=message):
+        load_feature_folder(folder)
+    with pytest.raises(FormatError, match=message):
+        align_features('text', folder, ['a', 'b'])
+    # An earlier version did not write their SHA-256.
+    path = folder / 'manifest.json'
+    manifest = json.loads(path.read_text())
+    del manifest['labels_sha256']
+    path.write_text(json.dumps(manifest))
+    assert load_feature_folder(folder).labels == ['b', 'a']
+
+
+@pytest.mark.parametrize('change', [
+    {'encoder': 'x'}, {'encoder': {}}, {'encoder': {'kind': 5}},
+    {'num_rows': '2'}, {'entities': []}, {'entities': {'a': 5}},
+    {'entities': {'a': {'unusable': [5]}}}, {'unknown': 5},
+    {'without': [5]}, {'features_sha256': 5}, {'labels_sha256': ['x']}])
+def test_hostile_manifests(folder: Path, change: dict[str, object]) -> None:
+    path = folder / 'manifest.json'
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(FormatError, match='manifest.json'):
+        load_feature_folder(folder)
+
+
+@pytest.mark.parametrize('ptr', [[0, 1, 2], [1, 2, 3], [0, 4, 3], [0.0, 1, 3],
+                                 [[0, 1, 3]]])
+def test_hostile_boundaries(folder: Path, ptr: list[float]) -> None:
+    path = folder / 'features.safetensors'
+    save_file({'x': torch.ones(3, 3), 'ptr': torch.tensor(ptr)}, path)
+    with pytest.raises(FormatError, match="'ptr' to rise from 0 to 3"):
+        load_feature_folder(folder)

@@ -2,6 +2,15 @@ import multiprocessing
 import random
 
 import pytest
+import torch
+
+
+def alone(writer, path, pipe):
+    """Runs a writer in a fork, which has none of the threads of PyTorch: it
+    would wait for them.
+    """
+    torch.set_num_threads(1)
+    writer(path, pipe)
 
 
 @pytest.fixture
@@ -15,8 +24,10 @@ def kill_writer():
         # Forked, since a new interpreter would take seconds for imports.
         context = multiprocessing.get_context('fork')
         receiver, sender = context.Pipe(duplex=False)
-        process = context.Process(target=writer, args=(path, sender))
+        process = context.Process(target=alone,
+                                  args=(writer, path, sender))
         process.start()
+        sender.close()  # A writer that dies ends what is received.
         for _ in range(rng.randrange(1, 4)):
             receiver.recv()
         for _ in range(rng.randrange(50_000)):

@@ -1,6 +1,10 @@
 import errno
+import gzip
 import io
+import itertools
 import os
+import resource
+import signal
 import stat
 import struct
 import tarfile
@@ -114,14 +118,21 @@ def test_a_file_that_is_also_a_folder(tmp_path):
         refused(archive, tmp_path, 'what is a file')
 
 
-def test_a_full_disk_is_no_fault_of_the_archive(tmp_path, monkeypatch):
-    def full(*args):
-        raise OSError(errno.ENOSPC, 'No space left on device')
+def extract_on_a_full_disk(archive, folder, pipe):
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+    try:
+        extract(archive, folder)
+    except FormatError:
+        pipe.send('the archive')
+    except OSError as error:
+        pipe.send(error.errno)
 
+
+def test_a_full_disk_is_no_fault_of_the_archive(tmp_path, in_a_fork):
     archive = make_zip(tmp_path / 'x.zip', FILES)
-    monkeypatch.setattr('shutil.copyfileobj', full)
-    with pytest.raises(OSError, match='No space left'):
-        extract(archive, tmp_path / 'out')
+    assert in_a_fork(extract_on_a_full_disk, archive,
+                     tmp_path / 'out') == errno.EFBIG
     assert os.listdir(tmp_path) == ['x.zip']
 
 
@@ -154,6 +165,100 @@ def test_bombs(tmp_path):
     extract(tmp_path / 'y', tmp_path / 'out', max_bytes=1200)
 
 
+@pytest.mark.parametrize('mode', ['w:gz', 'w:bz2', 'w:xz'])
+def test_a_tar_that_unfolds(tmp_path, mode):
+    zeros = [('zeros', bytes(20 << 20))]
+    refused(make_tar(tmp_path / 'x.tar', zeros, mode), tmp_path, 'unfolds')
+    # Each of them is small enough, all of them are not.
+    many = [(f'{i}', bytes(1 << 20)) for i in range(20)]
+    refused(make_tar(tmp_path / 'x.tar', many, mode), tmp_path, 'unfolds')
+    extract(make_tar(tmp_path / 'x.tar', many[:10], mode), tmp_path / 'out')
+
+
+def test_files_that_overlap_in_a_zip(tmp_path):
+    """Twenty names for one place in the archive."""
+    archive = make_zip(tmp_path / 'x.zip', [('00', bytes(12 << 20))])
+    content = archive.read_bytes()
+    at, end = content.index(b'PK\1\2'), content.index(b'PK\5\6')
+    entry = content[at:end]
+    entries = b''.join(entry.replace(b'00', f'{i:02}'.encode())
+                       for i in range(20))
+    tail = struct.pack('<4s4H2IH', b'PK\5\6', 0, 0, 20, 20, len(entries), at,
+                       0)
+    archive.write_bytes(content[:at] + entries + tail)
+    refused(archive, tmp_path, 'unfolds')
+
+
+@pytest.mark.parametrize('packed', [False, True])
+def test_zeros_are_no_archive(tmp_path, packed):
+    """They read as ever more empty parts of a compressed file."""
+    zeros = bytes(10 << 20)
+    (tmp_path / 'x').write_bytes(gzip.compress(zeros) if packed else zeros)
+    refused(tmp_path / 'x', tmp_path, 'expected a zip or tar archive')
+
+
+@pytest.mark.filterwarnings('ignore:Duplicate name')
+def test_a_file_without_a_name(tmp_path):
+    info = zipfile.ZipInfo('x')
+    info.filename = info.orig_filename = ''
+    refused(make_zip(tmp_path / 'x.zip', [(info, b'x')]), tmp_path,
+            'plain relative path')
+    refused(make_tar(tmp_path / 'x.tar', [('', b'x')]), tmp_path,
+            'plain relative path')
+
+
+@pytest.mark.parametrize('kind', [
+    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK
+])
+@pytest.mark.parametrize('size', [1 << 14, 8 << 30])
+def test_a_header_that_is_too_long(tmp_path, kind, size):
+    """Python reads it as a whole, and searches it in quadratic time."""
+    info = tarfile.TarInfo('x')
+    info.type, info.size = kind, size
+    content = info.tobuf(tarfile.GNU_FORMAT) + b'1' * (1 << 20)
+    for pack in [bytes, gzip.compress]:
+        (tmp_path / 'x.tar').write_bytes(pack(content))
+        refused(tmp_path / 'x.tar', tmp_path, 'header of more than|unfolds')
+
+
+def test_long_names_in_a_tar(tmp_path):
+    name = '/'.join(['n' * 150] * 5)
+    for form in [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT]:
+        with tarfile.open(tmp_path / 'x', 'w', format=form) as file:
+            file.addfile(tarfile.TarInfo(name))
+        extract(tmp_path / 'x', tmp_path / f'{form}')
+        assert tree(tmp_path / f'{form}') == {name: b''}
+
+
+def test_a_list_of_files_that_is_too_long(tmp_path):
+    """It is refused before a million entries are made of it."""
+    size = 20 << 20
+    tail = struct.pack('<4s4H2IH', b'PK\5\6', 0, 0, 65535, 65535, size, 0, 0)
+    (tmp_path / 'x.zip').write_bytes(bytes(size) + tail)
+    refused(tmp_path / 'x.zip', tmp_path, 'header of more than')
+
+
+def test_time_is_limited(tmp_path, monkeypatch):
+    clock = itertools.count(step=40)
+    monkeypatch.setattr('time.monotonic', lambda: next(clock))
+    for make in [make_zip, make_tar]:
+        refused(make(tmp_path / 'x', FILES), tmp_path, 'than 60 seconds')
+
+
+def test_what_a_killed_process_left(tmp_path):
+    archive = make_zip(tmp_path / 'x.zip', FILES)
+    (tmp_path / '.out.0123abcd.tmp' / 'a').mkdir(parents=True)
+    (tmp_path / '.out.0123abcd.tmp' / 'a' / 'half').write_bytes(b'')
+    extract(archive, tmp_path / 'out')
+    assert sorted(os.listdir(tmp_path)) == ['out', 'x.zip']
+
+
+def test_a_pipe_is_no_archive(tmp_path):
+    os.mkfifo(tmp_path / 'x')
+    refused(tmp_path / 'x', tmp_path, 'pipe or device')
+
+
 def test_a_tar_that_only_claims_its_size(tmp_path):
     info = tarfile.TarInfo('claim')
     info.size = 10 << 30
@@ -163,7 +268,7 @@ def test_a_tar_that_only_claims_its_size(tmp_path):
 
 
 def test_too_many_files(tmp_path, monkeypatch):
-    monkeypatch.setattr('pyg_mmkgc.io.archive.MAX_FILES', 10)
+    monkeypatch.setattr('pyg_mmkgc.io.budget.MAX_FILES', 10)
     members = [(f'{i}', b'') for i in range(11)]
     refused(make_zip(tmp_path / 'x.zip', members), tmp_path, 'or 10 files')
     refused(make_tar(tmp_path / 'x.tar', members), tmp_path, 'or 10 files')

@@ -11,6 +11,8 @@ from pyg_mmkgc.errors import DataError, FormatError
 from pyg_mmkgc.io.atomic import (
     atomic_path,
     read_json,
+    sweep,
+    temporary_folder,
     write_atomic,
     write_json,
 )
@@ -85,6 +87,38 @@ def test_stale_files_are_removed_and_live_ones_are_not(tmp_path):
         assert temp.read_text() == 'outer'
     assert path.read_text() == 'outer'
     assert sorted(os.listdir(tmp_path)) == ['.y.0123abcd.tmp', 'x']
+
+
+def test_a_temporary_folder(tmp_path):
+    """It stays while it is at work, and not when its process has ended."""
+    stale = tmp_path / '.x.0123abcd.tmp'
+    stale.mkdir()
+    (stale / 'half').write_text('')
+    with temporary_folder(tmp_path / 'x') as temp:
+        assert not stale.exists()
+        (temp / 'file').write_text('content')
+        sweep(tmp_path)
+        with temporary_folder(tmp_path / 'x'):
+            assert (temp / 'file').read_text() == 'content'
+        temp.rename(tmp_path / 'x')
+    assert os.listdir(tmp_path) == ['x']
+    with pytest.raises(KeyboardInterrupt), temporary_folder(tmp_path / 'y'):
+        raise KeyboardInterrupt
+    assert os.listdir(tmp_path) == ['x']
+
+
+def test_only_temporary_files_are_swept(tmp_path):
+    target = tmp_path / 'target'
+    target.write_text('content')
+    names = ['.x.0123abcd.tm', '.x.0123abcg.tmp', 'x.0123abcd.tmp', '.tmp',
+             '.0123abcd.tmp', '.x.0123abc.tmp', '.lock']
+    for name in names:
+        (tmp_path / name).write_text('')
+    (tmp_path / '.x.0123abcd.tmp').symlink_to(target)  # Not ours.
+    (tmp_path / '.a b.0123abcd.tmp').write_text('')
+    sweep(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted(
+        [*names, '.x.0123abcd.tmp', 'target'])
 
 
 def test_a_killed_writer_leaves_a_complete_file(tmp_path, kill_writer):

@@ -103,6 +103,56 @@ class Handler(BaseHTTPRequestHandler):
     def silent(self):
         self.server.done.wait()
 
+    def endless(self):
+        """Ever more bytes, and no word on how many."""
+        self.send_response(200)
+        self.end_headers()
+        while not self.server.done.is_set():
+            self.wfile.write(BODY * 10)
+
+    def endless_chunks(self):
+        self.send_response(200)
+        self.send_header('Transfer-Encoding', 'chunked')
+        self.end_headers()
+        while not self.server.done.is_set():
+            self.wfile.write(f'{len(BODY):x}\r\n'.encode() + BODY + b'\r\n')
+
+    def claims(self):
+        self.send(BODY, length='9' * 5000)
+
+    def hop(self):
+        self.send(b'', 302, Location=f'{self.path}1')
+
+    def hop1(self):
+        if len(self.path) > len('/hop') + self.server.hops - 1:
+            self.send(b'', 302, Location='/right')
+        else:
+            self.hop()
+
+    def __getattr__(self, name):
+        if name.startswith('hop1'):
+            return self.hop1
+        raise AttributeError(name)
+
+    def drip(self, content):
+        """Now and then a byte, always soon enough for a timeout."""
+        for byte in content:
+            self.wfile.write(bytes([byte]))
+            self.wfile.flush()
+            if self.server.done.wait(0.02):
+                return
+
+    def slow_body(self):
+        self.send(b'', length=len(BODY))
+        self.drip(BODY)
+
+    def slow_headers(self):
+        self.drip(b'HTTP/1.1 200 OK\r\n')
+        self.drip(b'X-Header: x\r\n' * 50)
+
+    def slow_line(self):
+        self.drip(b'HTTP/1.1 200 ' + b'O' * 5000)
+
     def no_http(self):
         self.wfile.write(b'\0\1\2\3\r\n\r\n')
 
@@ -113,6 +163,7 @@ class Handler(BaseHTTPRequestHandler):
 def serve(context=None):
     server = ThreadingHTTPServer(('127.0.0.1', 0), Handler)
     server.requests, server.done = [], threading.Event()
+    server.hops = 0
     server.daemon_threads = True
     server.handle_error = lambda *args: None
     if context is not None:
@@ -163,6 +214,7 @@ BAD = {
     'longer': f'{len(BODY) + 1} bytes with SHA-256',
     'wrong': hashlib.sha256(BODY[:-1] + b'x').hexdigest(),
     'empty': 'got 0 bytes',
+    'claims': 'expected 9+ bytes, got 10240',
     'html': 'an HTML page',
     'html_as_zip': 'an HTML page',
     'absent': '404',
@@ -184,6 +236,72 @@ def test_bad_files(server, tmp_path, name):
         assert part in str(info.value)
     assert path.read_text() == 'old'
     assert os.listdir(tmp_path) == ['file']
+
+
+@pytest.mark.parametrize('name', ['endless', 'endless_chunks', 'longer'])
+def test_more_bytes_than_there_are(server, tmp_path, name):
+    """They are not taken: the disk stays as it is."""
+    with pytest.raises(DownloadError, match=f'at most {len(BODY)} bytes'):
+        download(url(server, name), tmp_path / 'file', SHA256, size=len(BODY))
+    assert os.listdir(tmp_path) == []
+    assert server.requests == [f'/{name}']
+
+
+def test_more_bytes_than_any_file_has(server, tmp_path, monkeypatch):
+    # The package has a function of the module's name.
+    module = sys.modules['pyg_mmkgc.io.download']
+    monkeypatch.setattr(module, 'MAX_BYTES', 1 << 22)
+    with pytest.raises(DownloadError, match='at most 4194304 bytes'):
+        download(url(server, 'endless'), tmp_path / 'file', SHA256)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize('name', ['slow_body', 'slow_headers', 'slow_line'])
+def test_a_slow_server(server, tmp_path, name):
+    """It is never silent for long, and never ready."""
+    with pytest.raises(DownloadError, match='time for it is over|timed out'):
+        download(url(server, name), tmp_path / 'file', SHA256,
+                 max_seconds=0.3)
+    assert os.listdir(tmp_path) == []
+    assert server.requests == [f'/{name}']
+
+
+def test_time_is_for_all_tries_together(server, tmp_path):
+    with pytest.raises(DownloadError, match='503'):
+        download(url(server, 'busy'), tmp_path / 'file', SHA256, wait=60,
+                 max_seconds=30)
+    assert server.requests == ['/busy']
+
+
+@pytest.mark.parametrize('hops, right', [(4, True), (5, False)])
+def test_redirects(server, tmp_path, hops, right):
+    server.hops = hops
+    if right:
+        download(url(server, 'hop'), tmp_path / 'file', SHA256)
+        assert (tmp_path / 'file').read_bytes() == BODY
+    else:
+        with pytest.raises(DownloadError, match='302'):
+            download(url(server, 'hop'), tmp_path / 'file', SHA256)
+    assert len(server.requests) <= 6
+
+
+@pytest.mark.parametrize('arguments', [
+    {'retries': -1}, {'retries': 1.5}, {'size': -1}, {'timeout': 0},
+    {'timeout': float('nan')}, {'max_seconds': -1.0}, {'wait': -1},
+    {'max_seconds': float('inf')}
+])
+def test_arguments_that_are_none(server, tmp_path, arguments):
+    name, = arguments
+    with pytest.raises(DownloadError, match=f"Expected '{name}'"):
+        download(url(server, 'right'), tmp_path / 'file', SHA256, **arguments)
+    assert server.requests == []
+
+
+def test_what_a_killed_download_left(server, tmp_path):
+    (tmp_path / '.file.0123abcd.tmp').write_bytes(BODY[:100])
+    with pytest.raises(DownloadError, match='404'):
+        download(url(server, 'absent'), tmp_path / 'file', SHA256)
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize('name', ['stall', 'silent'])
@@ -216,6 +334,10 @@ def test_only_what_may_pass_is_tried_again(server, tmp_path, name, tries):
     '',
     'http://',
     'http://127.0.0.1:port/x',
+    'http://[bad',
+    'http://127.0.0.1/\0\n',
+    None,
+    5,
 ])
 def test_other_addresses(tmp_path, bad):
     with pytest.raises(DownloadError, match='file'):

@@ -1,6 +1,11 @@
 """What is saved comes back bit by bit, or a typed error says why not."""
 
+import hashlib
 import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +14,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Data
 
+from pyg_mmkgc import nn
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.datasets import FakeMMKG
 from pyg_mmkgc.errors import (
@@ -17,8 +23,9 @@ from pyg_mmkgc.errors import (
     MMKGCError,
     ModelError,
 )
+from pyg_mmkgc.io.manifest import seal
 from pyg_mmkgc.io.tensors import save_tensors
-from pyg_mmkgc.nn import AdaMF, AdaMFMAT, MMKGEModel
+from pyg_mmkgc.nn import AdaMF, AdaMFMAT, MMKGEModel, TransE
 
 N, R, D = 9, 2, 3
 
@@ -92,7 +99,8 @@ def test_labels(tmp_path: Path) -> None:
     assert labels == {'nodes': kg.node_names,
                       'relations': kg.relation_names}
     files = sorted(path.name for path in tmp_path.iterdir())
-    assert files == ['config.json', 'labels.json', 'model.safetensors']
+    assert files == ['config.json', 'labels.json', 'manifest.json',
+                     'model.safetensors']
     # A model of a graph keeps its labels, others have none.
     loaded = AdaMF.from_pretrained(tmp_path)
     assert loaded.node_names == kg.node_names
@@ -101,9 +109,6 @@ def test_labels(tmp_path: Path) -> None:
     assert json.loads((tmp_path / 'labels.json').read_text()) == labels
     make().save_pretrained(tmp_path)
     assert AdaMF.from_pretrained(tmp_path).node_names is None
-    (tmp_path / 'labels.json').write_text('[]')
-    with pytest.raises(CheckpointError, match='labels of nodes and rel'):
-        AdaMF.from_pretrained(tmp_path)
 
 
 class Product(MMKGEModel):
@@ -183,7 +188,10 @@ def test_no_model_here(tmp_path: Path) -> None:
             AdaMF.from_pretrained(folder)
     make().save_pretrained(tmp_path)
     (tmp_path / 'model.safetensors').unlink()
-    with pytest.raises(CheckpointError, match='model.safetensors'):
+    with pytest.raises(FormatError, match="expected 'model.safetensors'"):
+        AdaMF.from_pretrained(tmp_path)
+    seal(tmp_path)
+    with pytest.raises(CheckpointError, match="expected 'model.safetensors'"):
         AdaMF.from_pretrained(tmp_path)
 
 
@@ -201,20 +209,193 @@ def test_corrupt_weights(position: int, tmp_path: Path) -> None:
         AdaMF.from_pretrained(tmp_path)
 
 
-@pytest.mark.parametrize('change', [
-    'not json', '[]', '{}', '{"class": "Linear"}', '{"class": "AdaMF"}',
-    {'hidden_channels': 4}, {'num_nodes': 99}, {'colour': 'red'},
-    {'fusion': 'max'}, {'structure': False}, {'missing': 'learned'}])
-def test_broken_config(change: Any, tmp_path: Path) -> None:
-    make().save_pretrained(tmp_path)
-    path = tmp_path / 'config.json'
+def edit(folder: Path, name: str, change: Any) -> None:
+    """Edits a file by hand, and seals the folder again."""
+    path = folder / name
     if isinstance(change, dict):
         saved = json.loads(path.read_text())
         saved['arguments'] |= change
         change = json.dumps(saved)
     path.write_text(change)
+    seal(folder)
+
+
+WIDE = 10 ** 300
+
+
+@pytest.mark.parametrize('change', [
+    'not json', '[]', '{}', '{"class": "Linear"}', '{"class": "AdaMF"}',
+    '{"class": ["AdaMF"], "arguments": {}, "modalities": {}}',
+    '{"class": "AdaMF", "arguments": [], "modalities": {}}',
+    '{"class": "AdaMF", "arguments": {}, "modalities": ["visual"]}',
+    '{"class": "AdaMF", "arguments": {}, "modalities": {"visual": "4"}}',
+    '{"class": "AdaMF", "arguments": {}, "modalities": {"none": 4}}',
+    '{"class": "AdaMF", "arguments": {}, "modalities": {}, "version": 3}',
+    '{"class": "AdaMF", "class": "AdaMF", "arguments": {}, "modalities": {}}',
+    '[' * 100_000,
+    {'hidden_channels': 4}, {'num_nodes': 99}, {'colour': 'red'},
+    {'fusion': 'max'}, {'structure': False}, {'missing': 'learned'},
+    {'hidden_channels': WIDE}, {'num_nodes': -1}, {'num_nodes': [9]},
+    {'num_relations': None}, {'margin': 'high'}, {'self': 1},
+    {'fusion': {}}])
+def test_broken_config(change: Any, tmp_path: Path) -> None:
+    make().save_pretrained(tmp_path)
+    edit(tmp_path, 'config.json', change)
     with pytest.raises(MMKGCError):
         AdaMF.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize('number', ['1e999', '-1e999', 'NaN', 'Infinity'])
+def test_a_number_that_is_none(number: str, tmp_path: Path) -> None:
+    make(margin=1.5).save_pretrained(tmp_path)
+    text = (tmp_path / 'config.json').read_text()
+    edit(tmp_path, 'config.json', text.replace('1.5', number))
+    with pytest.raises(FormatError, match='config.json'):
+        AdaMF.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize('labels, message', [
+    ('5', 'expected an object'), ('[]', 'expected an object'),
+    ('{"nodes": 5}', "as 'nodes', got int 5"),
+    ('{"nodes": [5]}', r"as 'nodes\[0\]', got int 5"),
+    ('{"nodes": "abc"}', "as 'nodes', got str"), ('{"node": []}', 'node'),
+    (json.dumps({'nodes': ['x'] * 10}), 'at most 9 nodes, got 10')])
+def test_broken_labels(labels: str, message: str, tmp_path: Path) -> None:
+    make().save_pretrained(tmp_path)
+    edit(tmp_path, 'labels.json', labels)
+    with pytest.raises(MMKGCError, match=f'labels.json.*{message}'):
+        AdaMF.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize('name', sorted(
+    set(nn.kge.__all__) - {'MMKGEModel'}))
+def test_shapes_are_compared_before_a_model_is_made(name: str,
+                                                    tmp_path: Path) -> None:
+    """For a trillion nodes, an error of memory would come first."""
+    kg = FakeMMKG(num_nodes=20, num_edges=60)[0]
+    model = getattr(nn, name).from_data(kg, 4)
+    if hasattr(model, 'prepare'):
+        model.prepare(kg.edge_index, kg.edge_type)
+    model.save_pretrained(tmp_path)
+    loaded = MMKGEModel.from_pretrained(tmp_path)
+    triples = kg.edge_index[0], kg.edge_type, kg.edge_index[1]
+    model.eval()
+    assert torch.equal(loaded(*triples), model(*triples))
+    assert torch.equal(loaded.encode(), model.encode())
+    torch.manual_seed(1)
+    loss = model.train().loss(*triples)
+    torch.manual_seed(1)
+    assert torch.equal(loaded.train().loss(*triples), loss)
+    loaded.reset_parameters()  # All of it is there.
+    edit(tmp_path, 'config.json', {'num_nodes': 10 ** 12})
+    with pytest.raises(MMKGCError) as info:
+        MMKGEModel.from_pretrained(tmp_path)
+    assert 'allocate' not in str(info.value)
+    assert 'size mismatch for ' in str(info.value) or model.modalities
+
+
+def test_little_memory_for_a_config_of_many_nodes(tmp_path: Path) -> None:
+    TransE(9, 2, 1000).save_pretrained(tmp_path)
+    edit(tmp_path, 'config.json', {'num_nodes': 4_000_000})
+    code = ('import resource, sys\n'
+            'from pyg_mmkgc.nn import TransE\n'
+            'from pyg_mmkgc.errors import CheckpointError\n'
+            'used = int(open("/proc/self/statm").read().split()[0])\n'
+            'size = used * resource.getpagesize() + (1 << 30)\n'
+            'resource.setrlimit(resource.RLIMIT_AS, (size, size))\n'
+            'try: TransE.from_pretrained(sys.argv[1])\n'
+            'except CheckpointError as error: print(error)\n')
+    done = subprocess.run([sys.executable, '-c', code, str(tmp_path)],
+                          capture_output=True, text=True)
+    assert 'size mismatch for node_emb.weight' in done.stdout, done.stderr
+
+
+def flips(path: Path) -> Iterator[None]:
+    content = path.read_bytes()
+    for i in range(len(content)):
+        flipped = bytearray(content)
+        flipped[i] ^= 1 << i % 8
+        path.write_bytes(flipped)
+        yield
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize('name', ['config.json', 'labels.json',
+                                  'manifest.json', 'model.safetensors'])
+def test_no_flipped_bit_is_loaded(name: str, tmp_path: Path) -> None:
+    kg = FakeMMKG(num_nodes=5, num_edges=12)[0]
+    TransE.from_data(kg, 2).save_pretrained(tmp_path)
+    for _ in flips(tmp_path / name):
+        with pytest.raises(MMKGCError, match='json|safetensors'):
+            TransE.from_pretrained(tmp_path)
+    TransE.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize('name', ['labels.json', 'model.safetensors'])
+def test_no_file_is_missed(name: str, tmp_path: Path) -> None:
+    make().save_pretrained(tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(FormatError, match=f"expected '{name}'.*manifest.json"):
+        AdaMF.from_pretrained(tmp_path)
+
+
+def test_a_folder_that_is_edited_by_hand(tmp_path: Path) -> None:
+    """The error says how to seal it, and that works."""
+    make().save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / 'config.json').read_text())
+    saved['arguments']['margin'] = 7.5
+    (tmp_path / 'config.json').write_text(json.dumps(saved))
+    with pytest.raises(FormatError, match='was changed.*seal them: ') as info:
+        AdaMF.from_pretrained(tmp_path)
+    command = str(info.value).partition('seal them: ')[2]
+    assert command.startswith('python -c ')
+    done = subprocess.run([sys.executable, *shlex.split(command)[1:]])
+    assert done.returncode == 0
+    assert AdaMF.from_pretrained(tmp_path).margin == 7.5
+
+
+def test_the_manifest_names_what_sha256sum_finds(tmp_path: Path) -> None:
+    make().save_pretrained(tmp_path)
+    files = json.loads((tmp_path / 'manifest.json').read_text())['files']
+    assert files == {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in tmp_path.iterdir() if path.name != 'manifest.json'}
+
+
+def test_a_folder_of_an_earlier_version(tmp_path: Path) -> None:
+    model = make()
+    model.save_pretrained(tmp_path)
+    (tmp_path / 'manifest.json').unlink()
+    # Of this version, a folder without one was not written to its end.
+    with pytest.raises(CheckpointError, match="expected 'manifest.json'"):
+        AdaMF.from_pretrained(tmp_path)
+    saved = json.loads((tmp_path / 'config.json').read_text())
+    del saved['version']
+    (tmp_path / 'config.json').write_text(json.dumps(saved))
+    with pytest.warns(UserWarning, match='earlier version.*seal'):
+        loaded = AdaMF.from_pretrained(tmp_path)
+    assert torch.equal(loaded.encode(), model.encode())
+    seal(tmp_path)
+    AdaMF.from_pretrained(tmp_path)
+
+
+def test_equal_models_give_equal_files(tmp_path: Path) -> None:
+    model = make()
+    first = {}
+    for i in range(8):
+        folder = tmp_path / str(i)
+        model.save_pretrained(folder)
+        files = {path.name: path.read_bytes() for path in folder.iterdir()}
+        assert files == (first := first or files)
+        model = AdaMF.from_pretrained(folder)
+
+
+@pytest.mark.parametrize('folder', ['a\0b', 'a\ud800b', 5, None, b'x'])
+def test_no_path(folder: Any) -> None:
+    with pytest.raises(MMKGCError, match='Expected the path of a file'):
+        AdaMF.from_pretrained(folder)
+    with pytest.raises(MMKGCError, match='Expected the path of a file'):
+        make().save_pretrained(folder)
 
 
 class Sharp(AdaMF):

@@ -16,6 +16,10 @@ from pyg_mmkgc.kernels.dense import dense_scores
 from pyg_mmkgc.nn.functional import moduli, moduli_distance
 
 B, K, U, C = 9, 7, 11, 12
+# As they are written, and by a C++ compiler, which takes seconds a test.
+BOTH = pytest.mark.parametrize(
+    'calls', ['plain', pytest.param('compiled', marks=pytest.mark.slow)],
+    indirect=True)
 
 
 def candidate_distance(tail_query: Tensor, head_query: Tensor, table: Tensor,
@@ -25,10 +29,16 @@ def candidate_distance(tail_query: Tensor, head_query: Tensor, table: Tensor,
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def calls(request: pytest.FixtureRequest,
+          monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The functions that were compiled, and called."""
     found = []
     compiled = backend._compile
+    if getattr(request, 'param', 'compiled') == 'plain':
+        monkeypatch.setattr(backend, '_compiles', lambda device: True)
+
+        def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+            return function
 
     def record(function: Callable[..., Any]) -> Callable[..., Any]:
         found.append(function.__name__)
@@ -78,6 +88,7 @@ def gathered(args: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
     return both[torch.arange(B)[:, None], side.long()], table[index]
 
 
+@BOTH
 @pytest.mark.parametrize('group', [2, 6])
 def test_distances(calls: list[str], group: int) -> None:
     args = make()
@@ -86,6 +97,7 @@ def test_distances(calls: list[str], group: int) -> None:
     assert calls == ['_scores', '_gradients']
 
 
+@BOTH
 def test_products(calls: list[str]) -> None:
     args = make()
     query, rows = gathered(args)
@@ -94,6 +106,7 @@ def test_products(calls: list[str]) -> None:
     assert calls == ['_scores', '_gradients']
 
 
+@BOTH
 @pytest.mark.parametrize('group', [1, 2])
 def test_scaled_distances(calls: list[str], group: int) -> None:
     args = query, scale, table, index, side = make_scaled()
@@ -104,6 +117,7 @@ def test_scaled_distances(calls: list[str], group: int) -> None:
     assert calls == ['_scores', '_gradients']
 
 
+@BOTH
 @pytest.mark.parametrize('group', [1, 2, 6])
 def test_dense(calls: list[str], group: int) -> None:
     """The same bits whatever the sizes, so that ranks are."""
@@ -119,6 +133,7 @@ def test_dense(calls: list[str], group: int) -> None:
     assert set(calls) == {'_dense'}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('scaled', [False, True])
 def test_no_pair_of_rows_is_kept_in_memory(calls: list[str],
                                            scaled: bool) -> None:
@@ -148,6 +163,7 @@ def test_small_inputs_are_not_compiled(calls: list[str]) -> None:
     assert calls == []
 
 
+@BOTH
 def test_a_wrong_backward_is_caught(calls: list[str],
                                     monkeypatch: pytest.MonkeyPatch) -> None:
     right = candidates._gradients

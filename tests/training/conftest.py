@@ -35,13 +35,15 @@ def build(kg: KnowledgeGraph, kind: str, init: int = 0,
               'progress': False, **kwargs}
     small = {'num_negatives': 8, 'missing': 'learned'}
     mat = {'generator_channels': 8, 'noise_channels': 3}
+    # Sums of absolute values would make ties that a rounding breaks.
     if kind == 'pyg':
-        return Trainer(TransE(*counts, 8), kg, **kwargs)
+        return Trainer(TransE(*counts, 8, p_norm=2.0), kg, **kwargs)
     if kind == 'pyg_sampler':
         return Trainer(RotatE(*counts, 8), kg, **{
             'sampler': UniformSampler(5), **kwargs})
     if kind == 'sparse':
-        return Trainer(TransE(*counts, 8, sparse=True), kg, **kwargs)
+        return Trainer(TransE(*counts, 8, p_norm=2.0, sparse=True), kg,
+                       **kwargs)
     if kind == 'adamf':
         return Trainer(AdaMF.from_data(kg, 4, **small), kg, **{
             'sampler': BernoulliSampler(5),

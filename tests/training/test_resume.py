@@ -126,7 +126,6 @@ def test_resumed_in_another_process(kg, make, options, interrupted, state,
     same(load_tensors(tmp_path / 'out')[0], state(whole))
 
 
-@pytest.mark.filterwarnings('ignore:Many candidates')
 def test_early_stop_is_remembered(make, interrupted, state, same,
                                   tmp_path) -> None:
     eager = {'patience': 1, 'epochs': 30, 'lr': 0.5}

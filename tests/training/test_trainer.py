@@ -375,30 +375,6 @@ def test_a_broken_graph_is_refused(kg: KnowledgeGraph) -> None:
         Trainer(model, broken)
 
 
-def test_autocast(kg: KnowledgeGraph,
-                  monkeypatch: pytest.MonkeyPatch) -> None:
-    """The curve of the loss agrees; without the hardware there is a word."""
-    def losses(autocast: bool) -> list[float]:
-        torch.manual_seed(0)
-        model = AdaMF.from_data(kg, 8)
-        trainer = Trainer(model, kg, sampler=UniformSampler(8), lr=1e-2,
-                          epochs=15, valid_every=None, autocast=autocast,
-                          progress=False)
-        assert trainer.autocast is autocast
-        return [entry['loss'] for entry in trainer.fit().epochs]
-
-    monkeypatch.setattr('pyg_mmkgc.training.trainer.multiplies_bfloat16',
-                        lambda device: True)
-    full, half = losses(False), losses(True)
-    assert full != half
-    assert half == pytest.approx(full, rel=0.02)
-    monkeypatch.setattr('pyg_mmkgc.training.trainer.multiplies_bfloat16',
-                        lambda device: False)
-    with pytest.warns(UserWarning, match='autocast is off'):
-        trainer = Trainer(AdaMF.from_data(kg, 8), kg, autocast=True)
-    assert not trainer.autocast
-
-
 def test_an_epoch_of_some_triples() -> None:
     """Each epoch draws its own; the same seed draws the same."""
     kg = FakeMMKG(num_nodes=60, num_edges=300, seed=1)[0]

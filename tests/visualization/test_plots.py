@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from pyg_mmkgc.errors import MMKGCError
-from pyg_mmkgc.visualization import plot_history
+from pyg_mmkgc.visualization import plot_explanation, plot_history
 
 EPOCHS = [{'epoch': i, 'loss': 1 / i, 'generator_loss': 2.0, 'seconds': 0.1,
            'val_mrr': i / 10 if i % 2 == 0 else None} for i in range(1, 6)]
@@ -47,3 +47,39 @@ def test_without_matplotlib(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, 'matplotlib.figure', None)
     with pytest.raises(MMKGCError, match='pip install'):
         plot_history({'epochs': [], 'best_epoch': None}, tmp_path / 'a.png')
+
+
+def explanation(weight=0.25, effects=2):
+    return {
+        'head': 'a $x$', 'relation': 'r', 'tail': 'b', 'model': 'AdaMF',
+        'ranks': {'head': {'rank': 3.0}, 'tail': {'rank': 10.0}},
+        'modalities': [{
+            'name': f'm{i}', 'head_weight': weight, 'tail_weight': weight,
+            'head_rank': 30.0 + i, 'tail_rank': 100.0 + i,
+        } for i in range(effects)]}
+
+
+@pytest.mark.parametrize('weight', [0.25, None])
+def test_the_bars_of_an_explanation(tmp_path, monkeypatch, weight):
+    figure = pytest.importorskip('matplotlib.figure')
+    kept = []
+    save = figure.Figure.savefig
+    monkeypatch.setattr(figure.Figure, 'savefig',
+                        lambda self, *a, **k: (kept.append(self),
+                                               save(self, *a, **k)))
+    plot_explanation(explanation(weight), tmp_path / 'a.png')
+    assert (tmp_path / 'a.png').read_bytes().startswith(b'\x89PNG')
+    *weights, ranks = kept[0].axes
+    widths = [[bar.get_width() for bar in bars] for bars in ranks.containers]
+    assert widths == [[3, 30, 31], [10, 100, 101]]
+    assert len(weights) == (weight is not None)
+    for part in weights:
+        assert [[bar.get_width() for bar in bars]
+                for bars in part.containers] == [[25, 25], [25, 25]]
+
+
+def test_an_explanation_without_modalities(tmp_path):
+    pytest.importorskip('matplotlib')
+    with pytest.raises(MMKGCError, match="several modalities.*'AdaMF'"):
+        plot_explanation(explanation(effects=0), tmp_path / 'a.png')
+    assert list(tmp_path.iterdir()) == []

@@ -126,6 +126,11 @@ class AdaMF(Rotation, QueryModel):
     def fuse(self, views: dict[str, Tensor]) -> Tensor:
         return self.fuser(views)
 
+    def modality_weights(self, index: Tensor,
+                         rel_type: Tensor) -> dict[str, Tensor]:
+        alpha = self.fuser.weights(self.embed(index))
+        return dict(zip(self.fuser.names, alpha.unbind(dim=-1), strict=True))
+
     def prepare(self, edge_index: Tensor, edge_type: Tensor) -> None:
         if not self.drop_unseen:
             return

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, Optional
 
@@ -49,7 +48,8 @@ class TripleModel:
 
     def encode(self, index: Optional[Tensor] = None) -> Tensor:
         r"""Returns the representations :obj:`[*, C]` of nodes :obj:`[*]`, by
-        default the table :obj:`[N, C]` of all.
+        default the table :obj:`[N, C]` of all: the embeddings to export, see
+        :func:`~pyg_mmkgc.evaluation.export_embeddings`.
         """
         raise NotImplementedError
 
@@ -253,6 +253,14 @@ class MMKGEModel(TripleModel, Pretrained, KGEModel):
         return self.fuse(self.embed(torch.arange(
             self.num_nodes, device=self.rel_emb.weight.device)))
 
+    def modality_weights(self, index: Tensor,
+                         rel_type: Tensor) -> Optional[dict[str, Tensor]]:
+        r"""Returns the weight :obj:`[*]` that each modality has in the
+        representations of nodes :obj:`[*]` that meet relations :obj:`[*]`;
+        :obj:`None` where a model has no such weights.
+        """
+        return None
+
     def loss(self, head_index: Tensor, rel_type: Tensor,
              tail_index: Tensor) -> Tensor:
         r"""Returns the loss of triples :obj:`[B]` against
@@ -279,8 +287,7 @@ class MMKGEModel(TripleModel, Pretrained, KGEModel):
         return encoded, loss if extra is None else loss + extra
 
 
-@functools.cache
-def form_of(cls: type[TripleModel], name: str) -> Callable[..., Tensor]:
+def form_of(cls: type, name: str) -> Callable[..., Tensor]:
     r"""Returns the form of a score that serves a class: its own, unless
     :meth:`score` is written nearer to the class than this form; then the
     general one.

@@ -89,6 +89,12 @@ class NativE(AdaMF):
         r"""Returns :math:`\alpha`, :obj:`[*, M]`, of logits and relations."""
         return (logit / self.temperature(rel_type).sigmoid()).softmax(dim=-1)
 
+    def modality_weights(self, index: Tensor,
+                         rel_type: Tensor) -> dict[str, Tensor]:
+        names = self.fuser.names
+        alpha = self.weights(self.encode(index)[..., -len(names):], rel_type)
+        return dict(zip(names, alpha.unbind(dim=-1), strict=True))
+
     def key(self, x: Tensor, rel_type: Tensor, side: Side) -> Tensor:
         r"""Returns the joint embeddings :obj:`[*, 2 * D]` of representations
         :obj:`[*, M * (2 * D + 1)]` for relations :obj:`[*]`.

@@ -110,6 +110,9 @@ class PathModel(Pretrained):
     @contextmanager
     def attached(self, data: Any) -> Iterator[None]:
         r"""Context manager that attaches the model to a graph for a while."""
+        if self._is_attached(data):  # Other threads may be asking, too.
+            yield
+            return
         before = {name: getattr(self, name) for name in (
             'num_nodes', 'num_relations', '_graph')}
         try:
@@ -118,6 +121,21 @@ class PathModel(Pretrained):
         finally:
             for name, value in before.items():
                 setattr(self, name, value)
+
+    def _is_attached(self, data: Any) -> bool:
+        if self._graph is None:
+            return False
+        relations = (data.num_relations if self.any_relations else
+                     self.num_relations)
+        train, device = data.split('train'), self._graph.device
+        half = self._graph.num_edges // 2  # The triples, then reciprocals.
+        edges = torch.stack([self._graph.target, self._graph.source])
+        return (
+            (self.num_nodes, self.num_relations) == (data.num_nodes,
+                                                     relations)
+            and torch.equal(edges[:, :half], train.edge_index.to(device))
+            and torch.equal(self._graph.edge_type[:half],
+                            train.edge_type.to(device)))
 
     def prepare(self, edge_index: Tensor, edge_type: Tensor) -> None:
         r"""Takes triples :obj:`[2, E]` and :obj:`[E]` as the edges."""

@@ -7,9 +7,14 @@ import torch
 from torch import Tensor
 from torch.nn import Embedding, Linear, ReLU, Sequential
 
-from pyg_mmkgc.errors import CheckpointError, ModelError, check_whole
+from pyg_mmkgc.errors import (
+    CheckpointError,
+    FormatError,
+    ModelError,
+    check_whole,
+)
 from pyg_mmkgc.io.download import download, verify_sha256
-from pyg_mmkgc.io.torch_file import read_torch
+from pyg_mmkgc.io.torch_file import StoredTensor, open_torch
 from pyg_mmkgc.kernels.backend import BLOCK
 from pyg_mmkgc.kernels.relational import RelationalGraph
 from pyg_mmkgc.nn.path.base import PathModel, iterate, stacks
@@ -178,10 +183,18 @@ def _released(path: Path) -> ULTRA:
     if not path.is_file():
         raise CheckpointError(f"Expected a checkpoint (got '{path}', which is "
                               'not a file)')
-    content = read_torch(path)
-    state = content.get('model') if isinstance(content, dict) else None
     try:
-        assert isinstance(state, dict)
+        file = open_torch(path)
+    except Exception as error:  # Of a hostile pickle, any may come.
+        reason = str(error).partition('\n')[0]
+        raise FormatError(f"'{path}': expected a plain tensor file that loads "
+                          f'without running code, but {reason}') from error
+    content = file.content
+    stored = content.get('model') if isinstance(content, dict) else None
+    try:
+        assert isinstance(stored, dict)
+        state = {name: file.read(x) for name, x in stored.items()
+                 if isinstance(x, StoredTensor)}
         channels = state['entity_model.mlp.2.weight'].size(1) // 2
         layers = sum(name.startswith('entity_model.layers')
                      and name.endswith('linear.bias') for name in state)

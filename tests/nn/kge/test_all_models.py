@@ -77,8 +77,9 @@ def test_scores_in_full_precision_under_autocast(case: Case) -> None:
 
 
 @pytest.mark.parametrize('case, check', [
-    pytest.param(case, check, id=f'{case}-{check}') for case in CASES
-    for check in MODEL_CHECKS if check not in case.skip])
+    pytest.param(case, check, id=f'{case}-{check}', marks=[
+        pytest.mark.slow] * (check == 'overfits'))  # A whole training.
+    for case in CASES for check in MODEL_CHECKS if check not in case.skip])
 def test_model(case: Case, check: str) -> None:
     check_model(getattr(kge, case.name), checks=[check], **case.kwargs,
                 **case.hints)

@@ -28,7 +28,7 @@ def gram_schmidt(rows: Tensor) -> Rows:
 def transform(model: OTE, x: Tensor, r: int, inverse: bool = False) -> Rows:
     """T_r(x), or T'_r(x), block by block."""
     m = model.block_size
-    S, scale = D // m, model.rel_scale.weight[r]
+    S, scale = len(x) // m, model.rel_scale.weight[r]
     free = model.rel_emb.weight[r].view(S, m, m)
     out = []
     for i in range(S):
@@ -48,8 +48,8 @@ def distance(model: OTE, moved: Rows, x: Tensor) -> Tensor:
                      for k in range(len(moved[i]))]) for i in range(S))
 
 
-def make(cls: type[OTE] = OTE, block_size: int = 3) -> OTE:
-    model = cls(N, R, D, block_size=block_size, margin=4.0).double()
+def make(cls: type[OTE] = OTE, block_size: int = 3, channels: int = D) -> OTE:
+    model = cls(N, R, channels, block_size=block_size, margin=4.0).double()
     with torch.no_grad():
         model.node_emb.weight.mul_(40)
         model.rel_emb.weight.normal_()
@@ -57,9 +57,10 @@ def make(cls: type[OTE] = OTE, block_size: int = 3) -> OTE:
     return model
 
 
-@pytest.mark.parametrize('block_size', [2, 3, 4, 12])
-def test_formula(block_size: int) -> None:
-    model = make(block_size=block_size)
+@pytest.mark.parametrize('block_size, channels',
+                         [(2, D), (3, D), (4, D), (6, 6)])
+def test_formula(block_size: int, channels: int) -> None:
+    model = make(block_size=block_size, channels=channels)
     x = model.node_emb.weight
 
     def score(h: int, r: int, t: int) -> Tensor:

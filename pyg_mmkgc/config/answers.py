@@ -1,0 +1,132 @@
+r"""Answers of a trained model to what is typed or read from a file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from pyg_mmkgc.data import KnowledgeGraph
+from pyg_mmkgc.errors import ConfigError
+from pyg_mmkgc.evaluation import (
+    Explanation,
+    Prediction,
+    explain,
+    export_embeddings,
+    most_similar,
+    predict,
+    predict_records,
+    read_queries,
+    write_records,
+)
+from pyg_mmkgc.evaluation.embeddings import SimilarNodes
+from pyg_mmkgc.evaluation.records import check_ending
+
+# What is written so may be an id, and is none where a label is a number.
+_NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?')
+
+
+class Answers:
+    r"""A trained model and its graph. Nodes and relations are labels, or ids
+    where no label is a number.
+
+    Args:
+        model (KGEModel): The model.
+        graph (KnowledgeGraph, optional): The graph. Without it, no triple is
+            known and the labels are those that the model keeps.
+            (default: :obj:`None`)
+    """
+    def __init__(self, model: Any, graph: KnowledgeGraph | None = None
+                 ) -> None:
+        self.model, self.graph = model, graph
+        source = model if graph is None else graph
+        self._nodes = getattr(source, 'node_names', None)
+        self._relations = getattr(source, 'relation_names', None)
+
+    def predict(self, head: str | None = None, relation: str | None = None,
+                tail: str | None = None, k: int = 10,
+                filter_known: bool = False,
+                self_loops: bool = False) -> Prediction:
+        r"""Completes a triple.
+
+        Args:
+            head (str, optional): The head; without it, heads are predicted.
+            relation (str, optional): The relation; without it, relations are
+                predicted.
+            tail (str, optional): The tail; without it, tails are predicted.
+            k (int, optional): How many. (default: :obj:`10`)
+            filter_known (bool, optional): If set to :obj:`True`, leaves out
+                triples that are known already. (default: :obj:`False`)
+            self_loops (bool, optional): If set to :obj:`True`, the given
+                node is an answer, too. (default: :obj:`False`)
+        """
+        return predict(self.model, self.graph,
+                       *self._ids(head, relation, tail), k, filter_known,
+                       self_loops)
+
+    def predict_file(self, queries: str, out: str, k: int = 10,
+                     filter_known: bool = False,
+                     self_loops: bool = False) -> int:
+        r"""Answers the queries of a file, see
+        :func:`~pyg_mmkgc.evaluation.read_queries`, into another, see
+        :func:`~pyg_mmkgc.evaluation.write_records`.
+
+        Args:
+            queries (str): The file of queries.
+            out (str): The file to write.
+            k (int, optional): As for :meth:`predict`. (default: :obj:`10`)
+            filter_known (bool, optional): As for :meth:`predict`.
+                (default: :obj:`False`)
+            self_loops (bool, optional): As for :meth:`predict`.
+                (default: :obj:`False`)
+
+        Returns:
+            The number of queries.
+        """
+        check_ending(out)  # Before anything is computed.
+        asked = [self._ids(*query) for query in read_queries(queries)]
+        write_records(out, predict_records(
+            self.model, self.graph, asked, k, filter_known, self_loops))
+        return len(asked)
+
+    def explain(self, head: str, relation: str, tail: str,
+                k: int = 5) -> Explanation:
+        r"""Explains the score of a triple, see
+        :func:`~pyg_mmkgc.evaluation.explain`.
+
+        Raises:
+            ConfigError: If there is no graph.
+        """
+        if self.graph is None:
+            raise ConfigError('Expected the folder of a run to explain a '
+                              'triple, which takes its graph (got the folder '
+                              'of a saved model)')
+        return explain(self.model, self.graph,
+                       *self._ids(head, relation, tail), k)
+
+    def most_similar(self, entity: str, k: int = 10) -> SimilarNodes:
+        r"""Finds similar nodes, see
+        :func:`~pyg_mmkgc.evaluation.most_similar`.
+        """
+        return most_similar(self.model, self.graph,
+                            _label_or_id(entity, self._nodes), k)
+
+    def export(self, out: str) -> None:
+        r"""Writes the representations of all nodes, see
+        :func:`~pyg_mmkgc.evaluation.export_embeddings`.
+        """
+        export_embeddings(self.model, self.graph, out)
+
+    def _ids(self, head: str | None, relation: str | None,
+             tail: str | None) -> tuple[Any, Any, Any]:
+        return (_label_or_id(head, self._nodes),
+                _label_or_id(relation, self._relations),
+                _label_or_id(tail, self._nodes))
+
+
+def _label_or_id(text: str | None, names: Sequence[str] | None) -> Any:
+    # Where labels look like numbers, a number is a label: if none is this
+    # one, the node of that id is not the one that was meant.
+    if text is None or not (text.isascii() and text.isdigit()):
+        return text
+    return text if any(map(_NUMBER.fullmatch, names or ())) else int(text)

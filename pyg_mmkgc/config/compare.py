@@ -1,0 +1,114 @@
+r"""Comparisons of runs, and of rankings in files."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from pyg_mmkgc.config.loader import dump_config
+from pyg_mmkgc.config.run import Run
+from pyg_mmkgc.config.schema import Config
+from pyg_mmkgc.errors import ConfigError, DataError, FormatError
+from pyg_mmkgc.evaluation import Comparison, RankingResult, compare
+from pyg_mmkgc.evaluation.compare import compare_rankings
+from pyg_mmkgc.io.tensors import load_tensors
+
+
+def compare_paths(paths: Sequence[str], reference: str | None = None,
+                  data_root: str | None = None,
+                  device: str | None = None) -> Comparison:
+    r"""Compares runs, or the methods in a file of rankings.
+
+    Runs whose configurations differ in the seed only are the seeds of one
+    method. Methods are named after their models, or, where two have the same
+    model, after the folders of their first runs.
+
+    Args:
+        paths (list of str): The folders of two or more runs, or one
+            :obj:`.safetensors` file with the reciprocal ranks of each method,
+            :obj:`[num_rankings]`, averaged over seeds, as the benchmarks of
+            this library keep.
+        reference (str, optional): The name of the method that the others are
+            compared with. (default: :obj:`None`, the first)
+        data_root (str, optional): Where the files of a dataset are now.
+        device (str, optional): The device to use, should a run have left no
+            rankings.
+
+    Raises:
+        ConfigError: If there is nothing to compare, or no such reference.
+        DataError: If runs have other graphs, or ranked other triples.
+    """
+    if len(paths) == 1 and pathlib.Path(paths[0]).is_file():
+        return _compare_file(paths[0], reference)
+    if len(set(paths)) < len(paths):
+        raise ConfigError(f'Expected different runs (got {list(paths)})')
+    methods: dict[str, list[tuple[str, Config, RankingResult]]] = {}
+    graphs: dict[str, dict[str, Any]] = {}
+    for path in paths:
+        run = Run.open(path, data_root, device)
+        graphs[path] = run.trained_with()
+        _check_same_graph(paths[0], graphs[paths[0]], path, graphs[path])
+        methods.setdefault(_method(run.config), []).append(
+            (path, run.config, run.rankings()))
+    if len(methods) < 2:
+        raise ConfigError('Expected runs of two or more methods (got '
+                          f'{len(paths)} of one)')
+    names = _names(methods)
+    if reference is not None:
+        if reference not in names:
+            raise ConfigError('Expected the reference to be one of '
+                              f"{', '.join(map(repr, names))} (got "
+                              f'{reference!r})')
+        # Equal keys keep their order.
+        order = sorted(range(len(names)), key=lambda i: names[i] != reference)
+    else:
+        order = list(range(len(names)))
+    results: list[Any] = [[result for *_, result in runs]
+                          for runs in methods.values()]
+    return compare(*(results[i] for i in order),
+                   names=[names[i] for i in order])
+
+
+def _compare_file(path: str, reference: str | None) -> Comparison:
+    tensors, _ = load_tensors(path)
+    if len(tensors) < 2 or any(
+            x.dim() != 1 or not x.is_floating_point() or x.numel() == 0
+            or not bool(((x > 0) & (x <= 1)).all()) for x in tensors.values()):
+        raise FormatError(
+            f"'{path}': Expected the reciprocal ranks of two or more methods, "
+            f'a vector of numbers in (0, 1] each (got {list(tensors)})')
+    return compare_rankings(
+        {name: {'mrr': x.numpy()} for name, x in tensors.items()},
+        next(iter(tensors)) if reference is None else reference)
+
+
+def _check_same_graph(first: str, one: dict[str, Any], second: str,
+                      other: dict[str, Any]) -> None:
+    # Of a run by an earlier version, which graph it had is not known.
+    differ = [part for part in {**one, **other}
+              if one and other and one.get(part) != other.get(part)]
+    if differ:
+        raise DataError(f"Expected runs on one graph (got '{first}' and "
+                        f"'{second}', which differ in the "
+                        f"{', the '.join(differ)})")
+
+
+def _method(config: Config) -> str:
+    training = dataclasses.replace(config.training, seed=0, device='cpu')
+    dataset = dataclasses.replace(config.dataset, options={
+        **config.dataset.options, 'root': None})
+    return dump_config(dataclasses.replace(config, training=training,
+                                           dataset=dataset))
+
+
+def _names(methods: dict[str, list[tuple[str, Config, RankingResult]]]
+           ) -> list[str]:
+    models = [runs[0][1].model.name for runs in methods.values()]
+    paths = [runs[0][0] for runs in methods.values()]
+    folders = [pathlib.Path(path).name for path in paths]
+    for names in (models, folders, paths):
+        if len(set(names)) == len(names):
+            break
+    return names

@@ -1,0 +1,447 @@
+r"""Why a model scores a triple as it does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn import Module
+
+from pyg_mmkgc.data import KnowledgeGraph, TripleIndex
+from pyg_mmkgc.errors import ConfigError, DataError
+from pyg_mmkgc.evaluation.blocks import SideRanking
+from pyg_mmkgc.evaluation.embeddings import (
+    has_representations,
+    node_representations,
+)
+from pyg_mmkgc.evaluation.evaluate import as_graph, known_index
+from pyg_mmkgc.evaluation.labels import label_of, node_ids, relation_ids
+from pyg_mmkgc.evaluation.predict import predict
+from pyg_mmkgc.evaluation.score import score_triples
+from pyg_mmkgc.evaluation.scorer import Scorer, device_of, scoring
+from pyg_mmkgc.report import Report, Table, cut
+from pyg_mmkgc.typing import Side
+
+AHEAD = 3  # How many better answers are named.
+NODES = 1 << 12  # Nodes that are embedded at once.
+
+
+@dataclass(frozen=True)
+class SideRank:
+    r"""Where a node of a triple ranks among all candidates of its side."""
+    #: The realistic rank, from 1.
+    rank: float
+    #: The number of candidates, without other known answers.
+    num_candidates: int
+    #: The labels of the first candidates that score higher, at most three.
+    ahead: list[str]
+
+
+@dataclass(frozen=True)
+class ModalityEffect:
+    r"""What a modality contributes to a triple."""
+    name: str
+    #: The weights in the representations of both nodes, if the model has any.
+    head_weight: float | None
+    tail_weight: float | None
+    #: Whether the nodes have features of it; unknown of other views.
+    head_has: bool | None
+    tail_has: bool | None
+    #: The score, and the realistic ranks of both nodes, without it.
+    score: float
+    head_rank: float
+    tail_rank: float
+
+
+@dataclass(frozen=True)
+class NearTriple:
+    r"""A training triple, and how similar its nodes are, by their cosines."""
+    head: str
+    relation: str
+    tail: str
+    #: The mean of the next two.
+    similarity: float
+    head_similarity: float
+    tail_similarity: float
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Explanation(Report):
+    r"""What :func:`explain` returns; printing it shows a page.
+
+    Args:
+        head (str): The label of the head, or its id.
+        relation (str): The label of the relation, or its id.
+        tail (str): The label of the tail, or its id.
+        model (str): The name of the model's class.
+        score (float): The score of the triple.
+        known (str, optional): The split that holds the triple, or
+            :obj:`"filter"`; :obj:`None` if it is not known.
+        ranks (dict): The rank of the node on each side.
+        modalities (list): The contribution of each modality; empty for a
+            model that has only one view of a node.
+        nearest (list, optional): The most similar training triples of the
+            relation, best first; :obj:`None` for a model without
+            representations of nodes.
+    """
+    head: str
+    relation: str
+    tail: str
+    model: str
+    score: float
+    known: str | None
+    ranks: Mapping[str, SideRank]
+    modalities: list[ModalityEffect]
+    nearest: list[NearTriple] | None
+
+    table_names = ('modalities', 'ranks', 'nearest')
+
+    def to_dict(self) -> dict[str, Any]:
+        r"""Returns plain values, ready for JSON."""
+        return asdict(self)
+
+    def summary(self) -> dict[str, Any]:
+        return {
+            'head': self.head, 'relation': self.relation, 'tail': self.tail,
+            'score': self.score, 'head_rank': self.ranks['head'].rank,
+            'tail_rank': self.ranks['tail'].rank}
+
+    def make_table(self, name: str) -> Table:
+        triple = f'({self.head}, {self.relation}, {self.tail})'
+        if name == 'ranks':
+            return Table(['side', 'node', 'rank', 'candidates', 'ahead'], [
+                [side, getattr(self, side), value.rank, value.num_candidates,
+                 ', '.join(value.ahead)]
+                for side, value in self.ranks.items()],
+                f'Ranks of {triple}')
+        if name == 'nearest':
+            return Table(
+                ['head', 'relation', 'tail', 'similarity', 'head similarity',
+                 'tail similarity'],
+                [[near.head, near.relation, near.tail, near.similarity,
+                  near.head_similarity, near.tail_similarity]
+                 for near in self.nearest or []],
+                f'Training triples most similar to {triple}')
+        rows: list[list[Any]] = [
+            ['all', None, None, self.score, self.ranks['head'].rank,
+             self.ranks['tail'].rank]]
+        rows += [[f'without {effect.name}', effect.head_weight,
+                  effect.tail_weight, effect.score, effect.head_rank,
+                  effect.tail_rank] for effect in self.modalities]
+        return Table(
+            ['modalities', 'weight in head', 'weight in tail', 'score',
+             'rank of head', 'rank of tail'], rows,
+            f'Modalities of {triple}')
+
+    def __str__(self) -> str:
+        return '\n\n'.join('\n'.join(part) for part in (
+            self._score_lines(), self._rank_lines(), self._modality_lines(),
+            self._nearest_lines()) if part)
+
+    def _score_lines(self) -> list[str]:
+        known = ('is not in the graph' if self.known is None else
+                 'is in the filter' if self.known == 'filter' else
+                 f'is a {_SPLITS[self.known]} triple')
+        return [f'{cut(self.head)}  --{cut(self.relation)}->  '
+                f'{cut(self.tail)}',
+                f'The triple {known}. {self.model} gives it the score '
+                f'{self.score:.4f}; higher is more plausible.']
+
+    def _rank_lines(self) -> list[str]:
+        out = ['Among all possible answers, but for other known ones:']
+        for side in ('tail', 'head'):
+            rank, node = self.ranks[side], cut(getattr(self, side))
+            question = ', '.join('?' if part == side else
+                                 cut(getattr(self, part))
+                                 for part in ('head', 'relation', 'tail'))
+            given = self.head if side == 'tail' else self.tail
+            ahead = [cut(label) + (' itself' if label == given else '')
+                     for label in rank.ahead]
+            if ahead and rank.rank > len(ahead) + 1:
+                ahead.append('...')
+            out.append(f'  ({question}): {node} has rank {_rank(rank.rank)} '
+                       f'of {rank.num_candidates:,}'
+                       + (f", after {', '.join(ahead)}" if ahead else ''))
+        return out
+
+    def _modality_lines(self) -> list[str]:
+        if not self.modalities:
+            return []
+        head, tail = cut(self.head), cut(self.tail)
+        weighted = self.modalities[0].head_weight is not None
+        columns = ['', *([f'weight in {head}', f'weight in {tail}']
+                         if weighted else []),
+                   'score', f'rank of {tail}', f'rank of {head}']
+        rows = [['with all', *([''] * 2 if weighted else []),
+                 f'{self.score:.4f}', _rank(self.ranks['tail'].rank),
+                 _rank(self.ranks['head'].rank)]]
+        rows += [[f'without {effect.name}',
+                  *([_percent(effect.head_weight),
+                     _percent(effect.tail_weight)] if weighted else []),
+                  f'{effect.score:.4f}', _rank(effect.tail_rank),
+                  _rank(effect.head_rank)] for effect in self.modalities]
+        widths = [max(map(len, column)) for column in zip(columns, *rows,
+                                                          strict=True)]
+        out = ['What each modality contributes. Without it, all nodes have '
+               'the same average view.',
+               'A rank that grows then: it speaks for the triple. One that '
+               'falls: against it.']
+        out += ['  ' + '  '.join(
+            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width
+                                        in zip(row[1:], widths[1:],
+                                               strict=True))])
+            for row in (columns, *rows)]
+        for effect in self.modalities:
+            lacking = [node for node, has in (
+                (head, effect.head_has), (tail, effect.tail_has))
+                if has is False]
+            if lacking:
+                out.append(f"  ({' and '.join(dict.fromkeys(lacking))}: no "
+                           f'{cut(effect.name)} features)')
+        return out
+
+    def _nearest_lines(self) -> list[str]:
+        if self.nearest is None:
+            return []
+        if not self.nearest:
+            return [f'No other training triple has the relation '
+                    f'{cut(self.relation)}.']
+        return [f'The most similar training triples of {cut(self.relation)} '
+                '(1 is the same):',
+                *(f'  {near.similarity:.2f}  {cut(near.head)}  --'
+                  f'{cut(near.relation)}->  {cut(near.tail)}'
+                  for near in self.nearest)]
+
+
+_SPLITS = {'train': 'training', 'val': 'validation', 'test': 'test'}
+
+
+def explain(model: Module, kg: Any, head: int | str, rel_type: int | str,
+            tail: int | str, k: int = 5) -> Explanation:
+    r"""Explains the score of a triple: its ranks, the weight of each
+    modality, the ranks without each modality, and the most similar training
+    triples.
+
+    Without a modality :math:`m`, the view :math:`\mathbf{e}_m` of every node
+    that has one is replaced by its mean over all nodes that have one, and
+    tells them apart no longer; all nodes are fused and ranked again. A view
+    of zeros is one that a node does not have. The similarity of two triples
+    :math:`(h, r, t)` and :math:`(h', r, t')` is
+    :math:`\frac{1}{2} (\cos(\mathbf{h}, \mathbf{h}') + \cos(\mathbf{t},
+    \mathbf{t}'))` of their representations.
+
+    .. code-block:: python
+
+        >>> from pyg_mmkgc import AdaMF, Countries, explain
+        >>> kg = Countries()[0]
+        >>> model = AdaMF.from_data(kg, hidden_channels=8)
+        >>> found = explain(model, kg, 'Austria', 'neighbour', 'Italy')
+        >>> [effect.name for effect in found.modalities]
+        ['structure', 'text', 'visual']
+        >>> found.known, len(found.nearest)
+        ('val', 5)
+
+    Args:
+        model (torch.nn.Module): A model, as for
+            :func:`~pyg_mmkgc.evaluation.evaluate`. The modalities of a
+            :class:`~pyg_mmkgc.nn.kge.MMKGEModel` are told apart by its
+            :meth:`embed` and :meth:`fuse`.
+        kg (KnowledgeGraph): The graph, as for
+            :func:`~pyg_mmkgc.evaluation.evaluate`.
+        head (int or str): The head, as an id or label.
+        rel_type (int or str): The relation.
+        tail (int or str): The tail.
+        k (int, optional): The number of similar training triples.
+            (default: :obj:`5`)
+
+    Returns:
+        The explanation; printing it shows a page, and
+        :func:`~pyg_mmkgc.visualization.plot_explanation` draws it.
+
+    Raises:
+        ConfigError: If :obj:`k` is no positive whole number.
+        DataError: If an id or label is not in the graph, or not one.
+        ModelError: If the model does not fit the graph.
+        NonFiniteError: If a score is NaN or infinite.
+    """
+    if not isinstance(k, (int, np.integer)) or k < 1:
+        raise ConfigError(f"Expected 'k' to be a positive whole number (got "
+                          f'{k!r})')
+    kg = as_graph(kg)
+    device = device_of(model)
+    triple = tuple(ids.to(device) for ids in (
+        node_ids(kg, head), relation_ids(kg, rel_type), node_ids(kg, tail)))
+    if any(ids.numel() != 1 for ids in triple):
+        raise DataError('Expected one triple to explain (got several nodes '
+                        'or relations)')
+    index = known_index(kg).to(device)
+    names, relations = kg.get('node_names'), kg.get('relation_names')
+    h, r, t = (int(ids) for ids in triple)
+
+    with scoring(model, kg) as scorer:
+        score, ranks = _score_and_ranks(model, scorer, triple, index)
+        weights = _weights(model, triple)
+        views = _mean_views(model, kg)
+    effects = []
+    for name, mean in views.items():
+        without = _Without(model, name, mean)
+        with scoring(without, kg) as scorer:
+            less, lower = _score_and_ranks(without, scorer, triple, index)
+        mask = kg.masks().get(name)
+        weight = weights.get(name, (None, None))
+        effects.append(ModalityEffect(
+            name, weight[0], weight[1],
+            None if mask is None else bool(mask[h].any()),
+            None if mask is None else bool(mask[t].any()),
+            less, lower['head'][0], lower['tail'][0]))
+
+    return Explanation(
+        label_of(names, h), label_of(relations, r), label_of(names, t),
+        type(model).__name__, score, _where(kg, h, r, t),
+        {side: SideRank(rank, count, _ahead(model, kg, (h, r, t), side, own))
+         for side, (rank, count, own) in ranks.items()},
+        effects,
+        _nearest(model, kg, h, r, t, int(k)) if has_representations(model)
+        else None)
+
+
+class _Without(Module):
+    r"""A model whose nodes all have the same view of one modality."""
+    def __init__(self, model: Any, name: str, mean: Tensor) -> None:
+        super().__init__()
+        self.model, self.name, self.mean = model, name, mean
+        self.num_nodes = model.num_nodes
+        self.num_relations = model.num_relations
+
+    def encode(self, index: Tensor | None = None) -> Tensor:
+        if index is None:
+            index = torch.arange(self.num_nodes, device=self.mean.device)
+        views = dict(self.model.embed(index))
+        view = views[self.name]
+        views[self.name] = torch.where((view == 0).all(dim=-1, keepdim=True),
+                                       view, self.mean)
+        return self.model.fuse(views)
+
+    def forward(self, head_index: Tensor, rel_type: Tensor,
+                tail_index: Tensor) -> Tensor:
+        return self.model.score(self.encode(head_index), rel_type,
+                                self.encode(tail_index))
+
+    def score_tails(self, head_index: Tensor, rel_type: Tensor,
+                    table: Tensor) -> Tensor:
+        return self.model.score_tails(head_index, rel_type, table=table)
+
+    def score_heads(self, rel_type: Tensor, tail_index: Tensor,
+                    table: Tensor) -> Tensor:
+        return self.model.score_heads(rel_type, tail_index, table=table)
+
+
+def _score_and_ranks(
+    model: Module, scorer: Scorer, triple: tuple[Tensor, ...],
+    index: TripleIndex,
+) -> tuple[float, dict[str, tuple[float, int, float]]]:
+    r"""The score of a triple, and for each side the realistic rank, the
+    number of candidates, and the score of the node among them.
+    """
+    head, rel, tail = triple
+    ranks: dict[str, tuple[float, int, float]] = {}
+    asked: list[tuple[Side, Tensor, Tensor]] = [('head', tail, head),
+                                                ('tail', head, tail)]
+    for side, given, target in asked:
+        ranking = SideRanking(scorer, given, rel, target, side, index,
+                              scorer.batch_size)
+        found = ranking.rank()[0]
+        ranks[side] = (float(found.realistic[0]),
+                       int(found.num_candidates[0]), float(ranking.truth[0]))
+    return float(score_triples(model, scorer, head, rel, tail)[0]), ranks
+
+
+def _weights(model: Any,
+             triple: tuple[Tensor, ...]) -> dict[str, tuple[float, float]]:
+    if not hasattr(model, 'modality_weights'):
+        return {}
+    head, rel, tail = triple
+    found = model.modality_weights(torch.cat([head, tail]), rel.expand(2))
+    return {name: (float(weight[0]), float(weight[1]))
+            for name, weight in (found or {}).items()}
+
+
+def _mean_views(model: Any, kg: KnowledgeGraph) -> dict[str, Tensor]:
+    r"""The mean of each view over the nodes that have it, where there are
+    several views; of one view, nothing would be left without it.
+    """
+    if not (callable(getattr(model, 'embed', None))
+            and callable(getattr(model, 'fuse', None))):
+        return {}
+    total: dict[str, Tensor] = {}
+    count: dict[str, Tensor] = {}
+    for index in torch.arange(kg.num_nodes, device=device_of(model)).split(
+            NODES):
+        for name, view in model.embed(index).items():
+            there = (view != 0).any(dim=-1).sum()
+            rows = view.sum(dim=0, dtype=torch.double)
+            total[name] = total[name] + rows if name in total else rows
+            count[name] = count[name] + there if name in count else there
+            dtype = view.dtype
+        if len(total) < 2:
+            return {}
+    return {name: (rows / count[name].clamp(min=1)).to(dtype)
+            for name, rows in total.items()}
+
+
+def _ahead(model: Module, kg: KnowledgeGraph, triple: tuple[int, int, int],
+           side: str, own: float) -> list[str]:
+    h, r, t = triple
+    found = predict(model, kg, head=None if side == 'head' else h, rel_type=r,
+                    tail=None if side == 'tail' else t, k=AHEAD + 1,
+                    filter_known=True, self_loops=True)
+    node = h if side == 'head' else t
+    return [label for i, label, score in zip(
+        found.answer[0].tolist(), found.labels[0], found.score[0].tolist(),
+        strict=False) if i != node and score > own][:AHEAD]
+
+
+def _where(kg: KnowledgeGraph, h: int, r: int, t: int) -> str | None:
+    places = [(name, split.edge_index, split.edge_type)
+              for name, split in kg.splits().items()]
+    if 'filter_edge_index' in kg:
+        places.append(('filter', kg.filter_edge_index, kg.filter_edge_type))
+    for name, (head, tail), rel in places:
+        if bool(((head == h) & (rel == r) & (tail == t)).any()):
+            return name
+    return None
+
+
+def _nearest(model: Module, kg: KnowledgeGraph, h: int, r: int, t: int,
+             k: int) -> list[NearTriple]:
+    train = kg.splits().get('train')
+    if train is None:
+        return []
+    (head, tail), rel = train.edge_index.cpu(), train.edge_type.cpu()
+    mine = (rel == r) & ~((head == h) & (tail == t))
+    if not bool(mine.any()):
+        return []
+    head, tail = torch.stack([head[mine], tail[mine]]).unique(dim=1)
+    table = F.normalize(node_representations(model, kg), dim=-1)
+    first, second = table[head] @ table[h], table[tail] @ table[t]
+    value, order = ((first + second) / 2).sort(descending=True, stable=True)
+    names, relations = kg.get('node_names'), kg.get('relation_names')
+    return [NearTriple(
+        label_of(names, int(head[i])), label_of(relations, r),
+        label_of(names, int(tail[i])), float(x), float(first[i]),
+        float(second[i]))
+        for x, i in zip(value[:k].tolist(), order[:k].tolist(), strict=True)]
+
+
+def _rank(rank: float) -> str:
+    # Ties make halves.
+    return f'{rank:,.0f}' if rank == int(rank) else f'{rank:,.1f}'
+
+
+def _percent(weight: float | None) -> str:
+    return '' if weight is None else f'{100 * weight:.0f} %'

@@ -1,0 +1,100 @@
+r"""Nodes and relations by id or label."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pyg_mmkgc.data import KnowledgeGraph
+from pyg_mmkgc.errors import DataError
+from pyg_mmkgc.report import cut
+
+# An id, a label, or many of them.
+Ids = int | str | Sequence[int | str] | Tensor
+
+
+def node_ids(kg: KnowledgeGraph, ids: Ids) -> Tensor:
+    r"""Returns the ids :obj:`[Q]` of nodes.
+
+    Raises:
+        DataError: If one is not in the graph, with the nearest labels.
+    """
+    return _resolve(ids, kg.get('node_names'), kg.num_nodes, 'node')
+
+
+def relation_ids(kg: KnowledgeGraph, ids: Ids) -> Tensor:
+    r"""Returns the ids :obj:`[Q]` of relations.
+
+    Raises:
+        DataError: If one is not in the graph, with the nearest labels.
+    """
+    return _resolve(ids, kg.get('relation_names'), kg.num_relations,
+                    'relation')
+
+
+def label_of(names: Sequence[str] | None, index: int) -> str:
+    r"""Returns the label of an id, or the id itself where there are none."""
+    return str(index) if names is None else names[index]
+
+
+def align(first: Tensor, second: Tensor, what: str) -> tuple[Tensor, Tensor]:
+    r"""Repeats one id for many others.
+
+    Args:
+        first (torch.Tensor): Ids, :obj:`[Q]` or :obj:`[1]`.
+        second (torch.Tensor): The same.
+        what (str): What they are, for the error.
+    """
+    sizes = first.numel(), second.numel()
+    if sizes[0] != sizes[1] and 1 not in sizes:
+        raise DataError(f'Expected as many {what}, or one of either (got '
+                        f'{sizes[0]} and {sizes[1]})')
+    if 0 in sizes:
+        raise DataError('Expected at least one query (got none)')
+    first, second = torch.broadcast_tensors(first, second)
+    return first.contiguous(), second.contiguous()
+
+
+def _resolve(ids: Any, names: list[str] | None, size: int,
+             kind: str) -> Tensor:
+    if isinstance(ids, (Tensor, np.ndarray, np.generic)):
+        ids = ids.tolist()
+    ids = list(ids) if isinstance(ids, Iterable) and not isinstance(
+        ids, str) else [ids]
+    place: dict[str, int] = {}
+    if any(isinstance(value, str) for value in ids):
+        place = {name: i for i, name in enumerate(names or [])}
+    out = []
+    for value in ids:
+        if isinstance(value, str):
+            out.append(_find(value, place, names, kind))
+        elif (isinstance(value, (int, np.integer))
+              and not isinstance(value, bool) and 0 <= value < size):
+            out.append(int(value))
+        else:
+            raise DataError(f'Expected a {kind} id in 0..{size - 1} or a '
+                            f'label (got {value!r})')
+    return torch.tensor(out, dtype=torch.long)
+
+
+def _find(label: str, place: dict[str, int], names: list[str] | None,
+          kind: str) -> int:
+    if names is None:
+        raise DataError(f'Expected a {kind} id (got the label {label!r}, but '
+                        f'the graph has no {kind} labels)')
+    if label not in place:
+        near = difflib.get_close_matches(label, place, n=3, cutoff=0.0)
+        hint = ('; it was taken for a label, since it is text or some labels '
+                'are numbers, and not for an id' if label.isdigit() else '')
+        raise DataError(f'Expected a {kind} of the graph (got '
+                        f"'{cut(label)}'); the nearest are "
+                        + ', '.join(f"'{cut(name)}'" for name in near) + hint)
+    if len(place) < len(names) and names.count(label) > 1:
+        raise DataError(f'Expected a label of one {kind} (got {label!r}, '
+                        f'which {names.count(label)} have): use the id')
+    return place[label]

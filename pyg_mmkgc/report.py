@@ -1,0 +1,221 @@
+r"""Results as text, HTML, LaTeX and data frames."""
+
+from __future__ import annotations
+
+import html
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pyg_mmkgc.errors import ConfigError, MMKGCError, printable
+
+WIDTH = 60  # Of a label in a table of text.
+ROWS = 60  # Of a table in HTML.
+_LATEX = {'&': r'\&', '%': r'\%', '_': r'\_', '#': r'\#', '$': r'\$',
+          '{': r'\{', '}': r'\}', '~': r'\textasciitilde{}',
+          '^': r'\textasciicircum{}', '\\': r'\textbackslash{}',
+          '<': r'\textless{}', '>': r'\textgreater{}', '|': r'\textbar{}',
+          '±': r'$\pm$'}
+
+
+@dataclass(frozen=True)
+class Table:
+    r"""Named columns and rows of text, numbers, truth values and
+    :obj:`None`.
+
+    .. code-block:: python
+
+        >>> from pyg_mmkgc.report import Table
+        >>> print(Table(['model', 'MRR'], [['AdaMF', 0.3592]]).text())
+        model     MRR
+        AdaMF  0.3592
+
+    Args:
+        columns (list of str): The names of the columns.
+        rows (list of list): The cells of each row.
+        caption (str, optional): What the table shows. (default: :obj:`""`)
+    """
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    caption: str = ''
+
+    def text(self) -> str:
+        r"""Returns the table with aligned columns, without its caption."""
+        cells = [[cut(format_cell(cell)) for cell in row]
+                 for row in (self.columns, *self.rows)]
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        return '\n'.join('  '.join(
+            cell.rjust(width) if number else cell.ljust(width)
+            for cell, width, number in zip(row, widths, self._numeric(),
+                                           strict=True)).rstrip()
+            for row in cells)
+
+    def html(self) -> str:
+        r"""Returns a :obj:`<table>` of the first rows."""
+        def line(cells: Sequence[Any], tag: str) -> str:
+            return '<tr>' + ''.join(
+                f'<{tag}>{html.escape(printable(format_cell(cell)))}</{tag}>'
+                for cell in cells) + '</tr>'
+
+        out = ['<table>']
+        if self.caption:
+            out.append(f'<caption>{html.escape(printable(self.caption))}'
+                       '</caption>')
+        out += [f"<thead>{line(self.columns, 'th')}</thead>", '<tbody>',
+                *(line(row, 'td') for row in self.rows[:ROWS]), '</tbody>',
+                '</table>']
+        if len(self.rows) > ROWS:
+            out.append(f'<p>and {len(self.rows) - ROWS:,} more rows</p>')
+        return '\n'.join(out)
+
+    def latex(self) -> str:
+        r"""Returns a :obj:`table` environment, which needs the package
+        :obj:`booktabs`.
+        """
+        def line(cells: Sequence[Any]) -> str:
+            text = ' & '.join(latex(format_cell(cell)) for cell in cells)
+            # An opening bracket would be an argument of the line before.
+            return '{}' * text.startswith(('[', '*')) + text + r' \\'
+
+        columns = ''.join('r' if number else 'l' for number in self._numeric())
+        out = [r'\begin{table}', r'\centering', rf'\begin{{tabular}}'
+               rf'{{{columns}}}', r'\toprule', line(self.columns), r'\midrule',
+               *map(line, self.rows), r'\bottomrule', r'\end{tabular}']
+        if self.caption:
+            out.append(rf'\caption{{{latex(self.caption)}}}')
+        return '\n'.join([*out, r'\end{table}', ''])
+
+    def to_pandas(self) -> Any:
+        r"""Returns a :class:`pandas.DataFrame` of the cells as they are."""
+        pandas = import_pandas('to_pandas()')
+        return pandas.DataFrame([list(row) for row in self.rows],
+                                columns=list(self.columns))
+
+    def _numeric(self) -> list[bool]:
+        return [all(isinstance(row[i], (int, float)) or row[i] is None
+                    for row in self.rows) for i in range(len(self.columns))]
+
+
+class Report:
+    r"""A result that a notebook shows as a table and that goes on into a
+    data frame or a paper.
+
+    A subclass names its tables, the most important first, and makes them in
+    :meth:`table`; :meth:`summary` is what its :meth:`__repr__` shows.
+    """
+    table_names: ClassVar[tuple[str, ...]]
+    html_tables: ClassVar[tuple[str, ...] | None] = None  # By default, all.
+
+    def summary(self) -> dict[str, Any]:
+        r"""Returns the few values by which the result is recognised."""
+        raise NotImplementedError
+
+    def make_table(self, name: str) -> Table:
+        r"""Returns the table of a name in :obj:`table_names`."""
+        raise NotImplementedError
+
+    def table(self, name: str | None = None) -> Table:
+        r"""Returns one of the tables in :obj:`table_names`.
+
+        Args:
+            name (str, optional): Its name; by default, the first one's.
+                (default: :obj:`None`)
+
+        Raises:
+            ConfigError: If there is no such table.
+        """
+        if name is not None and name not in self.table_names:
+            raise ConfigError(
+                f'Expected a table of {type(self).__name__}, one of '
+                f"{', '.join(map(repr, self.table_names))} (got {name!r})")
+        return self.make_table(name or self.table_names[0])
+
+    def to_pandas(self, table: str | None = None) -> Any:
+        r"""Returns a table as a :class:`pandas.DataFrame`.
+
+        Args:
+            table (str, optional): Its name, as for :meth:`table`.
+                (default: :obj:`None`)
+
+        Raises:
+            MMKGCError: If :obj:`pandas` is not installed.
+        """
+        return self.table(table).to_pandas()
+
+    def to_latex(self, table: str | None = None) -> str:
+        r"""Returns a table in LaTeX, which needs the package
+        :obj:`booktabs`.
+
+        Args:
+            table (str, optional): Its name, as for :meth:`table`.
+                (default: :obj:`None`)
+        """
+        return self.table(table).latex()
+
+    def __repr__(self) -> str:
+        values = ', '.join(f'{name}={_short(value)}'
+                           for name, value in self.summary().items())
+        lines = textwrap.wrap(values, 72, break_long_words=False,
+                              break_on_hyphens=False)
+        if len(lines) <= 1 and len(values) < 72 - len(type(self).__name__):
+            return f'{type(self).__name__}({values})'
+        return f'{type(self).__name__}(\n' + ''.join(
+            f'  {line}\n' for line in lines) + ')'
+
+    def _repr_html_(self) -> str:
+        names = (self.table_names if self.html_tables is None
+                 else self.html_tables)
+        head = f'<p><b>{type(self).__name__}</b> ' + html.escape(', '.join(
+            f'{name}={_short(value)}'
+            for name, value in self.summary().items())) + '</p>'
+        return '\n'.join([head, *(self.make_table(name).html()
+                                  for name in names)])
+
+
+def cut(text: str) -> str:
+    r"""Returns a printable text that fits into a line of a table."""
+    text = printable(text)
+    return text if len(text) <= WIDTH else text[:WIDTH - 1] + '…'
+
+
+def latex(text: str) -> str:
+    r"""Returns a text with the characters escaped that LaTeX reads as
+    commands.
+    """
+    return ''.join(_LATEX.get(char, char) for char in printable(text))
+
+
+def format_cell(value: Any) -> str:
+    r"""Returns a cell as text: four digits after the point of a number, and
+    nothing for :obj:`None`.
+    """
+    if value is None:
+        return ''
+    if isinstance(value, bool):
+        return 'yes' if value else 'no'
+    return f'{value:.4f}' if isinstance(value, float) else str(value)
+
+
+def import_pandas(what: str) -> Any:
+    r"""Returns the module :obj:`pandas`.
+
+    Args:
+        what (str): What needs it, for the error.
+
+    Raises:
+        MMKGCError: If it is not installed.
+    """
+    try:
+        import pandas
+    except ImportError as error:
+        raise MMKGCError(f"Expected 'pandas' to be installed for {what}: pip "
+                         'install "pyg_mmkgc[pandas]"') from error
+    return pandas
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, str):
+        return f"'{cut(value)}'"
+    return cut(format_cell(value) if isinstance(value, float) else
+               str(value))

@@ -1,0 +1,80 @@
+r"""Ends a process between two steps when the system asks for it."""
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Optional
+
+from pyg_mmkgc.errors import Terminated
+
+#: What a cluster, a closed terminal or a shutdown sends before it kills.
+SIGNALS = ('SIGTERM', 'SIGHUP')
+
+
+class Signals:
+    r"""What :func:`catch_signals` yields.
+
+    Args:
+        immediate (bool): Whether a signal ends the work at once, and not
+            where :meth:`check` is called.
+    """
+    def __init__(self, immediate: bool) -> None:
+        self.immediate = immediate
+        self.received: Optional[int] = None
+
+    def check(self) -> None:
+        r"""Raises :class:`~pyg_mmkgc.errors.Terminated` after a signal."""
+        if self.received is not None:
+            raise Terminated(self.received)
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        r"""Context manager in which a signal ends the work at once, since it
+        changes nothing that is kept.
+        """
+        self.check()
+        before, self.immediate = self.immediate, True
+        try:
+            yield
+        finally:
+            self.immediate = before
+
+
+@contextmanager
+def catch_signals(immediate: bool = False) -> Iterator[Signals]:
+    r"""Context manager in which SIGTERM and SIGHUP raise
+    :class:`~pyg_mmkgc.errors.Terminated`; the second signal does at once.
+
+    Outside of the main thread, and where a signal is ignored, as under
+    :obj:`nohup`, nothing changes.
+
+    Args:
+        immediate (bool, optional): As for :class:`Signals`.
+            (default: :obj:`False`)
+    """
+    signals, owner = Signals(immediate), os.getpid()
+    before: dict[int, Any] = {}
+
+    def handle(number: int, frame: Any) -> None:
+        if os.getpid() != owner:  # A worker has nothing to finish.
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        again = signals.received is not None
+        signals.received = number
+        if again or signals.immediate:
+            raise Terminated(number)
+
+    if threading.current_thread() is threading.main_thread():
+        for name in SIGNALS:
+            number = getattr(signal, name, None)  # Windows has no SIGHUP.
+            if number is not None and signal.getsignal(number) not in (
+                    signal.SIG_IGN, None):
+                before[number] = signal.signal(number, handle)
+    try:
+        yield signals
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
