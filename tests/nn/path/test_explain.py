@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pyg_mmkgc import Countries, KnowledgeGraph
 from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.evaluation import explain
 from pyg_mmkgc.nn.path import ULTRA, NBFNet, Path, PathModel, best_paths
 
 D, L = 4, 3
@@ -150,3 +151,17 @@ def test_bad_arguments(kwargs: dict[str, int]) -> None:
     model = NBFNet.from_data(kg, hidden_channels=4, num_layers=2)
     with pytest.raises(ModelError, match=next(iter(kwargs))):
         best_paths(model, 0, 0, 1, **kwargs)
+
+
+def test_explain_shows_the_paths() -> None:
+    """With labels, from the head to the tail, on the graph that is given."""
+    kg = KnowledgeGraph(torch.tensor([[0, 1, 0, 2], [1, 3, 3, 3]]),
+                        torch.tensor([0, 1, 2, 0]), num_nodes=5,
+                        num_relations=3, node_names=list('abcde'),
+                        relation_names=['r', 's', 't'])
+    model = NBFNet.from_data(kg, hidden_channels=4, num_layers=2).eval()
+    found = explain(model, kg, 'a', 't', 'd')
+    assert found.paths == ['a -r-> b -s-> d']
+    assert str(found).endswith('a -r-> b -s-> d')
+    assert found.to_dict()['paths'] == found.paths
+    assert 'No path' in str(explain(model, kg, 'a', 's', 'e'))
