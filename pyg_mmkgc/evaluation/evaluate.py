@@ -165,7 +165,7 @@ def _filter_name(kg: KnowledgeGraph) -> str:
 def _groups(
     kg: KnowledgeGraph,
     triples: KnowledgeGraph,
-    sides: list[Side],
+    sides: Sequence[str],
 ) -> dict[str, tuple[list[str], Tensor]]:
     (head, tail), rel = triples.edge_index.cpu(), triples.edge_type.cpu()
     train = kg.splits().get('train')
@@ -183,7 +183,7 @@ def _groups(
     names = [str(name) for name in kg.get('relation_names') or
              range(kg.num_relations)]
     return {
-        'side': (sides, side),
+        'side': ([*sides], side),
         'entities': (['seen', 'unseen'],
                      (~(seen[head] & seen[tail])).long().repeat(copies)),
         'category': (categories, kind.repeat(copies)),
