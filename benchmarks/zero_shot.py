@@ -29,7 +29,7 @@ from pyg_mmkgc.nn.path import ULTRA
 MODELS = ('ultra_3g', 'ultra_4g', 'ultra_50g')
 DATASETS = ('MKG-W', 'MKG-Y', 'DB15K', 'FB15k-237')
 # What is known of the graphs that the checkpoints were trained on.
-SEEN = {'FB15k-237': 'trained on this graph'}
+SEEN = {'FB15k-237': 'which ultra_3g and ultra_4g were trained on'}
 RESULTS = Path(__file__).parent / 'results' / 'zero_shot'
 
 
