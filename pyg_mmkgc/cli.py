@@ -54,13 +54,21 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument('--quiet', action='store_true', help='no progress bar')
     sub.set_defaults(call=_train)
 
-    sub = commands.add_parser('evaluate', parents=[run, data, device],
+    pretrained = argparse.ArgumentParser(add_help=False)
+    pretrained.add_argument(
+        '--model', metavar='NAME|FOLDER', help='a model that needs no '
+        'training on the graph: ultra_3g, ultra_4g or ultra_50g, which are '
+        'downloaded, or a folder of save_pretrained; then RUN is a graph, as '
+        "for 'mmkgc train'")
+
+    sub = commands.add_parser('evaluate',
+                              parents=[run, pretrained, data, device],
                               help='rank the triples of a split')
     sub.add_argument('--split', default='test',
                      choices=['train', 'val', 'test'])
     sub.set_defaults(call=_evaluate)
 
-    _add_answers(commands, data, device)
+    _add_answers(commands, pretrained, data, device)
     _add_compare(commands, data, device)
 
     sub = commands.add_parser('audit', parents=[config, data],
@@ -248,8 +256,18 @@ def _train(args: argparse.Namespace) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
-    run = lib.Run.open(args.run, args.data_root, args.device)
+    run = (lib.Run.open(args.run, args.data_root, args.device)
+           if args.model is None else lib.PretrainedRun(
+               args.run, args.model, args.data_root, args.device))
     _print(run.evaluate(args.split))
+
+
+def _open(args: argparse.Namespace, triples: bool = False) -> lib.Answers:
+    if args.model is None:
+        return lib.open_answers(args.run, args.data_root, args.device,
+                                triples)
+    return lib.PretrainedRun(args.run, args.model, args.data_root,
+                             args.device).answers()
 
 
 def _predict(args: argparse.Namespace) -> None:
@@ -264,7 +282,7 @@ def _predict(args: argparse.Namespace) -> None:
     elif asked.count(None) != 1:
         raise ConfigError('expected two of --head, --relation and --tail, or '
                           '--queries')
-    answers = lib.open_answers(args.run, args.data_root, args.device)
+    answers = _open(args)
     if args.queries is not None:
         count = answers.predict_file(args.queries, args.out, args.k, args.new,
                                      args.self_loops)
@@ -275,8 +293,7 @@ def _predict(args: argparse.Namespace) -> None:
 
 
 def _explain(args: argparse.Namespace) -> None:
-    answers = lib.open_answers(args.run, args.data_root, args.device,
-                               triples=True)
+    answers = _open(args, triples=True)
     found = answers.explain(args.head, args.relation, args.tail, args.k)
     _print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False)
            if args.json else found)
@@ -285,12 +302,11 @@ def _explain(args: argparse.Namespace) -> None:
 
 
 def _similar(args: argparse.Namespace) -> None:
-    _print(lib.open_answers(args.run, args.data_root, args.device)
-           .most_similar(args.node, args.k))
+    _print(_open(args).most_similar(args.node, args.k))
 
 
 def _export(args: argparse.Namespace) -> None:
-    answers = lib.open_answers(args.run, args.data_root, args.device)
+    answers = _open(args)
     answers.export(args.out)
     _print(f'embeddings: {args.out}')
 

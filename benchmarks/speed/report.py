@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 ORDER = ('training', 'recipe', 'pyg_loop', 'pykeen', 'ranking', 'sampling',
-         'memory', 'growth', 'roofline', 'kernels')
+         'memory', 'growth', 'roofline', 'kernels', 'models', 'paths')
 
 
 def write_report(folder: Path) -> None:

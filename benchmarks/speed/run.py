@@ -22,7 +22,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 PARTS = ('training', 'recipe', 'pyg_loop', 'sampling', 'ranking', 'pykeen',
-         'memory', 'growth', 'roofline', 'kernels', 'models')
+         'memory', 'growth', 'roofline', 'kernels', 'models', 'paths')
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:

@@ -22,6 +22,7 @@ from .loader import (
     save_config,
     shipped_configs,
 )
+from .pretrained import PretrainedRun
 from .profile import profile_config
 from .run import Run, open_answers
 from .schema import Config, EvaluationConfig, TrainingConfig
@@ -32,6 +33,7 @@ __all__ = [
     'TrainingConfig',
     'EvaluationConfig',
     'Run',
+    'PretrainedRun',
     'Answers',
     'open_answers',
     'compare_paths',

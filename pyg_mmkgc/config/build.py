@@ -17,6 +17,7 @@ from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import ConfigError
 from pyg_mmkgc.io.reading import user_path
 from pyg_mmkgc.nn.kge import MMKGEModel
+from pyg_mmkgc.nn.path import ULTRA, PathModel
 from pyg_mmkgc.sampler import NegativeSampler
 from pyg_mmkgc.training import AdversarialTrainer, Trainer
 from pyg_mmkgc.transforms import DropFeatures
@@ -91,23 +92,44 @@ def _check_modality(graph: KnowledgeGraph, name: str, path: str) -> None:
                           f'{nearest(name, graph.modalities)}')
 
 
-def model_class(config: Config) -> type[KGEModel]:
+def model_class(config: Config) -> type[KGEModel | PathModel]:
     r"""The class of :obj:`model.name`."""
     target: Any = valid_names('model')[config.model.name]
     return target
 
 
-def build_model(config: Config, graph: KnowledgeGraph) -> KGEModel:
+def build_model(config: Config,
+                graph: KnowledgeGraph) -> KGEModel | PathModel:
     r"""Builds the model for a graph, its weights drawn from the seed
     :obj:`training.seed`. The global state of random numbers stays as it was.
     """
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(config.training.seed)
         target: Any = model_class(config)
+        if config.model.options.get('pretrained') is not None:
+            return _build_pretrained(config.model).attach(graph)
+        if issubclass(target, PathModel):
+            options = dict(config.model.options)
+            options.pop('pretrained', None)
+            return target.from_data(graph, **options)
         if issubclass(target, MMKGEModel):
             return target.from_data(graph, **config.model.options)
         return target(graph.num_nodes, graph.num_relations,
                       **config.model.options)
+
+
+def _build_pretrained(section: Component) -> ULTRA:
+    options = dict(section.options)
+    name = options.pop('pretrained')
+    model = ULTRA.from_pretrained(name)
+    for key, value in options.items():
+        if key in ('hidden_channels', 'num_layers') and (
+                getattr(model, key) != value):
+            raise ConfigError(f"Expected 'model.{key}' to be "
+                              f"{getattr(model, key)}, as '{name}' has it "
+                              f'(got {value})')
+        setattr(model, key, value)
+    return model
 
 
 def build_device(config: Config) -> torch.device:
@@ -139,7 +161,7 @@ def find_device(name: str | None, key: str) -> torch.device:
 
 
 def _build_sampler(config: Config, graph: KnowledgeGraph,
-                   model: KGEModel) -> NegativeSampler:
+                   model: KGEModel | PathModel) -> NegativeSampler:
     section = config.sampler
     assert section is not None
     target: Any = valid_names('sampler')[section.name]

@@ -19,6 +19,7 @@ from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.io.pretrained import arguments_of
 from pyg_mmkgc.nn import AllNodesLoss
 from pyg_mmkgc.nn.kge import MMKGEModel, RotatE
+from pyg_mmkgc.nn.path import PathModel
 from pyg_mmkgc.transforms import DropModality
 
 KINDS = ('model', 'sampler', 'adversary', 'loss')
@@ -114,6 +115,8 @@ def _entry(section: str, name: str, target: Callable[..., Any]) -> Entry:
 
 
 def _model(target: Any) -> tuple[str, str]:
+    if issubclass(target, PathModel):
+        return 'paths', 'none'
     if not issubclass(target, MMKGEModel):
         return 'structural, of PyG', 'none'
     taken = [size for size in range(3)

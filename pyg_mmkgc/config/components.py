@@ -35,7 +35,9 @@ from pyg_mmkgc.config.coerce import (
 )
 from pyg_mmkgc.data.tsv import from_tsv
 from pyg_mmkgc.errors import ConfigError
+from pyg_mmkgc.kernels.relational import MESSAGES, REDUCTIONS
 from pyg_mmkgc.nn import kge
+from pyg_mmkgc.nn import path as paths
 from pyg_mmkgc.nn.adversarial import KINDS, PARITY
 from pyg_mmkgc.nn.encoder import MISSING
 from pyg_mmkgc.nn.kge.mose import ENSEMBLES
@@ -61,18 +63,22 @@ LIMITS: dict[str, Range | Choice] = {
     'l3': Range(ge=0),
     'label_smoothing': Range(ge=0, lt=1),
     'margin': Range(gt=0),
+    'message': Choice(MESSAGES),
     'missing': Choice(MISSING),
     'n3': Range(ge=0),
     'noise': Range(ge=0),
     'noise_channels': Range(ge=1),
     'norm': Choice(('constraint', 'score', 'none')),
+    'num_active': Range(ge=1),
     'num_candidates': Range(ge=1),
     'num_edges': Range(ge=1),
+    'num_layers': Range(ge=1),
     'num_negatives': Range(ge=1),
     'num_nodes': Range(ge=2),
     'num_relations': Range(ge=1),
     'p_norm': Range(gt=0),
     'parity': Choice(PARITY),
+    'reduce': Choice(REDUCTIONS),
     'refresh': Range(ge=1),
     'scale': Range(gt=0),
     'seed': Range(ge=0),
@@ -221,6 +227,7 @@ def valid_names(kind: str) -> dict[str, Callable[..., Any]]:
     if kind == 'model':
         theirs = _listed(pyg_kge, pyg_kge.KGEModel)
         return {**_listed(kge, kge.MMKGEModel, kge.QueryModel),
+                **_listed(paths, paths.PathModel),
                 **{f'PyG.{name}': item for name, item in theirs.items()}}
     if kind == 'sampler':
         return _listed(sampler, sampler.NegativeSampler)
@@ -231,6 +238,19 @@ def valid_names(kind: str) -> dict[str, Callable[..., Any]]:
     found = _listed(training, training.Adversary)
     return {name: item.from_model  # type: ignore[attr-defined]
             for name, item in found.items()}
+
+
+def model_rules(name: str) -> dict[str, Any]:
+    r"""The arguments of :func:`read_component` for the model of a name. What
+    is skipped comes from the graph, or is used in a plain PyG loop only.
+    """
+    counts = ['num_nodes', 'num_relations']
+    target: Any = valid_names('model').get(name, paths.PathModel)
+    if not issubclass(target, paths.PathModel):
+        return {'skip': [*counts, 'num_negatives', 'adv_weight']}
+    extra = ({'pretrained': Option(str | None, None)}
+             if target is paths.ULTRA else {})
+    return {'skip': counts, 'extra': extra}
 
 
 def takes_all_nodes(loss: Component) -> bool:

@@ -60,6 +60,7 @@ from pyg_mmkgc.io.atomic import sweep, write_json
 from pyg_mmkgc.io.manifest import SealedFolder, seal, unseal
 from pyg_mmkgc.io.pretrained import (
     FILES,
+    Pretrained,
     load_weights,
     read_labels,
     write_labels,
@@ -184,6 +185,7 @@ class Run:
         model = trainer.model
         combine = combiner_of(model)
         if combine is not None and combine.mode != 'mean':
+            assert isinstance(model, MMKGEModel)
             fit_ensemble(model, self.graph, seed=self.config.training.seed)
         trained = time.perf_counter()
         self._save_model(model)
@@ -210,7 +212,7 @@ class Run:
             'parameters': sum(p.numel() for p in model.parameters()),
             'config_sha256': hashlib.sha256(
                 dump_config(self.config).encode()).hexdigest(),
-            **_provenance(),
+            **provenance(),
         })
         return result
 
@@ -263,7 +265,7 @@ class Run:
 
     def _load(self, triples: bool = True) -> KGEModel:
         folder = self.folder / 'model'
-        ours = issubclass(model_class(self.config), MMKGEModel)
+        ours = issubclass(model_class(self.config), Pretrained)
         last = 'config.json' if ours else 'labels.json'  # That is written.
         if not (folder / last).is_file():
             raise CheckpointError(f"the run in '{self.folder}' has no model "
@@ -273,7 +275,7 @@ class Run:
         self.graph = self._trained_graph(triples)
         device = build_device(self.config)
         if ours:
-            return MMKGEModel.from_pretrained(folder).to(device)
+            return Pretrained.from_pretrained(folder).to(device)
         sealed = SealedFolder(folder)
         sealed.warn_if_unsealed(stacklevel=3)
         model: Any = build_model(self.config, self.graph)  # One of PyG's own.
@@ -327,7 +329,7 @@ class Run:
         unseal(folder)
         # First: where there are weights, it is known what they belong to.
         write_json(folder / 'graph.json', fingerprint(self.graph))
-        if isinstance(model, MMKGEModel):
+        if isinstance(model, Pretrained):
             model.save_pretrained(folder, self.graph)
             return
         save_tensors(folder / 'model.safetensors', model.state_dict(), {})
@@ -393,12 +395,13 @@ def open_answers(folder: str, data_root: str | None = None,
     """
     path = pathlib.Path(folder).expanduser()
     if (path / 'config.json').is_file():
-        model = MMKGEModel.from_pretrained(path)
+        model = Pretrained.from_pretrained(path)
         return Answers(model if device is None else model.to(device))
     return Run.open(folder, data_root, device).answers(triples)
 
 
-def _provenance() -> dict[str, Any]:
+def provenance() -> dict[str, Any]:
+    r"""Returns the commit, the versions and the platform of a result."""
     versions = {'python': platform.python_version()}
     for name in ('pyg_mmkgc', 'torch', 'torch_geometric', 'numpy'):
         try:

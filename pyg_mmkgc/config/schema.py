@@ -11,6 +11,7 @@ from pyg_mmkgc.config.coerce import Range, check_keys, coerce
 from pyg_mmkgc.config.components import (
     Component,
     Option,
+    model_rules,
     read_component,
     takes_all_nodes,
 )
@@ -22,16 +23,14 @@ _AT_LEAST_ONE = Range(ge=1)
 _POSITIVE = Range(gt=0)
 _RATIO = Annotated[float, Range(ge=0, lt=1)]
 
-_COUNTS = ['num_nodes', 'num_relations']
-#: The arguments of :func:`read_component`, section by section. What is
-#: skipped comes from the graph, or is used in a plain PyG loop only.
+#: The arguments of :func:`read_component`, section by section.
 _SECTIONS: dict[str, dict[str, Any]] = {
     'dataset': dict(
         skip=['transform', 'pre_transform', 'force_reload'],
         extra={'root': Option(str | None, None),
                'modalities': Option(list[str] | None, None),
                'drop_features': Option(dict[str, _RATIO] | None, None)}),
-    'model': dict(skip=[*_COUNTS, 'num_negatives', 'adv_weight']),
+    'model': {},
     'sampler': {},
     'loss': {},
 }
@@ -45,6 +44,8 @@ class TrainingConfig:
         lr (float): Adam's learning rate.
         batch_size (int): Positive triples per step.
         epochs (int): Passes over the training triples.
+        triples_per_epoch (int, optional): Draws this many of them for each
+            epoch instead of all.
         valid_every (int, optional): Epochs between two validations and
             checkpoints; the best weights are kept. Without it, the last.
         patience (int, optional): Validations without a better MRR after
@@ -63,6 +64,7 @@ class TrainingConfig:
     lr: Annotated[float, _POSITIVE] = 1e-3
     batch_size: Annotated[int, _AT_LEAST_ONE] = 1024
     epochs: Annotated[int, _AT_LEAST_ONE] = 100
+    triples_per_epoch: Annotated[int | None, _AT_LEAST_ONE] = None
     valid_every: Annotated[int | None, _AT_LEAST_ONE] = 10
     patience: Annotated[int | None, _AT_LEAST_ONE] = None
     grad_clip: Annotated[float | None, _POSITIVE] = None
@@ -120,6 +122,8 @@ class Config:
         out: dict[str, Any] = {}
         for key, more in _SECTIONS.items():
             if values.get(key) is not None:
+                if key == 'model' and isinstance(values[key], Mapping):
+                    more = model_rules(str(values[key].get('name')))
                 out[key] = read_component(key, values[key], **more)
         # A loss on the scores of all nodes replaces a sampler.
         sampled = 'loss' not in out or not takes_all_nodes(out['loss'])

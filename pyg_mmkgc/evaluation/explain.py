@@ -24,6 +24,7 @@ from pyg_mmkgc.evaluation.labels import label_of, node_ids, relation_ids
 from pyg_mmkgc.evaluation.predict import predict
 from pyg_mmkgc.evaluation.score import score_triples
 from pyg_mmkgc.evaluation.scorer import Scorer, device_of, scoring
+from pyg_mmkgc.nn.path import PathModel, best_paths
 from pyg_mmkgc.report import Report, Table, cut
 from pyg_mmkgc.typing import Side
 
@@ -88,6 +89,9 @@ class Explanation(Report):
         nearest (list, optional): The most similar training triples of the
             relation, best first; :obj:`None` for a model without
             representations of nodes.
+        paths (list of str, optional): The paths from the head to the tail that
+            the score of a path model rests on most, best first; :obj:`None`
+            for any other model. (default: :obj:`None`)
     """
     head: str
     relation: str
@@ -98,6 +102,7 @@ class Explanation(Report):
     ranks: Mapping[str, SideRank]
     modalities: list[ModalityEffect]
     nearest: list[NearTriple] | None
+    paths: list[str] | None = None
 
     table_names = ('modalities', 'ranks', 'nearest')
 
@@ -141,7 +146,7 @@ class Explanation(Report):
     def __str__(self) -> str:
         return '\n\n'.join('\n'.join(part) for part in (
             self._score_lines(), self._rank_lines(), self._modality_lines(),
-            self._nearest_lines()) if part)
+            self._nearest_lines(), self._path_lines()) if part)
 
     def _score_lines(self) -> list[str]:
         known = ('is not in the graph' if self.known is None else
@@ -218,6 +223,15 @@ class Explanation(Report):
                   for near in self.nearest)]
 
 
+    def _path_lines(self) -> list[str]:
+        if self.paths is None:
+            return []
+        if not self.paths:
+            return ['No path leads from the head to the tail.']
+        return ['The paths that the score rests on most:',
+                *(f'  {path}' for path in self.paths)]
+
+
 _SPLITS = {'train': 'training', 'val': 'validation', 'test': 'test'}
 
 
@@ -256,8 +270,8 @@ def explain(model: Module, kg: Any, head: int | str, rel_type: int | str,
         head (int or str): The head, as an id or label.
         rel_type (int or str): The relation.
         tail (int or str): The tail.
-        k (int, optional): The number of similar training triples.
-            (default: :obj:`5`)
+        k (int, optional): The number of similar training triples, or of
+            paths. (default: :obj:`5`)
 
     Returns:
         The explanation; printing it shows a page, and
@@ -307,7 +321,19 @@ def explain(model: Module, kg: Any, head: int | str, rel_type: int | str,
          for side, (rank, count, own) in ranks.items()},
         effects,
         _nearest(model, kg, h, r, t, int(k)) if has_representations(model)
-        else None)
+        else None,
+        _paths(model, kg, h, r, t, int(k)))
+
+
+def _paths(model: Module, kg: KnowledgeGraph, head: int, rel_type: int,
+           tail: int, k: int) -> list[str] | None:
+    # The gradients that rank paths are of messages along all edges.
+    if not isinstance(model, PathModel) or getattr(model, 'num_active', None):
+        return None
+    names = kg.get('node_names'), kg.get('relation_names')
+    with model.attached(kg):
+        return [path.text(*names) for path in best_paths(
+            model, head, rel_type, tail, k=k)]
 
 
 class _Without(Module):

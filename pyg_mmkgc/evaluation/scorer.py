@@ -142,6 +142,9 @@ def scoring(model: Module, kg: KnowledgeGraph) -> Iterator[Scorer]:
 
     It takes the first that fits of
 
+    * :obj:`score_all()`, as :class:`~pyg_mmkgc.nn.path.PathModel` has it,
+      which meanwhile passes its messages through the training triples of the
+      graph,
     * :obj:`encode()`, :obj:`score_tails()` and :obj:`score_heads()`, as
       :class:`~pyg_mmkgc.nn.kge.MMKGEModel` has them. Many nodes are encoded
       and scored in blocks, where :obj:`encode()` takes an :obj:`index`: then
@@ -151,8 +154,12 @@ def scoring(model: Module, kg: KnowledgeGraph) -> Iterator[Scorer]:
       one that :pyg:`PyG` wrote,
     * :meth:`forward` over blocks of all pairs, for any other model.
     """
-    _check_sizes(model, kg)
+    device_of(model)  # Checks that it is a model.
     with ExitStack() as stack:
+        attached: Any = getattr(model, 'attached', None)
+        if attached is not None:
+            stack.enter_context(attached(kg))
+        _check_sizes(model, kg)
         stack.enter_context(evaluation_mode(model))
         stack.enter_context(torch.no_grad())
         stack.enter_context(full_precision())
@@ -187,6 +194,10 @@ def _check_sizes(model: Module, kg: KnowledgeGraph) -> None:
 
 def _make_scorer(model: Any, num_nodes: int) -> Scorer:
     device = device_of(model)
+    if callable(getattr(model, 'score_all', None)):
+        # A table of no channels: the model knows the nodes.
+        return Scorer(_whole(model), num_nodes, device,
+                      table=lambda: torch.empty(num_nodes, 0, device=device))
     if all(
             callable(getattr(model, name, None))
             for name in ('encode', 'score_tails', 'score_heads')):
@@ -205,6 +216,14 @@ def _batch_size(num_nodes: int, device: torch.device) -> int:
         return max(1, BLOCK // num_nodes)
     # Scores that stay in cache until they are counted, of whole tiles.
     return max(1, BLOCK // 4 // num_nodes // TILE[0]) * TILE[0]
+
+
+def _whole(model: Any) -> Score:
+    def score(node: Tensor, rel_type: Tensor, side: str,
+              table: Tensor) -> Tensor:
+        return model.score_all(node, rel_type, side)
+
+    return score
 
 
 def _encoded(model: Any) -> Score:

@@ -208,8 +208,15 @@ class Pretrained(torch.nn.Module):
             sealed.expected('model.safetensors'))
         model = _build(known[name], saved, state, folder)
         _check_labels(model, labels, folder)
-        model.node_names, model.relation_names = labels
+        model.set_labels(*labels)
         return model.eval()
+
+    def set_labels(self, nodes: Optional[list[str]],
+                   relations: Optional[list[str]]) -> None:
+        r"""Takes the names of nodes and relations that the model was trained
+        with.
+        """
+        self.node_names, self.relation_names = nodes, relations
 
 
 def _build(cls: type[T], saved: dict[str, Any], state: dict[str, Tensor],

@@ -12,9 +12,11 @@ from .loss import (
     OneVsAllLoss,
     SelfAdversarialLoss,
 )
+from .path import ULTRA, NBFNet, PathModel
 
 __all__ = classes = [
     *models,
+    'PathModel', 'NBFNet', 'ULTRA',
     'ModalityEncoder', 'AdaptiveFusion', 'ModalityGenerator',
     'SelfAdversarialLoss', 'MarginRankingLoss', 'BCELoss', 'AllNodesLoss',
     'OneVsAllLoss', 'KvsAllLoss',

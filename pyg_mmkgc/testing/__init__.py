@@ -1,6 +1,6 @@
 r"""Checks for models, samplers and adversaries, one's own included."""
 from .adversary import ADVERSARY_CHECKS, check_adversary
-from .model import MODEL_CHECKS, check_model
+from .model import MODEL_CHECKS, PATH_CHECKS, check_model
 from .sampler import SAMPLER_CHECKS, check_sampler
 
 __all__ = [
@@ -8,6 +8,7 @@ __all__ = [
     'check_sampler',
     'check_adversary',
     'MODEL_CHECKS',
+    'PATH_CHECKS',
     'SAMPLER_CHECKS',
     'ADVERSARY_CHECKS',
 ]

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Optional, cast
 
-from pyg_mmkgc.testing import learning, scores, state
+from pyg_mmkgc.nn.path import PathModel
+from pyg_mmkgc.testing import learning, path, scores, state
 from pyg_mmkgc.testing.subject import Build, Subject, named, run_check
 
 #: Every check of a model, by name.
@@ -31,11 +33,29 @@ MODEL_CHECKS: dict[str, Callable[[Subject], None]] = named(
 )
 
 
-def check_model(model: Build, *, checks: Sequence[str] = tuple(MODEL_CHECKS),
+#: Every check of a path model, by name.
+PATH_CHECKS: dict[str, Callable[[path.PathSubject], None]] = named(
+    path.check_finite,
+    path.check_score_all,
+    path.check_batch_of_0_and_1,
+    path.check_out_of_range,
+    path.check_eval_is_deterministic,
+    path.check_any_numbering,
+    path.check_own_edges,
+    path.check_gradients,
+    path.check_reset_parameters,
+    path.check_pretrained,
+    path.check_seed,
+    path.check_higher_is_better,
+)
+
+
+def check_model(model: Build, *, checks: Optional[Sequence[str]] = None,
                 lr: float = 0.05, epochs: int = 100,
                 **kwargs: Any) -> None:
     r"""Checks that a model keeps the promises of
-    :class:`~pyg_mmkgc.nn.kge.MMKGEModel`, on graphs of some dozen nodes with
+    :class:`~pyg_mmkgc.nn.kge.MMKGEModel` or
+    :class:`~pyg_mmkgc.nn.path.PathModel`, on graphs of some dozen nodes with
     the modalities :obj:`visual` and :obj:`text`.
 
     .. code-block:: python
@@ -43,11 +63,12 @@ def check_model(model: Build, *, checks: Sequence[str] = tuple(MODEL_CHECKS),
         check_model(MyModel, hidden_channels=4, lr=0.1)
 
     Args:
-        model: A subclass of :class:`~pyg_mmkgc.nn.kge.MMKGEModel`, or a
-            function that makes a model of a
+        model: A subclass of :class:`~pyg_mmkgc.nn.kge.MMKGEModel` or
+            :class:`~pyg_mmkgc.nn.path.PathModel`, or a function that makes a
+            model of the former of a
             :class:`~pyg_mmkgc.data.KnowledgeGraph`.
         checks (list of str, optional): The names of the checks, see
-            :obj:`MODEL_CHECKS`. (default: all)
+            :obj:`MODEL_CHECKS` and :obj:`PATH_CHECKS`. (default: all)
         lr (float, optional): The learning rate of the trainings.
             (default: :obj:`0.05`)
         epochs (int, optional): The steps in which 50 triples must be learnt
@@ -59,9 +80,14 @@ def check_model(model: Build, *, checks: Sequence[str] = tuple(MODEL_CHECKS),
     Raises:
         AssertionError: With the name of the check that fails.
     """
+    if inspect.isclass(model) and issubclass(model, PathModel):
+        mine = path.PathSubject(model, kwargs, lr)
+        for name in PATH_CHECKS if checks is None else checks:
+            run_check(name, PATH_CHECKS[name], mine)
+        return
     how = {key: kwargs.pop(key) for key in ('sampler', 'loss')
            if key in kwargs}
-    subject = Subject(model, kwargs, lr, epochs, **how)
-    for name in checks:
+    subject = Subject(cast(Build, model), kwargs, lr, epochs, **how)
+    for name in MODEL_CHECKS if checks is None else checks:
         run_check(name, MODEL_CHECKS[name], subject)
 

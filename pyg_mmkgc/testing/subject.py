@@ -12,10 +12,11 @@ from torch import Tensor
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.datasets import FakeMMKG
 from pyg_mmkgc.nn.kge import MMKGEModel
+from pyg_mmkgc.nn.path import PathModel
 from pyg_mmkgc.sampler import BernoulliSampler, NegativeSampler
 from pyg_mmkgc.training import Trainer
 
-Build = Union[type[MMKGEModel], Callable[..., MMKGEModel]]
+Build = Union[type[MMKGEModel], type[PathModel], Callable[..., MMKGEModel]]
 
 
 def expect(holds: Any, message: str) -> None:

@@ -17,10 +17,11 @@ from pyg_mmkgc.io.pretrained import arguments_of, check_numbering
 from pyg_mmkgc.io.tensors import digest
 from pyg_mmkgc.nn.kge import MMKGEModel
 from pyg_mmkgc.nn.loss import AllNodesLoss
+from pyg_mmkgc.nn.path import PathModel
 from pyg_mmkgc.sampler import NegativeSampler
 
 
-def check_loss(model: KGEModel, sampler: Optional[NegativeSampler],
+def check_loss(model: KGEModel | PathModel, sampler: Optional[NegativeSampler],
                loss: Optional[torch.nn.Module]) -> None:
     r"""Raises :class:`~pyg_mmkgc.errors.ModelError` where the three do not
     fit each other.
@@ -28,6 +29,10 @@ def check_loss(model: KGEModel, sampler: Optional[NegativeSampler],
     if sampler is not None and not isinstance(sampler, NegativeSampler):
         raise ModelError('expected a NegativeSampler, made, as sampler, got '
                          f'{sampler!r}')
+    if isinstance(model, PathModel) and not (sampler is None is loss):
+        raise ModelError(f"Expected no sampler and no loss for "
+                         f"'{type(model).__name__}', which takes its own: "
+                         "'num_negatives' of the model says of how many nodes")
     if isinstance(loss, AllNodesLoss):
         if sampler is not None:
             raise ModelError(f'{type(loss).__name__} takes the scores of all '
@@ -45,7 +50,7 @@ def check_loss(model: KGEModel, sampler: Optional[NegativeSampler],
                          f'but {type(model).__name__} has reciprocal ones')
 
 
-def as_graph(data: Any, model: KGEModel) -> KnowledgeGraph:
+def as_graph(data: Any, model: KGEModel | PathModel) -> KnowledgeGraph:
     r"""The graph of any data that a trainer takes, checked."""
     if isinstance(data, KGTripletLoader):
         data = KnowledgeGraph(
@@ -53,8 +58,10 @@ def as_graph(data: Any, model: KGEModel) -> KnowledgeGraph:
             num_nodes=model.num_nodes, num_relations=model.num_relations)
     kg = KnowledgeGraph.from_pyg(data)
     kg.validate()
+    if isinstance(model, PathModel):  # Of any number of nodes.
+        model.attach(kg)
     if (model.num_nodes != kg.num_nodes
-            or model.num_relations < kg.num_relations):
+            or (model.num_relations or 0) < kg.num_relations):
         raise ModelError(
             f'expected a model of {kg.num_nodes} nodes and {kg.num_relations} '
             f'relations, as the graph has, got {model.num_nodes} and '
@@ -100,7 +107,7 @@ def features_digest(data: KnowledgeGraph) -> dict[str, str]:
             for name, x in data.features().items()}
 
 
-def plain_options(model: KGEModel) -> dict[str, Any]:
+def plain_options(model: torch.nn.Module) -> dict[str, Any]:
     r"""Returns the arguments of a model's constructor that are plain values,
     which it keeps as attributes.
     """

@@ -27,6 +27,7 @@ from pyg_mmkgc.errors import (
 from pyg_mmkgc.evaluation import evaluate
 from pyg_mmkgc.nn.kge.pyg import triple_model
 from pyg_mmkgc.nn.loss import AllNodesLoss, SelfAdversarialLoss
+from pyg_mmkgc.nn.path import PathModel
 from pyg_mmkgc.sampler import NegativeSampler
 from pyg_mmkgc.training.batch import Batch, complete
 from pyg_mmkgc.training.checkpoint import (
@@ -61,14 +62,15 @@ CHECKPOINT_EVERY = 10
 
 class Trainer:
     r"""Trains any :class:`torch_geometric.nn.kge.KGEModel`, PyG's own
-    included, on any knowledge graph.
+    included, or :class:`~pyg_mmkgc.nn.path.PathModel`, on any knowledge
+    graph.
 
     Every random number comes from a generator that is seeded by
     :obj:`(seed, epoch)`: the same seed gives the same weights, and a resumed
     training equals an uninterrupted one, bit for bit.
 
     Args:
-        model (KGEModel): The model.
+        model (KGEModel or PathModel): The model.
         data (KnowledgeGraph): The graph; a PyG :obj:`Data` or dataset is read
             by :meth:`~pyg_mmkgc.data.KnowledgeGraph.from_pyg`, of a
             :class:`~torch_geometric.nn.kge.loader.KGTripletLoader` the
@@ -84,6 +86,8 @@ class Trainer:
             (default: :obj:`1024`)
         epochs (int, optional): Passes over the training triples.
             (default: :obj:`100`)
+        triples_per_epoch (int, optional): Draws this many of the training
+            triples for each epoch instead of all. (default: :obj:`None`)
         optimizer (callable, optional): Maps parameters to an optimizer.
             (default: Adam; sparse Adam for sparse embeddings)
         lr_schedule (str, optional): :obj:`"linear"` or :obj:`"cosine"` decay
@@ -123,7 +127,7 @@ class Trainer:
     """
     def __init__(
         self,
-        model: KGEModel,
+        model: KGEModel | PathModel,
         data: Any,
         *,
         sampler: Optional[NegativeSampler] = None,
@@ -131,6 +135,7 @@ class Trainer:
         lr: float = 1e-3,
         batch_size: int = 1024,
         epochs: int = 100,
+        triples_per_epoch: Optional[int] = None,
         optimizer: Optional[Callable[[list[Parameter]], Optimizer]] = None,
         lr_schedule: Optional[str] = None,
         grad_clip: Optional[float] = None,
@@ -147,10 +152,12 @@ class Trainer:
             if value is not None and not value > 0:
                 raise ModelError(f'expected {name} > 0, got {value}')
         check_whole(batch_size=batch_size, epochs=epochs)
-        check_whole(optional=True, valid_every=valid_every, patience=patience)
+        check_whole(optional=True, valid_every=valid_every, patience=patience,
+                    triples_per_epoch=triples_per_epoch)
         check_whole(at_least=0, seed=seed)
-        if not isinstance(model, KGEModel):
-            raise ModelError('expected a torch_geometric.nn.kge.KGEModel, got '
+        if not isinstance(model, (KGEModel, PathModel)):
+            raise ModelError('expected a PathModel or a '
+                             'torch_geometric.nn.kge.KGEModel, got '
                              f'{type(model).__name__}')
         check_loss(model, sampler, loss)
         self.data = as_graph(data, model)
@@ -210,7 +217,8 @@ class Trainer:
             self.params += theirs
             self.optimizers['model'].add_param_group(
                 {'params': theirs, 'lr': sampler.lr})
-        self.num_steps = -(-head.numel() // batch_size) * epochs
+        self.triples_per_epoch = triples_per_epoch
+        self.num_steps = len(self) * epochs
         learning_rate_factor(lr_schedule, 0, self.num_steps)  # Checks it.
 
     def model_parameters(self) -> list[Parameter]:
@@ -351,7 +359,9 @@ class Trainer:
 
     def __len__(self) -> int:
         r"""The number of steps in an epoch."""
-        return -(-self.triples[0].numel() // self.batch_size)
+        size = self.triples[0].numel()
+        return -(-min(size, self.triples_per_epoch or size)
+                 // self.batch_size)
 
     def _batches(self, epoch: int,
                  part: Optional[EpochPart] = None) -> Iterator[Batch]:
@@ -360,6 +370,7 @@ class Trainer:
             torch.Generator().manual_seed(self._seed(epoch, stream))
             for stream in range(3))
         perm = torch.randperm(self.triples[0].numel(), generator=order)
+        perm = perm[:self.triples_per_epoch]
         if part is not None:
             part.take(draw, noise, self.device)
         done = 0 if part is None else part.steps
@@ -397,6 +408,9 @@ class Trainer:
             'steps': self.num_steps if self._scheduled() else None,
             'optimizer': type(self.optimizers['model']).__name__,
             'torch': torch.__version__.split('+')[0],
+            # Checkpoints of earlier versions are of all triples.
+            **({} if self.triples_per_epoch is None else
+               {'triples_per_epoch': self.triples_per_epoch}),
         }
 
     @cached_property  # They are large, and every checkpoint asks.

@@ -373,3 +373,32 @@ def test_a_broken_graph_is_refused(kg: KnowledgeGraph) -> None:
     broken.edge_index[0, 3] = kg.num_nodes
     with pytest.raises(DataError, match=str(kg.num_nodes)):
         Trainer(model, broken)
+
+
+def test_an_epoch_of_some_triples() -> None:
+    """Each epoch draws its own; the same seed draws the same."""
+    kg = FakeMMKG(num_nodes=60, num_edges=300, seed=1)[0]
+    seen: list[list[int]] = []
+
+    def train() -> None:
+        seen.clear()
+        torch.manual_seed(0)
+        model = RotatE(60, kg.num_relations, 4)
+        loss = model.loss
+        model.loss = lambda h, r, t: seen.append(
+            (h * 60 + t).tolist()) or loss(h, r, t)
+        trainer = Trainer(model, kg, batch_size=8, epochs=2, valid_every=None,
+                          triples_per_epoch=20, progress=False)
+        assert len(trainer) == 3
+        trainer.fit()
+
+    train()
+    assert [len(batch) for batch in seen] == [8, 8, 4] * 2
+    first, second = sum(seen[:3], []), sum(seen[3:], [])
+    known = set((kg.edge_index[0] * 60 + kg.edge_index[1]).tolist())
+    assert set(first + second) <= known and set(first) != set(second)
+    before = list(seen)
+    train()
+    assert seen == before
+    with pytest.raises(ModelError, match='triples_per_epoch'):
+        Trainer(RotatE(60, kg.num_relations, 4), kg, triples_per_epoch=0)

@@ -1,0 +1,68 @@
+r"""Models that were trained already, on the graph of a configuration."""
+
+from __future__ import annotations
+
+import pathlib
+
+from pyg_mmkgc.config.answers import Answers
+from pyg_mmkgc.config.build import build_graph, find_device
+from pyg_mmkgc.config.loader import read_values
+from pyg_mmkgc.config.schema import Config
+from pyg_mmkgc.data import KnowledgeGraph
+from pyg_mmkgc.errors import ConfigError
+from pyg_mmkgc.evaluation import RankingResult, evaluate
+from pyg_mmkgc.io.pretrained import Pretrained
+from pyg_mmkgc.nn.path import PathModel
+from pyg_mmkgc.nn.path.ultra import CHECKPOINTS, ULTRA
+
+
+class PretrainedRun:
+    r"""A model that needs no training on the graph that it answers for.
+
+    .. code-block:: python
+
+        run = PretrainedRun('my.yaml', 'ultra_3g')
+        print(run.answers().predict('Alice', 'worksFor'))
+
+    Args:
+        name (str): The configuration of the graph: :obj:`dataset`,
+            :obj:`model/dataset` or a YAML file, of which the sections
+            :obj:`dataset` and :obj:`evaluation` count.
+        model (str): As for :meth:`~pyg_mmkgc.nn.path.ULTRA.from_pretrained`,
+            or the folder of any model that
+            :meth:`~pyg_mmkgc.nn.MMKGEModel.save_pretrained` wrote.
+        data_root (str, optional): The folder of the dataset's files.
+        device (str, optional): As for :class:`torch.device`.
+    """
+    def __init__(self, name: str, model: str, data_root: str | None = None,
+                 device: str | None = None) -> None:
+        values = read_values(name)
+        if isinstance(values, dict):
+            values = {key: values[key] for key in ('dataset', 'evaluation')
+                      if key in values} | {'model': {'name': 'ULTRA'}}
+        try:
+            self.config = Config.from_dict(values)
+        except ConfigError as error:
+            raise ConfigError(f"{error} (in '{name}')") from None
+        # First, since it is found out faster that there is no such model.
+        self.model = _load(model).to(find_device(device, 'device'))
+        self.graph: KnowledgeGraph = build_graph(self.config, data_root)
+        if isinstance(self.model, PathModel):  # Once, for all questions.
+            self.model.attach(self.graph)
+
+    def evaluate(self, split: str = 'test') -> RankingResult:
+        r"""Ranks the triples of a split."""
+        options = self.config.evaluation
+        return evaluate(self.model, self.graph, split, ties=options.ties,
+                        batch_size=options.batch_size)
+
+    def answers(self) -> Answers:
+        r"""Returns the model and the graph, to be asked."""
+        return Answers(self.model, self.graph)
+
+
+def _load(name: str) -> Pretrained:
+    path = pathlib.Path(name).expanduser()
+    if name in CHECKPOINTS or path.suffix == '.pth' or not path.is_dir():
+        return ULTRA.from_pretrained(name if name in CHECKPOINTS else path)
+    return Pretrained.from_pretrained(path)

@@ -1,0 +1,336 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Optional, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pyg_mmkgc.errors import ModelError, check_whole
+from pyg_mmkgc.io.pretrained import Pretrained, arguments_of
+from pyg_mmkgc.kernels.relational import RelationalGraph
+from pyg_mmkgc.nn.loss import SelfAdversarialLoss
+
+T = TypeVar('T', bound='PathModel')
+# Elements of the representations that queries are stacked into: on the CPU as
+# many as stay in the cache, on a GPU as many as keep it busy.
+STACK = {'cpu': 1 << 18, 'cuda': 1 << 26}
+
+
+class PathModel(Pretrained):
+    r"""An abstract base class of models that score all nodes for a query by
+    passing messages from its node through the graph. They have no embedding
+    of a node: one model serves graphs of any number of nodes.
+
+    The edges are the training triples of a graph, which :meth:`attach` takes,
+    and their reciprocals: :obj:`(head, r, tail)` passes a message from the
+    tail to the head with relation :obj:`r`, and back with :obj:`r + R`.
+    Heads are predicted as tails of :obj:`r + R`. The edges are no part of the
+    weights, so a loaded model has none until it is attached to a graph;
+    :func:`~pyg_mmkgc.evaluation.evaluate` and
+    :func:`~pyg_mmkgc.evaluation.predict` do so with the graph that they are
+    given, :class:`~pyg_mmkgc.training.Trainer` with its own.
+
+    A subclass has :obj:`layers` of
+    :class:`~pyg_mmkgc.nn.path.RelationalConv`, an :obj:`mlp` of two linear
+    layers for :math:`[\mathbf{x}_v ; \mathbf{x}^{(0)}_h]`, and writes
+    :meth:`condition`.
+
+    Args:
+        hidden_channels (int): The channels of nodes and relations.
+        num_negatives (int, optional): The negatives of a query in
+            :meth:`loss`; with :obj:`None`, all nodes. (default: :obj:`None`)
+        remove_one_hop (bool, optional): If set to :obj:`True`, training takes
+            every edge between the two nodes of a triple out of the graph
+            instead of the triple alone. (default: :obj:`False`)
+    """
+    num_nodes: Optional[int] = None
+    num_relations: Optional[int] = None
+    layers: Any
+    mlp: Any
+    #: Whether the relations of another graph are as good.
+    any_relations = False
+
+    def __init__(self, hidden_channels: int,
+                 num_negatives: Optional[int] = None,
+                 remove_one_hop: bool = False) -> None:
+        check_whole(hidden_channels=hidden_channels)
+        check_whole(optional=True, num_negatives=num_negatives)
+        super().__init__()
+        self.hidden_channels = hidden_channels
+        self.num_negatives, self.remove_one_hop = num_negatives, remove_one_hop
+        self.criterion = SelfAdversarialLoss()
+        self._graph: Optional[RelationalGraph] = None
+
+    @classmethod
+    def from_data(cls: type[T], data: Any, hidden_channels: int = 32,
+                  **kwargs: Any) -> T:
+        r"""Builds a model for a :class:`~pyg_mmkgc.data.KnowledgeGraph` and
+        attaches it.
+
+        Raises:
+            ModelError: If :obj:`data` is not a knowledge graph.
+        """
+        if not hasattr(data, 'splits'):
+            raise ModelError("Expected 'data' to be a KnowledgeGraph (got "
+                             f'{type(data).__name__}): '
+                             'KnowledgeGraph.from_pyg makes one of data of '
+                             'PyG')
+        if 'num_relations' in arguments_of(cls):
+            kwargs['num_relations'] = data.num_relations
+        out = cls(hidden_channels=hidden_channels, **kwargs)
+        if not out.any_relations:
+            out.relation_names = data.get('relation_names')
+        return out.attach(data)
+
+    # The graph ###############################################################
+
+    def attach(self: T, data: Any) -> T:
+        r"""Takes the training triples of a
+        :class:`~pyg_mmkgc.data.KnowledgeGraph` as the edges, and its numbers
+        of nodes and relations.
+
+        Raises:
+            ModelError: If the graph has more relations than the model.
+        """
+        train = data.split('train')
+        if not self.any_relations and (self.num_relations or 0) < (
+                data.num_relations):
+            raise ModelError(
+                f"'{type(self).__name__}' has {self.num_relations} relations, "
+                f'but the graph has {data.num_relations}')
+        self.num_nodes = data.num_nodes
+        if self.any_relations:
+            self.num_relations = data.num_relations
+        self.prepare(train.edge_index, train.edge_type)
+        return self
+
+    @contextmanager
+    def attached(self, data: Any) -> Iterator[None]:
+        r"""Context manager that attaches the model to a graph for a while."""
+        if self._is_attached(data):  # Other threads may be asking, too.
+            yield
+            return
+        before = {name: getattr(self, name) for name in (
+            'num_nodes', 'num_relations', '_graph')}
+        try:
+            self.attach(data)
+            yield
+        finally:
+            for name, value in before.items():
+                setattr(self, name, value)
+
+    def _is_attached(self, data: Any) -> bool:
+        if self._graph is None:
+            return False
+        relations = (data.num_relations if self.any_relations else
+                     self.num_relations)
+        train, device = data.split('train'), self._graph.device
+        half = self._graph.num_edges // 2  # The triples, then reciprocals.
+        edges = torch.stack([self._graph.target, self._graph.source])
+        return (
+            (self.num_nodes, self.num_relations) == (data.num_nodes,
+                                                     relations)
+            and torch.equal(edges[:, :half], train.edge_index.to(device))
+            and torch.equal(self._graph.edge_type[:half],
+                            train.edge_type.to(device)))
+
+    def prepare(self, edge_index: Tensor, edge_type: Tensor) -> None:
+        r"""Takes triples :obj:`[2, E]` and :obj:`[E]` as the edges."""
+        if self.num_nodes is None or self.num_relations is None:
+            raise ModelError(f"'{type(self).__name__}' does not know how many "
+                             "nodes there are: call 'attach' with the graph")
+        head, tail = edge_index
+        # Along a triple, the head hears of the tail.
+        self._graph = RelationalGraph(
+            torch.cat([tail, head]),
+            torch.cat([edge_type, edge_type + self.num_relations]),
+            torch.cat([head, tail]), self.num_nodes, 2 * self.num_relations)
+
+    @property
+    def graph(self) -> RelationalGraph:
+        r"""The edges that messages are passed along."""
+        if self._graph is None:
+            raise ModelError(f"'{type(self).__name__}' has no graph: call "
+                             "'attach' with one")
+        device = next(self.parameters()).device
+        if self._graph.device != device:
+            self._graph = self._graph.to(device)
+        return self._graph
+
+    # Scores ##################################################################
+
+    def condition(self, rel_type: Tensor) -> tuple[Tensor, list[Tensor]]:
+        r"""What the relations of queries :obj:`[Q]` decide: the row
+        :obj:`[Q, D]` that a query's node starts with, and the weights
+        :obj:`[Q, 2R, D]` of all relations in each layer.
+        """
+        raise NotImplementedError
+
+    def score_queries(self, graph: RelationalGraph, node: Tensor,
+                      rel_type: Tensor) -> Tensor:
+        r"""The scores :obj:`[Q, N]` of all nodes as tails of queries
+        :obj:`[Q]`; :obj:`rel_type` is less than :obj:`2 * num_relations`.
+        """
+        scores = [self.score_conditioned(graph, node[part],
+                                         *self.condition(rel_type[part]))
+                  for part in stacks(node.numel(), graph.num_nodes *
+                                     self.hidden_channels, node.device)]
+        if not scores:
+            return next(self.parameters()).new_zeros(0, graph.num_nodes)
+        return torch.cat(scores)
+
+    def score_conditioned(self, graph: RelationalGraph, node: Tensor,
+                          start: Tensor, weights: list[Tensor]) -> Tensor:
+        r"""The scores :obj:`[Q, N]` of nodes :obj:`[Q]`, given what
+        :meth:`condition` makes of the relations.
+        """
+        x = iterate(self.layers, weights, graph, node, start)
+        return node_scores(self.mlp, x, start)
+
+    def score_all(self, node: Tensor, rel_type: Tensor,
+                  side: str) -> Tensor:
+        r"""The scores :obj:`[Q, N]` of all nodes on one side of queries.
+
+        Args:
+            node (torch.Tensor): The nodes on the other side, :obj:`[Q]`.
+            rel_type (torch.Tensor): The relations, :obj:`[Q]`.
+            side (str): The side that is asked for, :obj:`"head"` or
+                :obj:`"tail"`.
+        """
+        graph = self.graph
+        _check_ids(node, graph.num_nodes, 'a node')
+        _check_ids(rel_type, graph.num_relations // 2, 'a relation')
+        if side == 'head':
+            rel_type = rel_type + graph.num_relations // 2
+        return self.score_queries(graph, node, rel_type)
+
+    def score_tails(self, head_index: Tensor, rel_type: Tensor) -> Tensor:
+        r"""The scores :obj:`[Q, N]` of all nodes as tails."""
+        return self.score_all(head_index, rel_type, 'tail')
+
+    def score_heads(self, rel_type: Tensor, tail_index: Tensor) -> Tensor:
+        r"""The scores :obj:`[Q, N]` of all nodes as heads."""
+        return self.score_all(tail_index, rel_type, 'head')
+
+    def forward(self, head_index: Tensor, rel_type: Tensor,
+                tail_index: Tensor) -> Tensor:
+        r"""The scores :obj:`[*]` of triples :obj:`[*]`, each as the tail of
+        its query. All nodes are scored for it.
+        """
+        graph = self.graph
+        _check_ids(tail_index, graph.num_nodes, 'a node')
+        head, rel, tail = torch.broadcast_tensors(head_index, rel_type,
+                                                  tail_index)
+        query, place = torch.stack([head.reshape(-1), rel.reshape(-1)]).unique(
+            dim=1, return_inverse=True)
+        scores = self.score_all(query[0], query[1], 'tail')
+        return scores[place, tail.reshape(-1)].view(tail.shape)
+
+    # Training ################################################################
+
+    def loss(self, head_index: Tensor, rel_type: Tensor,
+             tail_index: Tensor) -> Tensor:
+        r"""The mean loss of the tails and the heads of triples :obj:`[B]`,
+        whose own edges are taken out of the graph: cross-entropy over all
+        nodes, or, with :obj:`num_negatives`, the self-adversarial loss
+        against as many random ones. Other known answers of a query are left
+        out of both.
+        """
+        graph = self.graph
+        R = graph.num_relations // 2
+        node = torch.cat([head_index, tail_index])
+        rel_type = torch.cat([rel_type, rel_type + R])
+        target = torch.cat([tail_index, head_index])
+        query, place = graph.by_target.at(node)
+        edge = graph.by_target.edge[place]
+        answer, kind = graph.source[edge], graph.edge_type[edge]
+        asked = kind == rel_type[query]
+        known = torch.zeros(node.numel(), graph.num_nodes, dtype=torch.bool,
+                            device=node.device)
+        known[query[asked], answer[asked]] = True
+        known[torch.arange(node.numel(), device=node.device), target] = False
+
+        # An edge and its reciprocal are edges at either node of the triple.
+        own = answer == target[query]
+        if not self.remove_one_hop:
+            own &= asked
+        drop = torch.zeros(graph.num_edges, dtype=torch.bool,
+                           device=node.device)
+        drop[edge[own]] = True
+        if self.remove_one_hop:  # Both directions of each edge in between.
+            half = graph.num_edges // 2
+            drop |= torch.cat([drop[half:], drop[:half]])
+        scores = self.score_queries(graph.without(drop), node, rel_type)
+        # So low that nothing comes of it, and no infinity to be multiplied.
+        scores = scores.masked_fill(known, torch.finfo(scores.dtype).min / 4)
+        if self.num_negatives is None:
+            return F.cross_entropy(scores, target)
+        negative = torch.randint(
+            graph.num_nodes - 1, (node.numel(), self.num_negatives),
+            device=node.device)
+        negative += negative >= target.view(-1, 1)
+        return self.criterion(scores.gather(1, target.view(-1, 1)).view(-1),
+                              scores.gather(1, negative))
+
+    # Saving ##################################################################
+
+    def set_labels(self, nodes: Optional[list[str]],
+                   relations: Optional[list[str]]) -> None:
+        r"""Takes the names that the model was trained with: those of nodes
+        mean nothing to it.
+        """
+        self.relation_names = None if self.any_relations else relations
+
+
+def stacks(num_queries: int, num_elements: int,
+           device: torch.device) -> list[slice]:
+    r"""The queries that are computed at once, given the elements of one's
+    representations.
+    """
+    size = 1
+    # The rows of a matrix product round by their number: a rank must not
+    # depend on the other queries of its batch.
+    if torch.is_grad_enabled() or device.type != 'cpu':
+        size = max(1, STACK.get(device.type, STACK['cuda']) // num_elements)
+    return [slice(i, min(i + size, num_queries))
+            for i in range(0, num_queries, size)]
+
+
+def iterate(layers: Any, weights: list[Tensor], graph: RelationalGraph,
+            node: Tensor, start: Tensor) -> Tensor:
+    r"""The representations :obj:`[Q, N, D]` after all
+    :class:`~pyg_mmkgc.nn.path.RelationalConv` layers, each with its weights
+    :obj:`[Q, R, D]`, from rows :obj:`[Q, D]` at the nodes :obj:`[Q]`.
+    """
+    x: Optional[Tensor] = None
+    for layer, weight in zip(layers, weights, strict=True):
+        x = (layer.first(weight, graph, node, start) if x is None else
+             layer(x, weight, graph, node, start))
+    assert x is not None
+    return x
+
+
+def node_scores(mlp: Any, x: Tensor, query: Tensor) -> Tensor:
+    r"""The scores :obj:`[Q, N]` that two linear layers give to
+    :math:`[\mathbf{x}_v ; \mathbf{q}]`, of nodes :obj:`[Q, N, D]` and queries
+    :obj:`[Q, D]`.
+    """
+    first, last = mlp[0], mlp[-1]
+    D = x.size(-1)
+    # The part of the query is the same for all nodes.
+    own = F.linear(query, first.weight[:, D:], first.bias)
+    out = [torch.addmm(row, rows, first.weight[:, :D].t()).relu_()
+           for row, rows in zip(own, x, strict=True)]
+    return torch.stack([F.linear(hidden, last.weight, last.bias).view(-1)
+                        for hidden in out])
+
+
+def _check_ids(index: Tensor, size: int, kind: str) -> None:
+    if index.numel() > 0 and index.device.type == 'cpu':
+        low, high = (int(x) for x in index.aminmax())
+        if low < 0 or high >= size:
+            raise IndexError(f'Expected {kind} to lie in [0, {size}) (got '
+                             f'{low if low < 0 else high})')

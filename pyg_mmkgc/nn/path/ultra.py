@@ -1,0 +1,277 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Optional, Union
+
+import torch
+from torch import Tensor
+from torch.nn import Embedding, Linear, ReLU, Sequential
+
+from pyg_mmkgc.errors import (
+    CheckpointError,
+    FormatError,
+    ModelError,
+    check_whole,
+)
+from pyg_mmkgc.io.download import download, verify_sha256
+from pyg_mmkgc.io.torch_file import StoredTensor, open_torch
+from pyg_mmkgc.kernels.backend import BLOCK
+from pyg_mmkgc.kernels.relational import RelationalGraph
+from pyg_mmkgc.nn.path.base import PathModel, iterate, stacks
+from pyg_mmkgc.nn.path.conv import RelationalConv
+
+# Where the authors' checkpoints are, and their SHA-256.
+URL = 'https://raw.githubusercontent.com/DeepGraphLearning/ULTRA'
+CHECKPOINTS = {
+    'ultra_3g': (
+        f'{URL}/68433c19a465735ae59f7f947e6dd062bab7b445/ckpts/ultra_3g.pth',
+        'fdedc01b0045fc089d2ad5da08569466b7b221691fe978a18e91082bbb133c18'),
+    'ultra_4g': (
+        f'{URL}/68433c19a465735ae59f7f947e6dd062bab7b445/ckpts/ultra_4g.pth',
+        '48a046e708adf5632d87c30eacae01f5f51466b2301effdc2cb42358d22854e0'),
+    'ultra_50g': (
+        f'{URL}/33c6e6b8e522aed3d33f6ce5d3a1883ca9284718/ckpts/ultra_50g.pth',
+        'f1c5377b2cf547aaa67520ffb6fce27b75b6eb3417b86dc9cf9dba89964ed10f'),
+}
+
+
+class ULTRA(PathModel):
+    r"""The ULTRA model from the `"Towards Foundation Models for Knowledge
+    Graph Reasoning" <https://arxiv.org/abs/2310.04562>`_ paper: one model for
+    the triples of any graph, whatever its nodes and relations.
+
+    A graph of the relations, see :func:`relation_graph`, gives each relation
+    a representation that depends on the relation :math:`q` of the query
+    (section 4.2), by Bellman-Ford iterations from ones at :math:`q`:
+
+    .. math::
+        \mathbf{R}_q = \mathrm{GNN}_r(\mathbf{1}_q, \mathcal{G}_r)
+
+    With it, iterations over the graph itself start at the node :math:`h` of
+    the query, and a node is scored by what arrives (section 4.3):
+
+    .. math::
+        \mathbf{x}^{(0)}_v &= [v = h]\, \mathbf{R}_q[q], \quad
+        \mathbf{w}^{(l)}_r = \mathrm{MLP}_l(\mathbf{R}_q[r])
+
+        s(v) &= \mathrm{MLP}([\mathbf{x}^{(L)}_v ; \mathbf{R}_q[q]])
+
+    Both parts are layers of :class:`~pyg_mmkgc.nn.path.RelationalConv` with
+    products and sums. Names of weights are those of the authors' checkpoints.
+
+    Args:
+        hidden_channels (int, optional): The channels of nodes and relations.
+            (default: :obj:`64`)
+        num_layers (int, optional): The iterations of either part.
+            (default: :obj:`6`)
+        num_negatives (int, optional): As for
+            :class:`~pyg_mmkgc.nn.path.PathModel`. (default: :obj:`None`)
+        remove_one_hop (bool, optional): As for
+            :class:`~pyg_mmkgc.nn.path.PathModel`. (default: :obj:`False`)
+    """
+    any_relations = True
+
+    def __init__(self, hidden_channels: int = 64, num_layers: int = 6,
+                 num_negatives: Optional[int] = None,
+                 remove_one_hop: bool = False) -> None:
+        check_whole(num_layers=num_layers)
+        super().__init__(hidden_channels, num_negatives, remove_one_hop)
+        self.num_layers = num_layers
+        self.relation_model = _RelationModel(hidden_channels, num_layers)
+        self.entity_model = _EntityModel(hidden_channels, num_layers)
+        self._relations_of: Optional[RelationalGraph] = None
+        self._relation_graph: Optional[RelationalGraph] = None
+
+    @classmethod
+    def from_pretrained(cls, folder: Union[str, Path]) -> ULTRA:
+        r"""Loads a model that was trained already, in evaluation mode.
+
+        Args:
+            folder (str or pathlib.Path): The name of one of the authors'
+                checkpoints, which is downloaded once and checked against its
+                SHA-256: :obj:`"ultra_3g"`, trained on FB15k-237, WN18RR and
+                CoDEx-Medium, :obj:`"ultra_4g"`, also on NELL-995, or
+                :obj:`"ultra_50g"`, on 50 graphs. Else the folder of
+                :meth:`save_pretrained`, or a file :obj:`.pth` of the authors'
+                code.
+
+        Raises:
+            CheckpointError: If there is no such model, or its weights do not
+                fit.
+            DownloadError: If a checkpoint could not be downloaded.
+            FormatError: If a file is damaged or not a checkpoint.
+        """
+        if str(folder) in CHECKPOINTS:
+            return _released(download_checkpoint(str(folder)))
+        if Path(folder).suffix == '.pth':
+            return _released(Path(folder))
+        if not Path(folder).is_dir():
+            raise CheckpointError(
+                f'Expected one of {", ".join(CHECKPOINTS)}, a folder or a '
+                f"file '.pth' (got '{folder}')")
+        return super().from_pretrained(folder)
+
+    def reset_parameters(self) -> None:
+        r"""Draws all weights anew."""
+        for module in self.modules():
+            if isinstance(module, (Linear, Embedding, torch.nn.LayerNorm)):
+                module.reset_parameters()
+
+    @property
+    def relation_graph(self) -> RelationalGraph:
+        r"""The graph of the relations of :attr:`graph`."""
+        graph = self.graph
+        if self._relations_of is not graph:
+            self._relation_graph = relation_graph(graph)
+            self._relations_of = graph
+        assert self._relation_graph is not None
+        return self._relation_graph
+
+    @property
+    def layers(self) -> Any:
+        return self.entity_model.layers
+
+    @property
+    def mlp(self) -> Any:
+        return self.entity_model.mlp
+
+    def condition(self, rel_type: Tensor) -> tuple[Tensor, list[Tensor]]:
+        relation, row = rel_type.unique(return_inverse=True)
+        rows = self.relation_model(self.relation_graph, relation)
+        return rows[row, rel_type], [
+            layer.relation_projection(rows)[row] for layer in self.layers]
+
+    def score_queries(self, graph: RelationalGraph, node: Tensor,
+                      rel_type: Tensor) -> Tensor:
+        if node.device.type != 'cpu':
+            return super().score_queries(graph, node, rel_type)
+        # Queries of a relation follow each other: its representations are
+        # computed once.
+        order = rel_type.argsort(stable=True)
+        count = torch.bincount(rel_type, minlength=1)
+        scores, first = [], 0
+        for size in count[count > 0].tolist():
+            mine = order[first:first + size]
+            start, weights = self.condition(rel_type[mine[:1]])
+            for part in stacks(size, graph.num_nodes * self.hidden_channels,
+                               node.device):
+                query = mine[part]
+                scores.append(self.score_conditioned(
+                    graph, node[query], start.expand(query.numel(), -1),
+                    [weight.expand(query.numel(), -1, -1)
+                     for weight in weights]))
+            first += size
+        if not scores:
+            return next(self.parameters()).new_zeros(0, graph.num_nodes)
+        return torch.cat(scores)[order.argsort()]
+
+
+def download_checkpoint(name: str) -> Path:
+    r"""Downloads one of the authors' checkpoints into the folder of
+    :mod:`torch.hub`, if it is not there.
+    """
+    url, sha256 = CHECKPOINTS[name]
+    path = Path(torch.hub.get_dir(), 'checkpoints', f'{name}.pth')
+    if path.is_file():
+        verify_sha256(path, sha256)
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return download(url, path, sha256)
+
+
+def _released(path: Path) -> ULTRA:
+    if not path.is_file():
+        raise CheckpointError(f"Expected a checkpoint (got '{path}', which is "
+                              'not a file)')
+    try:
+        file = open_torch(path)
+    except Exception as error:  # Of a hostile pickle, any may come.
+        reason = str(error).partition('\n')[0]
+        raise FormatError(f"'{path}': expected a plain tensor file that loads "
+                          f'without running code, but {reason}') from error
+    content = file.content
+    stored = content.get('model') if isinstance(content, dict) else None
+    try:
+        assert isinstance(stored, dict)
+        state = {name: file.read(x) for name, x in stored.items()
+                 if isinstance(x, StoredTensor)}
+        channels = state['entity_model.mlp.2.weight'].size(1) // 2
+        layers = sum(name.startswith('entity_model.layers')
+                     and name.endswith('linear.bias') for name in state)
+        with torch.random.fork_rng(devices=[]):
+            model = ULTRA(channels, layers)
+        model.load_state_dict(state)
+    except (AssertionError, AttributeError, KeyError, RuntimeError,
+            ModelError) as error:
+        raise CheckpointError(
+            f"'{path}': expected the weights of ULTRA under the key 'model', "
+            f'as its authors save them: {error}') from error
+    return model.eval()
+
+
+def relation_graph(graph: RelationalGraph) -> RelationalGraph:
+    r"""The graph whose nodes are the relations of a graph with reciprocal
+    ones, :obj:`r` and :obj:`r + R`.
+
+    Its edges, all distinct, are of four types: two relations share a head
+    (0), a tail (1), a head of the target is a tail of the source (2), or a
+    tail of the target is a head of the source (3).
+    """
+    R, N = graph.num_relations, graph.num_nodes
+    # Along an edge, the head hears of the tail.
+    relation, head = graph.edge_type, graph.target
+    shared = torch.zeros(R, R, device=graph.device)
+    step = max(1, BLOCK // R)
+    for first in range(0, N, step):
+        here = (head >= first) & (head < first + step)
+        has = torch.zeros(R, min(step, N - first), device=graph.device)
+        has[relation[here], head[here] - first] = 1.0
+        shared += has @ has.t()
+    # The tails of a relation are the heads of its reciprocal.
+    inverse = torch.arange(R, device=graph.device).roll(R // 2)
+    pairs = [(x > 0).nonzero().t() for x in (
+        shared, shared[inverse][:, inverse], shared[:, inverse],
+        shared[inverse])]
+    edge_type = torch.cat([torch.full_like(pair[0], kind)
+                           for kind, pair in enumerate(pairs)])
+    target, source = torch.cat(pairs, dim=1)
+    return RelationalGraph(source, edge_type, target, R, 4)
+
+
+class _RelationConv(RelationalConv):
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.relation = Embedding(4, channels)
+
+
+class _RelationModel(torch.nn.Module):
+    def __init__(self, channels: int, num_layers: int) -> None:
+        super().__init__()
+        self.layers: Any = torch.nn.ModuleList(
+            _RelationConv(channels) for _ in range(num_layers))
+
+    def forward(self, graph: RelationalGraph, relation: Tensor) -> Tensor:
+        r"""The representations :obj:`[U, 2R, D]` of all relations, given
+        those of queries, :obj:`[U]`.
+        """
+        channels = self.layers[0].relation.weight
+        start = torch.ones_like(channels[:1]).expand(relation.numel(), -1)
+        weights = [layer.relation.weight.expand(relation.numel(), -1, -1)
+                   for layer in self.layers]
+        return iterate(self.layers, weights, graph, relation, start)
+
+
+class _EntityConv(RelationalConv):
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.relation_projection = Sequential(
+            Linear(channels, channels), ReLU(), Linear(channels, channels))
+
+
+class _EntityModel(torch.nn.Module):
+    def __init__(self, channels: int, num_layers: int) -> None:
+        super().__init__()
+        self.layers: Any = torch.nn.ModuleList(
+            _EntityConv(channels) for _ in range(num_layers))
+        self.mlp = Sequential(Linear(2 * channels, 2 * channels), ReLU(),
+                              Linear(2 * channels, 1))

@@ -1,0 +1,275 @@
+r"""Checks of models that pass messages along the triples of a graph."""
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch_geometric.nn.inits import reset
+
+from pyg_mmkgc.data import KnowledgeGraph
+from pyg_mmkgc.nn.path import PathModel
+from pyg_mmkgc.testing.subject import (
+    changed,
+    expect,
+    expect_close,
+    small_graph,
+    state,
+    triples,
+)
+from pyg_mmkgc.training import Trainer
+
+MARK = 0.12345
+
+
+class PathSubject:
+    r"""The path model that is checked.
+
+    Args:
+        target: A class, or what makes a model of a graph.
+        kwargs (dict): Arguments of the class.
+        lr (float): The learning rate of trainings.
+    """
+    def __init__(self, target: Any, kwargs: dict[str, Any],
+                 lr: float) -> None:
+        self.target, self.kwargs, self.lr = target, kwargs, lr
+
+    def model(self, data: KnowledgeGraph | None = None,
+              seed: int = 0) -> PathModel:
+        r"""The model of a graph, its weights drawn from a seed."""
+        data = small_graph() if data is None else data
+        torch.manual_seed(seed)
+        build = getattr(self.target, 'from_data', None)
+        model = (build(data, **{'hidden_channels': 8, **self.kwargs})
+                 if build is not None else
+                 cast(Callable[..., Any], self.target)(data))
+        expect(isinstance(model, PathModel),
+               f'expected a PathModel, got {type(model).__name__}')
+        return model
+
+    def fit(self, model: PathModel, epochs: int = 1) -> PathModel:
+        r"""Trains in small batches, whose own edges are out of the graph."""
+        Trainer(model, small_graph(), lr=self.lr, batch_size=8, epochs=epochs,
+                valid_every=None, progress=False).fit()
+        return model.eval()
+
+
+def check_finite(subject: PathSubject) -> None:
+    r"""Scores, the loss and its gradient are finite, also for triples from a
+    node to itself and for nodes without edges.
+    """
+    data = small_graph()
+    data.num_nodes = data.num_nodes + 1
+    model = subject.model(data)
+    head, rel, tail = triples(data)
+    head, rel, tail = (torch.cat([head[:8], tail[:8], tail[:1] * 0 + 24]),
+                       torch.cat([rel[:8], rel[:8], rel[:1]]),
+                       torch.cat([tail[:8], tail[:8], tail[:1]]))
+    expect(model.eval()(head, rel, tail).isfinite().all(),
+           'expected finite scores of forward')
+    loss = model.train().loss(head, rel, tail)
+    expect(loss.dim() == 0 and loss.isfinite(),
+           f'expected a finite scalar of loss, got {loss}')
+    loss.backward()
+    for name, p in model.named_parameters():
+        expect(p.grad is None or p.grad.isfinite().all(),
+               f'expected a finite gradient of {name}')
+
+
+def check_score_all(subject: PathSubject) -> None:
+    r""":meth:`score_all` on both sides, :meth:`score_tails`,
+    :meth:`score_heads` and :meth:`forward` are one score, with gradients and
+    without.
+    """
+    model = subject.model().double()
+    N = 24
+    node, rel = torch.tensor([3, 3, 0, 7, 3]), torch.tensor([0, 1, 0, 2, 0])
+    tails = model.score_all(node, rel, 'tail')
+    expect(tuple(tails.shape) == (5, N), 'score_all: expected the shape '
+           f'[5, {N}], got {list(tails.shape)}')
+    expect_close(model.score_tails(node, rel), tails, 'score_tails')
+    heads = model.score_all(node, rel, 'head')
+    expect_close(model.score_heads(rel, node), heads, 'score_heads')
+    expect(not torch.equal(heads, tails), 'heads score as tails')
+    out = model(node[:, None], rel[:, None], torch.arange(N))
+    expect_close(out, tails, 'forward of all tails')
+    with torch.no_grad():
+        for side, wanted in (('tail', tails), ('head', heads)):
+            expect_close(model.eval().score_all(node, rel, side),
+                         wanted.detach(), f'{side}s without gradients')
+            single = model.float().score_all(node, rel, side)
+            expect(single.dtype == torch.float32,
+                   f'expected scores in float32, got {single.dtype}')
+            expect_close(single.double(), wanted.detach(),
+                         f'{side}s in float32', 1e-3)
+            model.double()
+
+
+def check_batch_of_0_and_1(subject: PathSubject) -> None:
+    r"""No query has no score; a query has the scores that it has among
+    others, bit for bit.
+    """
+    model = subject.model().eval()
+    node, rel = torch.tensor([3, 9, 0, 7]), torch.tensor([0, 1, 0, 2])
+    with torch.no_grad():
+        whole = model.score_all(node, rel, 'tail')
+        for size in (0, 1):
+            expect(torch.equal(model.score_all(node[:size], rel[:size],
+                                               'tail'), whole[:size]),
+                   f'score_all: another score in a batch of {size}')
+        single = model(node[0], rel[0], node[1])
+        expect_close(single, whole[0, node[1]],
+                     'forward, a triple without a batch', 1e-4)
+    loss = model.train().loss(node[:1], rel[:1], node[1:2])
+    expect(loss.isfinite(), f'loss of one triple: got {loss}')
+
+
+def check_out_of_range(subject: PathSubject) -> None:
+    r"""Ids of nodes and relations that there are not raise
+    :class:`IndexError`, and do not count from the end.
+    """
+    model = subject.model().eval()
+    for i, size in enumerate((24, 3)):
+        for wrong in (-1, size):
+            for side in ('head', 'tail'):
+                args = [torch.tensor([0, 1]), torch.tensor([0, 1])]
+                args[i][1] = wrong
+                try:
+                    model.score_all(args[0], args[1], side)
+                except IndexError:
+                    continue
+                expect(False, f'score_all: expected an IndexError for {wrong} '
+                       f'in argument {i} of {size}, got scores')
+
+
+def check_eval_is_deterministic(subject: PathSubject) -> None:
+    r"""In evaluation mode scores draw no random number."""
+    model = subject.model().eval()
+    node, rel = torch.tensor([3, 9]), torch.tensor([0, 1])
+    before = torch.get_rng_state()
+    with torch.no_grad():
+        first = model.score_all(node, rel, 'tail')
+        again = model.score_all(node, rel, 'tail')
+    expect(torch.equal(torch.get_rng_state(), before),
+           'score_all draws random numbers in evaluation mode')
+    expect(torch.equal(first, again), 'score_all differs from call to call')
+
+
+def check_any_numbering(subject: PathSubject) -> None:
+    r"""With nodes numbered otherwise, scores are numbered otherwise, and are
+    the same; :meth:`attached` puts the first graph back.
+    """
+    data, other = small_graph(), small_graph()
+    model = subject.model(data).double().eval()
+    perm = torch.randperm(24)
+    other.edge_index = perm[data.edge_index]
+    node, rel = torch.tensor([3, 9]), torch.tensor([0, 1])
+    with torch.no_grad():
+        wanted = model.score_all(node, rel, 'tail')
+        with model.attached(other):
+            out = model.score_all(perm[node], rel, 'tail')
+        expect_close(out[:, perm], wanted, 'nodes numbered otherwise')
+        expect(torch.equal(model.score_all(node, rel, 'tail'), wanted),
+               'another graph stays after attached()')
+
+
+def check_own_edges(subject: PathSubject) -> None:
+    r"""The loss of a triple does not see its own edges, however many: the
+    answer could be read off them.
+    """
+    data = small_graph()
+    head, rel, tail = (x[:1] for x in triples(data))
+    model = subject.model(data).double()
+    torch.manual_seed(0)
+    loss = model.loss(head, rel, tail)
+    again = small_graph()
+    more = torch.stack([head, tail]).repeat(1, 3)
+    again.edge_index = torch.cat([data.edge_index, more], dim=1)
+    again.edge_type = torch.cat([data.edge_type, rel.repeat(3)])
+    again.train_mask = torch.ones(again.edge_type.numel(), dtype=torch.bool)
+    with model.attached(again):
+        torch.manual_seed(0)
+        out = model.loss(head, rel, tail)
+    expect_close(out, loss, 'the loss of a triple that the graph has more '
+                 'than once')
+
+
+def check_gradients(subject: PathSubject) -> None:
+    r"""Every parameter gets a gradient that is not zero, but for a bias of all
+    scores.
+    """
+    model = subject.model()
+    head, rel, tail = (x[:6] for x in triples(small_graph()))
+    weight = torch.randn(12, 24)
+    scores = torch.cat([model.score_all(head, rel, 'tail'),
+                        model.score_all(tail, rel, 'head')])
+    (scores * weight).sum().backward()
+    for name, p in model.named_parameters():
+        expect(p.grad is not None and p.grad.any(), f'{name} gets no gradient')
+
+
+def check_reset_parameters(subject: PathSubject) -> None:
+    r""":meth:`reset_parameters` draws every parameter anew."""
+    model = subject.model()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.fill_(MARK)
+    reset(model)
+    for name, p in model.named_parameters():
+        expect(not (p == MARK).any(),
+               f'reset_parameters does not reset {name}')
+
+
+def check_pretrained(subject: PathSubject) -> None:
+    r"""What :meth:`save_pretrained` writes, :meth:`from_pretrained` reads:
+    the class, its arguments, and, on the same graph, the scores.
+    """
+    data = small_graph()
+    model = subject.fit(subject.model(data))
+    with tempfile.TemporaryDirectory() as folder:
+        model.save_pretrained(folder)
+        before = torch.get_rng_state()
+        other = PathModel.from_pretrained(folder).attach(data)
+    expect(torch.equal(before, torch.get_rng_state()),
+           'from_pretrained draws from the global random numbers')
+    expect(type(other) is type(model), f'expected {type(model).__name__}, '
+           f'got {type(other).__name__}')
+    expect(other.config() == model.config(),
+           f'expected the arguments {model.config()}, got {other.config()}')
+    expect(not other.training, 'expected evaluation mode')
+    with torch.no_grad():
+        out = [_scores(m, data) for m in (model, other)]
+    expect(torch.equal(*out), 'scores differ after from_pretrained')
+
+
+def check_seed(subject: PathSubject) -> None:
+    r"""One seed gives one model, before and after training, bit for bit."""
+    models = [subject.model(seed=seed) for seed in (0, 0, 1)]
+    first, second, third = (state(model) for model in models)
+    expect(not changed(first, second), 'the same seed builds different '
+           f'{", ".join(changed(first, second))}')
+    expect(changed(first, third), 'every seed builds the same model')
+    trained = [state(subject.fit(model)) for model in models[:2]]
+    expect(not changed(*trained), 'two trainings with the same seed differ '
+           f'in {", ".join(changed(*trained))}')
+    expect(changed(first, trained[0]), 'training changes nothing')
+
+
+def check_higher_is_better(subject: PathSubject) -> None:
+    r"""Training triples come to score higher than others."""
+    data = small_graph()
+    model = subject.fit(subject.model(data), epochs=5)
+    head, rel, tail = triples(data)
+    with torch.no_grad():
+        scores = _scores(model, data)
+    true = scores[range(tail.numel()), tail].mean()
+    gap = float(true - scores.mean())
+    expect(gap > 0, 'expected higher scores of training triples than of '
+           f'others, got a difference of {gap:.4g}')
+
+
+def _scores(model: PathModel, data: KnowledgeGraph) -> Tensor:
+    head, rel, _ = triples(data)
+    return model.score_all(head, rel, 'tail')
