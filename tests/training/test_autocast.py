@@ -34,7 +34,7 @@ def test_autocast(kg: KnowledgeGraph,
     assert half == pytest.approx(full, rel=0.02)
     monkeypatch.setattr('pyg_mmkgc.training.trainer.multiplies_bfloat16',
                         lambda device: False)
-    with pytest.warns(UserWarning, match="off: .*; autocast='auto' follows"):
+    with pytest.warns(UserWarning, match="off, .*Pass autocast='auto'"):
         trainer = Trainer(AdaMF.from_data(kg, 8), kg, autocast=True)
     assert trainer.autocast is False
 

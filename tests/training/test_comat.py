@@ -101,8 +101,9 @@ def test_refusals(kg: KnowledgeGraph) -> None:
     bare = AdaMF(kg.num_nodes, kg.num_relations, 4)
     for model in (bare, TransE(kg.num_nodes, kg.num_relations, 4),
                   AdaMF.from_data(kg, 4, structure=False)):
-        with pytest.raises(ModelError, match='CoMAT needs a model with'):
+        with pytest.raises(ModelError, match="for 'CoMAT' .got "
+                           f"'{type(model).__name__}'"):
             CoMAT.from_model(model)
     comat = CoMAT.from_model(AdaMF.from_data(kg, 4))
-    with pytest.raises(ModelError, match='CoMAT needs a model with'):
+    with pytest.raises(ModelError, match="for 'CoMAT' .got 'AdaMF'"):
         AdversarialTrainer(bare, kg, adversary=comat)

@@ -267,16 +267,16 @@ def test_views_that_are_kept_stay_so(kg) -> None:
 
 
 def test_bad_input(kg) -> None:
-    with pytest.raises(ModelError, match="got 'TransE'"):
+    with pytest.raises(ModelError, match="'generator' to .*got 'TransE'"):
         KBGAN.from_model(TransE(N, R, 4), 'TransE')
-    with pytest.raises(ModelError, match='temperature'):
+    with pytest.raises(ModelError, match="'temperature' to .*and 0.0"):
         KBGAN(DistMult(N, R, 3), temperature=0.0)
-    with pytest.raises(ModelError, match='pretrain_epochs'):
+    with pytest.raises(ModelError, match="'pretrain_epochs' to .*got -1"):
         KBGAN(DistMult(N, R, 3), pretrain_epochs=-1)
     with pytest.raises(ModelError, match='15 nodes and 3 relations of the '
-                       'model, got 14 and 3'):
+                       'model .got 14 nodes and 3 relations'):
         KBGAN(ComplEx(14, R, 3)).check(TransE(N, R, 4))
-    with pytest.raises(ModelError, match='chooses among the negatives'):
+    with pytest.raises(ModelError, match='chooses among its .*got none'):
         make(kg, AdaMF, loss=OneVsAllLoss())
     assert 'pretrain_epochs=3' in repr(KBGAN(DistMult(N, R, 3), 3))
     assert make(kg, sampler=UniformSampler(4)).sampler.num_negatives == 4

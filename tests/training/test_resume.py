@@ -208,7 +208,7 @@ def test_other_data_is_refused(kg, make, interrupted, tmp_path) -> None:
     head, rel, tail = trainer.triples
     trainer.triples = (head, rel, tail.flip(0))
     with pytest.raises(CheckpointError, match='of another run: the training '
-                       'triples, or .* have changed$'):
+                       r'triples, .* changed\)$'):
         trainer.fit(resume=True)
 
 
@@ -226,7 +226,7 @@ def test_other_answers_or_labels_are_refused(part, kg, make, interrupted,
     trainer = make('adamf', folder=tmp_path)
     trainer.data = other
     with pytest.raises(CheckpointError, match='of another run: the '
-                       f'{part} have changed$'):
+                       rf'{part} changed\)$'):
         trainer.fit(resume=True)
 
 
@@ -241,7 +241,7 @@ def test_no_other_training_is_overwritten(make, tmp_path) -> None:
     for name, lr in (('a', 0.02), ('b', 0.05)):
         make('adamf', folder=tmp_path / name, epochs=1, lr=lr).fit()
     before = (tmp_path / 'b' / CHECKPOINT).read_bytes()
-    with pytest.raises(CheckpointError, match='b.*holds a training already'):
+    with pytest.raises(CheckpointError, match="without a checkpoint .got '.*b"):
         make('adamf', folder=tmp_path / 'b').fit(resume=tmp_path / 'a')
     assert (tmp_path / 'b' / CHECKPOINT).read_bytes() == before
     make('adamf', folder=tmp_path / 'c').fit(resume=tmp_path / 'a')
@@ -261,7 +261,7 @@ def test_other_features_are_refused(change, kg, make, interrupted,
     trainer = make('pyg', folder=tmp_path)
     trainer.data = other
     with pytest.raises(CheckpointError, match="run: features of 'visual': "
-                       "saved '[0-9a-f]{64}', now '[0-9a-f]{64}'$"):
+                       r"saved '[0-9a-f]{64}', now '[0-9a-f]{64}'\)$"):
         trainer.fit(resume=True)
 
 
@@ -319,7 +319,7 @@ def test_folder_with_a_training_is_not_overwritten(make, tmp_path) -> None:
 
 
 def test_nothing_to_resume(make, tmp_path) -> None:
-    with pytest.raises(CheckpointError, match='expected a folder'):
+    with pytest.raises(CheckpointError, match='Expected a folder.*got none'):
         make('pyg').fit(resume=True)
     for source in (True, tmp_path, tmp_path / 'none'):
         with pytest.raises(CheckpointError, match='got none'):
@@ -342,7 +342,7 @@ def test_corrupted_checkpoint(position, make, tmp_path) -> None:
 
 def test_another_file(tmp_path) -> None:
     save_tensors(tmp_path / 'x', {'x': torch.ones(1)})
-    with pytest.raises(CheckpointError, match='not a checkpoint'):
+    with pytest.raises(CheckpointError, match='a training checkpoint in .*got a '):
         load_checkpoint(tmp_path / 'x', {})
 
 
