@@ -107,7 +107,7 @@ class _Clock:
         if name == BACKWARD and (THEIRS, ) in self.seconds:
             name = f'{BACKWARD} of the adversary'
         outer, self.path = self.path, (*self.path, name)
-        self.seconds.setdefault(self.path, 0.0)  # Parents come before children.
+        self.seconds.setdefault(self.path, 0.0)  # Parents come first.
         start = self.now()
         try:
             with record_function(PREFIX + '/'.join(self.path)):

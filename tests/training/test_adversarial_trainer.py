@@ -94,7 +94,7 @@ def test_simultaneous_step(make) -> None:
 @pytest.mark.parametrize('kwargs', [{'parity': 'released'}, {'weight': 0.0}])
 def test_simultaneous_steps_need_one_game(kg, kwargs) -> None:
     model = AdaMFMAT.from_data(kg, 4, generator_channels=8)
-    with pytest.raises(ModelError, match="positive weight for simultaneous"
+    with pytest.raises(ModelError, match='positive weight for simultaneous'
                        '.*got parity=.*, weight='):
         MAT.from_model(model, simultaneous=True, **kwargs)
 

@@ -241,7 +241,7 @@ def test_no_other_training_is_overwritten(make, tmp_path) -> None:
     for name, lr in (('a', 0.02), ('b', 0.05)):
         make('adamf', folder=tmp_path / name, epochs=1, lr=lr).fit()
     before = (tmp_path / 'b' / CHECKPOINT).read_bytes()
-    with pytest.raises(CheckpointError, match="without a checkpoint .got '.*b"):
+    with pytest.raises(CheckpointError, match="a checkpoint .got '.*b/"):
         make('adamf', folder=tmp_path / 'b').fit(resume=tmp_path / 'a')
     assert (tmp_path / 'b' / CHECKPOINT).read_bytes() == before
     make('adamf', folder=tmp_path / 'c').fit(resume=tmp_path / 'a')
@@ -342,7 +342,7 @@ def test_corrupted_checkpoint(position, make, tmp_path) -> None:
 
 def test_another_file(tmp_path) -> None:
     save_tensors(tmp_path / 'x', {'x': torch.ones(1)})
-    with pytest.raises(CheckpointError, match='a training checkpoint in .*got a '):
+    with pytest.raises(CheckpointError, match='a training check.*got a f'):
         load_checkpoint(tmp_path / 'x', {})
 
 

@@ -58,7 +58,8 @@ def test_clipping_of_sparse_gradients() -> None:
 def test_bad_loss(value: float) -> None:
     module = Linear(2, 1)
     before = [p.detach().clone() for p in module.parameters()]
-    with pytest.raises(NonFiniteError, match='the loss at epoch 3.*got -?(nan|inf)'):
+    with pytest.raises(NonFiniteError, match='the loss at epoch 3.*got '
+                       f'{value}'):
         step(module, module(torch.ones(2)).sum() * value)
     assert all(map(torch.equal, module.parameters(), before))
 
@@ -76,7 +77,7 @@ def test_bad_gradient_is_named(value: float) -> None:
     module = torch.nn.Sequential(Linear(2, 2), Linear(2, 1))
     before = [p.detach().clone() for p in module.parameters()]
     module[1].weight.register_hook(lambda grad: grad * value)
-    with pytest.raises(NonFiniteError, match='epoch 3.*got .*for 1.weight.. N'):
+    with pytest.raises(NonFiniteError, match='epoch 3.*got .*1.weight.. No'):
         step(module, module(torch.ones(2)).sum())
     assert all(map(torch.equal, module.parameters(), before))
 
