@@ -75,7 +75,7 @@ def cosine(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     ('audio', ), ('audio', 'image')])
 def test_cosines_and_gradients_by_loops(names) -> None:
     kca, (node, own, rel, kind, node_x, own_x) = make(*names), inputs()
-    with torch.no_grad():  # Zeros and ones would hide what they are for.
+    with torch.no_grad():  # Zeros and ones would hide their effect.
         for p in kca.parameters():
             p += 0.1 * torch.randn_like(p)
     got = kca(node, own, rel, kind, node_x, own_x)

@@ -55,7 +55,7 @@ def test_distribution_of_the_draws(step, monkeypatch) -> None:
     similar = {name: torch.randn(B, 10).double()
                for name in ('visual', 'text', 'structure')}
     known = torch.rand(B, 10) < 0.2
-    many = 500  # Draws in a call.
+    many = 500  # The number of draws in a call.
     monkeypatch.setattr(sampler.module, 'forward', lambda *_: {
         name: x.repeat(many, 1) for name, x in similar.items()})
     monkeypatch.setattr(sampler, '_known', lambda *_: known.repeat(many, 1))
@@ -137,7 +137,7 @@ def test_the_loss_reaches_the_sampler() -> None:
     theirs = [model.node_emb.weight, model.rel_emb.weight]
     grads = torch.autograd.grad(got, mine + theirs)
     assert all(bool((g != 0).any()) for g in grads[:len(mine)])
-    # The model's gradient is that of fixed negatives.
+    # The gradient of the model equals the gradient for fixed negatives.
     plain = Batch(*triples, gen(), batch.negatives._replace(choice=None))
     for x, y in zip(grads[len(mine):], torch.autograd.grad(
             complete(model, loss, plain).loss, theirs)):

@@ -30,7 +30,7 @@ def test_layout(num: int, chunk: int, num_chunks: int,
     assert node.shape == side.shape == (num, 7)
     assert node.device == side.device == triples[0].device
     assert bool(((node >= 0) & (node < N)).all())
-    assert len(node.unique()) <= num_chunks * 7  # What makes a step cheap.
+    assert len(node.unique()) <= num_chunks * 7  # Makes a step cheap.
     for b in range(num):
         assert torch.equal(node[b], node[b // chunk * chunk])
         if b >= chunk:

@@ -32,7 +32,7 @@ def test_values_and_gradients_by_loops() -> None:
             hard = torch.eye(M, dtype=torch.double)[pick]
             one_hot = hard - soft.detach() + soft
             row = sum(one_hot[m] * table[m].detach() for m in range(M))
-            # The table's own gradient is that of the rows chosen.
+            # The gradient of the table equals the sum over chosen rows.
             row = row + (hard[:, None] * (table - table.detach())).sum(0)
             total = total + (row.sin() * weight[b, k]).sum()
     theirs = torch.autograd.grad(total, [logits, table])

@@ -1,4 +1,4 @@
-"""check_adversary finds each planted fault."""
+"""Tests that check_adversary finds planted faults."""
 
 import random
 from typing import Any

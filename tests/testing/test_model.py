@@ -1,4 +1,4 @@
-"""check_model passes a sound model, and finds each planted fault."""
+"""Tests that check_model passes a sound model and finds planted faults."""
 
 import random
 from typing import Any
@@ -21,7 +21,7 @@ from pyg_mmkgc.typing import Side
 
 
 class Sound(MMKGEModel):
-    """A translation of the mean of all views, with weights; all fast."""
+    """A translation of the weighted sum of all views with fast kernels."""
     def __init__(self, num_nodes: int, num_relations: int,
                  hidden_channels: int,
                  modalities: dict[str, Tensor] | None = None,
@@ -328,7 +328,7 @@ def test_a_function_can_make_the_model() -> None:
 @pytest.mark.parametrize('name', FAULTS)
 def test_planted_fault_is_found(name: str) -> None:
     cls, message = FAULTS[name]
-    # The check that must find it; others may, too.
+    # This check must find the fault, but others may find it as well.
     checks = [message.partition(':')[0]]
     if checks[0] not in MODEL_CHECKS:
         checks = list(MODEL_CHECKS)

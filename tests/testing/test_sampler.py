@@ -1,4 +1,4 @@
-"""check_sampler finds each planted fault."""
+"""Tests that check_sampler finds planted faults."""
 
 import random
 from typing import Any
@@ -27,7 +27,7 @@ def fault(message: str) -> Any:
 
 
 class Changed(UniformSampler):
-    """Uniform negatives, then changed."""
+    """Draws uniform negatives, and changes them."""
     def sample(self, head_index: Tensor, rel_type: Tensor,
                tail_index: Tensor, generator: torch.Generator) -> Negatives:
         out = super().sample(head_index, rel_type, tail_index, generator)

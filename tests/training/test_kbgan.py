@@ -1,4 +1,4 @@
-"""A generator that chooses negatives, by policy gradient."""
+"""Tests of a generator that learns to choose negatives."""
 
 import math
 from dataclasses import replace
@@ -46,7 +46,7 @@ def distmult(weights: dict, triple: tuple) -> float:
 
 def log_probs(weights: dict, batch: Batch, candidates: Negatives,
               b: int, temperature: float = 1.0) -> list[float]:
-    """The generator's, in plain loops."""
+    """Computes the log-probabilities of the generator in plain loops."""
     logits = [distmult(weights, corrupted(
         batch, b, int(candidates.node[b, k]),
         bool(candidates.corrupt_head[b, k]))) / temperature
@@ -137,7 +137,7 @@ def test_baseline_is_the_mean_of_the_epoch_before() -> None:
 
 
 def test_first_epoch_has_the_mean_of_the_batch() -> None:
-    """One positive alone is its own mean: no gradient at all."""
+    """A single positive equals its own mean, so its gradient is zero."""
     kbgan, batch = KBGAN(DistMult(N, R, 3)), make_batch()
     kbgan.begin_epoch(1)
     model = TransE(N, R, 4)
@@ -150,7 +150,7 @@ def test_first_epoch_has_the_mean_of_the_batch() -> None:
 
 
 def test_pretraining() -> None:
-    """One against the candidates, which the model takes as they come."""
+    """The generator learns a softmax; the model takes first candidates."""
     kbgan = KBGAN(DistMult(N, R, 3), pretrain_epochs=2).double()
     model, batch = TransE(N, R, 4).double(), make_batch()
     candidates = batch.negatives
@@ -253,7 +253,7 @@ def test_resumed_equals_uninterrupted(kg, step, state, same,
 
 
 def test_views_that_are_kept_stay_so(kg) -> None:
-    """With MANS's candidates."""
+    """The candidates may come from MANS."""
     torch.manual_seed(0)
     model = AdaMF.from_data(kg, 4)
     AdversarialTrainer(model, kg, adversary=KBGAN.from_model(model),

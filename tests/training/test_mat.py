@@ -1,4 +1,4 @@
-"""MAT against eqs. (10) and (11) written out, both parities."""
+"""Tests of MAT against eqs. (10) and (11) for both parities."""
 
 import math
 from typing import Any
@@ -17,7 +17,7 @@ from pyg_mmkgc.training.batch import Completion, complete, encode_batch
 N, R, D, B, Z = 10, 3, 3, 5, 2
 NAMES = ['visual', 'text']
 KINDS = ('head', 'tail', 'both')
-# The generators' step encodes anew.
+# The step of the generators encodes the nodes again.
 NOTHING = Completion(torch.zeros(()))
 
 
@@ -39,14 +39,14 @@ def make(model: AdaMF, **kwargs: Any) -> MAT:
 
 
 def encoded(model: AdaMF, batch: Batch) -> Completion:
-    """The nodes of a batch, none of which has been scored."""
+    """Encodes the nodes of a batch without scoring them."""
     return Completion(torch.zeros(()), encode_batch(model, batch))
 
 
 def scores(model: AdaMF, mat: MAT, batch: Batch,
            seed: int = 4) -> tuple[Tensor, dict[str, Tensor]]:
-    """Positives [B] and synthetic triples [L, B], in complex numbers. The
-    noise is that of the seed: heads first, one modality after the other.
+    """Scores positives [B] and synthetic triples [L, B] in complex numbers.
+    The noise is drawn for heads first, and for one modality after the other.
     """
     generator = torch.Generator().manual_seed(seed)
     real, star = [], []
@@ -139,7 +139,7 @@ def test_discriminator_loss(kwargs: dict[str, Any]) -> None:
 
 
 def test_the_generators_step_leaves_the_model_out() -> None:
-    """No gradient of it is computed, and what it trains stays as it was."""
+    """The model gets no gradients, and keeps its trainable parameters."""
     x = {'visual': torch.randn(N, 4), 'text': torch.randn(N, 2)}
     for model in (make_model(), AdaMFMAT(N, R, D, x).double()):
         model.rel_emb.requires_grad_(False)
@@ -170,8 +170,8 @@ def test_generator_loss(kwargs: dict[str, Any]) -> None:
 
 
 def test_a_missing_detach_is_caught() -> None:
-    """The softmax over the batch is a constant; attached, the gradient is
-    another, which the comparison above must see.
+    """The softmax over the batch is a constant. If it were attached, the
+    comparison above would see a different gradient.
     """
     model, batch = make_model(), make_batch()
     mat = make(model, parity='released')
@@ -188,7 +188,7 @@ def test_a_missing_detach_is_caught() -> None:
 
 
 def test_structure_learns_through_the_generators() -> None:
-    """A detached input of the generators is caught, too."""
+    """A detached input of the generators changes the gradient."""
     model, batch = make_model(), make_batch()
     mat = make(model)
     weight = model.node_emb.weight
@@ -211,8 +211,8 @@ def test_structure_learns_through_the_generators() -> None:
 
 
 def test_views_of_the_step_are_reused() -> None:
-    """After `complete` the loss is the same, without encoding, and without
-    scoring the positives again.
+    """After `complete`, the loss is the same without encoding nodes or scoring
+    positives again.
     """
     model, batch = make_model(), make_batch()
     mat = make(model)

@@ -1,4 +1,4 @@
-"""Views of positives, a little moved, against plain loops."""
+"""Tests of perturbed views of positives against plain loops."""
 
 import pytest
 import torch
@@ -105,7 +105,7 @@ def test_absent_views_stay_absent(mode, monkeypatch) -> None:
 
 
 def test_generator_mode_by_loops() -> None:
-    """The same perturbation for all views, and the two hinges."""
+    """All views share a perturbation, and both hinge losses match."""
     model = make_model()
     batch, done = make_batch(model)
     generator = ModalityGenerator(6, 2, 7).double()

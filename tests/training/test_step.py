@@ -1,4 +1,4 @@
-"""One step: clipped by the formula, or not taken at all."""
+"""Tests of steps that are clipped by the formula, or not taken at all."""
 
 import math
 from typing import Any
@@ -28,7 +28,7 @@ def step(module: torch.nn.Module, loss: Tensor,
 
 @pytest.mark.parametrize('grad_clip', [None, 1e-3, 1.0, 1e9])
 def test_clipping(grad_clip: float | None) -> None:
-    """One factor for all parameters: min(1, clip / norm)."""
+    """All parameters share the factor min(1, clip / norm)."""
     module = Linear(3, 2).double()
     before = [p.detach().clone() for p in module.parameters()]
     x = torch.randn(5, 3, dtype=torch.double)
@@ -44,7 +44,7 @@ def test_clipping(grad_clip: float | None) -> None:
 
 
 def test_clipping_of_sparse_gradients() -> None:
-    """A node that is in the batch twice counts with its summed gradient."""
+    """A node that occurs twice counts with its summed gradient."""
     results = []
     for sparse in (False, True):
         torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Frequent queries weigh less."""
+"""Tests that frequent queries weigh less."""
 
 import math
 from collections import Counter

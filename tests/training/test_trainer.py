@@ -1,4 +1,4 @@
-"""What a training does, and what it refuses."""
+"""Tests of trainings and of arguments that are refused."""
 
 import math
 
@@ -77,7 +77,7 @@ def test_history(make) -> None:
     assert history.best_metrics['mrr'] == max(valid.values())
     assert valid[history.best_epoch] == max(valid.values())
     assert history.epochs[-1]['loss'] < history.epochs[0]['loss']
-    # The best weights are in the model, and give the same validation again.
+    # The model has the best weights, which reproduce the validation.
     best = weights[history.best_epoch]
     assert all(torch.equal(x, best[name])
                for name, x in trainer.model.state_dict().items())
@@ -101,7 +101,7 @@ def test_loss_of_an_epoch_is_the_mean_over_triples(make) -> None:
 
 
 def test_early_stopping(make, monkeypatch) -> None:
-    """Stops after `patience` validations that are not better."""
+    """It stops after `patience` validations without improvement."""
     values = iter([0.1, 0.3, 0.2, 0.3, 0.29, 0.9])
 
     class Result:
@@ -141,7 +141,7 @@ def test_learning_rates(schedule, make) -> None:
 @pytest.mark.parametrize('cls', [TransE, DistMult, ComplEx, RotatE])
 @pytest.mark.parametrize('sparse', [False, True])
 def test_models_of_pyg_on_plain_data(cls, sparse, kg) -> None:
-    """The model's own loss, then a sampler and another loss."""
+    """It trains with its own loss, and with a sampler and another loss."""
     data = Data(edge_index=kg.edge_index, edge_type=kg.edge_type,
                 num_nodes=kg.num_nodes)
     model = cls(kg.num_nodes, kg.num_relations, 8, sparse=sparse)
@@ -154,7 +154,7 @@ def test_models_of_pyg_on_plain_data(cls, sparse, kg) -> None:
 
 
 def test_dataset_of_pyg(kg) -> None:
-    """One object per split, as `FB15k_237` has them."""
+    """Builds one object per split, as in `FB15k_237`."""
     class Dataset:
         def __init__(self, split: str) -> None:
             self.part = kg.split(split)
@@ -196,7 +196,7 @@ def test_frozen_parameters_stay(kg) -> None:
     assert torch.equal(model.rel_emb.weight, before)
 
 
-# What it refuses #############################################################
+# Errors ######################################################################
 
 
 def test_model_too_small_for_the_graph(kg) -> None:
@@ -308,7 +308,7 @@ def train(model: torch.nn.Module, graph: KnowledgeGraph) -> float:
 
 
 def test_features_help(graph) -> None:
-    """Better than chance by far, and better with features than without."""
+    """The MRR is far above chance, and features improve it."""
     chance = sum(1 / n for n in range(1, 151)) / 150
     structure = train(AdaMF(150, graph.num_relations, 8, margin=3.0), graph)
     features = train(AdaMF.from_data(graph, 8, margin=3.0), graph)
@@ -318,7 +318,7 @@ def test_features_help(graph) -> None:
 
 @withCUDA
 def test_devices(device, kg) -> None:
-    """Every device draws the same numbers; the model goes along."""
+    """Every device draws the same numbers, and the model is moved."""
     torch.manual_seed(0)
     model = AdaMF.from_data(kg, 4)
     trainer = Trainer(model, kg, sampler=BernoulliSampler(4), epochs=2,
@@ -333,7 +333,7 @@ def test_devices(device, kg) -> None:
 
 
 def test_a_loader_of_pyg(kg: KnowledgeGraph) -> None:
-    """The triples of PyG's loader, in batches of the trainer's own."""
+    """The trainer builds its own batches from the triples of the loader."""
     train = kg.split('train')
     head, tail = train.edge_index
     torch.manual_seed(0)
