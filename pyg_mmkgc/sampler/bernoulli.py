@@ -21,12 +21,12 @@ class _Known(NamedTuple):
 
 
 class BernoulliSampler(NegativeSampler):
-    r"""The Bernoulli sampler of the `"Knowledge Graph Embedding by Translating
-    on Hyperplanes" <https://ojs.aaai.org/index.php/AAAI/article/view/8870>`_
-    paper, which never draws a training triple.
+    r"""The filtered Bernoulli sampler, which never draws a training triple.
 
-    The corrupted side follows the Bernoulli rule of the paper. The node is
-    drawn uniformly from all nodes that do *not* complete a training triple.
+    The corrupted side follows the Bernoulli rule of the `"Knowledge Graph
+    Embedding by Translating on Hyperplanes"
+    <https://ojs.aaai.org/index.php/AAAI/article/view/8870>`_ paper. The node
+    is drawn uniformly from all nodes that do *not* complete a training triple.
     This needs no rejection sampling: the :math:`x`-th node that is not an
     answer is :math:`x` plus the number of sorted answers :math:`a_i` with
     :math:`a_i - i \leq x`.

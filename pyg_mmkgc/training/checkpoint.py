@@ -1,4 +1,4 @@
-r"""Training states in one verified file."""
+r"""Checkpoints, which hold the state of a training in one verified file."""
 from __future__ import annotations
 
 import re

@@ -42,7 +42,8 @@ class Perturbation(Adversary):
     perturbation only as noise on embeddings. Both the loss and perturbing
     views before the model projects them are our interpretation.
 
-    With :obj:`mode="generator"`, as in the port to AdaMF-MAT, a generator
+    With :obj:`mode="generator"`, as in the port of MMKRL in the code of
+    `AdaMF-MAT <https://arxiv.org/abs/2402.15444>`_, a generator
     :math:`\mathbf{a} = G(\mathbf{e}_s, \mathbf{z})` makes one perturbation
     for all views of an entity. The model minimizes :math:`\max(0, m - s +
     s^*)`, such that the positive scores higher than its perturbed version, and
@@ -56,7 +57,7 @@ class Perturbation(Adversary):
         mode (str, optional): :obj:`"fgsm"`, :obj:`"noise"` or
             :obj:`"generator"`. (default: :obj:`"fgsm"`)
         weight (float, optional): The weight of the loss, by default the
-            weight of the port. (default: :obj:`0.07`)
+            same as in the port. (default: :obj:`0.07`)
         epsilon (float, optional): The size :math:`\epsilon` of the
             perturbation. (default: :obj:`0.01`)
         margin (float, optional): The margin :math:`m`. (default: :obj:`1.0`)

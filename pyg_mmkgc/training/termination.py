@@ -1,4 +1,4 @@
-r"""Signals that end a process between two steps."""
+r"""Handling of signals that end a process between two steps."""
 from __future__ import annotations
 
 import os
