@@ -59,7 +59,7 @@ def test_bad_loss(value: float) -> None:
     module = Linear(2, 1)
     before = [p.detach().clone() for p in module.parameters()]
     with pytest.raises(NonFiniteError, match='the loss at epoch 3.*got '
-                       f'{value}'):
+                       f'-?{abs(value)}'):
         step(module, module(torch.ones(2)).sum() * value)
     assert all(map(torch.equal, module.parameters(), before))
 
