@@ -37,10 +37,10 @@ def fit_ensemble(model: MMKGEModel, data: Any, *, min_triples: int = 10,
 
     * :obj:`"boosted"` runs `RankBoost
       <https://www.jmlr.org/papers/v4/freund03a.html>`_ over the experts,
-      separately for each relation. One expert after the other receives a
-      weight according to its ranks of the validation triples, where triples
-      that earlier experts ranked badly count more. The ranks are the filtered
-      ranks of :func:`~pyg_mmkgc.evaluate`.
+      separately for each relation. The experts receive their weights one
+      after the other, according to their ranks of the validation triples.
+      Triples that earlier experts ranked badly count more. The ranks are the
+      filtered ranks of :func:`~pyg_mmkgc.evaluate`.
     * :obj:`"learned"` trains the perceptron by the cross-entropy of the true
       node among random nodes that do not complete a training or validation
       triple.

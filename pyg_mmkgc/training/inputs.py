@@ -87,8 +87,8 @@ def subsampling_weight(head: Tensor, rel_type: Tensor,
 
 def digests(data: KnowledgeGraph, triples: Iterable[Tensor]
             ) -> dict[str, Any]:
-    r"""Returns the digests that identify a graph in a training: of its
-    training triples in their order, its parts, and its features.
+    r"""Returns the digests that identify a graph in a training. They cover the
+    training triples in their order, the parts of the graph, and its features.
     """
     order = hashlib.sha256()
     for x in triples:

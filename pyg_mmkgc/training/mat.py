@@ -156,7 +156,7 @@ class MAT(Adversary):
         with torch.no_grad():  # The step of the model changed its views.
             head, tail = encode(model, batch.head_index, batch.tail_index
                                 ).entities(without=list(self.generators))
-        with _frozen(model, self):  # Saves the model's gradients.
+        with _frozen(model, self):  # Avoids gradients of the model.
             return generator_term(self._scores(model, head, batch, tail),
                                   self.parity)
 
