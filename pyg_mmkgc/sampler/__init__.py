@@ -1,4 +1,4 @@
-r"""Negative samplers, one per file."""
+r"""Negative samplers."""
 from .attention import CrossModalAttention
 from .base import Choice, Negatives, NegativeSampler
 from .bernoulli import BernoulliSampler

@@ -9,17 +9,17 @@ from torch import Tensor
 from torch.nn import LayerNorm, Linear, Module, ModuleDict
 from torch.utils.checkpoint import checkpoint
 
-# Elements of the largest intermediate of a chunk: 64 MiB of floats; of what
-# is kept for backward, rather than computed anew: 512 MiB.
+# The largest intermediate of a chunk has at most 64 MiB of floats.
 BLOCK = 1 << 24
+# Beyond 512 MiB of floats, views are recomputed in the backward pass.
 KEEP = 1 << 27
 
 
 class Patches(NamedTuple):
-    r"""What a modality's view of nodes needs beside the relation."""
-    x: Tensor  # Their own rows, projected, [M, P, D].
-    affinity: Tensor  # To the rows of the others, [M, P, Q].
-    attended: Tensor  # By the others, normalised, [M, Q, D].
+    r"""The part of a modality's view that does not depend on the relation."""
+    x: Tensor  # The projected rows, [M, P, D].
+    affinity: Tensor  # The products with rows of other modalities, [M, P, Q].
+    attended: Tensor  # The normalized softmax attention, [M, Q, D].
 
 
 class CrossModalAttention(Module):
@@ -27,11 +27,11 @@ class CrossModalAttention(Module):
     Negative Sampling for Multimodal Knowledge Graph Completion"
     <https://doi.org/10.1145/3503161.3548388>`_ paper.
 
-    The rows :math:`\mathbf{X} \in \mathbb{R}^{P \times D}` of a modality (the
-    patches of an image, say) and those of the others, :math:`\mathbf{Y} \in
-    \mathbb{R}^{Q \times D}`, both :math:`\mathrm{LeakyReLU}` of a projection,
-    make :math:`\mathbf{C} = \mathbf{X} \mathbf{Y}^{\top}`, and the view of an
-    entity for a relation is
+    Let :math:`\mathbf{X} \in \mathbb{R}^{P \times D}` be the rows of one
+    modality (*e.g.*, the patches of an image) and :math:`\mathbf{Y} \in
+    \mathbb{R}^{Q \times D}` the rows of all other modalities, both after a
+    projection and :math:`\mathrm{LeakyReLU}`. With :math:`\mathbf{C} =
+    \mathbf{X} \mathbf{Y}^{\top}`, the view of an entity for a relation is
 
     .. math::
         \mathbf{W} \, \mathrm{vec} \left( \mathrm{LN} \big(
@@ -39,19 +39,19 @@ class CrossModalAttention(Module):
         \big( (\sigma(\mathbf{W}_1 \mathbf{r}) \odot \mathbf{C})^{\top}
         \mathbf{X} \big) \right)
 
-    with the softmax over :math:`P`; the structural view is :math:`\mathbf{e}
+    with the softmax over :math:`P`. The structural view is :math:`\mathbf{e}
     \odot \sigma(\mathbf{W}_3 \mathrm{LeakyReLU}(\mathbf{W}_2 [\mathbf{e};
-    \mathbf{r}]))`. A feature that is one vector is one row; with one row, the
-    normalisation takes out the gate. With more than two modalities,
-    :math:`\mathbf{Y}` has the rows of all others; with a single one, its own.
+    \mathbf{r}]))`. A feature vector counts as a single row, for which the
+    normalization cancels the gate. With a single modality, :math:`\mathbf{Y}`
+    holds the rows of this modality itself.
 
     Args:
         features (dict[str, torch.Tensor]): The rows of each modality,
-            :obj:`[N, P, F]` or :obj:`[N, F]`.
+            of shape :obj:`[N, P, F]` or :obj:`[N, F]`.
         node_channels (int): The width of :math:`\mathbf{e}`.
         relation_channels (int): The width of :math:`\mathbf{r}`.
-        masks (dict[str, torch.Tensor], optional): Which rows are there; the
-            others become zero. (default: :obj:`None`)
+        masks (dict[str, torch.Tensor], optional): The masks of available
+            rows. Missing rows are set to zero. (default: :obj:`None`)
         hidden_channels (int, optional): The width :obj:`D`.
             (default: :obj:`50`)
     """
@@ -74,7 +74,7 @@ class CrossModalAttention(Module):
                 x = x * mask.view(mask.shape + (1, ) * (x.dim() - mask.dim()))
             x = x.unsqueeze(1) if x.dim() == 2 else x
             self.rows[name] = x.size(1)
-            # Of the graph, not of a checkpoint.
+            # Features belong to the graph, so checkpoints leave them out.
             self.register_buffer(f'x_{name}', x, persistent=False)
         self.lin = ModuleDict({f'x_{name}': Linear(x.size(-1), D)
                                for name, x in features.items()})
@@ -88,7 +88,7 @@ class CrossModalAttention(Module):
                                for name, size in sizes.items()})
         self.lin_node = Linear(node_channels + relation_channels, D)
         self.gate_node = Linear(D, node_channels)
-        # How often it was called, for the schedule of a sampler.
+        # The number of calls so far, which drives the temperature schedule.
         self.register_buffer('step', torch.zeros((), dtype=torch.long))
         self.reset_parameters()
 
@@ -102,11 +102,13 @@ class CrossModalAttention(Module):
                 module.reset_parameters()
 
     def others(self, name: str) -> list[str]:
-        r"""The modalities that :obj:`name` is attended by."""
+        r"""Returns the modalities that attend to :obj:`name`."""
         return [other for other in self.rows if other != name] or [name]
 
     def patches(self, index: Tensor) -> dict[str, Patches]:
-        r"""What depends on the nodes :obj:`[M]` alone, by modality."""
+        r"""Computes the relation-independent part of each modality's view for
+        nodes of shape :obj:`[M]`.
+        """
         x = {name: F.leaky_relu(self.lin[f'x_{name}'](
             self.get_buffer(f'x_{name}')[index].to(self.lin_node.weight)), 0.1)
             for name in self.rows}
@@ -120,21 +122,24 @@ class CrossModalAttention(Module):
 
     def forward(self, node: Tensor, own: Tensor, rel: Tensor, kind: Tensor,
                 node_x: Tensor, own_x: Tensor) -> dict[str, Tensor]:
-        r"""The cosines :obj:`[B, M]` of candidates and of the entities of
-        positives, by view. Gradients do not reach the norms, as in the
-        released code. A view of a candidate is made once for each relation,
-        not for each positive; where each modality has one row, once.
+        r"""Returns the cosine similarities :obj:`[B, M]` between the entities
+        of positives and the candidates, for each view.
+
+        As in the released code, no gradient flows through the norms. The view
+        of a candidate is computed once per relation instead of once per
+        positive. If each modality has a single row, it is computed only once.
 
         Args:
             node (torch.Tensor): The candidates, :obj:`[M]`.
-            own (torch.Tensor): The entities, :obj:`[B]`.
+            own (torch.Tensor): The entities of the positives, :obj:`[B]`.
             rel (torch.Tensor): The embeddings of the distinct relations,
                 :obj:`[R, C_r]`.
             kind (torch.Tensor): The row of :obj:`rel` of each positive,
                 :obj:`[B]`.
             node_x (torch.Tensor): The embeddings of the candidates,
                 :obj:`[M, C]`.
-            own_x (torch.Tensor): Those of the entities, :obj:`[B, C]`.
+            own_x (torch.Tensor): The embeddings of the entities,
+                :obj:`[B, C]`.
         """
         theirs, mine = self.patches(node), self.patches(own)
         order = kind.argsort(stable=True)
@@ -153,7 +158,7 @@ class CrossModalAttention(Module):
                 lambda gate, x, affinity, attended, name=name: self._view(
                     gate, x, affinity, attended, name),
                 gate, theirs[name], view, groups, size)
-        # The product of [e; r], each half before they meet.
+        # Projecting e and r separately avoids one [e; r] row per pair.
         on_node, on_rel = self.lin_node.weight.split(
             [node_x.size(1), rel.size(1)], dim=1)
         rel = F.linear(rel, on_rel, self.lin_node.bias)
@@ -171,17 +176,18 @@ class CrossModalAttention(Module):
 
     def _cosines_of_one_row(self, gate: Tensor, theirs: Patches, view: Tensor,
                             kind: Tensor, name: str) -> Tensor:
-        r"""The cosines where both modalities have one row, so that gate and
-        affinity only scale what is normalised: a view is
-        :math:`\mathbf{c} + s_{r,m} \mathbf{u}_m`, and no relation needs views
-        of its own.
+        r"""Returns the cosine similarities if both modalities have one row.
+
+        In this case, the gate and the affinity merely scale the input of the
+        normalization. A view has the form :math:`\mathbf{c} + s_{r,m}
+        \mathbf{u}_m`, such that relations can share :math:`\mathbf{u}_m`.
         """
         norm = cast(LayerNorm, self.norm[f'x_{name}'])
         lin = cast(Linear, self.out[f'x_{name}'])
         x = theirs.x[:, 0] - theirs.x[:, 0].mean(dim=-1, keepdim=True)
         var = x.square().mean(dim=-1)
         guided = gate[:, None] * theirs.affinity[:, 0, 0]  # [R, M]
-        # The softmax of one is one.
+        # The softmax over a single row is one.
         scale = (guided / (guided.square() * var + norm.eps).sqrt()
                  + (var + norm.eps).rsqrt())
         u = F.linear(x * norm.weight, lin.weight)  # [M, D]
@@ -200,14 +206,14 @@ class CrossModalAttention(Module):
 def _cosines(function: Callable[..., Tensor], rel: Tensor,
              split: tuple[Tensor, ...], view: Tensor,
              groups: tuple[Tensor, ...], size: int) -> Tensor:
-    r"""The cosines of the views of positives, whose rows :obj:`groups` has
-    by relation, with what :obj:`function` makes of the relation and of
-    candidates.
+    r"""Returns the cosine similarities between the views of positives and the
+    views that :obj:`function` computes for candidates, relation by relation.
+    :obj:`groups` holds the rows of the positives of each relation.
     """
     def compare(rel: Tensor, view: Tensor, *part: Tensor) -> Tensor:
         return _cosine(view, function(rel, *part))
 
-    step = max(1, BLOCK // size)  # Candidates of one relation at a time.
+    step = max(1, BLOCK // size)  # Candidates of one relation per chunk.
     parts = list(zip(*(x.split(step) for x in split), strict=True))
     many = rel.size(0) * split[0].size(0) * size > KEEP
     out = torch.cat([
@@ -220,14 +226,14 @@ def _cosines(function: Callable[..., Tensor], rel: Tensor,
 
 
 def _cosine(x: Tensor, y: Tensor) -> Tensor:
-    r"""The cosines :obj:`[B, M]` of rows :obj:`[B, D]` and
-    :obj:`[M, D]`.
+    r"""Returns the cosine similarities :obj:`[B, M]` between rows of shape
+    :obj:`[B, D]` and :obj:`[M, D]`.
     """
     return _over(x @ y.mT, x.norm(dim=-1, keepdim=True) * y.norm(dim=-1))
 
 
 def _over(dot: Tensor, norm: Tensor) -> Tensor:
-    # A node without features has a view of zero while biases are zero, which
-    # points nowhere: no cosine, and no gradient of 1 / norm.
+    # A node without features has a zero view as long as the biases are zero,
+    # so its cosine similarity is set to zero to avoid a division by zero.
     norm = norm.detach()
     return torch.where(norm > 1e-8, dot / norm.clamp_min(1e-8), 0.0)

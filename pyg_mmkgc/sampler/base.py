@@ -10,23 +10,25 @@ from pyg_mmkgc.errors import ModelError, check_whole
 
 
 class Choice(NamedTuple):
-    r"""How a learned sampler chose the nodes of :class:`Negatives`, with what
-    its training needs.
+    r"""The choice of nodes by a learned sampler, with the values needed to
+    train the sampler.
     """
     candidates: Tensor  # The nodes to choose from, [M].
-    logits: Tensor  # Those of the choice, with their noise, [B, M].
-    picks: Tensor  # The candidates that were chosen, [B, K].
-    # Maps the scores of the negatives [B, K] to a scalar for the loss.
+    logits: Tensor  # The logits of the candidates, with their noise, [B, M].
+    picks: Tensor  # The positions of the chosen candidates, [B, K].
+    # Maps the scores of the negatives [B, K] to a scalar added to the loss.
     penalty: Callable[[Tensor], Tensor]
 
 
 class Negatives(NamedTuple):
-    r"""Corrupted triples: :obj:`node` stands for the head of the positive
-    where :obj:`corrupt_head`, else for its tail; both :obj:`[B, K]`.
+    r"""The corrupted triples of a batch of positives.
 
-    Of the views that :obj:`kept` names, the node that is replaced keeps its
-    own where the mask :obj:`[B, K]` is :obj:`True`. Of a learned sampler,
-    :obj:`choice` carries the gradient.
+    :obj:`node` replaces the head of the positive where :obj:`corrupt_head` is
+    :obj:`True`, and the tail otherwise. Both have shape :obj:`[B, K]`.
+
+    :obj:`kept` maps the names of views to masks of shape :obj:`[B, K]`. Where
+    a mask is :obj:`True`, the replaced node keeps its own view. If the sampler
+    is learned, :obj:`choice` carries its gradient.
     """
     node: Tensor
     corrupt_head: Tensor
@@ -42,10 +44,10 @@ class NegativeSampler:
             each positive. (default: :obj:`128`)
     """
     num_nodes: int
-    #: What the sampler learns, trained along with the model at :attr:`lr`.
+    #: The learnable part, trained along with the model at rate :attr:`lr`.
     module: Optional[torch.nn.Module] = None
     lr: float = 1e-4
-    #: Whether the negatives depend on how many epochs there will be.
+    #: If :obj:`True`, the negatives depend on the total number of epochs.
     scheduled: bool = False
 
     def __init__(self, num_negatives: int = 128) -> None:
@@ -54,25 +56,28 @@ class NegativeSampler:
 
     def prepare(self, edge_index: Tensor, edge_type: Tensor, num_nodes: int,
                 num_relations: int) -> NegativeSampler:
-        r"""Reads the *training* triples, :obj:`[2, E]` and :obj:`[E]`; call
-        it once, before :meth:`sample`.
+        r"""Reads the *training* triples, given as :obj:`edge_index` of shape
+        :obj:`[2, E]` and :obj:`edge_type` of shape :obj:`[E]`. Needs to be
+        called once before :meth:`sample`.
         """
         self.num_nodes = num_nodes
         return self
 
     def check(self, model: Any) -> None:
-        r"""Raises :class:`~pyg_mmkgc.errors.ModelError` where :obj:`model`
+        r"""Raises a :class:`~pyg_mmkgc.errors.ModelError` if :obj:`model`
         cannot score the negatives.
         """
 
     def begin_epoch(self, model: Any, epoch: int, epochs: int) -> None:
-        r"""Called before epoch 1, 2, ... of :obj:`epochs`, with the model as
-        :meth:`sample` will find it.
+        r"""Prepares the sampler for an epoch. Called before each epoch, from 1
+        to :obj:`epochs`, with the current model.
         """
 
     def sample(self, head_index: Tensor, rel_type: Tensor, tail_index: Tensor,
                generator: torch.Generator) -> Negatives:
-        r"""Draws :obj:`[B, K]` negatives of positives :obj:`[B]`."""
+        r"""Draws negatives of shape :obj:`[B, K]` for positives of shape
+        :obj:`[B]`.
+        """
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -80,32 +85,38 @@ class NegativeSampler:
 
 
 def view_names(sampler: NegativeSampler, model: Any) -> list[str]:
-    r"""The names of a model's views.
+    r"""Returns the names of a model's views.
 
     Raises:
-        ModelError: If it has no structural view or none beside it, or cannot
-            score representations.
+        ModelError: If the model has no structural view, has no modality, or
+            cannot score representations.
     """
     names = getattr(model, 'modalities', [])
     if (not names or not hasattr(model, 'fuse')
             or model.node_emb.num_embeddings == 0):
         raise ModelError(
-            f'{type(sampler).__name__} needs a model with a structural '
-            f'embedding and a modality, but {type(model).__name__} has the '
-            f'modalities {names or "none"}')
+            'Expected a model with a structural embedding and at least one '
+            f"modality for '{type(sampler).__name__}' (got "
+            f"'{type(model).__name__}' with the modalities {names or 'none'})")
     if getattr(model, 'reciprocal', False):
-        raise ModelError(f'{type(sampler).__name__} scores heads and tails by '
-                         'one relation: expected reciprocal=False')
+        raise ModelError(
+            "Expected a model with reciprocal=False for "
+            f"'{type(sampler).__name__}', which scores heads and tails with "
+            f"the same relation (got '{type(model).__name__}' with "
+            'reciprocal=True)')
     return ['structure', *names]
 
 
 def head_probability(edge_index: Tensor, edge_type: Tensor,
                      num_relations: int) -> Tensor:
-    r"""The probability :obj:`[R]` of corrupting the head of a triple,
-    :math:`tph_r / (tph_r + hpt_r)`, as `Wang et al.
-    <https://ojs.aaai.org/index.php/AAAI/article/view/8870>`_ draw it: with
-    :math:`tph_r` tails per head, a 1-N relation mostly gets another head.
-    A relation without triples has probability one half.
+    r"""Returns the probability :obj:`[R]` of corrupting the head of a triple
+    by the Bernoulli rule of `Wang et al.
+    <https://ojs.aaai.org/index.php/AAAI/article/view/8870>`_,
+    :math:`tph_r / (tph_r + hpt_r)`.
+
+    Here, :math:`tph_r` is the number of tails per head, and :math:`hpt_r` the
+    number of heads per tail, such that a 1-N relation mostly has its head
+    replaced. A relation without triples has probability one half.
     """
     num = torch.bincount(edge_type, minlength=num_relations)
     num_nodes = int(edge_index.max()) + 1 if edge_index.numel() > 0 else 1

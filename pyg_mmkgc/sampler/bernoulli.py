@@ -14,20 +14,22 @@ from pyg_mmkgc.sampler.base import (
 
 
 class _Known(NamedTuple):
-    r"""The known answers of each query :obj:`(node, relation)`, sorted."""
+    r"""The sorted known answers of each query :obj:`(node, relation)`."""
     query: Tensor  # The distinct queries node * R + relation, sorted, [Q].
-    ptr: Tensor  # Where the answers of a query begin, [Q + 1].
+    ptr: Tensor  # The first position of the answers of each query, [Q + 1].
     gap: Tensor  # query position * (N + 1) + (answer - its rank), sorted.
 
 
 class BernoulliSampler(NegativeSampler):
-    r"""The sampler of the paper: the side by Bernoulli's rule (`Wang et al.
-    <https://ojs.aaai.org/index.php/AAAI/article/view/8870>`_), the node
-    uniformly among those that do *not* make a training triple.
+    r"""The filtered Bernoulli sampler, which never draws a training triple.
 
-    The complement is drawn exactly and without rejection: the :math:`x`-th
-    node that is not an answer is :math:`x` plus the number of answers
-    :math:`a_i` (sorted) with :math:`a_i - i \leq x`.
+    The corrupted side follows the Bernoulli rule of the `"Knowledge Graph
+    Embedding by Translating on Hyperplanes"
+    <https://ojs.aaai.org/index.php/AAAI/article/view/8870>`_ paper. The node
+    is drawn uniformly from all nodes that do *not* complete a training triple.
+    This needs no rejection sampling: the :math:`x`-th node that is not an
+    answer is :math:`x` plus the number of sorted answers :math:`a_i` with
+    :math:`a_i - i \leq x`.
 
     Args:
         num_negatives (int, optional): The number of negatives :obj:`K` of
@@ -50,17 +52,18 @@ class BernoulliSampler(NegativeSampler):
     def _group(self, node: Tensor, rel: Tensor, answer: Tensor) -> _Known:
         N, R = self.num_nodes, self.num_relations
         if N * R * (N + 1) >= 2**63:
-            raise DataError(f'{N} nodes and {R} relations are too many for '
-                            '64-bit keys')
+            raise DataError('Expected a graph whose triples fit into 64-bit '
+                            f'keys (got {N} nodes and {R} relations)')
         key = ((node * R + rel) * N + answer).unique()
         if key.numel() == 0:
-            raise DataError('expected training triples, got none')
+            raise DataError('Expected at least one training triple (got none)')
         query, count = (key // N).unique_consecutive(return_counts=True)
         if int(count.max()) >= N:
             full = int(query[count.argmax()])
-            raise DataError('expected every (node, relation) to leave a node '
-                            f'for negatives, but (node {full // R}, relation '
-                            f'{full % R}) has triples with all {N}')
+            raise DataError('Expected every pair of a node and a relation to '
+                            'leave a node for negatives (got node '
+                            f'{full // R} and relation {full % R}, which have '
+                            f'training triples with all {N} nodes)')
         ptr = torch.cat([count.new_zeros(1), count.cumsum(0)])
         position = torch.arange(query.numel(), device=key.device)
         position = position.repeat_interleave(count)
@@ -75,10 +78,11 @@ class BernoulliSampler(NegativeSampler):
         strange = known.query[found] != query
         if bool(strange.any()):
             i = int(strange.nonzero()[0])
-            raise DataError('expected positives from the training triples '
-                            'that the sampler was prepared with, which have '
-                            f'none of node {int(node[i])} and relation '
-                            f'{int(rel[i])} (positive {i} of the batch)')
+            raise DataError('Expected positives from the training triples '
+                            'that the sampler was prepared with (got node '
+                            f'{int(node[i])} and relation {int(rel[i])} in '
+                            f'positive {i} of the batch, which have no '
+                            'training triple)')
         first, last = known.ptr[position], known.ptr[position + 1]
         # draw in [0, 1) -> x in [0, N - number of answers).
         size = (self.num_nodes - (last - first)).unsqueeze(-1)

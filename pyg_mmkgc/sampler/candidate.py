@@ -11,10 +11,13 @@ from pyg_mmkgc.sampler.base import (
 
 
 class CandidateSampler(NegativeSampler):
-    r"""The candidates of `KBGAN <https://arxiv.org/abs/1711.04071>`_: one side
-    for each positive by Bernoulli's rule (`Wang et al.
-    <https://ojs.aaai.org/index.php/AAAI/article/view/8870>`_), and nodes drawn
-    uniformly. Known triples are not left out.
+    r"""The candidate sampler of the `"KBGAN: Adversarial Learning for
+    Knowledge Graph Embeddings" <https://arxiv.org/abs/1711.04071>`_ paper.
+
+    All candidates of a positive replace the same side, which is drawn by the
+    Bernoulli rule of `Wang et al.
+    <https://ojs.aaai.org/index.php/AAAI/article/view/8870>`_. The nodes are
+    drawn uniformly, and known triples are not filtered out.
 
     Args:
         num_negatives (int, optional): The number of candidates :obj:`K` of

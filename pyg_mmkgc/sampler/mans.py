@@ -17,29 +17,32 @@ class MANSSampler(BernoulliSampler):
     Sampling for Multi-modal Knowledge Graph Embedding"
     <https://arxiv.org/abs/2304.11618>`_ paper.
 
-    A *visual* negative replaces the visual embedding of an entity and keeps
-    its structural one, :math:`(\mathbf{e}_s, \mathbf{e}'_v)`, an ordinary one
-    replaces both. The variants mix them: :obj:`"V"` has visual negatives
-    only; :obj:`"T"` has these in the first half of the epochs, and ordinary
-    ones in the second; :obj:`"H"` makes a share :math:`\beta` visual;
-    :obj:`"A"` takes for this share, in each batch, that of the ordinary
-    negatives with
+    A *visual* negative :math:`(\mathbf{e}_s, \mathbf{e}'_v)` replaces the
+    visual embedding of an entity and keeps its structural embedding, while an
+    ordinary negative replaces both. The variants mix the two kinds:
+
+    * :obj:`"V"` draws visual negatives only.
+    * :obj:`"T"` draws visual negatives in the first half of the epochs, and
+      ordinary negatives in the second half.
+    * :obj:`"H"` draws a fixed share :math:`\beta` of visual negatives.
+    * :obj:`"A"` adapts the share of visual negatives to each batch. It is the
+      share of ordinary negatives for which
 
     .. math::
         E_{sv} + E_{vs} < E_{ss} + E_{vv}
 
-    where :math:`E_{xy}` is the energy :math:`-s(\mathbf{h}_x, r,
-    \mathbf{t}_y)` of a head of which the model sees nothing but view
-    :math:`x` and a tail of which it sees nothing but view :math:`y`.
+    Here, :math:`E_{xy}` is the energy :math:`-s(\mathbf{h}_x, r,
+    \mathbf{t}_y)` of a head that is reduced to its view :math:`x` and a tail
+    that is reduced to its view :math:`y`.
 
-    Which negatives are visual is drawn for each one; the released code takes
-    the first rows, which is the same in distribution. The paper has one
-    modality; with several, a visual negative replaces all of them, and the
-    energies are summed over them, or :obj:`modality` names the one; a pair
-    of which a view is absent, hence zero, does not count. The
-    ordinary negatives are those of
-    :class:`~pyg_mmkgc.sampler.BernoulliSampler`, as in the released code,
-    which has one of each positive.
+    Each negative is drawn to be visual independently, while the released code
+    makes the first rows visual, which follows the same distribution. The paper
+    has a single modality. With several modalities, a visual negative replaces
+    all of them unless :obj:`modality` names one, and their energies are
+    summed. Pairs in which a view is absent, and therefore zero, do not count.
+    As in the released code, ordinary negatives are drawn by
+    :class:`~pyg_mmkgc.sampler.BernoulliSampler`, one for each positive by
+    default.
 
     Args:
         num_negatives (int, optional): The number of negatives :obj:`K` of
@@ -49,7 +52,7 @@ class MANSSampler(BernoulliSampler):
         beta (float, optional): :math:`\beta` of :obj:`"H"`.
             (default: :obj:`0.3`)
         modality (str, optional): The view that a visual negative replaces.
-            (default: :obj:`None`, all beside the structural one)
+            (default: :obj:`None`, all modalities)
     """
     views: list[str]
     model: Any
@@ -58,10 +61,10 @@ class MANSSampler(BernoulliSampler):
                  beta: float = 0.3, modality: Optional[str] = None) -> None:
         super().__init__(num_negatives)
         if variant not in VARIANTS:
-            raise ModelError(f'expected variant in {VARIANTS}, got '
-                             f'{variant!r}')
+            raise ModelError(f"Expected 'variant' to be one of {VARIANTS} "
+                             f'(got {variant!r})')
         if not 0 <= beta <= 1:
-            raise ModelError(f'expected beta in [0, 1], got {beta}')
+            raise ModelError(f"Expected 'beta' to be in [0, 1] (got {beta})")
         self.variant, self.beta, self.modality = variant, beta, modality
         self.scheduled = variant == 'T'
         self.share = beta if variant == 'H' else 1.0
@@ -69,8 +72,8 @@ class MANSSampler(BernoulliSampler):
     def check(self, model: Any) -> None:
         self.views = view_names(self, model)
         if self.modality not in (None, *self.views[1:]):
-            raise ModelError(f'expected a modality of {self.views[1:]}, got '
-                             f'{self.modality!r}')
+            raise ModelError("Expected 'modality' to be one of "
+                             f'{self.views[1:]} (got {self.modality!r})')
 
     def begin_epoch(self, model: Any, epoch: int, epochs: int) -> None:
         self.model = model
@@ -113,7 +116,7 @@ class MANSSampler(BernoulliSampler):
                                (name, name, -1)):
                 cross = cross + sign * self.model.score(
                     only(heads, x), rel_type, only(tails, y))
-        # Scores are energies with the other sign.
+        # Energies are negated scores, which flips the inequality.
         return int((cross[there] > 0).sum()) / max(1, int(there.sum()))
 
     def __repr__(self) -> str:

@@ -12,7 +12,7 @@ from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.sampler.attention import CrossModalAttention
 from pyg_mmkgc.sampler.base import Choice, Negatives, NegativeSampler
 
-# What a known answer has for a logit: others stay above it at any temperature.
+# The logit of known answers, below all other logits at any temperature.
 KNOWN = -1e6
 
 
@@ -21,52 +21,57 @@ class MMRNSSampler(NegativeSampler):
     Knowledge Graph Completion" <https://doi.org/10.1145/3503161.3548388>`_
     paper (MMRNS), which learns to choose negatives that resemble the positive.
 
-    The candidates :math:`c`, shared by a batch, are compared with the entity
-    :math:`e` that they replace in the views :math:`v` of
-    :class:`~pyg_mmkgc.sampler.CrossModalAttention`, and drawn without
-    replacement from
+    The candidates :math:`c` are shared by a batch. They are compared with the
+    replaced entity :math:`e` in each view :math:`v` of
+    :class:`~pyg_mmkgc.sampler.CrossModalAttention`. Using Gumbel noise, the
+    negatives are drawn without replacement from
 
     .. math::
         p(c) \propto \sum_v \mathrm{softmax}_c \left( \cos(\mathbf{v}_c,
         \mathbf{v}_e) / T \right), \qquad T = \frac{T_0}{1 + \ln(step + 1)}
 
-    by Gumbel noise. The gradient of the model's loss reaches the sampler
-    through a straight-through estimator (:func:`~pyg_mmkgc.nn.
-    straight_through.straight_through`): both minimise one loss. To it is
-    added
+    The gradient of the model's loss reaches the sampler through a
+    straight-through estimator
+    (:func:`~pyg_mmkgc.sampler.straight_through.straight_through`), such that
+    both minimize the same loss, to which the sampler adds
 
     .. math::
         \frac{\omega}{|v|} \sum_v -\log \frac{\sum_{c \in \mathrm{known}}
         \exp \cos(\mathbf{v}_c, \mathbf{v}_e)}{\sum_k w_k \exp
         \cos(\mathbf{v}_k, \mathbf{v}_e)}
 
-    over the candidates that are known answers of the training triples, which
-    are drawn only where fewer than :math:`K` others are left, and the
-    :math:`k` that were drawn, with self-adversarial weights :math:`w_k`. The
-    released code's weights could not be made out in
-    full; these are the paper's idea. There, too, batches have heads and
-    tails in turn, here each positive has its side by a coin, and embeddings
-    of the model are inputs here, which this term does not train.
+    The numerator sums over the candidates that are known answers in the
+    training triples. These are only drawn if fewer than :math:`K` other
+    candidates are left. The denominator sums over the drawn candidates
+    :math:`k` with self-adversarial weights :math:`w_k`.
+
+    There are three differences from the released code. Its weights
+    :math:`w_k` could not be fully determined, so they follow the idea of the
+    paper. Its batches alternate between heads and tails, while the side is
+    drawn for each positive here. The embeddings of the model are constant
+    inputs here, so the additional term does not train them.
 
     Args:
-        model (MMKGEModel): The model, whose embeddings are compared.
-        features (dict[str, torch.Tensor]): The rows of each modality,
-            :obj:`[N, P, F]` or :obj:`[N, F]`, at least one.
-        masks (dict[str, torch.Tensor], optional): Which rows are there.
+        model (MMKGEModel): The model whose embeddings are compared.
+        features (dict[str, torch.Tensor]): The rows of each modality, of shape
+            :obj:`[N, P, F]` or :obj:`[N, F]`. Needs at least one modality.
+        masks (dict[str, torch.Tensor], optional): The masks of available
+            rows. (default: :obj:`None`)
         num_negatives (int, optional): The number of negatives :obj:`K` of
             each positive. (default: :obj:`20`)
-        num_candidates (int, optional): The number of candidates :obj:`M` of a
-            batch. (default: :obj:`1500`)
+        num_candidates (int, optional): The number of candidates :obj:`M` of
+            each batch. (default: :obj:`1500`)
         attention_channels (int, optional): The width of the views.
             (default: :obj:`50`)
-        lr (float, optional): The sampler's learning rate.
+        lr (float, optional): The learning rate of the sampler.
             (default: :obj:`1e-4`)
-        exploration (float, optional): :math:`T_0`. (default: :obj:`10.0`)
-        contrast (float, optional): :math:`\omega`; it counts twice as much
-            beside the released code's loss, which is halved.
-            (default: :obj:`0.01`)
-        temperature (float, optional): That of the weights :math:`w_k`.
-            (default: :obj:`0.5`)
+        exploration (float, optional): The initial temperature :math:`T_0`.
+            (default: :obj:`10.0`)
+        contrast (float, optional): The weight :math:`\omega` of the
+            additional term. In the released code, it counts twice as much,
+            since the loss of the model is halved. (default: :obj:`0.01`)
+        temperature (float, optional): The temperature of the weights
+            :math:`w_k`. (default: :obj:`0.5`)
     """
     module: CrossModalAttention
     index: TripleIndex
@@ -88,19 +93,21 @@ class MMRNSSampler(NegativeSampler):
         super().__init__(num_negatives)
         self.check(model)
         if not features:
-            raise ModelError('expected the features of at least one modality')
+            raise ModelError("Expected 'features' to hold at least one "
+                             f'modality (got {features})')
         if num_candidates <= num_negatives:
-            raise ModelError('expected more candidates than negatives, got '
-                             f'{num_candidates} and {num_negatives}')
+            raise ModelError("Expected 'num_candidates' to be greater than "
+                             f"'num_negatives' (got {num_candidates} and "
+                             f'{num_negatives})')
         if not lr > 0 or not exploration > 0:
-            raise ModelError('expected lr > 0 and exploration > 0, got '
-                             f'{lr} and {exploration}')
+            raise ModelError("Expected 'lr' and 'exploration' to be positive "
+                             f'(got {lr} and {exploration})')
         self.model = model
         self.num_candidates = num_candidates
         self.lr, self.exploration = lr, exploration
         self.contrast, self.temperature = contrast, temperature
         training = model.training
-        with torch.no_grad():  # As the sampler will see it: RSME's differ.
+        with torch.no_grad():  # RSME's width depends on the mode.
             width = self._encode(model.train(), torch.zeros(1).long()).size(-1)
         model.train(training)
         self.attention_channels = attention_channels
@@ -111,25 +118,32 @@ class MMRNSSampler(NegativeSampler):
     @classmethod
     def from_data(cls, data: Any, model: Module,
                   **kwargs: Any) -> MMRNSSampler:
-        r"""Builds a sampler with the features and masks of a graph."""
+        r"""Builds a sampler from the features and masks of a graph.
+
+        Args:
+            data (KnowledgeGraph): The graph.
+            model (MMKGEModel): The model whose embeddings are compared.
+            **kwargs (optional): Additional arguments of :class:`MMRNSSampler`.
+        """
         return cls(model, data.features(), data.masks(), **kwargs)
 
     def check(self, model: Any) -> None:
         name = type(model).__name__
         if not hasattr(model, 'score') or not hasattr(model, 'encode'):
-            raise ModelError('MMRNSSampler needs a MMKGEModel, which scores '
-                             f'representations, got {name}')
+            raise ModelError("Expected an 'MMKGEModel', which scores "
+                             "representations, for 'MMRNSSampler' (got "
+                             f"'{name}')")
         if model.sparse or getattr(model, 'reciprocal', False):
-            raise ModelError('MMRNSSampler needs a model with sparse=False '
-                             f'and without reciprocal relations, got {name}')
+            raise ModelError('Expected a model with sparse=False and without '
+                             "reciprocal relations for 'MMRNSSampler' (got "
+                             f"'{name}')")
 
     def prepare(self, edge_index: Tensor, edge_type: Tensor, num_nodes: int,
                 num_relations: int) -> MMRNSSampler:
         super().prepare(edge_index, edge_type, num_nodes, num_relations)
         if num_nodes <= self.num_negatives:
-            raise ModelError(f'expected more than {self.num_negatives} nodes '
-                             '(num_negatives) to choose from, got '
-                             f'{num_nodes}')
+            raise ModelError("Expected more nodes than 'num_negatives' = "
+                             f'{self.num_negatives} (got {num_nodes})')
         self.index = TripleIndex(edge_index, edge_type, num_nodes,
                                  num_relations)
         return self
@@ -146,7 +160,7 @@ class MMRNSSampler(NegativeSampler):
             return torch.rand(shape, generator=generator,
                               device=generator.device).to(head_index.device)
 
-        # Random keys in order are a random permutation.
+        # Sorting random keys yields a random permutation.
         node = draw(self.num_nodes).argsort()[:self.num_candidates]
         side = draw(head_index.numel()) < 0.5
         own = torch.where(side, head_index, tail_index)
@@ -160,13 +174,13 @@ class MMRNSSampler(NegativeSampler):
         warmth = self.exploration / (
             1.0 + math.log(int(self.module.step) + 1))
         self.module.step += 1
-        # In logarithms: a cold softmax has zeros, which have none.
+        # A softmax at a low temperature underflows, its logarithm does not.
         logits = torch.stack([
             (cosine / warmth).log_softmax(dim=-1)
             for cosine in similar.values()]).logsumexp(dim=0)
         logits = logits.masked_fill(known, KNOWN)
-        # The largest of logits with Gumbel noise, in order, are draws
-        # without replacement.
+        # The largest logits with Gumbel noise are draws without replacement,
+        # in the order in which they are drawn.
         uniform = draw(*logits.shape).clamp(1e-20, 1.0 - 1e-7)
         logits = logits - (-uniform.log()).log()
         picks = logits.detach().topk(self.num_negatives).indices
@@ -204,8 +218,10 @@ class MMRNSSampler(NegativeSampler):
 
 def _contrast(cosine: Tensor, known: Tensor, picks: Tensor,
               log_weight: Tensor) -> Tensor:
-    r"""The mean over the rows that have a known answer."""
-    # Not minus infinity, which has no gradient where nothing is known.
+    r"""Returns the contrastive term of one view, averaged over the rows with
+    a known answer.
+    """
+    # Minus infinity would yield NaN gradients for rows without known answers.
     log_known = cosine.masked_fill(~known, -1e4).logsumexp(dim=-1)
     log_drawn = (log_weight + cosine.gather(1, picks)).logsumexp(dim=-1)
     some = known.any(dim=-1)

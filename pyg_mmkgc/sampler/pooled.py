@@ -12,12 +12,12 @@ from pyg_mmkgc.sampler.base import (
 
 
 class PooledSampler(NegativeSampler):
-    r"""Draws one pool of :obj:`K` nodes for each chunk of positives, and for
-    each positive the side that a node replaces by Bernoulli's rule.
+    r"""Draws a shared pool of :obj:`K` nodes for each chunk of positives, and
+    the side that each node replaces by the Bernoulli rule.
 
-    A step then touches :obj:`K * B / chunk_size` nodes instead of
-    :obj:`K * B` at the same number of negatives, which makes the encoding of
-    large features several times cheaper. Known triples are not left out.
+    With the same number of negatives, a step encodes :obj:`K * B / chunk_size`
+    nodes instead of :obj:`K * B`, which makes the encoding of large features
+    several times cheaper. Known triples are not filtered out.
 
     Args:
         num_negatives (int, optional): The number of negatives :obj:`K` of
@@ -25,10 +25,11 @@ class PooledSampler(NegativeSampler):
         chunk_size (int, optional): The number of positives that share a pool.
             (default: :obj:`128`)
         one_side (bool, optional): If set to :obj:`True`, all negatives of a
-            positive replace its head or all its tail, with equal probability,
-            as the batches of `RotatE <https://arxiv.org/abs/1902.10197>`_
-            do: a loss that weighs negatives against each other then compares
-            answers to one question. (default: :obj:`False`)
+            positive replace the same side, which is its head or its tail with
+            equal probability, as in `RotatE
+            <https://arxiv.org/abs/1902.10197>`_. A loss that weighs negatives
+            against each other then compares answers to the same query.
+            (default: :obj:`False`)
     """
     head_prob: Tensor
 

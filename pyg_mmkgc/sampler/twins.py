@@ -14,26 +14,26 @@ class TwinsSampler(BernoulliSampler):
     Pre-trained Multimodal Transformer and Twins Negative Sampling"
     <https://arxiv.org/abs/2209.07084>`_ paper (VBKGC).
 
-    An entity has two embeddings, :math:`\mathbf{e}_s` and
-    :math:`\mathbf{e}_m`. Beside each ordinary negative, which replaces both
-    by those of another entity :math:`e'`, stand its twins, which replace one
-    of them:
+    An entity has a structural embedding :math:`\mathbf{e}_s` and a multimodal
+    embedding :math:`\mathbf{e}_m`. An ordinary negative replaces both with the
+    embeddings of another entity :math:`e'`. Each of its two twins replaces
+    only one of them:
 
     .. math::
         (\mathbf{e}'_s, \mathbf{e}'_m), \quad
         (\mathbf{e}'_s, \mathbf{e}_m), \quad
         (\mathbf{e}_s, \mathbf{e}'_m)
 
-    so that a model has to bring the two embeddings of one entity together.
-    The released code does not use its twins; that each ordinary negative has
-    both is this library's reading. Where a model has several modalities,
-    :math:`\mathbf{e}_m` is all of them. The ordinary negatives are those of
-    :class:`~pyg_mmkgc.sampler.BernoulliSampler`.
+    The twins force a model to align the two embeddings of an entity. The
+    released code does not use its twins, so drawing both twins of each
+    ordinary negative is our interpretation of the paper. If a model has
+    several modalities, :math:`\mathbf{e}_m` covers all of them. The ordinary
+    negatives are drawn by :class:`~pyg_mmkgc.sampler.BernoulliSampler`.
 
     Args:
         num_negatives (int, optional): The number of ordinary negatives
-            :obj:`K`; with their twins there are :obj:`3 * K`.
-            (default: :obj:`32`)
+            :obj:`K`. Together with their twins, there are :obj:`3 * K`
+            negatives. (default: :obj:`32`)
     """
     views: list[str]
 

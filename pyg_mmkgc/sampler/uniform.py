@@ -7,10 +7,12 @@ from pyg_mmkgc.sampler.base import Negatives, NegativeSampler
 
 
 class UniformSampler(NegativeSampler):
-    r"""Replaces the head or the tail, with equal probability, by a node drawn
-    uniformly, as `TransE <https://papers.nips.cc/paper/2013/hash/
-    1cecc7a77928ca8133fa24680a88d2f9-Abstract.html>`_ does. Known triples are
-    not left out.
+    r"""The uniform sampler of the `"Translating Embeddings for Modeling
+    Multi-relational Data" <https://papers.nips.cc/paper/2013/hash/
+    1cecc7a77928ca8133fa24680a88d2f9-Abstract.html>`_ paper.
+
+    Replaces the head or the tail, with equal probability, by a node that is
+    drawn uniformly. Known triples are not filtered out.
 
     Args:
         num_negatives (int, optional): The number of negatives :obj:`K` of

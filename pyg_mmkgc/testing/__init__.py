@@ -1,4 +1,4 @@
-r"""Checks for models, samplers and adversaries, one's own included."""
+r"""Checks for models, samplers and adversaries, including your own."""
 from .adversary import ADVERSARY_CHECKS, check_adversary
 from .model import MODEL_CHECKS, PATH_CHECKS, check_model
 from .sampler import SAMPLER_CHECKS, check_sampler

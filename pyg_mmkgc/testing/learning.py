@@ -1,4 +1,4 @@
-r"""Checks by training: what a model learns, and what it learns from."""
+r"""Checks of a model that train it."""
 from __future__ import annotations
 
 from typing import Any
@@ -33,32 +33,34 @@ def _gap(model: MMKGEModel, data: KnowledgeGraph) -> float:
 
 
 def check_higher_is_better(subject: Subject) -> None:
-    r"""After 20 steps the scores of triples have risen above those of other
-    tails.
+    r"""Checks that training triples score higher than the same triples with
+    other tails after 20 steps.
     """
     data = small_graph()
     model = subject.model(data)
     before = _gap(model, data)
     after = _gap(subject.fit(model, data, steps=20), data)
     expect(after > max(before, 0.0),
-           'expected higher scores of training triples than of others after '
-           f'20 steps, got a difference of {after:.4g} (before: '
-           f'{before:.4g})')
+           'Expected higher scores of training triples than of other triples '
+           f'after 20 steps (got a difference of {after:.4g}, and '
+           f'{before:.4g} before)')
 
 
 def check_overfits(subject: Subject) -> None:
-    r"""50 triples are learnt by heart: a filtered MRR of more than 0.95 on
-    the training triples.
+    r"""Checks that a model memorizes 50 training triples, with a filtered MRR
+    of more than 0.95.
     """
     data = tree_graph()
     model = subject.fit(subject.model(data), data, steps=subject.epochs)
     mrr = evaluate(model, data, 'train').mrr
-    expect(mrr > 0.95, 'expected a training MRR of more than 0.95 on 50 '
-           f'triples, got {mrr:.3f} after {subject.epochs} steps')
+    expect(mrr > 0.95, 'Expected a training MRR of more than 0.95 on 50 '
+           f'triples (got {mrr:.3f} after {subject.epochs} steps)')
 
 
 def check_modality_dropped(subject: Subject) -> None:
-    r"""Without one modality, or any, a model trains or refuses clearly."""
+    r"""Checks that a model without one or without all modalities either can be
+    trained, or is rejected with a clear error.
+    """
     names = subject.model().modalities
     for drop in [[name] for name in names] + [names] * (len(names) > 1):
         data = DropModality(*drop)(small_graph())
@@ -66,9 +68,9 @@ def check_modality_dropped(subject: Subject) -> None:
 
 
 def check_modality_missing(subject: Subject) -> None:
-    r"""With every policy for missing rows, with modalities of all nodes or
-    of one, a model trains; what stands in a row that is missing has no
-    effect.
+    r"""Checks that a model can be trained with every policy for missing rows,
+    and with modalities of all nodes or a single node. The values of missing
+    rows must have no effect.
     """
     names = subject.model().modalities
     if not names:
@@ -89,8 +91,8 @@ def check_modality_missing(subject: Subject) -> None:
         scores.append(subject.model(data).eval()(*triples(data)))
         for name in names:
             data[f'x_{name}'][~data[f'mask_{name}']] = 50.0
-    expect(torch.equal(*scores), 'features of nodes that have none, by their '
-           'mask, change the scores')
+    expect(torch.equal(*scores), 'Expected the features of masked nodes to '
+           'have no effect (got different scores)')
 
 
 def _expect_trains_or_refuses(subject: Subject, data: KnowledgeGraph,
@@ -98,17 +100,17 @@ def _expect_trains_or_refuses(subject: Subject, data: KnowledgeGraph,
     try:
         model = subject.model(data, **kwargs)
     except ModelError as error:
-        expect(len(str(error)) > 20, f'{what}: a ModelError that says more '
-               f'than {str(error)!r}')
+        expect(len(str(error)) > 20, f'Expected a ModelError with a reason '
+               f'{what} (got {str(error)!r})')
         return
     model = subject.fit(model, data)
     expect(model(*triples(data)).isfinite().all(),
-           f'{what}: scores are not finite')
+           f'Expected finite scores {what} (got NaN or infinity)')
 
 
 def check_mat(subject: Subject) -> None:
-    r"""The two steps of modality adversarial training change only their own
-    side, of a model with a structure and modalities.
+    r"""Checks that the two steps of modality adversarial training change only
+    their own side, if the model has a structure and modalities.
     """
     data = small_graph()
     model = subject.model(data)
@@ -117,6 +119,6 @@ def check_mat(subject: Subject) -> None:
     small = {} if model.generator_modules() is not None else {
         'noise_channels': 3, 'generator_channels': 8}
     adversary = MAT.from_model(model, weight=0.5, **small)
-    # Reciprocal relations train on a loss of all nodes, and on no other.
+    # Models with reciprocal relations only support a loss on all nodes.
     loss = subject.loss if subject.sampler is None else None
     expect_sides(model, adversary, lr=subject.lr, loss=loss)

@@ -8,7 +8,7 @@ from pyg_mmkgc.nn.path import PathModel
 from pyg_mmkgc.testing import learning, path, scores, state
 from pyg_mmkgc.testing.subject import Build, Subject, named, run_check
 
-#: Every check of a model, by name.
+#: All checks of a model by name.
 MODEL_CHECKS: dict[str, Callable[[Subject], None]] = named(
     scores.check_finite,
     scores.check_shapes,
@@ -53,10 +53,10 @@ PATH_CHECKS: dict[str, Callable[[path.PathSubject], None]] = named(
 def check_model(model: Build, *, checks: Optional[Sequence[str]] = None,
                 lr: float = 0.05, epochs: int = 100,
                 **kwargs: Any) -> None:
-    r"""Checks that a model keeps the promises of
+    r"""Checks that a model fulfills the contract of
     :class:`~pyg_mmkgc.nn.kge.MMKGEModel` or
-    :class:`~pyg_mmkgc.nn.path.PathModel`, on graphs of some dozen nodes with
-    the modalities :obj:`visual` and :obj:`text`.
+    :class:`~pyg_mmkgc.nn.path.PathModel`, on small graphs with the modalities
+    :obj:`visual` and :obj:`text`.
 
     .. code-block:: python
 
@@ -64,21 +64,22 @@ def check_model(model: Build, *, checks: Optional[Sequence[str]] = None,
 
     Args:
         model: A subclass of :class:`~pyg_mmkgc.nn.kge.MMKGEModel` or
-            :class:`~pyg_mmkgc.nn.path.PathModel`, or a function that makes a
-            model of the former of a
+            :class:`~pyg_mmkgc.nn.path.PathModel`, or a function that builds a
+            model of the former for a
             :class:`~pyg_mmkgc.data.KnowledgeGraph`.
         checks (list of str, optional): The names of the checks, see
             :obj:`MODEL_CHECKS` and :obj:`PATH_CHECKS`. (default: all)
-        lr (float, optional): The learning rate of the trainings.
+        lr (float, optional): The learning rate for training.
             (default: :obj:`0.05`)
-        epochs (int, optional): The steps in which 50 triples must be learnt
-            by heart. (default: :obj:`100`)
-        **kwargs (optional): :obj:`sampler` (makes a negative sampler;
-            :obj:`None` for the model's own loss) and :obj:`loss` of the
-            trainings; all else are arguments of the class.
+        epochs (int, optional): The number of steps in which a model needs to
+            memorize 50 triples. (default: :obj:`100`)
+        **kwargs (optional): The :obj:`loss` for training, and the
+            :obj:`sampler`, a function that builds a negative sampler or
+            :obj:`None` for the model's own loss. All other arguments are
+            passed to the class.
 
     Raises:
-        AssertionError: With the name of the check that fails.
+        AssertionError: If a check fails. The message starts with its name.
     """
     if inspect.isclass(model) and issubclass(model, PathModel):
         mine = path.PathSubject(model, kwargs, lr)

@@ -29,7 +29,7 @@ DRAWS = 50
 
 @dataclass
 class Drawn:
-    r"""The sampler that is checked, and what it should do."""
+    r"""The sampler to check, and its expected behavior."""
     target: type[NegativeSampler]
     kwargs: dict[str, Any]
     side: Optional[str]
@@ -37,16 +37,16 @@ class Drawn:
     devices: Sequence[str]
 
     def build(self, model: KGEModel) -> NegativeSampler:
-        r"""A sampler for the small graph and a model of it."""
+        r"""Builds a sampler for the small graph and its model."""
         build = getattr(self.target, 'from_data', None)
         out = (self.target(**self.kwargs) if build is None else
                build(small_graph(), model, **self.kwargs))
-        expect(isinstance(out, NegativeSampler), 'expected a '
-               f'NegativeSampler, got {type(out).__name__}')
+        expect(isinstance(out, NegativeSampler), 'Expected a '
+               f"'NegativeSampler' (got '{type(out).__name__}')")
         return out
 
     def prepared(self, device: str = 'cpu') -> NegativeSampler:
-        r"""A sampler that was told all that a trainer tells it."""
+        r"""Builds a sampler, and prepares it as a trainer does."""
         torch.manual_seed(0)
         data = small_graph()
         model = small_model(data).to(device)
@@ -61,14 +61,16 @@ class Drawn:
 
     def draw(self, seed: int = 0, size: Optional[int] = None,
              device: str = 'cpu') -> Negatives:
-        r"""The negatives of the first positives, of a new sampler."""
+        r"""Draws negatives of the first positives from a new sampler."""
         head, rel, tail = (x[:size].to(device)
                            for x in triples(small_graph()))
         return self.prepared(device).sample(
             head, rel, tail, torch.Generator().manual_seed(seed))
 
     def many(self) -> tuple[Tensor, Tensor]:
-        r"""Nodes and sides of many draws, :obj:`[DRAWS, B, K]`."""
+        r"""Returns the nodes and the sides of many draws,
+        :obj:`[DRAWS, B, K]`.
+        """
         sampler, generator = self.prepared(), torch.Generator().manual_seed(0)
         found = [sampler.sample(*triples(small_graph()), generator)
                  for _ in range(DRAWS)]
@@ -77,80 +79,92 @@ class Drawn:
 
 
 def small_model(data: KnowledgeGraph) -> AdaMF:
-    r"""A model with a structure and two modalities."""
+    r"""Returns a model with a structure and two modalities."""
     return AdaMF.from_data(data, 4, margin=3.0)
 
 
 def check_shapes(subject: Drawn) -> None:
-    r"""Nodes, sides and masks are :obj:`[B, K]`, for one positive, too."""
+    r"""Checks that nodes, sides and masks have shape :obj:`[B, K]`, including
+    for a single positive.
+    """
     asked = subject.prepared().num_negatives
     for size in (1, 7):
         out = subject.draw(size=size)
         K = out.node.size(-1)
         expect(out.node.shape == (size, K) and K > 0 and K % asked == 0,
-               f'expected nodes [{size}, {asked}] or some times as many, got '
-               f'{list(out.node.shape)}')
+               f'Expected nodes of shape [{size}, {asked}] or a multiple '
+               f'(got {list(out.node.shape)})')
         expect(out.node.dtype == torch.long,
-               f'expected nodes of torch.int64, got {out.node.dtype}')
+               f'Expected nodes of torch.int64 (got {out.node.dtype})')
         masks = {'corrupt_head': out.corrupt_head, **(out.kept or {})}
         for name, mask in masks.items():
             expect(mask.shape == (size, K) and mask.dtype == torch.bool,
-                   f'{name}: expected [{size}, {K}] of torch.bool, got '
-                   f'{list(mask.shape)} of {mask.dtype}')
+                   f"Expected '{name}' of shape [{size}, {K}] and torch.bool "
+                   f'(got {list(mask.shape)} and {mask.dtype})')
         unknown = set(out.kept or {}) - {'structure', 'visual', 'text'}
-        expect(not unknown, f'kept names views that there are not: {unknown}')
+        expect(not unknown, "Expected only views of the model in 'kept' (got "
+               f'{unknown})')
         if out.choice is not None:
             chosen = out.choice.candidates[out.choice.picks]
             expect(torch.equal(chosen, out.node),
-                   'the picks of a choice are not its nodes')
+                   "Expected the nodes of the picks in 'choice' (got other "
+                   'nodes)')
 
 
 def check_devices(subject: Drawn) -> None:
-    r"""Negatives are where the positives are."""
+    r"""Checks that negatives are on the device of the positives."""
     for device in subject.devices:
         out = subject.draw(device=device)
         for name, x in (('nodes', out.node), ('sides', out.corrupt_head),
                         *(out.kept or {}).items()):
             expect(x.device.type == torch.device(device).type,
-                   f'{name}: expected {device}, got {x.device}')
+                   f'Expected {name} on {device} (got {x.device})')
 
 
 def check_seeds(subject: Drawn) -> None:
-    r"""The generator, and nothing else, says what is drawn."""
+    r"""Checks that all random numbers come from the generator."""
     sampler = subject.prepared()
     before = torch.get_rng_state()
     found = sampler.sample(*triples(small_graph()),
                            torch.Generator().manual_seed(0))
     expect(torch.equal(before, torch.get_rng_state()),
-           'draws from the global random numbers')
+           'Expected sample to keep the global random state (got another '
+           'state)')
     same, other = subject.draw(), subject.draw(seed=1)
     for name, x in _parts(found).items():
         expect(torch.equal(x, _parts(same)[name]),
-               f'one seed gives different {name}')
+               f'Expected equal {name} with the same seed (got different '
+               'values)')
     expect(not torch.equal(found.node, other.node),
-           'another seed gives the same nodes')
+           'Expected different nodes for different seeds (got the same)')
 
 
 def check_range(subject: Drawn) -> None:
-    r"""Nodes are ids, each is drawn at times, and the positives stay."""
+    r"""Checks that all nodes are drawn and in range, and that the positives
+    are not modified.
+    """
     N, given = small_graph().num_nodes, triples(small_graph())
     copies = [x.clone() for x in given]
     subject.prepared().sample(*given, torch.Generator().manual_seed(0))
     expect(all(torch.equal(x, y) for x, y in zip(given, copies, strict=True)),
-           'sample changes the positives')
+           'Expected sample to keep the positives (got changes)')
     node, _ = subject.many()
     expect(0 <= int(node.min()) and int(node.max()) < N,
-           f'expected nodes in [0, {N}), got {int(node.min())} to '
-           f'{int(node.max())}')
+           f'Expected nodes in [0, {N}) (got {int(node.min())} to '
+           f'{int(node.max())})')
     never = N - node.unique().numel()
-    expect(never == 0, f'{never} of {N} nodes are never drawn')
+    expect(never == 0,
+           f'Expected all {N} nodes to be drawn (got {never} never drawn)')
 
 
 def check_side(subject: Drawn) -> None:
-    r"""The share of heads, relation by relation, is that of the rule."""
+    r"""Checks that the share of corrupted heads follows the rule for each
+    relation.
+    """
     data = small_graph()
     _, side = subject.many()
-    expect(side.any() and not side.all(), 'only one side is corrupted')
+    expect(side.any() and not side.all(), 'Expected both sides to be '
+           'corrupted (got only one)')
     if subject.side is None:
         return
     R = data.num_relations
@@ -158,16 +172,16 @@ def check_side(subject: Drawn) -> None:
         head_probability(data.edge_index, data.edge_type, R))
     for r in range(R):
         row = side[:, data.edge_type == r].float().mean(-1)
-        # Of a positive, all negatives may have one side.
+        # All negatives of a positive may share a side.
         limit = 5 * 0.5 / row.numel() ** 0.5
         share = float(row.mean())
         expect(abs(share - float(wanted[r])) < limit,
-               f'relation {r}: expected a share of {float(wanted[r]):.3f} '
-               f'heads ({subject.side}), got {share:.3f}')
+               f'Expected a share of {float(wanted[r]):.3f} heads for '
+               f'relation {r} with {subject.side!r} sides (got {share:.3f})')
 
 
 def check_known(subject: Drawn) -> None:
-    r"""A sampler that leaves out known triples draws none."""
+    r"""Checks that a filtered sampler draws no training triple."""
     if not subject.filtered:
         return
     head, rel, tail = triples(small_graph())
@@ -177,12 +191,13 @@ def check_known(subject: Drawn) -> None:
     tails = torch.where(side, tail[:, None], node).flatten().tolist()
     rels = rel[:, None].expand_as(node).flatten().tolist()
     wrong = known & set(zip(heads, rels, tails, strict=True))
-    expect(not wrong, f'draws training triples, such as {sorted(wrong)[:3]}')
+    expect(not wrong, 'Expected no training triples among the negatives (got '
+           f'{sorted(wrong)[:3]})')
 
 
 def check_training(subject: Drawn) -> None:
-    r"""A training is the same from the same seed; what a sampler learns
-    changes in it, and its text tells its arguments.
+    r"""Checks that trainings with the same seed are equal, that all parameters
+    of a sampler learn, and that its representation shows its arguments.
     """
     data, runs = small_graph(), []
     for _ in range(2):
@@ -196,24 +211,26 @@ def check_training(subject: Drawn) -> None:
         still = [name for name, _ in ([] if sampler.module is None else
                                       sampler.module.named_parameters())
                  if name not in changed(before, after)]
-        expect(not still, f'training does not change {", ".join(still)}')
+        expect(not still, f'Expected training to change {", ".join(still)} '
+               '(got no change)')
         runs.append({**state(model), **after})
-    expect(not changed(*runs), 'two trainings with the same seed differ in '
-           f'{", ".join(changed(*runs))}')
+    expect(not changed(*runs), 'Expected equal trainings with the same seed '
+           f'(got different {", ".join(changed(*runs))})')
     expect(f'num_negatives={sampler.num_negatives}' in repr(sampler),
-           f'expected num_negatives in the text of the sampler, got {sampler}')
+           f"Expected 'num_negatives' in the representation (got {sampler})")
 
 
 def check_refusal(subject: Drawn) -> None:
-    r"""A model that has no modalities is trained, or refused clearly at
-    construction.
+    r"""Checks that a model without modalities either can be trained, or is
+    rejected with a clear error at construction.
     """
     data = small_graph()
     try:
         model = RotatE(data.num_nodes, data.num_relations, 4)
         trainer = _trainer(model, subject.build(model))
     except ModelError as error:
-        expect(len(str(error)) > 20, f'refuses without a reason: {error}')
+        expect(len(str(error)) > 20, 'Expected a ModelError with a reason '
+               f"(got '{error}')")
         return
     trainer.fit()
 
@@ -228,7 +245,7 @@ def _parts(out: Negatives) -> dict[str, Tensor]:
             **{f'masks of {name}': x for name, x in (out.kept or {}).items()}}
 
 
-#: Every check of a sampler, by name.
+#: All checks of a sampler by name.
 SAMPLER_CHECKS: dict[str, Callable[[Drawn], None]] = named(
     check_shapes, check_devices, check_seeds, check_range, check_side,
     check_known, check_training, check_refusal)
@@ -238,7 +255,7 @@ def check_sampler(sampler: type[NegativeSampler], *,
                   checks: Sequence[str] = tuple(SAMPLER_CHECKS),
                   side: Optional[str] = None, filtered: bool = False,
                   devices: Sequence[str] = ('cpu', ), **kwargs: Any) -> None:
-    r"""Checks that a negative sampler keeps the promises of
+    r"""Checks that a negative sampler fulfills the contract of
     :class:`~pyg_mmkgc.sampler.NegativeSampler`, on a graph of 24 nodes.
 
     .. code-block:: python
@@ -249,17 +266,18 @@ def check_sampler(sampler: type[NegativeSampler], *,
         sampler: A subclass of :class:`~pyg_mmkgc.sampler.NegativeSampler`.
         checks (list of str, optional): The names of the checks, see
             :obj:`SAMPLER_CHECKS`. (default: all)
-        side (str, optional): How the side is drawn: :obj:`"uniform"` or
-            :obj:`"bernoulli"`. (default: :obj:`None`, any way)
-        filtered (bool, optional): If set to :obj:`True`, no training triple
-            may be drawn. (default: :obj:`False`)
-        devices (list of str, optional): Where positives may be.
+        side (str, optional): The expected distribution of the side, either
+            :obj:`"uniform"` or :obj:`"bernoulli"`. If set to :obj:`None`, any
+            distribution passes. (default: :obj:`None`)
+        filtered (bool, optional): If set to :obj:`True`, the sampler must not
+            draw training triples. (default: :obj:`False`)
+        devices (list of str, optional): The devices to draw negatives on.
             (default: :obj:`("cpu", )`)
-        **kwargs (optional): Arguments of the class, or of its
-            :meth:`from_data`, beside graph and model.
+        **kwargs (optional): Additional arguments of the class, or of its
+            :meth:`from_data` in addition to the graph and the model.
 
     Raises:
-        AssertionError: With the name of the check that fails.
+        AssertionError: If a check fails. The message starts with its name.
     """
     subject = Drawn(sampler, kwargs, side, filtered, devices)
     for name in checks:

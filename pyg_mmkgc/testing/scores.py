@@ -1,4 +1,4 @@
-r"""Checks of what a model scores: every form of a score is the same score."""
+r"""Checks of the scores of a model, which need to agree in all forms."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -17,8 +17,8 @@ from pyg_mmkgc.testing.subject import (
 
 
 def check_finite(subject: Subject) -> None:
-    r"""Scores, the model's own loss and its gradient are finite, also for
-    triples from a node to itself.
+    r"""Checks that scores, the model's own loss and its gradient are finite,
+    including for triples from a node to itself.
     """
     data = small_graph()
     model = subject.model(data)
@@ -26,25 +26,28 @@ def check_finite(subject: Subject) -> None:
     head, rel, tail = (torch.cat([head, tail]), torch.cat([rel, rel]),
                        torch.cat([tail, tail]))
     expect(model.eval()(head, rel, tail).isfinite().all(),
-           'expected finite scores of forward')
+           'Expected finite scores from forward (got NaN or infinity)')
     loss = model.train().loss(head, rel, tail)
     expect(loss.dim() == 0 and loss.isfinite(),
-           f'expected a finite scalar of loss, got {loss}')
+           f'Expected a finite scalar from loss (got {loss})')
     loss.backward()
     for name, p in model.named_parameters():
         expect(p.grad is None or _values(p.grad).isfinite().all(),
-               f'expected a finite gradient of {name}')
+               f"Expected a finite gradient of '{name}' (got NaN or infinity)")
 
 
 def check_shapes(subject: Subject) -> None:
-    r"""Every call gives the shape that the base class states."""
+    r"""Checks that all methods return the shapes documented in the base
+    class.
+    """
     model = subject.model().eval()
     N, index = model.num_nodes, torch.arange(6).view(2, 3)
     views = model.embed(index)
     for name, x in views.items():
-        _expect_shape(x.shape[:2], (2, 3), f'embed: view {name!r}')
+        _expect_shape(x.shape[:2], (2, 3), f'view {name!r} of embed')
     expect(set(model.modalities) <= set(views),
-           f'embed: expected the views {model.modalities}, got {list(views)}')
+           f'Expected the views {model.modalities} from embed (got '
+           f'{list(views)})')
     C = model.encode().size(-1)
     _expect_shape(model.encode().shape, (N, C), 'encode()')
     _expect_shape(model.encode(index).shape, (2, 3, C), 'encode(index)')
@@ -59,8 +62,8 @@ def check_shapes(subject: Subject) -> None:
 
 
 def check_broadcasting(subject: Subject) -> None:
-    r"""Scores of broadcast representations are those of each pair, and those
-    of a batch are those of each triple.
+    r"""Checks that the scores of broadcast representations equal the scores of
+    each pair, and that the scores of a batch equal the score of each triple.
     """
     model = subject.model().double().eval()
     head, rel, tail = _queries(model, 4)
@@ -83,13 +86,16 @@ def check_broadcasting(subject: Subject) -> None:
 
 
 def check_score_tails(subject: Subject) -> None:
-    r""":meth:`score_tails` equals :meth:`forward`, gradients included."""
+    r"""Checks that :meth:`score_tails` equals :meth:`forward`, including
+    gradients.
+    """
     _check_all_nodes(subject, 'score_tails')
 
 
 def check_score_heads(subject: Subject) -> None:
-    r""":meth:`score_heads` equals :meth:`forward`, gradients included; with
-    reciprocal relations, that of the tails of relation :obj:`r + R`.
+    r"""Checks that :meth:`score_heads` equals :meth:`forward`, including
+    gradients. With reciprocal relations, it needs to equal the scores of tails
+    for relation :obj:`r + R`.
     """
     _check_all_nodes(subject, 'score_heads')
 
@@ -117,19 +123,19 @@ def _check_all_nodes(subject: Subject, name: str) -> None:
                model.score_heads(rel, tail))
         wanted = model(*flat).view(5, N)
         expect_close(out, wanted, f'{name} without a table')
-        # The loops of single precision are others.
+        # Single precision has its own kernels.
         model = model.float()
         expect_close(fast(model.encode()).double(), wanted,
                      f'{name} in float32', 1e-3)
 
 
 def check_score_candidates(subject: Subject) -> None:
-    r""":meth:`score_candidates` on a table of some nodes equals
-    :meth:`forward`, gradients included.
+    r"""Checks that :meth:`score_candidates` on a table of some nodes equals
+    :meth:`forward`, including gradients.
     """
     model = subject.model().double()
     head, rel, tail = _queries(model, 5)
-    # Rows of the table are not ids of nodes: a batch has a table of its own.
+    # The table of a batch is not indexed by node ids.
     node = torch.randperm(model.num_nodes)
     row = torch.empty_like(node)
     row[node] = torch.arange(model.num_nodes)
@@ -156,8 +162,9 @@ def check_score_candidates(subject: Subject) -> None:
 
 
 def check_batch_of_0_and_1(subject: Subject) -> None:
-    r"""No triple has no score, one triple the score it has among others, also
-    without a dimension, and one triple can be trained on.
+    r"""Checks that no triple has no score, and that a single triple has the
+    same score as in a batch, with or without a batch dimension. A single
+    triple also needs to have a finite loss.
     """
     model = subject.model().eval()
     head, rel, tail = _queries(model, 3)
@@ -173,12 +180,13 @@ def check_batch_of_0_and_1(subject: Subject) -> None:
     expect_close(model(head[0], rel[0], tail[0]), wanted[0][0],
                  'forward, a triple without a batch', 1e-4)
     loss = model.train().loss(head[:1], rel[:1], tail[:1])
-    expect(loss.isfinite(), f'loss of one triple: got {loss}')
+    expect(loss.isfinite(),
+           f'Expected a finite loss of one triple (got {loss})')
 
 
 def check_out_of_range(subject: Subject) -> None:
-    r"""In :meth:`forward`, ids of nodes and relations that there are not
-    raise :class:`IndexError`, and do not count from the end.
+    r"""Checks that :meth:`forward` raises an :class:`IndexError` for node and
+    relation ids that are out of range, including negative ids.
     """
     model = subject.model().eval()
     # With reciprocal relations, there are twice as many.
@@ -191,34 +199,34 @@ def check_out_of_range(subject: Subject) -> None:
                 model(*args)
             except IndexError:
                 continue
-            expect(False, f'forward: expected an IndexError for {wrong} in '
-                   f'argument {i} of {size}, got scores')
+            expect(False, f'Expected an IndexError for {wrong} in argument '
+                   f'{i} of {size} from forward (got scores)')
 
 
 def check_float64(subject: Subject) -> None:
-    r"""In double precision, scores, loss and gradient are double, and the
-    scores nearly those of single precision.
+    r"""Checks that scores and loss are in double precision for a model in
+    double precision, and that the scores are close to single precision.
     """
     data = small_graph()
     head, rel, tail = triples(data)
     model = subject.model(data).eval()
     single = model(head, rel, tail).detach()
     expect(single.dtype == torch.float32,
-           f'expected scores in float32, got {single.dtype}')
+           f'Expected scores in torch.float32 (got {single.dtype})')
     model = model.double()
     for name, out in (('forward', model(head, rel, tail)),
                       ('score_tails', model.score_tails(head, rel)),
                       ('score_heads', model.score_heads(rel, tail)),
                       ('loss', model.train().loss(head, rel, tail))):
         expect(out.dtype == torch.float64,
-               f'{name}: expected float64, got {out.dtype}')
+               f'Expected torch.float64 from {name} (got {out.dtype})')
     out = model.eval()(head, rel, tail)
     expect_close(single.double(), out, 'float32 against float64', 1e-3)
     model.loss(head, rel, tail).backward()
 
 
 def check_eval_is_deterministic(subject: Subject) -> None:
-    r"""In evaluation mode scores draw no random number."""
+    r"""Checks that scores draw no random numbers in evaluation mode."""
     model = subject.model().eval()
     head, rel, tail = _queries(model, 5)
     calls: dict[str, Callable[[], Tensor]] = {
@@ -230,9 +238,11 @@ def check_eval_is_deterministic(subject: Subject) -> None:
         before = torch.get_rng_state()
         first = call()
         expect(torch.equal(torch.get_rng_state(), before),
-               f'{name} draws random numbers in evaluation mode')
+               f'Expected {name} to keep the random state in evaluation mode '
+               '(got another state)')
         expect(torch.equal(first, call()),
-               f'{name} differs from call to call in evaluation mode')
+               f'Expected equal results of {name} in evaluation mode (got '
+               'different results)')
 
 
 def _queries(model: MMKGEModel, size: int) -> tuple[Tensor, ...]:
@@ -243,13 +253,13 @@ def _queries(model: MMKGEModel, size: int) -> tuple[Tensor, ...]:
 
 def _expect_shape(shape: torch.Size, wanted: tuple[int, ...],
                   what: str) -> None:
-    expect(tuple(shape) == wanted, f'{what}: expected the shape '
-           f'{list(wanted)}, got {list(shape)}')
+    expect(tuple(shape) == wanted, f'Expected the shape {list(wanted)} for '
+           f'{what} (got {list(shape)})')
 
 
 def _compare(model: MMKGEModel, fast: Callable[[], Tensor],
              slow: Callable[[], Tensor], name: str) -> None:
-    # Evaluation is last: the mode in which the model is left.
+    # Evaluation comes last, such that the model is left in this mode.
     for mode in ('training', 'evaluation'):
         model.train(mode == 'training')
         wanted = slow()

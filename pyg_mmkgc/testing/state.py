@@ -1,4 +1,4 @@
-r"""Checks of a model's parameters: that all learn, and that all are kept."""
+r"""Checks of a model's parameters, their gradients and their storage."""
 from __future__ import annotations
 
 import tempfile
@@ -20,22 +20,22 @@ MARK = 0.12345
 
 
 def check_gradients(subject: Subject) -> None:
-    r"""Every parameter gets a gradient that is not zero from the model's own
-    loss, after two steps.
+    r"""Checks that every parameter has a non-zero gradient of the model's own
+    loss after two steps.
     """
     data = small_graph()
     model = subject.fit(subject.model(data), data).train()
     model.zero_grad()
     model.loss(*triples(data)).backward()
     for name, p in model.named_parameters():
-        # A table of no rows (no structure) has nothing to learn.
+        # Without structure, the embedding has no rows and no gradient.
         expect(not p.requires_grad or p.numel() == 0 or (
             p.grad is not None and p.grad.to_dense().any()),
-            f'{name} gets no gradient')
+            f"Expected a gradient of '{name}' (got none, or zero)")
 
 
 def check_reset_parameters(subject: Subject) -> None:
-    r""":meth:`reset_parameters` draws every parameter anew."""
+    r"""Checks that :meth:`reset_parameters` resets every parameter."""
     model = subject.model()
     names = [name for name, _ in model.named_parameters()
              if not (name.startswith('encoders.') and name.endswith('.x'))]
@@ -47,24 +47,28 @@ def check_reset_parameters(subject: Subject) -> None:
     for name in names:
         p = dict(model.named_parameters())[name]
         expect(not (p == MARK).any(),
-               f'reset_parameters does not reset {name}')
-        expect(p.isfinite().all(), f'{name} is not finite after a reset')
+               f"Expected reset_parameters to reset '{name}' (got the old "
+               'values)')
+        expect(p.isfinite().all(), f"Expected finite values of '{name}' after "
+               'reset_parameters (got NaN or infinity)')
 
 
 def check_state_dict(subject: Subject) -> None:
-    r"""A state that is loaded into another model gives the same scores."""
+    r"""Checks that a model that loads the state of another model returns the
+    same scores.
+    """
     data = small_graph()
     model = subject.fit(subject.model(data), data)
     other = subject.model(data, seed=1).eval()
     expect(changed(state(model), state(other)),
-           'expected other weights from another seed')
+           'Expected different weights for different seeds (got the same)')
     other.load_state_dict(state(model))
     _expect_same_scores(model, other, 'state_dict')
 
 
 def check_pretrained(subject: Subject) -> None:
-    r"""What :meth:`save_pretrained` writes, :meth:`from_pretrained` reads:
-    the class, its arguments, and the scores.
+    r"""Checks that :meth:`from_pretrained` restores the class, its arguments
+    and the scores of a model written by :meth:`save_pretrained`.
     """
     data = small_graph()
     model = subject.fit(subject.model(data), data)
@@ -73,27 +77,33 @@ def check_pretrained(subject: Subject) -> None:
         before = torch.get_rng_state()
         other = MMKGEModel.from_pretrained(folder)
     expect(torch.equal(before, torch.get_rng_state()),
-           'from_pretrained draws from the global random numbers')
-    expect(type(other) is type(model), f'expected {type(model).__name__}, '
-           f'got {type(other).__name__}')
+           'Expected from_pretrained to keep the global random state (got '
+           'another state)')
+    expect(type(other) is type(model), f"Expected '{type(model).__name__}' "
+           f"from from_pretrained (got '{type(other).__name__}')")
     expect(other.config() == model.config(),
-           f'expected the arguments {model.config()}, got {other.config()}')
-    expect(not other.training, 'expected evaluation mode')
+           f'Expected the arguments {model.config()} (got {other.config()})')
+    expect(not other.training,
+           'Expected evaluation mode after from_pretrained (got training)')
     _expect_same_scores(model, other, 'from_pretrained')
 
 
 def check_seed(subject: Subject) -> None:
-    r"""One seed gives one model, before and after training, bit for bit."""
+    r"""Checks that models with the same seed are equal bit for bit, before and
+    after training.
+    """
     data = small_graph()
     models = [subject.model(data, seed) for seed in (0, 0, 1)]
     first, second, third = (state(model) for model in models)
-    expect(not changed(first, second), 'the same seed builds different '
-           f'{", ".join(changed(first, second))}')
-    expect(changed(first, third), 'every seed builds the same model')
+    expect(not changed(first, second), 'Expected equal models with the same '
+           f'seed (got different {", ".join(changed(first, second))})')
+    expect(changed(first, third),
+           'Expected different models for different seeds (got the same)')
     trained = [state(subject.fit(model, data)) for model in models[:2]]
-    expect(not changed(*trained), 'two trainings with the same seed differ '
-           f'in {", ".join(changed(*trained))}')
-    expect(changed(first, trained[0]), 'training changes nothing')
+    expect(not changed(*trained), 'Expected equal trainings with the same '
+           f'seed (got different {", ".join(changed(*trained))})')
+    expect(changed(first, trained[0]),
+           'Expected training to change the model (got no change)')
 
 
 def _expect_same_scores(model: MMKGEModel, other: MMKGEModel,
@@ -106,4 +116,5 @@ def _expect_same_scores(model: MMKGEModel, other: MMKGEModel,
                  other.score_tails(head, rel)),
                 ('score_heads', model.score_heads(rel, tail),
                  other.score_heads(rel, tail))):
-            expect(torch.equal(x, y), f'{name} differs after {what}')
+            expect(torch.equal(x, y), f'Expected equal scores of {name} after '
+                   f'{what} (got different scores)')

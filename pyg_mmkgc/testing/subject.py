@@ -20,8 +20,8 @@ Build = Union[type[MMKGEModel], type[PathModel], Callable[..., MMKGEModel]]
 
 
 def expect(holds: Any, message: str) -> None:
-    r"""Raises :class:`AssertionError`, also where :obj:`python -O` drops
-    :obj:`assert`.
+    r"""Raises an :class:`AssertionError` if a condition does not hold, even
+    with :obj:`python -O`, which disables :obj:`assert`.
     """
     if not bool(holds):
         raise AssertionError(message)
@@ -29,14 +29,17 @@ def expect(holds: Any, message: str) -> None:
 
 def expect_close(out: Tensor, wanted: Tensor, what: str,
                  rtol: float = 1e-6) -> None:
-    r"""Two tensors are of one shape and equal but for rounding."""
-    expect(out.shape == wanted.shape, f'{what}: expected the shape '
-           f'{list(wanted.shape)}, got {list(out.shape)}')
+    r"""Checks that two tensors have the same shape, and are equal up to
+    rounding.
+    """
+    expect(out.shape == wanted.shape, f'Expected the shape '
+           f'{list(wanted.shape)} for {what} (got {list(out.shape)})')
     if out.numel() == 0:
         return
     error = (out - wanted).abs().max().item()
     expect(torch.allclose(out, wanted, rtol, rtol),
-           f'{what}: differs by up to {error:.3g}')
+           f'Expected equal values for {what} (got a difference of '
+           f'{error:.3g})')
 
 
 @functools.cache
@@ -47,20 +50,22 @@ def _small_graph() -> KnowledgeGraph:
 
 
 def small_graph() -> KnowledgeGraph:
-    r"""A graph of 24 nodes, 64 training triples and the modalities
-    :obj:`visual` and :obj:`text`, each of four nodes out of five.
+    r"""Returns a graph with 24 nodes, 64 training triples, and the modalities
+    :obj:`visual` and :obj:`text`, each of which covers four out of five nodes.
     """
     return _small_graph().clone()
 
 
 def tree_graph() -> KnowledgeGraph:
-    r"""A graph of 50 training triples that any model can learn by heart:
-    five trees, each a root with five children under different relations, each
-    of which has a child under one more. No two triples contradict each other
-    in a translation, a rotation or a symmetric form.
+    r"""Returns a graph with 50 training triples that any model can memorize.
+
+    The graph consists of five trees. Each root has five children under
+    different relations, and each child has one child under another relation.
+    No two triples contradict each other for translations, rotations or
+    symmetric scores.
     """
     generator = torch.Generator().manual_seed(0)
-    # Root, then child r and grandchild r, of each tree.
+    # Each tree has a root, and a child and a grandchild per relation.
     name = torch.randperm(55, generator=generator).view(5, 11)
     root, child, leaf = name[:, :1].expand(-1, 5), name[:, 1:6], name[:, 6:]
     rel = torch.arange(10).view(2, 1, 5).expand(-1, 5, -1)
@@ -79,15 +84,15 @@ def tree_graph() -> KnowledgeGraph:
 
 @dataclass
 class Subject:
-    r"""The model that is checked, and how it is trained.
+    r"""The model to check, and the settings of its training.
 
     Args:
-        target: A class, or what makes a model of a graph.
-        kwargs (dict): Arguments of the class.
+        target: A class, or a function that builds a model for a graph.
+        kwargs (dict): The arguments of the class.
         lr (float): The learning rate.
-        epochs (int): Full-batch steps to learn 50 triples by heart.
-        sampler (callable): Makes a negative sampler, or :obj:`None` for the
-            model's own loss.
+        epochs (int): The number of full-batch steps to memorize 50 triples.
+        sampler (callable): A function that builds a negative sampler, or
+            :obj:`None` for the model's own loss.
         loss (torch.nn.Module, optional): The loss of the scores.
     """
     target: Build
@@ -100,7 +105,7 @@ class Subject:
 
     def model(self, data: Optional[KnowledgeGraph] = None, seed: int = 0,
               **kwargs: Any) -> MMKGEModel:
-        r"""The model of a graph, its weights drawn from a seed."""
+        r"""Builds a model for a graph, with weights drawn from a seed."""
         data = small_graph() if data is None else data
         torch.manual_seed(seed)
         options: dict[str, Any] = {'hidden_channels': 8, **self.kwargs,
@@ -109,15 +114,18 @@ class Subject:
         model = (build(data, **options) if build is not None else
                  cast(Callable[..., Any], self.target)(data))
         expect(isinstance(model, MMKGEModel),
-               f'expected a MMKGEModel, got {type(model).__name__}')
-        # What a model knows of the graph, its scores may depend on.
+               "Expected an 'MMKGEModel' (got "
+               f"'{type(model).__name__}')")
+        # Scores may depend on the training triples.
         train = data.split('train')
         model.prepare(train.edge_index, train.edge_type)
         return model
 
     def fit(self, model: MMKGEModel, data: Optional[KnowledgeGraph] = None,
             steps: int = 2) -> MMKGEModel:
-        r"""Trains for some full-batch steps; back in evaluation mode."""
+        r"""Trains a model for some full-batch steps, and returns it in
+        evaluation mode.
+        """
         generators = model.generator_modules() is not None
         own = self.sampler is None or generators
         sampler = None if own or self.sampler is None else self.sampler()
@@ -130,7 +138,9 @@ class Subject:
         return model.eval()
 
     def takes(self, name: str) -> bool:
-        r"""Whether the class takes an argument, by name or passed on."""
+        r"""Returns :obj:`True` if the class or one of its bases takes an
+        argument.
+        """
         if not inspect.isclass(self.target):
             return False
         return any(name in inspect.signature(cls).parameters
@@ -139,31 +149,31 @@ class Subject:
 
 
 def triples(data: KnowledgeGraph) -> tuple[Tensor, Tensor, Tensor]:
-    r"""The training triples as heads, relations and tails."""
+    r"""Returns the training triples as heads, relations and tails."""
     train = data.split('train')
     return train.edge_index[0], train.edge_type, train.edge_index[1]
 
 
 def state(module: torch.nn.Module) -> dict[str, Tensor]:
-    r"""A copy of the state of a module."""
+    r"""Returns a copy of the state of a module."""
     return {name: x.detach().clone()
             for name, x in module.state_dict().items()}
 
 
 def changed(before: dict[str, Tensor], after: dict[str, Tensor]) -> list[str]:
-    r"""The names of what is not the same, bit for bit."""
+    r"""Returns the names of tensors that are not equal bit for bit."""
     return [name for name in sorted({*before, *after})
             if name not in before or name not in after
             or not torch.equal(before[name], after[name])]
 
 
 def named(*checks: Callable[[Any], None]) -> dict[str, Any]:
-    r"""Checks by their names, less :obj:`check_`."""
+    r"""Returns a dictionary of checks by name, without :obj:`check_`."""
     return {check.__name__.removeprefix('check_'): check for check in checks}
 
 
 def run_check(name: str, check: Callable[[Any], None], subject: Any) -> None:
-    r"""Runs one check; the global random numbers stay untouched."""
+    r"""Runs a check without changing the global random state."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(12345)
         try:

@@ -23,31 +23,33 @@ from pyg_mmkgc.training.trainer import Trainer
 
 
 class AdversarialTrainer(Trainer):
-    r"""Trains a model and an adversary in turn, each with its own optimizer:
-    algorithm 1 of `AdaMF-MAT <https://arxiv.org/abs/2402.15444>`_.
+    r"""Trains a model and an adversary in turn, each with its own optimizer,
+    as in algorithm 1 of `AdaMF-MAT <https://arxiv.org/abs/2402.15444>`_.
 
-    It knows an :class:`~pyg_mmkgc.training.Adversary` by its two losses only;
-    a :obj:`simultaneous` one, by the first.
+    The trainer only uses the two losses of an
+    :class:`~pyg_mmkgc.training.Adversary`, or only the first if the adversary
+    is :obj:`simultaneous`.
 
     Args:
         model (KGEModel): The model, the discriminator.
         data (KnowledgeGraph): The graph, as for
             :class:`~pyg_mmkgc.training.Trainer`.
-        adversary (Adversary): What the model is trained against.
+        adversary (Adversary): The adversary to train the model against.
         generator_lr (float, optional): The learning rate of the adversary.
             (default: :obj:`1e-4`)
         **kwargs (optional): Additional arguments of
-            :class:`~pyg_mmkgc.training.Trainer`. The default sampler, but
-            for a loss on all nodes, is the adversary's.
+            :class:`~pyg_mmkgc.training.Trainer`. The adversary provides the
+            default sampler, except for a loss on all nodes.
     """
     def __init__(self, model: KGEModel, data: Any, *, adversary: Adversary,
                  generator_lr: float = 1e-4, **kwargs: Any) -> None:
         if not isinstance(adversary, Adversary):
-            raise ModelError('expected an Adversary, got '
-                             f'{type(adversary).__name__}')
+            raise ModelError("Expected 'adversary' to be an Adversary (got "
+                             f"'{type(adversary).__name__}')")
         adversary.check(model)
         if not generator_lr > 0:
-            raise ModelError(f'expected generator_lr > 0, got {generator_lr}')
+            raise ModelError("Expected 'generator_lr' to be positive (got "
+                             f'{generator_lr})')
         self.adversary = adversary
         if kwargs.get('sampler') is None and not isinstance(
                 kwargs.get('loss'), AllNodesLoss):
@@ -95,7 +97,7 @@ class AdversarialTrainer(Trainer):
         if not self.adversary_params:
             return {'loss': loss.detach()}
         if adversary.simultaneous:
-            for p in self.adversary_params:  # They maximise the same term.
+            for p in self.adversary_params:  # They maximize the same term.
                 if p.grad is not None:
                     p.grad.mul_(-1.0 / adversary.weight)
             take_step(self.adversary_params, self.optimizers['adversary'],

@@ -16,68 +16,75 @@ from pyg_mmkgc.training.batch import Batch, Completion
 class Adversary(torch.nn.Module):
     r"""An abstract base class of adversaries, which
     :class:`~pyg_mmkgc.training.AdversarialTrainer` trains in turn with the
-    model. Its parameters are the generator's; without any, there is no step
-    of the generator.
+    model.
+
+    The parameters of an adversary belong to its generator. An adversary
+    without parameters skips the generator step.
 
     Args:
         weight (float, optional): :math:`\lambda`, the weight of
             :meth:`discriminator_loss` in the loss of the model.
             (default: :obj:`0.01`)
     """
-    #: Whether the generator steps along with the model, by the negated
-    #: gradient of :meth:`discriminator_loss` in the same backward pass,
-    #: instead of after it by :meth:`generator_loss`.
+    #: If :obj:`True`, the generator and the model share a backward pass, in
+    #: which the generator follows the negated gradient of
+    #: :meth:`discriminator_loss`. If :obj:`False`, the generator takes its own
+    #: step on :meth:`generator_loss` after the model.
     simultaneous: bool = False
 
     def __init__(self, weight: float = 0.01) -> None:
         super().__init__()
         if not weight >= 0:
-            raise ModelError('expected a weight that is not negative, got '
-                             f'{weight}')
+            raise ModelError("Expected 'weight' to be non-negative (got "
+                             f'{weight})')
         self.weight = weight
 
     def check(self, model: KGEModel) -> None:
-        r"""Raises :class:`~pyg_mmkgc.errors.ModelError` where the adversary
-        cannot work on :obj:`model`.
+        r"""Raises a :class:`~pyg_mmkgc.errors.ModelError` if the adversary
+        does not support :obj:`model`.
         """
 
     def check_sampler(self, sampler: Optional[NegativeSampler]) -> None:
-        r"""Raises :class:`~pyg_mmkgc.errors.ModelError` where it cannot work
-        on the negatives of :obj:`sampler`.
+        r"""Raises a :class:`~pyg_mmkgc.errors.ModelError` if the adversary
+        does not support the negatives of :obj:`sampler`.
         """
 
     def default_sampler(self) -> NegativeSampler:
-        r"""Where negatives are from, if nothing else is said."""
+        r"""Returns the sampler to use if the user passes none."""
         return PooledSampler()
 
     def begin_epoch(self, epoch: int) -> None:
-        r"""Called before epoch 1, 2, ..."""
+        r"""Prepares the adversary for an epoch. Called before each epoch,
+        counted from 1.
+        """
 
     def choose(self, model: KGEModel, batch: Batch) -> Optional[Negatives]:
-        r"""The negatives that the model is trained on; by default those that
-        the sampler drew.
+        r"""Returns the negatives to train the model on, which are the sampled
+        negatives by default.
         """
         return batch.negatives
 
     def discriminator_loss(self, model: KGEModel, batch: Batch,
                            done: Completion) -> Tensor:
-        r"""Returns the term that the model minimises, before the weight,
-        given what its own loss was computed from.
+        r"""Returns the unweighted term that is added to the loss of the model,
+        given the results of its own loss in :obj:`done`.
         """
         raise NotImplementedError
 
     def generator_loss(self, model: KGEModel, batch: Batch,
                        done: Completion) -> Tensor:
-        r"""Returns the loss that the generator minimises; called after the
-        model's step, with the results from before it.
+        r"""Returns the loss that the generator minimizes. Called after the
+        step of the model, with the results from before the step in
+        :obj:`done`.
         """
         raise NotImplementedError
 
 
 def check_views(adversary: str, model: KGEModel,
                 names: Optional[Iterable[str]] = None) -> None:
-    r"""Raises :class:`~pyg_mmkgc.errors.ModelError` if a model lacks a
-    structural embedding or the modalities :obj:`names`, by default any.
+    r"""Raises a :class:`~pyg_mmkgc.errors.ModelError` if a model lacks a
+    structural embedding or one of the modalities :obj:`names`. Without
+    :obj:`names`, the model needs at least one modality.
     """
     have = getattr(model, 'modalities', [])
     wanted = list(have if names is None else names)
@@ -85,6 +92,6 @@ def check_views(adversary: str, model: KGEModel,
             and set(wanted) <= set(have)
             and model.node_emb.num_embeddings > 0):
         raise ModelError(
-            f'{adversary} needs a model with a structural embedding and with '
-            f'the modalities {wanted or "that it generates"}, but '
-            f'{type(model).__name__} has the modalities {have or "none"}')
+            'Expected a model with a structural embedding and the modalities '
+            f"{wanted or 'to generate'} for '{adversary}' (got "
+            f"'{type(model).__name__}' with the modalities {have or 'none'})")

@@ -24,9 +24,9 @@ class Batch:
         head_index (torch.Tensor): The heads :obj:`[B]`.
         rel_type (torch.Tensor): The relations :obj:`[B]`.
         tail_index (torch.Tensor): The tails :obj:`[B]`.
-        generator (torch.Generator): Where the noise of an adversary is from.
+        generator (torch.Generator): The generator of an adversary's noise.
         negatives (Negatives, optional): The negatives :obj:`[B, K]`.
-        index (TripleIndex, optional): The training triples, where the loss
+        index (TripleIndex, optional): The training triples, if the loss
             needs labels.
         weight (torch.Tensor, optional): The weights of the positives in the
             loss, :obj:`[B]`.
@@ -43,20 +43,23 @@ class Batch:
 class Completion(NamedTuple):
     r"""The loss of a batch, and the results that it was computed from."""
     loss: Tensor
-    #: The nodes of the batch, unless a model computes its loss on its own.
+    #: The encoded nodes of the batch, unless the model computed its own loss.
     encoded: Optional[Encoded] = None
-    #: The scores of positives and negatives, where the batch has negatives.
+    #: The scores of positives and negatives, if the batch has negatives.
     scored: Optional[Scored] = None
 
 
 def complete(model: KGEModel, loss: torch.nn.Module,
              batch: Batch) -> Completion:
-    r"""Computes :math:`\mathcal{L}_{kgc}` of a batch: :obj:`loss` of the
-    scores of all nodes, summed over the model's experts, where it is an
-    :class:`~pyg_mmkgc.nn.AllNodesLoss`; the model's own loss, where the batch
-    has no negatives; otherwise :obj:`loss` of the scores of positives
-    :obj:`[B]` and negatives :obj:`[B, K]`. A model's regularization is part
-    of each.
+    r"""Computes the loss :math:`\mathcal{L}_{kgc}` of a batch, including the
+    regularization of the model.
+
+    * An :class:`~pyg_mmkgc.nn.AllNodesLoss` takes the scores of all nodes, and
+      is summed over the experts of the model.
+    * Without negatives, any other :obj:`loss` is replaced by the model's own
+      loss.
+    * With negatives, :obj:`loss` takes the scores of positives :obj:`[B]` and
+      negatives :obj:`[B, K]`.
     """
     head, rel, tail = batch.head_index, batch.rel_type, batch.tail_index
     if not isinstance(loss, AllNodesLoss) and batch.negatives is None:
@@ -82,8 +85,8 @@ def complete(model: KGEModel, loss: torch.nn.Module,
 
 
 def encode_batch(model: TripleModel, batch: Batch) -> Encoded:
-    r"""Embeds and fuses the distinct nodes of a batch; its :obj:`others` are
-    the negatives and the candidates that they were chosen from.
+    r"""Embeds and fuses the distinct nodes of a batch. The :obj:`others` of
+    the result hold the negatives, and the candidates of a learned sampler.
     """
     index = [batch.head_index, batch.tail_index]
     if batch.negatives is not None:
@@ -102,7 +105,7 @@ def _loss(loss: torch.nn.Module, batch: Batch, scored: Scored) -> Tensor:
 
 
 def _scores_by_forward(model: KGEModel, batch: Batch) -> Scored:
-    r"""Scores a batch by a model that has nothing but :meth:`forward`."""
+    r"""Scores a batch with a model that only provides :meth:`forward`."""
     assert batch.negatives is not None
     head, rel, tail = batch.head_index, batch.rel_type, batch.tail_index
     node, side = batch.negatives[:2]
@@ -122,7 +125,7 @@ def _all_nodes_loss(model: TripleModel, loss: AllNodesLoss, batch: Batch,
         labels = [_labels(table.size(0), *known) for known in (
             (head, batch.index.tails(head, rel)),
             (tail, batch.index.heads(rel, tail)))]
-    # Half of each side, so that the loss of a triple counts once.
+    # Each side counts half, such that every triple counts once.
     return 0.5 * (
         loss(model.score_tails(head, rel, table=table), tail, labels[0]) +
         loss(model.score_heads(rel, tail, table=table), head, labels[1]))

@@ -1,4 +1,4 @@
-r"""A training state in one verified file, and back."""
+r"""Checkpoints, which hold the state of a training in one verified file."""
 from __future__ import annotations
 
 import re
@@ -26,7 +26,7 @@ SCHEMA = {'fingerprint': {str: object}, 'history': HISTORY,
 
 
 def clone_state(module: torch.nn.Module) -> State:
-    r"""A copy of the weights and buffers of a module."""
+    r"""Returns a copy of the weights and buffers of a module."""
     return {name: x.detach().clone()
             for name, x in module.state_dict().items()}
 
@@ -34,8 +34,8 @@ def clone_state(module: torch.nn.Module) -> State:
 def save_checkpoint(path: Path, states: dict[str, State],
                     optimizers: dict[str, Optimizer],
                     metadata: dict[str, Any]) -> None:
-    r"""Writes states, optimizers and JSON values to one file, which is either
-    the old one or the whole new one.
+    r"""Writes states, optimizers and JSON values to one file. The file is
+    replaced atomically, such that an interruption keeps the old file.
     """
     tensors = {f'state/{group}/{name}': x for group, state in states.items()
                for name, x in state.items()}
@@ -49,7 +49,7 @@ def save_checkpoint(path: Path, states: dict[str, State],
                 key = f'optimizer/{name}/{index}/{slot}'
                 if isinstance(value, Tensor):
                     tensors[key] = value
-                else:  # Sparse Adam counts its steps in a Python number.
+                else:  # Sparse Adam counts its steps as a Python number.
                     numbers[key] = value
     save_tensors(path, tensors, {**metadata, 'param_groups': groups,
                                  'numbers': numbers})
@@ -58,35 +58,37 @@ def save_checkpoint(path: Path, states: dict[str, State],
 def load_checkpoint(path: Path, fingerprint: dict[str, Any]
                     ) -> tuple[dict[str, State], dict[str, Any],
                                dict[str, Any]]:
-    r"""Reads states, optimizer states and metadata.
+    r"""Reads the states, optimizer states and metadata of a checkpoint.
 
     Raises:
-        CheckpointError: If there is no file, or one of another run: the
-            message names each field that differs.
+        CheckpointError: If there is no file, or if it belongs to another run.
+            The message then names each field that differs.
     """
     if not path.is_file():
-        raise CheckpointError(f"expected a checkpoint at '{path}', got none")
+        raise CheckpointError(f"Expected a checkpoint at '{path}' (got none)")
     tensors, metadata = load_tensors(path)
     if 'fingerprint' not in metadata:
-        raise CheckpointError(f"'{path}' is not a checkpoint of a training")
+        raise CheckpointError(f"Expected a training checkpoint in '{path}' "
+                              '(got a file without a fingerprint)')
     check_schema(metadata, SCHEMA, f"'{path}'", CheckpointError)
     saved = metadata['fingerprint']
     unknown = [x for x in ('features', 'graph') if x in fingerprint
                and x not in saved]
     if unknown:
-        warnings.warn(f"'{path}' is of an earlier version and does not say "
-                      f"which {' and '.join(unknown)} it was trained with: "
-                      'they may have changed since', stacklevel=5)
+        warnings.warn(f"'{path}' was written by an earlier version and does "
+                      f"not record which {' and '.join(unknown)} it was "
+                      'trained with. They may have changed since.',
+                      stacklevel=5)
         fingerprint = {**fingerprint, **{x: {} for x in unknown}}
-    # Earlier versions also kept attributes that follow from the arguments.
+    # Earlier versions also saved attributes derived from the arguments.
     options = fingerprint.get('options', {})
     saved = {**saved, 'options': {
         name: value for name, value in saved.get('options', {}).items()
         if name in options}}
     differ = _differences(_flat(saved), _flat(fingerprint))
     if differ:
-        raise CheckpointError(f"cannot resume from '{path}', which is of "
-                              f"another run: {'; '.join(differ)}")
+        raise CheckpointError(f"Expected a checkpoint of this run in '{path}' "
+                              f"(got one of another run: {'; '.join(differ)})")
     states: dict[str, State] = {}
     optimizers: dict[str, Any] = {
         name: {'state': {}, 'param_groups': groups}
@@ -98,12 +100,12 @@ def load_checkpoint(path: Path, fingerprint: dict[str, Any]
             slots = optimizers[match[1]]['state'].setdefault(int(match[2]), {})
             slots[match[3]] = value
         else:
-            raise CheckpointError(f"'{path}': {key!r:.80} is no part of a "
-                                  'checkpoint')
+            raise CheckpointError("Expected only parts of a checkpoint in "
+                                  f"'{path}' (got {key!r:.80})")
     return states, optimizers, metadata
 
 
-# What to do where the precision differs; 'auto' follows the hardware.
+# Hints for a different precision, which 'auto' derives from the hardware.
 _PRECISION = {
     True: 'resume it with autocast=True on hardware that multiplies bfloat16 '
           'matrices',
@@ -113,15 +115,15 @@ def restore(module: torch.nn.Module, states: dict[str, State], name: str,
     r"""Loads one of the states into a module.
 
     Raises:
-        CheckpointError: If it does not fit.
+        CheckpointError: If the state does not fit the module.
     """
-    # A state without tensors leaves no trace in a file.
+    # Files do not contain states without tensors.
     try:
         module.load_state_dict(states.get(name, {}))
     except (RuntimeError, TypeError, ValueError) as error:
         reason = ' '.join(str(error).split())
-        raise CheckpointError(f"'{path}': the weights of the {name} do not "
-                              f'fit: {reason:.500}') from error
+        raise CheckpointError(f"Expected weights that fit the {name} in "
+                              f"'{path}' (got {reason:.500})") from error
 
 
 def restore_optimizer(optimizer: Optimizer, saved: Any, name: str,
@@ -129,54 +131,55 @@ def restore_optimizer(optimizer: Optimizer, saved: Any, name: str,
     r"""Loads the state of an optimizer.
 
     Raises:
-        CheckpointError: If it does not fit. Compiled optimizers trust the
-            shapes of their moments, and write where others would be.
+        CheckpointError: If the state does not fit the optimizer. Fused
+            optimizers do not check the shapes of their moments, and would
+            write out of bounds.
     """
     def wrong(what: str) -> CheckpointError:
-        return CheckpointError(f"'{path}': the state of the optimizer of the "
-                               f'{name} does not fit: {what}')
+        return CheckpointError('Expected a state that fits the optimizer of '
+                               f"the {name} in '{path}' (got {what})")
 
     if saved is None:
-        raise wrong('there is none')
+        raise wrong('none')
     ours = optimizer.state_dict()['param_groups']
     theirs = saved['param_groups']
     if len(ours) != len(theirs):
-        raise wrong(f'expected {len(ours)} groups of parameters, got '
-                    f'{len(theirs)}')
+        raise wrong(f'{len(theirs)} instead of {len(ours)} groups of '
+                    'parameters')
     for mine, group in zip(ours, theirs, strict=True):
         for key in {**mine, **group}:
-            # The schedule changes the rate, and notes the first one.
+            # Schedules change the rate, and store the initial rate.
             if key in ('lr', 'initial_lr'):
                 check_schema(group.get(key, 0.0), NUMBER, str(wrong(key)),
                              CheckpointError)
             elif plain(mine.get(key)) != plain(group.get(key)):
-                raise wrong(f'{key!r:.80} is {group.get(key)!r:.80}, expected '
-                            f'{mine.get(key)!r:.80}')
+                raise wrong(f'{group.get(key)!r:.80} for {key!r:.80} instead '
+                            f'of {mine.get(key)!r:.80}')
     params = [p for group in optimizer.param_groups for p in group['params']]
     for index, slots in saved['state'].items():
         if index >= len(params):
-            raise wrong(f'there is no parameter {index}')
+            raise wrong(f'the unknown parameter {index}')
         if not isinstance(optimizer, Adam):
             continue
         if not MOMENTS <= set(slots):
-            raise wrong(f'parameter {index} has {sorted(slots)}, expected '
+            raise wrong(f'{sorted(slots)} for parameter {index} instead of '
                         f'{sorted(MOMENTS)}')
         for slot, value in slots.items():
             shape = getattr(value, 'shape', None)
             if shape != (() if slot == 'step' else params[index].shape):
-                raise wrong(f"'{slot}' of parameter {index}")
+                raise wrong(f"another shape of '{slot}' for parameter {index}")
     optimizer.load_state_dict(saved)
 
 
 def plain(value: Any) -> Any:
-    r"""A value as JSON gives it back."""
+    r"""Returns a value in the form that it has after a round trip via JSON."""
     return list(value) if isinstance(value, tuple) else value
 
 
 def _differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    return ['the training triples, or their order or that of the labels, '
-            'have changed' if key == 'data' else
-            f"the {key.removeprefix('graph.')} have changed"
+    return ['the training triples, their order or the order of the labels '
+            'changed' if key == 'data' else
+            f"the {key.removeprefix('graph.')} changed"
             if key.startswith('graph.') else
             f'{key}: saved {saved.get(key)!r}, now {now.get(key)!r}'
             + (f' ({_PRECISION[saved[key]]})' if key == 'autocast'
@@ -185,7 +188,7 @@ def _differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def _flat(fingerprint: dict[str, Any]) -> dict[str, Any]:
-    # So that a message names one option, one table, one modality.
+    # Messages then name a single option, table or modality.
     out: dict[str, Any] = {}
     for key, value in fingerprint.items():
         if isinstance(value, dict):

@@ -15,7 +15,7 @@ from pyg_mmkgc.training.batch import Batch, Completion
 
 
 class CollaborativeGenerator(torch.nn.Module):
-    r"""Makes all modalities of an entity from all of its views.
+    r"""Generates all modalities of an entity from all of its views.
 
     Args:
         names (list[str]): The modalities.
@@ -34,15 +34,15 @@ class CollaborativeGenerator(torch.nn.Module):
 
     def forward(self, views: dict[str, Tensor],
                 generator: torch.Generator) -> dict[str, Tensor]:
-        r"""Synthetic views :obj:`[B, C]` of entities with the real views
-        :obj:`[B, C]`; the noise is drawn from :obj:`generator`.
+        r"""Generates synthetic views :obj:`[B, C]` of entities from their real
+        views :obj:`[B, C]`. The noise is drawn from :obj:`generator`.
         """
         structure = views['structure']
         noise = torch.randn(structure.size(0), self.noise_channels,
                             generator=generator, device=generator.device)
         x = torch.cat([noise.to(structure), structure,
                        *(views[name] for name in self.names)], dim=-1)
-        # Under autocast the products are in half precision, scores are not.
+        # Under autocast, products are in half precision, but scores are not.
         out = self.lin2(F.leaky_relu(self.lin1(x))).to(structure.dtype)
         return dict(zip(self.names, out.chunk(len(self.names), dim=-1),
                         strict=True))
@@ -52,13 +52,14 @@ class CollaborativeGenerator(torch.nn.Module):
 
 
 class CoMAT(Adversary):
-    r"""Collaborative modality adversarial training of `NativE
-    <https://arxiv.org/abs/2406.17605>`_, for any
+    r"""The collaborative modality adversarial training of the `"NativE:
+    Multi-modal Knowledge Graph Completion in the Wild"
+    <https://arxiv.org/abs/2406.17605>`_ paper, for any
     :class:`~pyg_mmkgc.nn.kge.MMKGEModel` with a structural view and
     modalities.
 
-    One generator sees all views of an entity, and makes all of its
-    modalities, :math:`[\mathbf{e}^*_1; \ldots; \mathbf{e}^*_M] =
+    A single generator takes all views of an entity as input, and generates all
+    of its modalities as :math:`[\mathbf{e}^*_1; \ldots; \mathbf{e}^*_M] =
     G([\mathbf{z}; \mathbf{e}_S; \mathbf{e}_1; \ldots; \mathbf{e}_M])` with
     :math:`\mathbf{z} \sim \mathcal{N}(\mathbf{0}, \mathbf{I})`. Model and
     generator play the game of a Wasserstein GAN, in which the score is the
@@ -69,20 +70,20 @@ class CoMAT(Adversary):
         \overline{s^*} - \overline{s} \big), \qquad \mathcal{L}_{\mathcal{G}}
         = - \frac{1}{|\mathcal{S}|} \sum_{s^* \in \mathcal{S}} \overline{s^*}
 
-    with means over the batch, and the scores :math:`\mathcal{S}` of
-    :math:`(h^*, r, t)`, :math:`(h, r, t^*)` and :math:`(h^*, r, t^*)`. The
-    gradient penalty is left out: for the sum of complex moduli, the gradient
-    of the score with respect to a head has length :math:`\sqrt{D}` whatever
-    the weights, so that the released code's penalty is a constant. In the
-    model's step the gradient also reaches the real views through the
-    generator's input, as in :class:`~pyg_mmkgc.training.MAT`.
+    Here, the bars denote means over the batch, and :math:`\mathcal{S}` holds
+    the scores of :math:`(h^*, r, t)`, :math:`(h, r, t^*)` and :math:`(h^*, r,
+    t^*)`. The gradient penalty is left out. For a sum of complex moduli, the
+    gradient of the score with respect to a head has length :math:`\sqrt{D}`
+    for any weights, so the penalty of the released code is a constant. In the
+    step of the model, the gradient also reaches the real views through the
+    input of the generator, as in :class:`~pyg_mmkgc.training.MAT`.
 
     Args:
-        generator (CollaborativeGenerator): :math:`G`.
-        weight (float, optional): The weight in the loss of the model. The
-            released code halves the loss of link prediction, as
-            :class:`~pyg_mmkgc.nn.SelfAdversarialLoss` does not: its weight
-            counts twice as much. (default: :obj:`1e-4`)
+        generator (CollaborativeGenerator): The generator :math:`G`.
+        weight (float, optional): The weight in the loss of the model. The same
+            weight counts twice as much in the released code, which halves the
+            loss of link prediction, unlike
+            :class:`~pyg_mmkgc.nn.SelfAdversarialLoss`. (default: :obj:`1e-4`)
     """
     def __init__(self, generator: CollaborativeGenerator,
                  weight: float = 1e-4) -> None:
@@ -121,14 +122,16 @@ class CoMAT(Adversary):
 
     def generator_loss(self, model: MMKGEModel, batch: Batch,
                        done: Completion) -> Tensor:
-        with torch.no_grad():  # The model has stepped: its views are new.
+        with torch.no_grad():  # The step of the model changed its views.
             head, tail = encode(model, batch.head_index,
                                 batch.tail_index).entities()
         return -self._scores(model, head, batch, tail).mean()
 
     def _scores(self, model: MMKGEModel, head: Entities, batch: Batch,
                 tail: Entities) -> Tensor:
-        r"""The scores of the three kinds of synthetic triples, [3, B]."""
+        r"""Returns the scores :obj:`[3, B]` of the three kinds of synthetic
+        triples.
+        """
         fake_head, fake_tail = (
             model.fuse({**x.views, **self.generator(x.views, batch.generator)})
             for x in (head, tail))

@@ -18,7 +18,7 @@ from pyg_mmkgc.nn.kge import MMKGEModel
 from pyg_mmkgc.nn.kge.pyg import triple_model
 from pyg_mmkgc.typing import Side
 
-# Queries that are scored, or learnt from, at once.
+# The number of queries that are scored or trained on at once.
 BATCH = 512
 
 
@@ -26,8 +26,8 @@ def fit_ensemble(model: MMKGEModel, data: Any, *, min_triples: int = 10,
                  num_candidates: int = 128, steps: int = 300,
                  lr: float = 0.01, seed: int = 0) -> None:
     r"""Fits the ensemble of a trained model, such as
-    :class:`~pyg_mmkgc.nn.MoSE`, on the validation triples of a graph; its
-    experts stay as they are.
+    :class:`~pyg_mmkgc.nn.MoSE`, on the validation triples of a graph. The
+    experts of the model are not modified.
 
     .. code-block:: python
 
@@ -35,31 +35,33 @@ def fit_ensemble(model: MMKGEModel, data: Any, *, min_triples: int = 10,
         Trainer(model, data, loss=OneVsAllLoss()).fit()
         fit_ensemble(model, data)
 
-    :obj:`"boosted"` runs `RankBoost
-    <https://www.jmlr.org/papers/v4/freund03a.html>`_ over the experts, one
-    relation at a time: each in turn gets the weight that its ranks deserve
-    on the validation triples, weighed by how badly the ones before ranked
-    them; the ranks are those of :func:`~pyg_mmkgc.evaluate`, which leaves out
-    all known triples. :obj:`"learned"` trains the perceptron by cross-entropy
-    of the true node among random nodes that make no triple of training or
-    validation.
-    :obj:`"mean"` has nothing to fit.
+    * :obj:`"boosted"` runs `RankBoost
+      <https://www.jmlr.org/papers/v4/freund03a.html>`_ over the experts,
+      separately for each relation. The experts receive their weights one
+      after the other, according to their ranks of the validation triples.
+      Triples that earlier experts ranked badly count more. The ranks are the
+      filtered ranks of :func:`~pyg_mmkgc.evaluate`.
+    * :obj:`"learned"` trains the perceptron by the cross-entropy of the true
+      node among random nodes that do not complete a training or validation
+      triple.
+    * :obj:`"mean"` has nothing to fit.
 
     Args:
         model (MMKGEModel): The model.
         data (KnowledgeGraph): The graph.
-        min_triples (int, optional): Validation triples that a relation needs
-            to have weights of its own. (default: :obj:`10`)
-        num_candidates (int, optional): The random nodes beside each true one.
-            (default: :obj:`128`)
-        steps (int, optional): Steps of Adam for the perceptron.
+        min_triples (int, optional): The minimum number of validation triples
+            for a relation to receive its own weights. (default: :obj:`10`)
+        num_candidates (int, optional): The number of random nodes for each
+            true node. (default: :obj:`128`)
+        steps (int, optional): The number of Adam steps for the perceptron.
             (default: :obj:`300`)
-        lr (float, optional): Its learning rate. (default: :obj:`0.01`)
+        lr (float, optional): The learning rate of the perceptron.
+            (default: :obj:`0.01`)
         seed (int, optional): The seed. (default: :obj:`0`)
 
     Raises:
-        DataError: If the graph has no validation split, or one that must not
-            select anything.
+        DataError: If the graph has no validation split, or a validation split
+            that must not be used for selection.
         ModelError: If the model has no ensemble.
     """
     combine = combiner_of(model)
@@ -70,8 +72,8 @@ def fit_ensemble(model: MMKGEModel, data: Any, *, min_triples: int = 10,
         data = KnowledgeGraph.from_pyg(data)
     reason = getattr(data, 'selection_refused', '')
     if reason:
-        raise DataError('this validation split must not fit an ensemble: '
-                        f'{reason}')
+        raise DataError('Expected a validation split that may fit an ensemble '
+                        f"(got 'val' with a known leak). {reason}")
     if combine.mode == 'mean':
         return
     device = next(model.parameters()).device
@@ -85,15 +87,16 @@ def fit_ensemble(model: MMKGEModel, data: Any, *, min_triples: int = 10,
 
 
 def combiner_of(model: Module) -> Optional[Any]:
-    r"""Returns the module that combines the scores of a model's experts, if
-    it has one, see :meth:`~pyg_mmkgc.nn.MMKGEModel.combiner`.
+    r"""Returns the module that combines the scores of a model's experts, or
+    :obj:`None` if the model has no ensemble, see
+    :meth:`~pyg_mmkgc.nn.MMKGEModel.combiner`.
     """
     form = triple_model(model)
     return None if form is None else form.combiner()
 
 
 def _experts(combine: Any) -> Iterator[int]:
-    # The scores of the model are those of one expert at a time.
+    # A one-hot weight makes the model score with a single expert.
     num_experts = combine.weight.size(1)
     try:
         for m in range(num_experts):
@@ -113,14 +116,14 @@ def _boost(model: Module, combine: Any, data: KnowledgeGraph,
     out = combine.weight.cpu().clone()
     for rel in rel_type.unique().tolist():
         which = rel_type == rel
-        if int(which.sum()) >= 2 * min_triples:  # Each has two ranks.
+        if int(which.sum()) >= 2 * min_triples:  # Each triple has two ranks.
             out[rel] = rank_boost(gains[:, which]).to(out)
     return out
 
 
 def rank_boost(gains: Tensor) -> Tensor:
-    r"""Weights :obj:`[M]`, which sum to one, of experts with gains
-    :obj:`[M, Q]` in :math:`[-1, 1]`.
+    r"""Returns the weights :obj:`[M]` of experts, which sum to one, given
+    their gains :obj:`[M, Q]` in :math:`[-1, 1]`.
     """
     num_experts, num_queries = gains.shape
     alpha = gains.new_zeros(num_experts)
@@ -130,7 +133,7 @@ def rank_boost(gains: Tensor) -> Tensor:
         mean = gains @ weight
         best = max(left, key=lambda m: float(mean[m]))
         left.remove(best)
-        gain = mean[best].clamp(0.0, 1 - 1e-6)  # A useless one gets nothing.
+        gain = mean[best].clamp(0.0, 1 - 1e-6)  # A useless expert gets zero.
         alpha[best] = 0.5 * torch.log((1 + gain) / (1 - gain))
         weight = weight * torch.exp(-alpha[best] * gains[best])
         weight = weight / weight.sum()
@@ -141,7 +144,7 @@ def rank_boost(gains: Tensor) -> Tensor:
 
 def _learn(model: Module, combine: Any, data: KnowledgeGraph,
            num_candidates: int, steps: int, lr: float) -> None:
-    data = data.cpu()  # As what is drawn.
+    data = data.cpu()  # Random nodes are drawn on the CPU.
     train, val = data.split('train'), data.split('val')
     index = TripleIndex(torch.cat([train.edge_index, val.edge_index], dim=1),
                         torch.cat([train.edge_type, val.edge_type]),
@@ -156,7 +159,7 @@ def _learn(model: Module, combine: Any, data: KnowledgeGraph,
         pair = (node, given[:, None])
         head, tail = pair if side == 'head' else pair[::-1]
         known = index.contains(head, rel[:, None], tail)
-        known[:, 0] = False  # The true one, at the front.
+        known[:, 0] = False  # The true node comes first.
         sides.append((side, given, node, known))
     device = device_of(model)
     scores = torch.stack([torch.cat([

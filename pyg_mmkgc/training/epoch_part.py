@@ -1,4 +1,4 @@
-r"""The part of an epoch that is done when a training has to end."""
+r"""The finished part of an interrupted epoch."""
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -12,15 +12,15 @@ from pyg_mmkgc.errors import CheckpointError
 
 @dataclass
 class EpochPart:
-    r"""Steps that are done, the sums of their losses, and the states of the
-    generators that the next steps draw from.
+    r"""The progress within an epoch: the finished steps, the sums of their
+    losses, and the states of the random number generators.
 
     Args:
-        steps (int): The number of steps.
-        count (int): The number of positives in them.
-        seconds (float): The time that they took.
+        steps (int): The number of finished steps.
+        count (int): The number of positives in these steps.
+        seconds (float): The duration of these steps.
         sums (dict): The sum of each loss over the positives.
-        rng (dict): The states of the generators, empty at the beginning.
+        rng (dict): The states of the generators. Empty in a new epoch.
     """
     steps: int = 0
     count: int = 0
@@ -37,14 +37,14 @@ class EpochPart:
         self.steps += 1
 
     def means(self) -> dict[str, float]:
-        r"""The mean of each loss."""
+        r"""Returns the mean of each loss."""
         return {key: float(value) / self.count
                 for key, value in self.sums.items()}
 
     def take(self, draw: Generator, noise: Generator,
              device: torch.device) -> None:
-        r"""Keeps the generators of an epoch that is about to go on, and sets
-        them and the global ones to where they were.
+        r"""Registers the generators of an epoch. If there are saved states,
+        restores them for these and for the global generators.
         """
         self._generators = {'draw': draw, 'noise': noise}
         for key, generator in self._generators.items():
@@ -56,7 +56,7 @@ class EpochPart:
             torch.cuda.set_rng_state(self.rng['cuda'].cpu(), device)
 
     def keep(self, seconds: float, device: torch.device) -> None:
-        r"""Notes where the generators are now."""
+        r"""Records the duration and the current states of the generators."""
         self.seconds = seconds
         self.rng = {key: generator.get_state()
                     for key, generator in self._generators.items()}
@@ -65,7 +65,7 @@ class EpochPart:
             self.rng['cuda'] = torch.cuda.get_rng_state(device)
 
     def state_dict(self) -> dict[str, Tensor]:
-        r"""All of it, as tensors."""
+        r"""Returns the progress as tensors."""
         return {
             'steps': torch.tensor(self.steps),
             'count': torch.tensor(self.count),
@@ -76,10 +76,10 @@ class EpochPart:
     @classmethod
     def from_state(cls, state: dict[str, Tensor], device: torch.device,
                    path: Path) -> EpochPart:
-        r"""The inverse of :meth:`state_dict`.
+        r"""Restores the progress from the result of :meth:`state_dict`.
 
         Raises:
-            CheckpointError: If it is none.
+            CheckpointError: If :obj:`state` is broken.
         """
         parts: dict[str, dict[str, Tensor]] = {'sum': {}, 'rng': {}}
         try:
@@ -97,7 +97,7 @@ class EpochPart:
             if not 0 < steps <= count:
                 raise ValueError(f'{steps} steps on {count} triples')
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise CheckpointError(f"'{path}': the part of an epoch in it is "
-                                  f'broken: {error!s:.200}') from error
+            raise CheckpointError("Expected the state of a partial epoch in "
+                                  f"'{path}' (got {error!s:.200})") from error
         sums = {key: value.to(device) for key, value in parts['sum'].items()}
         return cls(int(steps), int(count), float(seconds), sums, parts['rng'])

@@ -8,7 +8,7 @@ from pyg_mmkgc.report import Report, Table
 
 @dataclass(repr=False)
 class History(Report):
-    r"""What a training did, epoch by epoch.
+    r"""The record of a training run, epoch by epoch.
 
     .. code-block:: python
 
@@ -20,12 +20,14 @@ class History(Report):
         History(epochs=2, loss=1.5000, best_epoch=None, stopped_early=False)
 
     Args:
-        epochs (list[dict]): One entry an epoch: :obj:`epoch`, the mean
-            :obj:`loss` (and :obj:`generator_loss` of adversarial training),
-            :obj:`seconds`, and :obj:`val_mrr` where it was measured.
-        best_epoch (int, optional): The epoch of the best validation MRR.
-        best_metrics (dict[str, float]): The validation metrics of that epoch.
-        stopped_early (bool): Whether patience ran out.
+        epochs (list[dict]): One entry per epoch, with its number
+            :obj:`epoch`, the mean :obj:`loss` (and :obj:`generator_loss` for
+            adversarial training), its duration in :obj:`seconds`, and
+            :obj:`val_mrr` after epochs with a validation.
+        best_epoch (int, optional): The epoch with the best validation MRR.
+        best_metrics (dict[str, float]): The validation metrics of the best
+            epoch.
+        stopped_early (bool): If :obj:`True`, the training ran out of patience.
     """
     epochs: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: Optional[int] = None
@@ -35,7 +37,7 @@ class History(Report):
     table_names = ('epochs', )
 
     def to_dict(self) -> dict[str, Any]:
-        r"""Plain values, for JSON."""
+        r"""Returns the record as plain values, ready for JSON."""
         return asdict(self)
 
     def summary(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-r"""What a trainer is given."""
+r"""Checks and conversions of the inputs of a trainer."""
 from __future__ import annotations
 
 import hashlib
@@ -23,35 +23,39 @@ from pyg_mmkgc.sampler import NegativeSampler
 
 def check_loss(model: KGEModel | PathModel, sampler: Optional[NegativeSampler],
                loss: Optional[torch.nn.Module]) -> None:
-    r"""Raises :class:`~pyg_mmkgc.errors.ModelError` where the three do not
-    fit each other.
+    r"""Raises a :class:`~pyg_mmkgc.errors.ModelError` if model, sampler and
+    loss do not fit each other.
     """
     if sampler is not None and not isinstance(sampler, NegativeSampler):
-        raise ModelError('expected a NegativeSampler, made, as sampler, got '
-                         f'{sampler!r}')
+        raise ModelError("Expected 'sampler' to be a NegativeSampler instance "
+                         f'(got {sampler!r})')
     if isinstance(model, PathModel) and not (sampler is None is loss):
         raise ModelError(f"Expected no sampler and no loss for "
                          f"'{type(model).__name__}', which takes its own: "
                          "'num_negatives' of the model says of how many nodes")
     if isinstance(loss, AllNodesLoss):
         if sampler is not None:
-            raise ModelError(f'{type(loss).__name__} takes the scores of all '
-                             'nodes: expected no sampler beside it')
+            raise ModelError('Expected no sampler for '
+                             f"'{type(loss).__name__}', which takes the "
+                             f'scores of all nodes (got {sampler!r})')
         if not isinstance(model, MMKGEModel):
-            raise ModelError(f'{type(loss).__name__} needs a MMKGEModel, '
-                             'which scores all nodes with gradients, got '
-                             f'{type(model).__name__}')
+            raise ModelError("Expected an 'MMKGEModel', which scores all "
+                             'nodes with gradients, for '
+                             f"'{type(loss).__name__}' (got "
+                             f"'{type(model).__name__}')")
     elif sampler is None and loss is not None:
-        raise ModelError('expected a sampler beside a loss: without one the '
-                         "model's own loss is minimised")
+        raise ModelError(f"Expected a sampler for '{type(loss).__name__}' "
+                         "(got none). Pass no loss to minimize the model's "
+                         'own loss without a sampler.')
     elif sampler is not None and getattr(model, 'reciprocal', False):
-        raise ModelError('expected OneVsAllLoss, KvsAllLoss or no sampler: '
-                         'a sampler corrupts heads and tails of one relation, '
-                         f'but {type(model).__name__} has reciprocal ones')
+        raise ModelError('Expected OneVsAllLoss, KvsAllLoss or no sampler for '
+                         f"'{type(model).__name__}' with reciprocal "
+                         'relations, since a sampler corrupts heads and tails '
+                         f'of the same relation (got {sampler!r})')
 
 
 def as_graph(data: Any, model: KGEModel | PathModel) -> KnowledgeGraph:
-    r"""The graph of any data that a trainer takes, checked."""
+    r"""Converts any data that a trainer accepts to a validated graph."""
     if isinstance(data, KGTripletLoader):
         data = KnowledgeGraph(
             torch.stack([data.head_index, data.tail_index]), data.rel_type,
@@ -63,22 +67,22 @@ def as_graph(data: Any, model: KGEModel | PathModel) -> KnowledgeGraph:
     if (model.num_nodes != kg.num_nodes
             or (model.num_relations or 0) < kg.num_relations):
         raise ModelError(
-            f'expected a model of {kg.num_nodes} nodes and {kg.num_relations} '
-            f'relations, as the graph has, got {model.num_nodes} and '
-            f'{model.num_relations}')
+            f'Expected a model with the {kg.num_nodes} nodes and '
+            f'{kg.num_relations} relations of the graph (got '
+            f'{model.num_nodes} nodes and {model.num_relations} relations)')
     check_numbering(model, kg)
     return kg
 
 
 def subsampling_weight(head: Tensor, rel_type: Tensor,
                        tail: Tensor) -> Tensor:
-    r"""The weights :obj:`[E]` of triples in the loss.
+    r"""Returns the weights :obj:`[E]` of triples in the loss.
 
     .. math::
         w(h, r, t) = \frac{1}{\sqrt{n(h, r) + n(r, t)}}
 
-    where :math:`n` counts the triples that answer a query, plus three, as in
-    the code of `RotatE <https://arxiv.org/abs/1902.10197>`_.
+    where :math:`n` is the number of triples that answer a query plus three,
+    as in the code of `RotatE <https://arxiv.org/abs/1902.10197>`_.
     """
     def count(node: Tensor) -> Tensor:
         _, place, num = torch.stack([node, rel_type]).unique(
@@ -90,8 +94,8 @@ def subsampling_weight(head: Tensor, rel_type: Tensor,
 
 def digests(data: KnowledgeGraph, triples: Iterable[Tensor]
             ) -> dict[str, Any]:
-    r"""What tells one graph from another for a training: its training
-    triples in their order, its parts, its features.
+    r"""Returns the digests that identify a graph in a training. They cover the
+    training triples in their order, the parts of the graph, and its features.
     """
     order = hashlib.sha256()
     for x in triples:
@@ -101,15 +105,15 @@ def digests(data: KnowledgeGraph, triples: Iterable[Tensor]
 
 
 def features_digest(data: KnowledgeGraph) -> dict[str, str]:
-    r"""The SHA-256 of the features and the mask of each modality."""
+    r"""Returns the SHA-256 of the features and the mask of each modality."""
     masks = data.masks()
     return {name: digest({'x': x, 'mask': masks[name]}, '')
             for name, x in data.features().items()}
 
 
 def plain_options(model: torch.nn.Module) -> dict[str, Any]:
-    r"""Returns the arguments of a model's constructor that are plain values,
-    which it keeps as attributes.
+    r"""Returns the arguments of a model's constructor that the model keeps as
+    attributes with plain values.
     """
     values = {name: getattr(model, name, None)
               for name in arguments_of(type(model))}
@@ -118,7 +122,7 @@ def plain_options(model: torch.nn.Module) -> dict[str, Any]:
 
 
 def _is_plain(value: Any) -> bool:
-    if isinstance(value, dict):  # As OTKGE's weights of modalities.
+    if isinstance(value, dict):  # Such as the modality weights of OTKGE.
         return all(isinstance(key, str) and _is_plain(item)
                    for key, item in value.items())
     return isinstance(value, (bool, int, float, str))

@@ -17,52 +17,58 @@ GENERATORS = ('DistMult', 'ComplEx')
 
 class KBGAN(Adversary):
     r"""The adversary of the `"KBGAN: Adversarial Learning for Knowledge Graph
-    Embeddings" <https://arxiv.org/abs/1711.04071>`_ paper: a generator
-    :math:`f_G` chooses one of the negatives :math:`(h'_i, r, t'_i)` that the
-    sampler draws, and the model, the discriminator :math:`f_D`, trains on it.
+    Embeddings" <https://arxiv.org/abs/1711.04071>`_ paper.
+
+    A generator :math:`f_G` chooses one of the negatives :math:`(h'_i, r,
+    t'_i)` drawn by the sampler. The model, which is the discriminator
+    :math:`f_D`, is trained on the chosen negative.
 
     .. math::
         p_G(h'_i, r, t'_i) = \frac{\exp f_G(h'_i, r, t'_i)}
         {\sum_j \exp f_G(h'_j, r, t'_j)}
 
-    Nothing is differentiable between them, so the generator maximises the
-    model's score of what it chose by policy gradient (REINFORCE),
+    The choice is not differentiable, so the generator maximizes the model's
+    score of the chosen negative by policy gradient (REINFORCE),
 
     .. math::
         \mathcal{L}_G = -\frac{1}{B} \sum_b \left( f_D(h'_b, r_b, t'_b) - \beta
         \right) \log p_G(h'_b, r_b, t'_b)
 
-    with the score before the model's step, and for the baseline
-    :math:`\beta` the mean score of the epoch before, as the released code. It
-    has zero for the first epoch; here that of the batch stands in, because a
-    score with a margin :math:`\gamma` is far from zero. The paper's loss of
-    the model is :class:`~pyg_mmkgc.nn.MarginRankingLoss`, and its code cuts
-    all norms to one after each step, where :class:`~pyg_mmkgc.nn.TransE` sets
-    those of entities to one before it; its weight
-    decay of the generator is left out. Only the model is evaluated.
+    where the score is taken before the step of the model, and the baseline
+    :math:`\beta` is the mean score of the previous epoch, as in the released
+    code. In the first epoch, the released code sets :math:`\beta = 0`. Since
+    a score with a margin :math:`\gamma` is far from zero, the mean score of
+    the batch is used here instead.
+
+    The paper trains the model with :class:`~pyg_mmkgc.nn.MarginRankingLoss`.
+    Its code clips all norms to one after each step, whereas
+    :class:`~pyg_mmkgc.nn.TransE` normalizes the entities before each step. The
+    weight decay of the generator is left out. Only the model is evaluated.
 
     Args:
-        generator (KGEModel): The generator, whose scores are logits:
-            DistMult or ComplEx, this library's or :pyg:`PyG`'s.
-        pretrain_epochs (int, optional): The first epochs, in which the
-            generator learns the softmax of the positive among its candidates
-            and the model the first candidate: the separate pre-training of
-            the paper. (default: :obj:`0`)
-        temperature (float, optional): Divides the logits.
-            (default: :obj:`1.0`)
+        generator (KGEModel): The generator, whose scores are logits. Either
+            DistMult or ComplEx, from this library or from :pyg:`PyG`.
+        pretrain_epochs (int, optional): The number of initial epochs that
+            replace the separate pre-training of the paper. In these epochs,
+            the generator is trained by the softmax of the positive among its
+            candidates, and the model on the first candidate.
+            (default: :obj:`0`)
+        temperature (float, optional): The temperature that divides the
+            logits. (default: :obj:`1.0`)
     """
     reward_sum: Tensor
     reward_count: Tensor
     baseline: Tensor
-    #: The candidates of the step, and the one that was chosen, [B, 1].
+    #: The candidates of the step, and the position of the choice, [B, 1].
     drawn: tuple[Negatives, Tensor]
 
     def __init__(self, generator: KGEModel, pretrain_epochs: int = 0,
                  temperature: float = 1.0) -> None:
         super().__init__(weight=0.0)
         if pretrain_epochs < 0 or not temperature > 0:
-            raise ModelError('expected pretrain_epochs >= 0 and temperature '
-                             f'> 0, got {pretrain_epochs} and {temperature}')
+            raise ModelError("Expected 'pretrain_epochs' to be non-negative "
+                             "and 'temperature' to be positive (got "
+                             f'{pretrain_epochs} and {temperature})')
         self.generator = generator
         self.pretrain_epochs = pretrain_epochs
         self.temperature = temperature
@@ -79,13 +85,13 @@ class KBGAN(Adversary):
             model (KGEModel): The model.
             generator (str, optional): :obj:`"DistMult"` or :obj:`"ComplEx"`.
                 (default: :obj:`"DistMult"`)
-            generator_channels (int, optional): Its hidden width, for ComplEx
-                the complex one. (default: :obj:`50`)
+            generator_channels (int, optional): The hidden width of the
+                generator, in complex numbers for ComplEx. (default: :obj:`50`)
             **kwargs (optional): Arguments of :class:`KBGAN`.
         """
         if generator not in GENERATORS:
-            raise ModelError(f'expected a generator in {GENERATORS}, got '
-                             f'{generator!r}')
+            raise ModelError(f"Expected 'generator' to be one of {GENERATORS} "
+                             f'(got {generator!r})')
         return cls(getattr(pyg_kge, generator)(
             model.num_nodes, model.num_relations, generator_channels),
             **kwargs)
@@ -94,15 +100,15 @@ class KBGAN(Adversary):
         mine, theirs = ((x.num_nodes, x.num_relations)
                         for x in (self.generator, model))
         if mine != theirs:
-            raise ModelError('expected a generator for the '
-                             f'{theirs[0]} nodes and {theirs[1]} relations of '
-                             f'the model, got {mine[0]} and {mine[1]}')
+            raise ModelError(f'Expected a generator for the {theirs[0]} nodes '
+                             f'and {theirs[1]} relations of the model (got '
+                             f'{mine[0]} nodes and {mine[1]} relations)')
 
     def check_sampler(self, sampler: NegativeSampler | None) -> None:
         if sampler is None or sampler.module is not None:
-            raise ModelError('KBGAN chooses among the negatives of a sampler '
-                             'that does not learn itself, got '
-                             f'{sampler or "none"}')
+            raise ModelError("Expected a sampler without learnable parameters "
+                             "for 'KBGAN', which chooses among its negatives "
+                             f'(got {sampler or "none"})')
 
     def default_sampler(self) -> NegativeSampler:
         return CandidateSampler()
@@ -117,14 +123,14 @@ class KBGAN(Adversary):
     def choose(self, model: KGEModel, batch: Batch) -> Negatives:
         negatives = batch.negatives
         assert negatives is not None
-        if self.pretrains:  # They are drawn independently: any will do.
+        if self.pretrains:  # Draws are independent, so the first is random.
             pick = torch.zeros_like(negatives.node[:, :1])
         else:
             with torch.no_grad():
                 prob = self._logits(batch, negatives).softmax(dim=-1)
             draw = torch.rand((prob.size(0), 1), generator=batch.generator,
                               device=batch.generator.device).to(prob)
-            # The first place where the distribution function passes the draw.
+            # Inverts the cumulative distribution function at the draw.
             pick = (prob.cumsum(-1) <= draw).sum(-1, keepdim=True)
             pick = pick.clamp(max=prob.size(1) - 1)
         self.drawn = negatives, pick
@@ -135,7 +141,9 @@ class KBGAN(Adversary):
 
     def discriminator_loss(self, model: KGEModel, batch: Batch,
                            done: Completion) -> Tensor:
-        r"""Returns zero: the model's own loss is on the chosen negatives."""
+        r"""Returns zero, since the loss of the model already uses the chosen
+        negatives.
+        """
         return batch.head_index.new_zeros((), dtype=torch.float)
 
     def generator_loss(self, model: KGEModel, batch: Batch,

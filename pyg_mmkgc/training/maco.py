@@ -18,14 +18,15 @@ class MACO(Module):
     r"""The generator, the discriminator and the structural encoder of the
     `"MACO: A Modality Adversarial and Contrastive Framework for
     Modality-missing Multi-modal Knowledge Graph Completion"
-    <https://arxiv.org/abs/2308.06696>`_ paper; :func:`fill_missing` trains
-    and applies them.
+    <https://arxiv.org/abs/2308.06696>`_ paper, which :func:`fill_missing`
+    trains and applies.
 
-    A relational graph convolution gives each node a structural embedding
-    :math:`\mathbf{s}`. The generator makes a feature row :math:`\mathbf{x}^* =
-    G(\mathbf{z}, \mathbf{s})` of it and of noise, the discriminator
-    :math:`D(\mathbf{x}, \mathbf{s})` tells it from the real one, and a
-    contrastive loss brings features and structure of one node together:
+    A relational graph convolution computes the structural embedding
+    :math:`\mathbf{s}` of each node. The generator turns noise and this
+    embedding into a feature row :math:`\mathbf{x}^* = G(\mathbf{z},
+    \mathbf{s})`, which the discriminator :math:`D(\mathbf{x}, \mathbf{s})`
+    tells apart from real rows. A contrastive loss aligns the features and the
+    structure of a node:
 
     .. math::
         \mathcal{L}_c(\mathbf{x}, \mathbf{s}) = -\frac{1}{B} \sum_i \log
@@ -42,8 +43,8 @@ class MACO(Module):
             (default: :obj:`128`)
         hidden_channels (int, optional): The hidden width of the generator and
             the discriminator. (default: :obj:`1024`)
-        num_bases (int, optional): The basis matrices of a convolution.
-            (default: :obj:`4`)
+        num_bases (int, optional): The number of basis matrices of each
+            convolution. (default: :obj:`4`)
     """
     def __init__(
         self,
@@ -72,7 +73,7 @@ class MACO(Module):
             Linear(hidden_channels, 1))
 
     def structure(self, edge_index: Tensor, edge_type: Tensor) -> Tensor:
-        r"""The structural embeddings :obj:`[N, C]` of all nodes."""
+        r"""Returns the structural embeddings :obj:`[N, C]` of all nodes."""
         edge_index = torch.cat([edge_index, edge_index.flip(0)], dim=1)
         edge_type = torch.cat([edge_type, edge_type + self.num_relations])
         x = self.convs[0](self.node_emb.weight, edge_index, edge_type).relu()
@@ -80,19 +81,21 @@ class MACO(Module):
 
     def generate(self, structure: Tensor,
                  generator: torch.Generator) -> Tensor:
-        r"""Feature rows :obj:`[B, F]` for embeddings :obj:`[B, C]`."""
+        r"""Generates feature rows :obj:`[B, F]` for structural embeddings
+        :obj:`[B, C]`.
+        """
         noise = torch.randn(structure.size(0), self.noise_channels,
                             generator=generator, device=generator.device)
         return self.generator(torch.cat([noise.to(structure), structure], -1))
 
     def realness(self, x: Tensor, structure: Tensor) -> Tensor:
-        r"""The logits :obj:`[B]` of being real."""
+        r"""Returns the logits :obj:`[B]` of feature rows being real."""
         return self.discriminator(torch.cat([x, structure], -1)).view(-1)
 
     def contrast(self, x: Tensor, structure: Tensor,
                  temperature: float) -> Tensor:
-        r""":math:`\mathcal{L}_c` of rows :obj:`[B, F]` and embeddings
-        :obj:`[B, C]`.
+        r"""Returns the contrastive loss :math:`\mathcal{L}_c` of feature rows
+        :obj:`[B, F]` and structural embeddings :obj:`[B, C]`.
         """
         cosine = F.normalize(self.lin(x), dim=-1) @ F.normalize(
             structure, dim=-1).t()
@@ -114,40 +117,45 @@ def fill_missing(
     seed: int = 0,
     device: Union[str, torch.device, None] = None,
 ) -> KnowledgeGraph:
-    r"""Generates the missing feature rows of a modality by :class:`MACO`,
-    before a model is trained.
+    r"""Generates the missing feature rows of a modality with :class:`MACO`,
+    before a model is trained on the graph.
 
     .. code-block:: python
 
         kg = fill_missing(Countries()[0], 'visual')
         model = AdaMF.from_data(kg, 64)
 
-    It learns from the training triples and the rows that are there, channel by
-    channel standardised. The graph returned has no mask of the modality: its
-    rows are all there, and a model's own policy for missing rows would replace
-    them. The graph given stays as it is. The same seed gives the same rows.
+    MACO is trained on the training triples and on the available rows, with
+    each channel standardized. The returned graph has no mask for the modality,
+    such that models do not treat the generated rows as missing. The given
+    graph is not modified. The same seed generates the same rows.
 
     Args:
         data (KnowledgeGraph): The graph.
         modality (str): The modality, with one row for each node.
-        channels (int, optional): As for :class:`MACO`.
-        noise_channels (int, optional): As for :class:`MACO`.
-        hidden_channels (int, optional): As for :class:`MACO`.
-        epochs (int, optional): Passes over the rows that are there.
+        channels (int, optional): The width of :math:`\mathbf{s}` in
+            :class:`MACO`. (default: :obj:`128`)
+        noise_channels (int, optional): The width of :math:`\mathbf{z}` in
+            :class:`MACO`. (default: :obj:`128`)
+        hidden_channels (int, optional): The hidden width of :class:`MACO`.
+            (default: :obj:`1024`)
+        epochs (int, optional): The number of passes over the available rows.
             (default: :obj:`100`)
-        batch_size (int, optional): Rows in a step. (default: :obj:`1024`)
-        lr (float, optional): The learning rate of both sides.
-            (default: :obj:`1e-3`)
+        batch_size (int, optional): The number of rows in each step.
+            (default: :obj:`1024`)
+        lr (float, optional): The learning rate of both the generator and the
+            discriminator. (default: :obj:`1e-3`)
         contrast (float, optional): The weight of :math:`\mathcal{L}_c`.
             (default: :obj:`0.01`)
-        temperature (float, optional): :math:`\tau`. (default: :obj:`0.1`)
+        temperature (float, optional): The temperature :math:`\tau`.
+            (default: :obj:`0.1`)
         seed (int, optional): The seed. (default: :obj:`0`)
-        device (torch.device, optional): Where to train.
-            (default: where the features are)
+        device (torch.device, optional): The device to train on.
+            (default: the device of the features)
 
     Raises:
-        DataError: If the graph lacks the modality, has several rows for a
-            node, or none of its rows is missing, or all are.
+        DataError: If the graph lacks the modality, if a node has several
+            rows, if no row is missing, or if all rows are missing.
         ModelError: If an argument is out of range.
     """
     for name, value in (('channels', channels), ('epochs', epochs),
@@ -156,7 +164,7 @@ def fill_missing(
                         ('batch_size', batch_size),
                         ('temperature', temperature)):
         if not value > 0:
-            raise ModelError(f'expected {name} > 0, got {value}')
+            raise ModelError(f"Expected '{name}' to be positive (got {value})")
     mask = _missing_rows(data, modality)
     features = data[f'x_{modality}']
     there = torch.device(device or features.device)
@@ -184,17 +192,17 @@ def fill_missing(
 
 def _missing_rows(data: KnowledgeGraph, modality: str) -> Tensor:
     if modality not in data.modalities:
-        raise DataError(f"unknown modality '{modality}': the graph has "
-                        f'{data.modalities}')
+        raise DataError(f"Expected 'modality' to be one of {data.modalities} "
+                        f"(got '{modality}')")
     mask = data.masks()[modality]
     x = data[f'x_{modality}']
     if x.dim() != 2:
-        raise DataError(f"expected one row of '{modality}' for each node, got "
-                        f'features of shape {list(x.shape)}')
+        raise DataError(f"Expected one row of '{modality}' for each node (got "
+                        f'features of shape {list(x.shape)})')
     if bool(mask.all()) or not bool(mask.any()):
         got = 'none' if bool(mask.all()) else 'all'
-        raise DataError(f"expected some rows of '{modality}' to be missing "
-                        f'and some not, got {got} of {mask.numel()} missing')
+        raise DataError(f"Expected some rows of '{modality}' to be missing "
+                        f'and some not (got {got} of {mask.numel()} missing)')
     return mask
 
 

@@ -27,15 +27,16 @@ from pyg_mmkgc.training.batch import Batch, Completion
 
 
 class MAT(Adversary):
-    r"""Modality adversarial training, section 3.4 and algorithm 1 of
-    `AdaMF-MAT <https://arxiv.org/abs/2402.15444>`_, for any
-    :class:`~pyg_mmkgc.nn.kge.MMKGEModel` with a structural view and
+    r"""The modality adversarial training of the `"Unleashing the Power of
+    Imbalanced Modality Information for Multi-modal Knowledge Graph Completion"
+    <https://arxiv.org/abs/2402.15444>`_ paper (section 3.4 and algorithm 1),
+    for any :class:`~pyg_mmkgc.nn.kge.MMKGEModel` with a structural view and
     modalities.
 
-    In the model's step the generators are fixed, but the gradient of
-    :math:`\mathcal{L}_{adv}` also reaches the structural embedding through
-    their input, as eq. (11) and the released code have it; in the generators'
-    step the model is fixed.
+    The generators are fixed in the step of the model, and the model is fixed
+    in the step of the generators. In the step of the model, the gradient of
+    :math:`\mathcal{L}_{adv}` also reaches the structural embedding through the
+    input of the generators, as in eq. (11) and in the released code.
 
     Args:
         generators (torch.nn.ModuleDict): One generator
@@ -49,18 +50,19 @@ class MAT(Adversary):
             :math:`(h, r, t^*)`, :obj:`"both"` is :math:`(h^*, r, t^*)`.
             (default: all three)
         parity (str, optional): :obj:`"paper"` for the losses of eqs. (10) and
-            (11), :obj:`"released"` for those of the released code, see
-            :mod:`pyg_mmkgc.nn.adversarial`. (default: :obj:`"paper"`)
+            (11), or :obj:`"released"` for the losses of the released code,
+            see :mod:`pyg_mmkgc.nn.adversarial`. (default: :obj:`"paper"`)
         temperature (float, optional): The temperature of the softmax over the
-            batch of :obj:`parity="released"`. (default: :obj:`2.0`)
+            batch, which only :obj:`parity="released"` uses.
+            (default: :obj:`2.0`)
         detach (bool, optional): If set to :obj:`True`, no gradient reaches
             the structural embedding through the generators, unlike in
             eq. (11). (default: :obj:`False`)
-        simultaneous (bool, optional): If set to :obj:`True`, one backward
-            pass serves both sides of eq. (11): the generators ascend
+        simultaneous (bool, optional): If set to :obj:`True`, a single backward
+            pass serves both sides of eq. (11). The generators then maximize
             :math:`\mathcal{L}_{adv}` on the synthetic triples of the model's
-            step, before it has moved. Algorithm 1 draws and scores new ones
-            after it, which takes about half as long again.
+            step, as scored before the step. Algorithm 1 draws and scores new
+            synthetic triples after the step, which takes about 50% longer.
             (default: :obj:`False`)
     """
     def __init__(
@@ -76,21 +78,23 @@ class MAT(Adversary):
     ) -> None:
         super().__init__(weight)
         if len(generators) == 0:
-            raise ModelError('expected a generator for at least one modality')
+            raise ModelError("Expected 'generators' to hold at least one "
+                             f'generator (got {generators})')
         check_whole(groups=groups)
         if not kinds or not set(kinds) <= set(KINDS):
-            raise ModelError(f'expected kinds among {KINDS}, got '
-                             f'{tuple(kinds)}')
+            raise ModelError(f"Expected 'kinds' to be among {KINDS} (got "
+                             f'{tuple(kinds)})')
         if not temperature >= 0:
-            raise ModelError('expected a temperature that is not negative, '
-                             f'got {temperature}')
+            raise ModelError("Expected 'temperature' to be non-negative (got "
+                             f'{temperature})')
         if parity not in PARITY:
-            raise ModelError(f'expected parity in {PARITY}, got {parity!r}')
+            raise ModelError(f"Expected 'parity' to be one of {PARITY} (got "
+                             f'{parity!r})')
         if simultaneous and (parity != 'paper' or weight == 0):
             raise ModelError(
-                "expected parity='paper' and a weight above 0 for "
-                'simultaneous steps, since both sides take the gradient of '
-                f'weight * L_adv; got parity={parity!r}, weight={weight}')
+                "Expected parity='paper' and a positive weight for "
+                'simultaneous steps, since both sides use the gradient of '
+                f'weight * L_adv (got parity={parity!r}, weight={weight})')
         self.generators = generators
         self.groups = groups
         self.kinds = tuple(kinds)
@@ -104,23 +108,27 @@ class MAT(Adversary):
                    noise_channels: Optional[int] = None,
                    generator_channels: Optional[int] = None,
                    **kwargs: Any) -> MAT:
-        r"""Builds MAT on the generators that the model has
-        (:class:`~pyg_mmkgc.nn.kge.AdaMFMAT`), or on new ones.
+        r"""Builds MAT with the generators of the model, as in
+        :class:`~pyg_mmkgc.nn.kge.AdaMFMAT`, or with new generators if the
+        model has none.
 
         Args:
             model (MMKGEModel): The model.
             noise_channels (int, optional): The width of the noise of new
                 generators. (default: :obj:`64`)
-            generator_channels (int, optional): Their hidden width.
-                (default: :obj:`512`)
+            generator_channels (int, optional): The hidden width of new
+                generators. (default: :obj:`512`)
             **kwargs (optional): Arguments of :class:`MAT`.
         """
         form = triple_model(model)
         generators = None if form is None else form.generator_modules()
         if generators is not None and (noise_channels, generator_channels) != (
                 None, None):
-            raise ModelError(f'{type(model).__name__} has generators: their '
-                             'widths are arguments of the model')
+            raise ModelError('Expected no widths of generators for '
+                             f"'{type(model).__name__}', which has generators "
+                             f'(got noise_channels={noise_channels}, '
+                             f'generator_channels={generator_channels}). Pass '
+                             'them as arguments of the model.')
         if generators is None:
             check_views('MAT', model)
             channels = model.node_emb.embedding_dim
@@ -136,7 +144,7 @@ class MAT(Adversary):
     def discriminator_loss(self, model: MMKGEModel, batch: Batch,
                            done: Completion) -> Tensor:
         assert done.encoded is not None
-        # What is generated need not be looked up.
+        # Generated views replace the real views, which are not looked up.
         head, tail = done.encoded.entities(done.scored, list(self.generators))
         pos = (model.score(head.joint, batch.rel_type, tail.joint)
                if done.scored is None else done.scored.pos)
@@ -145,10 +153,10 @@ class MAT(Adversary):
 
     def generator_loss(self, model: MMKGEModel, batch: Batch,
                        done: Completion) -> Tensor:
-        with torch.no_grad():  # The model has stepped: its views are new.
+        with torch.no_grad():  # The step of the model changed its views.
             head, tail = encode(model, batch.head_index, batch.tail_index
                                 ).entities(without=list(self.generators))
-        with _frozen(model, self):  # Else their gradients would be computed.
+        with _frozen(model, self):  # Avoids gradients of the model.
             return generator_term(self._scores(model, head, batch, tail),
                                   self.parity)
 

@@ -23,40 +23,44 @@ class Perturbation(Adversary):
     r"""The adversarial training of the `"MMKRL: A robust embedding approach
     for multi-modal knowledge graph representation learning"
     <https://doi.org/10.1007/s10489-021-02693-9>`_ paper, for any
-    :class:`~pyg_mmkgc.nn.kge.MMKGEModel` with modalities: every view
-    :math:`\mathbf{v}` of the head and the tail of a positive becomes
-    :math:`\mathbf{v} + \mathbf{a}`. A view of zeros is absent, and stays so.
+    :class:`~pyg_mmkgc.nn.kge.MMKGEModel` with modalities.
 
-    With a small perturbation the triple is to stay better than its negatives,
+    Every view :math:`\mathbf{v}` of the head and the tail of a positive is
+    perturbed to :math:`\mathbf{v} + \mathbf{a}`, except for views of zeros,
+    which are absent. The perturbed triple needs to score higher than its
+    negatives,
 
     .. math::
         \mathcal{L}_{adv} = \frac{1}{BK} \sum_{b,k} \max(0, m - s(h + a_h, r,
         t + a_t) + s_{b,k})
 
-    where :math:`\mathbf{a} = -\epsilon \, \mathrm{sign}(\partial s / \partial
-    \mathbf{v})` with :obj:`mode="fgsm"`, the `fast gradient sign
-    <https://arxiv.org/abs/1412.6572>`_, and :math:`\mathbf{a} \sim
-    \mathcal{N}(0, \epsilon^2)` with :obj:`mode="noise"`. There was no
-    official code, and the paper's own perturbation is known as noise on
-    embeddings only; that views are perturbed before a model projects them,
-    and the loss, are this library's reading.
+    With :obj:`mode="fgsm"`, the perturbation is the `fast gradient sign
+    <https://arxiv.org/abs/1412.6572>`_ :math:`\mathbf{a} = -\epsilon \,
+    \mathrm{sign}(\partial s / \partial \mathbf{v})`. With
+    :obj:`mode="noise"`, it is drawn as :math:`\mathbf{a} \sim \mathcal{N}(0,
+    \epsilon^2)`. The paper has no official code and describes its
+    perturbation only as noise on embeddings. Both the loss and perturbing
+    views before the model projects them are our interpretation.
 
-    With :obj:`mode="generator"`, as in AdaMF-MAT's port of it, a generator
+    With :obj:`mode="generator"`, as in the port of MMKRL in the code of
+    `AdaMF-MAT <https://arxiv.org/abs/2402.15444>`_, a generator
     :math:`\mathbf{a} = G(\mathbf{e}_s, \mathbf{z})` makes one perturbation
-    for all views of an entity. The model is to score the positive above it,
-    :math:`\max(0, m - s + s^*)`, and the generator minimises :math:`\max(0,
-    m - s^* + s)`. The port compares all pairs of a batch; here each triple is
-    compared with its own.
+    for all views of an entity. The model minimizes :math:`\max(0, m - s +
+    s^*)`, such that the positive scores higher than its perturbed version, and
+    the generator minimizes :math:`\max(0, m - s^* + s)`. The port compares all
+    pairs of a batch, whereas each triple is only compared with its own
+    perturbed version here.
 
     Args:
-        generator (ModalityGenerator, optional): :math:`G` of
-            :obj:`mode="generator"`. (default: :obj:`None`)
+        generator (ModalityGenerator, optional): The generator :math:`G`,
+            which only :obj:`mode="generator"` needs. (default: :obj:`None`)
         mode (str, optional): :obj:`"fgsm"`, :obj:`"noise"` or
             :obj:`"generator"`. (default: :obj:`"fgsm"`)
-        weight (float, optional): The weight of the loss. (default:
-            :obj:`0.07`, the port's)
-        epsilon (float, optional): :math:`\epsilon`. (default: :obj:`0.01`)
-        margin (float, optional): :math:`m`. (default: :obj:`1.0`)
+        weight (float, optional): The weight of the loss, by default the
+            same as in the port. (default: :obj:`0.07`)
+        epsilon (float, optional): The size :math:`\epsilon` of the
+            perturbation. (default: :obj:`0.01`)
+        margin (float, optional): The margin :math:`m`. (default: :obj:`1.0`)
     """
     def __init__(
         self,
@@ -68,13 +72,15 @@ class Perturbation(Adversary):
     ) -> None:
         super().__init__(weight)
         if mode not in MODES:
-            raise ModelError(f'expected mode in {MODES}, got {mode!r}')
+            raise ModelError(f"Expected 'mode' to be one of {MODES} (got "
+                             f'{mode!r})')
         if (generator is None) != (mode != 'generator'):
-            raise ModelError("expected a generator with mode='generator' and "
-                             f'no other, got mode={mode!r} with '
-                             f'{type(generator).__name__}')
+            raise ModelError("Expected a generator if and only if "
+                             f"mode='generator' (got mode={mode!r} with "
+                             f"'{type(generator).__name__}')")
         if not epsilon > 0:
-            raise ModelError(f'expected epsilon > 0, got {epsilon}')
+            raise ModelError("Expected 'epsilon' to be positive (got "
+                             f'{epsilon})')
         self.generator, self.mode = generator, mode
         self.epsilon, self.margin = epsilon, margin
         self.hinge = MarginRankingLoss(margin)
@@ -90,8 +96,8 @@ class Perturbation(Adversary):
             mode (str, optional): The mode. (default: :obj:`"fgsm"`)
             noise_channels (int, optional): The width of the generator's noise.
                 (default: :obj:`64`)
-            generator_channels (int, optional): Its hidden width.
-                (default: :obj:`512`)
+            generator_channels (int, optional): The hidden width of the
+                generator. (default: :obj:`512`)
             **kwargs (optional): Arguments of :class:`Perturbation`.
         """
         check_views('Perturbation', model)
@@ -107,8 +113,9 @@ class Perturbation(Adversary):
 
     def check_sampler(self, sampler: Optional[NegativeSampler]) -> None:
         if sampler is None and self.mode != 'generator':
-            raise ModelError(f'Perturbation with mode={self.mode!r} compares '
-                             'with negatives: expected a sampler')
+            raise ModelError("Expected a sampler for 'Perturbation' with "
+                             f'mode={self.mode!r}, which compares positives '
+                             'with negatives (got none)')
 
     def discriminator_loss(self, model: MMKGEModel, batch: Batch,
                            done: Completion) -> Tensor:
@@ -124,7 +131,7 @@ class Perturbation(Adversary):
 
     def generator_loss(self, model: MMKGEModel, batch: Batch,
                        done: Completion) -> Tensor:
-        with torch.no_grad():  # The model has stepped: its views are new.
+        with torch.no_grad():  # The step of the model changed its views.
             head, tail = encode(model, batch.head_index,
                                 batch.tail_index).entities()
             pos = model.score(head.joint, batch.rel_type, tail.joint)

@@ -1,4 +1,4 @@
-r"""Where the time and the memory of a training step go."""
+r"""Profiles of the time and the memory of training steps."""
 from __future__ import annotations
 
 import itertools
@@ -19,21 +19,22 @@ from pyg_mmkgc.training.batch import Batch
 from pyg_mmkgc.training.trainer import Trainer
 
 Path = tuple[str, ...]
-# A range of the profiler is found again by its name.
+# The prefix identifies our ranges among the profiler's events.
 PREFIX = 'mmkgc: '
 BACKWARD, THEIRS = 'backward', 'adversary, its own side'
 
 
 @dataclass
 class Part:
-    r"""One part of a step, inside of those that its path begins with.
+    r"""A part of a training step, which may be nested in other parts.
 
     Args:
-        path (tuple[str, ...]): The names, from the outermost.
-        seconds (float): The median over steps.
-        share (float): The part of the median step.
-        memory (int): The bytes that torch allocated in it and had not freed
-            at its end, in one step.
+        path (tuple[str, ...]): The names of the enclosing parts, from the
+            outermost, and the name of the part itself.
+        seconds (float): The median duration over steps.
+        share (float): The share of the median step.
+        memory (int): The number of bytes that PyTorch allocated during the
+            part and still held at its end, in one step.
     """
     path: Path
     seconds: float
@@ -43,16 +44,17 @@ class Part:
 
 @dataclass
 class Profile:
-    r"""What :func:`profile` found; printing it shows a table.
+    r"""The result of :func:`profile`, which prints as a table.
 
     Args:
         seconds (list[float]): The duration of each step.
         parts (list[Part]): The parts of a step, depth first.
-        operators (list[tuple[str, int, float]]): The operators of torch that
-            took longest: name, calls and seconds of their own in one step,
-            which is slower for being recorded.
-        peak_memory (int, optional): Bytes: the largest resident set of the
-            process, on a GPU the most that torch held there.
+        operators (list[tuple[str, int, float]]): The slowest operators of
+            PyTorch, with their name, number of calls and own duration in one
+            step, which the recording slows down.
+        peak_memory (int, optional): The peak memory in bytes: the largest
+            resident set of the process, or the memory held by PyTorch on a
+            GPU.
     """
     seconds: list[float]
     parts: list[Part]
@@ -60,7 +62,7 @@ class Profile:
     peak_memory: Optional[int] = None
 
     def to_dict(self) -> dict[str, Any]:
-        r"""Plain values, for JSON."""
+        r"""Returns the profile as plain values, ready for JSON."""
         return {
             'seconds': self.seconds,
             'parts': [vars(part) | {'path': list(part.path)}
@@ -90,7 +92,7 @@ class Profile:
 
 @dataclass
 class _Clock:
-    r"""Adds up the time between entering and leaving of nested ranges."""
+    r"""A clock that adds up the time spent in nested ranges."""
     device: torch.device
     path: Path = ()
     seconds: dict[Path, float] = field(default_factory=dict)
@@ -105,7 +107,7 @@ class _Clock:
         if name == BACKWARD and (THEIRS, ) in self.seconds:
             name = f'{BACKWARD} of the adversary'
         outer, self.path = self.path, (*self.path, name)
-        self.seconds.setdefault(self.path, 0.0)  # Parents before children.
+        self.seconds.setdefault(self.path, 0.0)  # Parents come first.
         start = self.now()
         try:
             with record_function(PREFIX + '/'.join(self.path)):
@@ -117,8 +119,8 @@ class _Clock:
 
 
 def full_batches(trainer: Trainer) -> Iterator[Batch]:
-    r"""Batches of a trainer without end, but for the last of an epoch, which
-    may be smaller.
+    r"""Yields the batches of a trainer indefinitely, without the last batch
+    of an epoch if it is smaller.
     """
     size = min(trainer.batch_size, trainer.triples[0].numel())
     for epoch in itertools.count(1):
@@ -129,14 +131,15 @@ def full_batches(trainer: Trainer) -> Iterator[Batch]:
 
 
 def profile(trainer: Trainer, steps: int = 10, warmup: int = 3) -> Profile:
-    r"""Takes training steps and says where their time and memory go. The
-    model is trained by it.
+    r"""Profiles the time and the memory of training steps. These steps train
+    the model.
 
     Args:
         trainer (Trainer): The trainer.
-        steps (int, optional): The number of steps. (default: :obj:`10`)
-        warmup (int, optional): Steps before, which are not counted.
-            (default: :obj:`3`)
+        steps (int, optional): The number of measured steps.
+            (default: :obj:`10`)
+        warmup (int, optional): The number of preceding steps that are not
+            measured. (default: :obj:`3`)
     """
     check_whole(steps=steps)
     clock, times = _Clock(trainer.device), []
@@ -195,7 +198,7 @@ def _operators(events: list[Any], limit: int = 10
 
 @contextmanager
 def _measured(trainer: Trainer, clock: _Clock) -> Iterator[None]:
-    r"""Puts a range around the calls that a step is made of."""
+    r"""Context manager that measures the calls that make up a step."""
     model: Any = trainer.model
     places: list[tuple[Any, str, str]] = [
         (trainer.sampler, 'sample', 'sampling'),
@@ -243,7 +246,7 @@ def _wrapped(owner: Any, attribute: str, clock: _Clock,
         with clock.range(name):
             return function(*args, **kwargs)
 
-    own = attribute in vars(owner)  # Or found in its class.
+    own = attribute in vars(owner)  # Otherwise, its class has it.
     setattr(owner, attribute, measured)
     try:
         yield
@@ -255,14 +258,14 @@ def _wrapped(owner: Any, attribute: str, clock: _Clock,
 
 
 def peak_memory(device: torch.device) -> Optional[int]:
-    r"""The peak in bytes: on a GPU of what torch held there, else of the
-    resident set of this process, where the system tells it.
+    r"""Returns the peak memory in bytes: the memory held by PyTorch on a GPU,
+    or the resident set of this process on a CPU. Returns :obj:`None` if the
+    system does not provide it.
     """
     if device.type == 'cuda':
         return torch.cuda.max_memory_allocated(device)
     try:
-        # Not `ru_maxrss`, which a process inherits from the one it was
-        # started by.
+        # A process inherits `ru_maxrss` from its parent, but not `VmHWM`.
         with open('/proc/self/status', encoding='ascii') as file:
             line = next(x for x in file if x.startswith('VmHWM'))
     except (OSError, StopIteration):

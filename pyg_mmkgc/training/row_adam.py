@@ -12,14 +12,15 @@ from pyg_mmkgc.kernels.rows import adam_rows
 
 
 class RowAdam(Adam):
-    r"""`Adam <https://arxiv.org/abs/1412.6980>`_ for dense gradients, and for
-    sparse ones the form of :class:`torch.optim.SparseAdam`, which moves only
-    the rows that have a gradient: a step on a large embedding costs what its
-    rows cost, whatever the number of nodes.
+    r"""The `Adam <https://arxiv.org/abs/1412.6980>`_ optimizer for dense and
+    sparse gradients.
+
+    Like :class:`torch.optim.SparseAdam`, it updates only the rows that have a
+    gradient if gradients are sparse. The cost of a step on a large embedding
+    then depends on the number of these rows, not on the number of nodes.
 
     Args:
-        params (iterable): The parameters; each may have dense or sparse
-            gradients.
+        params (iterable): The parameters, with dense or sparse gradients.
         lr (float, optional): The learning rate. (default: :obj:`1e-3`)
     """
     def __init__(self, params: Iterable[Parameter], lr: float = 1e-3) -> None:

@@ -1,4 +1,4 @@
-r"""One optimizer step that never applies what is not finite."""
+r"""Optimizer steps that never apply non-finite gradients."""
 from __future__ import annotations
 
 import math
@@ -15,8 +15,8 @@ from pyg_mmkgc.training.row_adam import RowAdam
 
 def adam(module: torch.nn.Module, params: list[Parameter],
          lr: float) -> Optimizer:
-    r"""Adam; where an embedding has sparse gradients, the form that moves
-    only their rows.
+    r"""Returns an Adam optimizer. If an embedding has sparse gradients, it
+    updates only the rows that have a gradient.
     """
     sparse = {id(m.weight) for m in module.modules()
               if isinstance(m, Embedding) and m.sparse}
@@ -27,7 +27,7 @@ def adam(module: torch.nn.Module, params: list[Parameter],
 
 def learning_rate_factor(schedule: Optional[str], step: int,
                          num_steps: int) -> float:
-    r"""The factor of the learning rate at :obj:`step` of
+    r"""Returns the factor of the learning rate at :obj:`step` of
     :obj:`num_steps`.
     """
     if schedule is None:
@@ -36,19 +36,19 @@ def learning_rate_factor(schedule: Optional[str], step: int,
         return 1.0 - step / num_steps
     if schedule == 'cosine':
         return 0.5 * (1.0 + math.cos(math.pi * step / num_steps))
-    raise ModelError("expected lr_schedule to be None, 'linear' or 'cosine', "
-                     f'got {schedule!r}')
+    raise ModelError("Expected 'lr_schedule' to be None, 'linear' or 'cosine' "
+                     f'(got {schedule!r})')
 
 
 def minimize(loss: Tensor, params: list[Parameter], optimizer: Optimizer,
              grad_clip: Optional[float], what: str,
              module: torch.nn.Module) -> None:
-    r"""Differentiates :obj:`loss` with respect to :obj:`params`, and to
-    nothing else, and takes a step.
+    r"""Computes the gradients of :obj:`loss` with respect to :obj:`params`
+    only, and takes an optimizer step.
 
     Raises:
         NonFiniteError: If the loss or a gradient is not finite. The message
-            names :obj:`what` and the parameter; no step is taken.
+            names :obj:`what` and the parameter, and no step is taken.
     """
     differentiate(loss, params, what, module)
     take_step(params, optimizer, grad_clip, what, module)
@@ -56,17 +56,17 @@ def minimize(loss: Tensor, params: list[Parameter], optimizer: Optimizer,
 
 def differentiate(loss: Tensor, params: list[Parameter], what: str,
                   module: torch.nn.Module) -> None:
-    r"""The first half of :func:`minimize`: the gradients."""
+    r"""Computes the gradients, which is the first half of :func:`minimize`."""
     for p in params:
         p.grad = None
     if not bool(torch.isfinite(loss)):
         bad = [name for name, x in module.state_dict().items()
                if x.is_floating_point() and not bool(x.isfinite().all())]
-        because = f'; not finite: {", ".join(bad)}' if bad else ''
-        raise NonFiniteError(f'expected a finite value, got {loss.item()} for '
-                             f'{what}{because}; no step was taken with it')
+        because = f', not finite: {", ".join(bad)}' if bad else ''
+        raise NonFiniteError(f'Expected {what} to be finite (got '
+                             f'{loss.item()}{because}). No step was taken.')
     loss.backward(inputs=params)
-    for p in params:  # A node that is in a batch twice has two sparse rows.
+    for p in params:  # Nodes that occur twice in a batch have two sparse rows.
         if p.grad is not None and p.grad.is_sparse:
             p.grad = p.grad.coalesce()
 
@@ -74,7 +74,9 @@ def differentiate(loss: Tensor, params: list[Parameter], what: str,
 def take_step(params: list[Parameter], optimizer: Optimizer,
               grad_clip: Optional[float], what: str,
               module: torch.nn.Module) -> None:
-    r"""The second half: the step, if all gradients are finite."""
+    r"""Takes an optimizer step if all gradients are finite, which is the
+    second half of :func:`minimize`.
+    """
     grads = [_values(p.grad) for p in params if p.grad is not None]
     norm = torch.nn.utils.get_total_norm(grads)
     if not bool(torch.isfinite(norm)):
@@ -83,9 +85,9 @@ def take_step(params: list[Parameter], optimizer: Optimizer,
                if p.grad is not None
                and not bool(torch.isfinite(_values(p.grad)).all())]
         raise NonFiniteError(
-            f'the gradient of {what} is not finite for '
-            f'{", ".join(bad) or "all parameters together"}; no step was '
-            'taken with it')
+            f'Expected the gradient of {what} to be finite (got non-finite '
+            f'values for {", ".join(bad) or "the norm of all parameters"}). '
+            'No step was taken.')
     if grad_clip is not None and float(norm) > grad_clip:
         for grad in grads:
             grad.mul_(grad_clip / float(norm))
@@ -97,8 +99,8 @@ def _values(grad: Tensor) -> Tensor:
 
 
 def multiplies_bfloat16(device: torch.device) -> bool:
-    r"""Whether a device multiplies bfloat16 matrices in hardware; where that
-    cannot be found out, it is taken to.
+    r"""Returns :obj:`True` if a device multiplies bfloat16 matrices in
+    hardware, or if this cannot be determined.
     """
     if device.type == 'cuda':
         return torch.cuda.is_bf16_supported(including_emulation=False)

@@ -1,4 +1,4 @@
-r"""Ends a process between two steps when the system asks for it."""
+r"""Handling of signals that end a process between two steps."""
 from __future__ import annotations
 
 import os
@@ -10,16 +10,16 @@ from typing import Any, Optional
 
 from pyg_mmkgc.errors import Terminated
 
-#: What a cluster, a closed terminal or a shutdown sends before it kills.
+#: The signals of a cluster, a closed terminal or a shutdown before SIGKILL.
 SIGNALS = ('SIGTERM', 'SIGHUP')
 
 
 class Signals:
-    r"""What :func:`catch_signals` yields.
+    r"""The signals that :func:`catch_signals` received.
 
     Args:
-        immediate (bool): Whether a signal ends the work at once, and not
-            where :meth:`check` is called.
+        immediate (bool): If :obj:`True`, a signal ends the work immediately
+            instead of at the next call of :meth:`check`.
     """
     def __init__(self, immediate: bool) -> None:
         self.immediate = immediate
@@ -32,8 +32,8 @@ class Signals:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        r"""Context manager in which a signal ends the work at once, since it
-        changes nothing that is kept.
+        r"""Context manager in which a signal ends the work immediately, for
+        work that leaves no state behind.
         """
         self.check()
         before, self.immediate = self.immediate, True
@@ -46,20 +46,22 @@ class Signals:
 @contextmanager
 def catch_signals(immediate: bool = False) -> Iterator[Signals]:
     r"""Context manager in which SIGTERM and SIGHUP raise
-    :class:`~pyg_mmkgc.errors.Terminated`; the second signal does at once.
+    :class:`~pyg_mmkgc.errors.Terminated`. A second signal raises it
+    immediately.
 
-    Outside of the main thread, and where a signal is ignored, as under
-    :obj:`nohup`, nothing changes.
+    Has no effect outside of the main thread, or on signals that are ignored,
+    *e.g.*, under :obj:`nohup`.
 
     Args:
-        immediate (bool, optional): As for :class:`Signals`.
-            (default: :obj:`False`)
+        immediate (bool, optional): If set to :obj:`True`, a signal ends the
+            work immediately instead of at the next call of
+            :meth:`Signals.check`. (default: :obj:`False`)
     """
     signals, owner = Signals(immediate), os.getpid()
     before: dict[int, Any] = {}
 
     def handle(number: int, frame: Any) -> None:
-        if os.getpid() != owner:  # A worker has nothing to finish.
+        if os.getpid() != owner:  # Workers have no step to finish.
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         again = signals.received is not None

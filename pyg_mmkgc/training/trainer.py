@@ -56,74 +56,77 @@ from pyg_mmkgc.training.step import (
 from pyg_mmkgc.training.termination import catch_signals
 
 CHECKPOINT = 'checkpoint.safetensors'
-# Epochs between checkpoints, beside those of validations.
+# The number of epochs between checkpoints. Validations write one as well.
 CHECKPOINT_EVERY = 10
 
 
 class Trainer:
-    r"""Trains any :class:`torch_geometric.nn.kge.KGEModel`, PyG's own
-    included, or :class:`~pyg_mmkgc.nn.path.PathModel`, on any knowledge
-    graph.
+    r"""Trains any :class:`torch_geometric.nn.kge.KGEModel`, including the
+    models of :pyg:`PyG`, or :class:`~pyg_mmkgc.nn.path.PathModel`, on any
+    knowledge graph.
 
-    Every random number comes from a generator that is seeded by
-    :obj:`(seed, epoch)`: the same seed gives the same weights, and a resumed
-    training equals an uninterrupted one, bit for bit.
+    All random numbers come from generators that are seeded by
+    :obj:`(seed, epoch)`. The same seed leads to the same weights, and a
+    resumed training equals an uninterrupted training bit for bit.
 
     Args:
         model (KGEModel or PathModel): The model.
-        data (KnowledgeGraph): The graph; a PyG :obj:`Data` or dataset is read
-            by :meth:`~pyg_mmkgc.data.KnowledgeGraph.from_pyg`, of a
-            :class:`~torch_geometric.nn.kge.loader.KGTripletLoader` the
-            triples are taken.
-        sampler (NegativeSampler, optional): Where negatives are from.
-            (default: :obj:`None`, the model's own :meth:`loss` is minimised)
+        data (KnowledgeGraph): The graph. A :pyg:`PyG` :obj:`Data` object or
+            dataset is converted by
+            :meth:`~pyg_mmkgc.data.KnowledgeGraph.from_pyg`. Only the triples
+            are taken from a
+            :class:`~torch_geometric.nn.kge.loader.KGTripletLoader`.
+        sampler (NegativeSampler, optional): The negative sampler. If set to
+            :obj:`None`, the model's own :meth:`loss` is minimized unless
+            :obj:`loss` takes all nodes. (default: :obj:`None`)
         loss (torch.nn.Module, optional): The loss of the scores of positives
-            :obj:`[B]` and negatives :obj:`[B, K]`, or, without a sampler, an
-            :class:`~pyg_mmkgc.nn.AllNodesLoss`.
+            :obj:`[B]` and negatives :obj:`[B, K]`, or an
+            :class:`~pyg_mmkgc.nn.AllNodesLoss` if there is no sampler.
             (default: :class:`~pyg_mmkgc.nn.SelfAdversarialLoss`)
         lr (float, optional): The learning rate. (default: :obj:`1e-3`)
-        batch_size (int, optional): Positives in a step.
+        batch_size (int, optional): The number of positives in each step.
             (default: :obj:`1024`)
-        epochs (int, optional): Passes over the training triples.
+        epochs (int, optional): The number of passes over the training triples.
             (default: :obj:`100`)
-        triples_per_epoch (int, optional): Draws this many of the training
-            triples for each epoch instead of all. (default: :obj:`None`)
-        optimizer (callable, optional): Maps parameters to an optimizer.
-            (default: Adam; sparse Adam for sparse embeddings)
-        lr_schedule (str, optional): :obj:`"linear"` or :obj:`"cosine"` decay
-            to zero over the whole training. (default: :obj:`None`)
-        grad_clip (float, optional): The largest norm of the gradient.
+        triples_per_epoch (int, optional): The number of training triples that
+            are drawn for each epoch. (default: :obj:`None`, all)
+        optimizer (callable, optional): A function that maps parameters to an
+            optimizer. (default: Adam, or sparse Adam for sparse embeddings)
+        lr_schedule (str, optional): The decay of the learning rate to zero
+            over the whole training, either :obj:`"linear"` or
+            :obj:`"cosine"`. (default: :obj:`None`)
+        grad_clip (float, optional): The maximum norm of the gradient.
             (default: :obj:`None`)
         subsampling (bool, optional): If set to :obj:`True`, weighs positives
             in the loss by :func:`~pyg_mmkgc.training.inputs.
             subsampling_weight`. (default: :obj:`False`)
         autocast (bool or str, optional): If set to :obj:`True`, projections
-            and generators multiply in bfloat16; scores, losses and ranking
-            stay in full precision. Hardware that does not multiply bfloat16
-            matrices keeps full precision, with a warning, and with
-            :obj:`"auto"` without one. (default: :obj:`False`)
-        valid_every (int, optional): Epochs between validations; a checkpoint
-            is written with each, and every ten epochs. The weights with the
-            best filtered validation MRR are restored at the end. With
-            :obj:`None`, or without a validation split, the last weights
-            stay. (default: :obj:`10`)
-        patience (int, optional): Validations without improvement after which
-            training stops; without validations it has no effect.
+            and generators multiply in bfloat16, while scores, losses and
+            rankings stay in full precision. Hardware that does not multiply
+            bfloat16 matrices keeps full precision and issues a warning. If set
+            to :obj:`"auto"`, there is no warning. (default: :obj:`False`)
+        valid_every (int, optional): The number of epochs between validations.
+            A checkpoint is written with each validation and every ten epochs.
+            At the end, the weights with the best filtered validation MRR are
+            restored. If set to :obj:`None`, or without a validation split,
+            the last weights are kept. (default: :obj:`10`)
+        patience (int, optional): The number of validations without improvement
+            after which the training stops. Has no effect without validations.
             (default: :obj:`None`)
         seed (int, optional): The seed. (default: :obj:`0`)
-        device (torch.device, optional): Where to train.
-            (default: where the model is)
-        folder (str or pathlib.Path, optional): Where the checkpoint is
-            written. (default: :obj:`None`)
+        device (torch.device, optional): The device to train on.
+            (default: the device of the model)
+        folder (str or pathlib.Path, optional): The folder to write checkpoints
+            to. (default: :obj:`None`)
         progress (bool, optional): If set to :obj:`False`, shows no progress
             bar. (default: :obj:`True`)
 
     Raises:
-        DataError: If the graph is broken, or its validation split must not
-            select weights.
+        DataError: If the graph is broken, or if its validation split must not
+            be used to select weights.
         ModelError: If an argument is out of range or does not fit the others.
-        NonFiniteError: Before a step with a loss or gradient that is not
-            finite; the parameters are then those before that step.
+        NonFiniteError: If a loss or a gradient is not finite. The parameters
+            keep the values from before the step.
     """
     def __init__(
         self,
@@ -150,23 +153,25 @@ class Trainer:
     ) -> None:
         for name, value in (('lr', lr), ('grad_clip', grad_clip)):
             if value is not None and not value > 0:
-                raise ModelError(f'expected {name} > 0, got {value}')
+                raise ModelError(f"Expected '{name}' to be positive (got "
+                                 f'{value})')
         check_whole(batch_size=batch_size, epochs=epochs)
         check_whole(optional=True, valid_every=valid_every, patience=patience,
                     triples_per_epoch=triples_per_epoch)
         check_whole(at_least=0, seed=seed)
         if not isinstance(model, (KGEModel, PathModel)):
-            raise ModelError('expected a PathModel or a '
-                             'torch_geometric.nn.kge.KGEModel, got '
-                             f'{type(model).__name__}')
+            raise ModelError("Expected 'model' to be a PathModel or a "
+                             'torch_geometric.nn.kge.KGEModel (got '
+                             f"'{type(model).__name__}')")
         check_loss(model, sampler, loss)
         self.data = as_graph(data, model)
         self.validates = (valid_every is not None
                           and 'val' in self.data.splits())
         reason = getattr(self.data, 'selection_refused', '')
         if self.validates and reason:
-            raise DataError('this validation split must not select weights: '
-                            f'{reason}; pass valid_every=None')
+            raise DataError('Expected a validation split that may select '
+                            f"weights (got 'val' with a known leak). {reason} "
+                            'Pass valid_every=None to keep the last weights.')
         self.device = torch.device(device or next(model.parameters()).device)
         self.model = model.to(self.device)
         train = self.data.split('train')
@@ -181,15 +186,16 @@ class Trainer:
         self.weight = None
         if subsampling:
             if sampler is None:
-                raise ModelError('subsampling weighs the loss of positives '
-                                 'and negatives: expected a sampler')
+                raise ModelError('Expected a sampler for subsampling=True, '
+                                 'which weighs the loss of positives and '
+                                 'negatives (got none)')
             self.weight = subsampling_weight(*self.triples)
         self.index = None
         if isinstance(loss, AllNodesLoss) and loss.needs_labels:
             self.index = TripleIndex(torch.stack([head, tail]),
                                      self.triples[1], self.data.num_nodes,
                                      self.data.num_relations)
-        #: The model's interface to the trainer, if it has more than PyG's.
+        #: The extended interface of the model, if it has more than PyG's.
         self.form = triple_model(self.model)
         if self.form is not None:
             self.form.prepare(torch.stack([head, tail]), self.triples[1])
@@ -202,9 +208,10 @@ class Trainer:
                              f'(got {autocast!r})')
         self.autocast = bool(autocast) and multiplies_bfloat16(self.device)
         if autocast is True and not self.autocast:
-            warnings.warn('autocast is off: this hardware does not multiply '
-                          "bfloat16 matrices; autocast='auto' follows the "
-                          'hardware without this warning', stacklevel=2)
+            warnings.warn('Autocast is off, since this hardware does not '
+                          "multiply bfloat16 matrices. Pass autocast='auto' "
+                          'to follow the hardware without this warning.',
+                          stacklevel=2)
         self.folder = None if folder is None else Path(folder)
         self.params = self.model_parameters()
         self.optimizers = {'model': (
@@ -219,32 +226,35 @@ class Trainer:
                 {'params': theirs, 'lr': sampler.lr})
         self.triples_per_epoch = triples_per_epoch
         self.num_steps = len(self) * epochs
-        learning_rate_factor(lr_schedule, 0, self.num_steps)  # Checks it.
+        learning_rate_factor(lr_schedule, 0, self.num_steps)  # Raises early.
 
     def model_parameters(self) -> list[Parameter]:
-        r"""The parameters that the loss of the model trains."""
+        r"""Returns the parameters that are trained by the model's loss."""
         generators = self.form and self.form.generator_modules()
         if generators is not None and (
                 self.sampler or isinstance(self.loss, AllNodesLoss)):
             raise ModelError(
-                f'{type(self.model).__name__} with a sampler, or a loss on '
-                'all nodes, needs AdversarialTrainer, which trains its '
-                'generators; without MAT, use AdaMF')
+                'Expected an AdversarialTrainer, which trains the generators, '
+                f"for '{type(self.model).__name__}' with a sampler or a loss "
+                f"on all nodes (got '{type(self).__name__}'). Use AdaMF to "
+                'train without MAT.')
         return [p for p in self.model.parameters() if p.requires_grad]
 
     def fit(self, resume: Union[bool, str, Path, None] = None) -> History:
-        r"""Trains, and leaves the best weights in the model.
+        r"""Trains the model, and leaves it with the best weights.
 
-        SIGTERM and SIGHUP, by which clusters stop jobs, end the training
-        after the present step, with a checkpoint from which it goes on bit
-        by bit, and :class:`~pyg_mmkgc.errors.Terminated`.
+        Clusters stop jobs by SIGTERM or SIGHUP. Both signals end the training
+        after the current step: a checkpoint is written, from which the
+        training can be resumed bit for bit, and
+        :class:`~pyg_mmkgc.errors.Terminated` is raised.
 
         Args:
-            resume (bool or str or pathlib.Path, optional): :obj:`True` goes
-                on from the checkpoint in :obj:`folder`, a path from that
-                file or folder. (default: :obj:`None`, a new training) With
-                more epochs than before, the last one of the training so far
-                may stay the best, which else would not be validated.
+            resume (bool or str or pathlib.Path, optional): If set to
+                :obj:`True`, resumes from the checkpoint in :obj:`folder`. A
+                path resumes from this file or folder. If :obj:`epochs` was
+                increased, the best epoch may be the last epoch of the earlier
+                training, which would not be validated in an uninterrupted
+                training. (default: :obj:`None`, a new training)
         """
         with catch_signals() as self._signals:
             history = self._fit(resume)
@@ -259,11 +269,13 @@ class Trainer:
         if source is not None and source.is_dir():
             source = source / CHECKPOINT
         if resume and source is None:
-            raise CheckpointError('expected a folder to resume from')
+            raise CheckpointError('Expected a folder or a path to resume from '
+                                  '(got none)')
         if path is not None and path.exists() and (
                 source is None or source.resolve() != path.resolve()):
-            raise CheckpointError(f"'{path}' holds a training already: pass "
-                                  'resume=True or another folder')
+            raise CheckpointError('Expected a folder without a checkpoint '
+                                  f"(got '{path}'). Pass resume=True or "
+                                  'another folder.')
         if source is not None:
             history, best = self._restore(source)
         first = len(history.epochs) + 1
@@ -281,8 +293,8 @@ class Trainer:
             except Terminated:
                 if path is not None:
                     self._save(path, history, best, self._part)
-                    print(f"\nterminated in epoch {epoch}; '{path}' goes on "
-                          'from there', file=sys.stderr)
+                    print(f'\nTerminated in epoch {epoch}. The checkpoint '
+                          f"'{path}' resumes it.", file=sys.stderr)
                 bar.close()
                 raise
             self._part = None
@@ -316,11 +328,11 @@ class Trainer:
         self.model.train()
         start = time.perf_counter()
         part = self._part
-        if part is None:  # Otherwise it was begun before weights were loaded.
+        if part is None:  # Resuming has begun the epoch already.
             self.begin_epoch(epoch)
             part = self._part = EpochPart()
-        start -= part.seconds  # Of the steps before a termination.
-        # A model may draw from the global generator: its own negatives, say.
+        start -= part.seconds  # Includes the steps before a termination.
+        # A model may draw from the global generator, e.g., its own negatives.
         devices = [self.device] if self.device.type == 'cuda' else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(self._seed(epoch, 3))
@@ -338,12 +350,12 @@ class Trainer:
         return {**part.means(), 'seconds': part.seconds}
 
     def begin_epoch(self, epoch: int) -> None:
-        r"""Is called before the steps of an epoch, from 1 on."""
+        r"""Prepares an epoch, counted from 1, before its first step."""
         if self.sampler is not None:
             self.sampler.begin_epoch(self.model, epoch, self.epochs)
 
     def train_step(self, batch: Batch, where: str) -> dict[str, Tensor]:
-        r"""One step on a batch; gives the losses."""
+        r"""Takes a step on a batch and returns its losses."""
         with self.precision():
             loss = complete(self.model, self.loss, batch).loss
         minimize(loss, self.params, self.optimizers['model'], self.grad_clip,
@@ -353,19 +365,19 @@ class Trainer:
         return {'loss': loss.detach()}
 
     def precision(self) -> torch.autocast:
-        r"""The context of a forward pass."""
+        r"""Returns the autocast context of a forward pass."""
         return torch.autocast(self.device.type, torch.bfloat16,
                               enabled=self.autocast)
 
     def __len__(self) -> int:
-        r"""The number of steps in an epoch."""
+        r"""Returns the number of steps in an epoch."""
         size = self.triples[0].numel()
         return -(-min(size, self.triples_per_epoch or size)
                  // self.batch_size)
 
     def _batches(self, epoch: int,
                  part: Optional[EpochPart] = None) -> Iterator[Batch]:
-        # Drawn on the CPU, so that every device sees the same numbers.
+        # Drawing on the CPU yields the same numbers for every device.
         order, draw, noise = (
             torch.Generator().manual_seed(self._seed(epoch, stream))
             for stream in range(3))
@@ -393,7 +405,7 @@ class Trainer:
                 group['lr'] = group['initial_lr'] * factor
 
     def fingerprint(self) -> dict[str, Any]:
-        r"""What must not change between a training and its resumption."""
+        r"""Returns the settings that must not change when resuming."""
         shapes = {name: list(x.shape)
                   for name, x in self.model.state_dict().items()}
         return {
@@ -413,7 +425,7 @@ class Trainer:
                {'triples_per_epoch': self.triples_per_epoch}),
         }
 
-    @cached_property  # They are large, and every checkpoint asks.
+    @cached_property  # Every checkpoint needs them, and hashing is slow.
     def _digests(self) -> dict[str, Any]:
         return digests(self.data, self.triples)
 
@@ -438,23 +450,23 @@ class Trainer:
             self._part = EpochPart.from_state(states['part'], self.device,
                                               path)
             self.begin_epoch(len(metadata['history']['epochs']) + 1)
-        for name in ('best', 'model'):  # The best is taken at the end.
+        for name in ('best', 'model'):  # Checks the best weights early.
             if name == 'model' or name in states:
                 restore(self.model, states, name, path)
         for name, optimizer in self.optimizers.items():
             restore_optimizer(optimizer, optimizers.get(name), name, path)
         self.load_extra_states(states, path)
         history = History(**metadata['history'])
-        # There may be more patience now.
+        # The patience may have been increased.
         history.stopped_early = self._out_of_patience(history)
         return history, states.get('best')
 
     def extra_states(self) -> dict[str, State]:
-        r"""Weights outside of the model that a checkpoint must hold."""
+        r"""Returns the weights outside of the model that checkpoints hold."""
         module = self.sampler_module
         return {} if module is None else {'sampler': module.state_dict()}
 
     def load_extra_states(self, states: dict[str, State], path: Path) -> None:
-        r"""Takes back what :meth:`extra_states` gave."""
+        r"""Loads the weights that :meth:`extra_states` returned."""
         if self.sampler_module is not None:
             restore(self.sampler_module, states, 'sampler', path)

@@ -123,7 +123,7 @@ def test_a_run_in_bfloat16_needs_it_again(hardware, tmp_path, monkeypatch):
     hardware(True)
     interrupt(tmp_path, monkeypatch)
     hardware(False)
-    with (pytest.warns(UserWarning, match='autocast is off'),
+    with (pytest.warns(UserWarning, match='Autocast is off'),
           pytest.raises(CheckpointError, match='saved True, now False .*on '
                         'hardware that multiplies bfloat16')):
         Run.open('run').train(progress=False)

@@ -1,4 +1,4 @@
-"""A small model whose representation is its views side by side."""
+"""A small model whose representation concatenates its views."""
 
 from dataclasses import dataclass
 
@@ -35,7 +35,7 @@ class Pairs(MMKGEModel):
 
 
 def numpy_views(model: MMKGEModel) -> dict[str, np.ndarray]:
-    """The views of all nodes, in plain numpy."""
+    """Returns the views of all nodes in plain numpy."""
     out = {'structure': model.node_emb.weight.detach().numpy()}
     for name, encoder in model.encoders.items():
         weight = encoder.lin.weight.detach().numpy()
@@ -45,13 +45,13 @@ def numpy_views(model: MMKGEModel) -> dict[str, np.ndarray]:
 
 
 def energy(head: np.ndarray, rel: np.ndarray, tail: np.ndarray) -> float:
-    """The distance of one view of a head to one of a tail."""
+    """Returns the distance between a view of a head and a view of a tail."""
     return float(sum(abs(h + r - t) for h, r, t in zip(head, rel, tail)))
 
 
 @dataclass
 class Toy:
-    """A model with two modalities, triples, and all views in numpy."""
+    """A model with two modalities, its triples, and its views in numpy."""
     model: Pairs
     triples: tuple[Tensor, Tensor, Tensor]
     views: dict[str, np.ndarray]
@@ -64,7 +64,7 @@ class Toy:
 
     def score(self, heads: dict[str, int], rel: int,
               tails: dict[str, int]) -> float:
-        """That of nodes that may differ by view, in plain loops."""
+        """Returns the score in plain loops, with a node for each view."""
         r = self.model.rel_emb.weight[rel].tolist()
         return -sum(energy(self.views[x][heads[x]], r,
                            self.views[y][tails[y]])

@@ -1,4 +1,4 @@
-"""Knowledge-guided cross-modal attention, against plain loops."""
+"""Tests of cross-modal attention against plain loops."""
 
 import pytest
 import torch
@@ -32,7 +32,7 @@ def layer_norm(x: torch.Tensor, norm: torch.nn.LayerNorm) -> torch.Tensor:
 
 def view(kca: CrossModalAttention, name: str, node: int,
          rel: torch.Tensor) -> torch.Tensor:
-    """Of one entity for one relation, in the paper's terms."""
+    """Returns the view of one entity for one relation, as in the paper."""
     def project(m: str) -> list[torch.Tensor]:
         lin = kca.lin[f'x_{m}']
         rows = kca.get_buffer(f'x_{m}')[node]
@@ -75,7 +75,7 @@ def cosine(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     ('audio', ), ('audio', 'image')])
 def test_cosines_and_gradients_by_loops(names) -> None:
     kca, (node, own, rel, kind, node_x, own_x) = make(*names), inputs()
-    with torch.no_grad():  # Zeros and ones would hide what they are for.
+    with torch.no_grad():  # Zeros and ones would hide their effect.
         for p in kca.parameters():
             p += 0.1 * torch.randn_like(p)
     got = kca(node, own, rel, kind, node_x, own_x)
@@ -106,7 +106,7 @@ def test_cosines_and_gradients_by_loops(names) -> None:
 
 
 def test_chunks_change_nothing(monkeypatch) -> None:
-    """And hold no more than a chunk."""
+    """Chunks bound the memory as well."""
     kca, args = make('visual', 'text'), inputs(M=9)
     whole = kca(*args)
     params = list(kca.parameters())
@@ -160,7 +160,7 @@ def test_reset_parameters() -> None:
 
 @pytest.mark.parametrize('names', [('visual', 'text'), ('audio', )])
 def test_a_node_without_features_points_nowhere(names) -> None:
-    """Its cosines are zero and have no gradient, while biases are zero."""
+    """Its cosines and their gradients are zero while biases are zero."""
     kca, args = make(*names), inputs()
     missing = args[0][2]
     for name in names:

@@ -40,7 +40,8 @@ def test_not_a_number_of_negatives(cls: type, num_negatives: object) -> None:
 @pytest.mark.parametrize('sampler', [PooledSampler, 'PooledSampler'])
 def test_no_sampler_at_all(sampler: object) -> None:
     data = FakeMMKG(num_nodes=9, num_relations=2, num_edges=9)[0]
-    with pytest.raises(ModelError, match='expected a NegativeSampler, made'):
+    with pytest.raises(ModelError, match="'sampler' to be a "
+                       'NegativeSampler instance .got .*PooledSampler'):
         Trainer(RotatE.from_data(data, 4), data, sampler=sampler)
 
 

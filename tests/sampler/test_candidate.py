@@ -1,4 +1,4 @@
-"""Uniform nodes, one side for each positive."""
+"""Tests of uniform nodes on one side of each positive."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Which views the negatives replace, by variant."""
+"""Tests of the views that negatives replace, for each variant."""
 
 import pytest
 import torch
@@ -37,7 +37,7 @@ def test_visual_negatives_keep_the_structure(toy) -> None:
 
 @pytest.mark.parametrize('epochs', [1, 4, 5])
 def test_two_stages(toy, epochs) -> None:
-    """The first half of the epochs, the middle one among them."""
+    """The first half of the epochs includes the middle one."""
     sampler, shares = MANSSampler(K, 'T'), []
     for epoch in range(1, epochs + 1):
         sampler.begin_epoch(toy.model, epoch, epochs)
@@ -87,7 +87,7 @@ def test_share_of_adaptive_by_loops(toy, modality, monkeypatch) -> None:
 
 @pytest.mark.parametrize('cls', [AdaMF, IKRL])
 def test_absent_views_do_not_count(cls, monkeypatch) -> None:
-    """The share is that of the pairs whose views are there."""
+    """The share counts only pairs whose views are available."""
     from pyg_mmkgc.datasets import FakeMMKG
     kg = FakeMMKG(num_nodes=30, num_edges=90, seed=1)[0]
     model = cls.from_data(kg, 4, missing='drop').double()
@@ -116,7 +116,7 @@ def test_follows_the_generator(toy) -> None:
 
 @pytest.mark.parametrize('variant', ['V', 'T', 'H', 'A'])
 def test_trains(variant, toy) -> None:
-    """Through the trainer, from which the sampler hears of epochs."""
+    """The trainer informs the sampler about the epochs."""
     from pyg_mmkgc.datasets import FakeMMKG
     kg = FakeMMKG(num_nodes=30, num_edges=90, seed=1)[0]
     model = AdaMF.from_data(kg, 4)
@@ -129,15 +129,16 @@ def test_trains(variant, toy) -> None:
 
 
 def test_bad_input(toy) -> None:
-    with pytest.raises(ModelError, match="variant in .*'X'"):
+    with pytest.raises(ModelError, match="'variant' to be one of .*got 'X'"):
         MANSSampler(variant='X')
-    with pytest.raises(ModelError, match='beta'):
+    with pytest.raises(ModelError, match=r"'beta' to be in .*got 1.5"):
         MANSSampler(beta=1.5)
-    with pytest.raises(ModelError, match="got 'audio'"):
+    with pytest.raises(ModelError, match="'modality' to .*got 'audio'"):
         MANSSampler(modality='audio').check(toy.model)
     from pyg_mmkgc.datasets import FakeMMKG
     kg = FakeMMKG(num_nodes=30, num_edges=90, seed=1)[0]
     for model in (TransE(30, kg.num_relations, 4),
                   AdaMF(30, kg.num_relations, 4)):
-        with pytest.raises(ModelError, match='MANSSampler needs a model'):
+        with pytest.raises(ModelError, match="a model with a structural.*for "
+                           f"'MANSSampler'.*got '{type(model).__name__}'"):
             Trainer(model, kg, sampler=MANSSampler())

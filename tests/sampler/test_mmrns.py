@@ -1,4 +1,4 @@
-"""A sampler that learns, together with the model."""
+"""Tests of a sampler that is trained together with the model."""
 
 import math
 
@@ -50,12 +50,12 @@ def test_known_triples_are_never_drawn_and_nothing_twice() -> None:
 
 @pytest.mark.parametrize('step', [0, 50])
 def test_distribution_of_the_draws(step, monkeypatch) -> None:
-    """The sum of the softmaxes of the views, and then without the first."""
+    """Draws follow the sum of the views' softmaxes, without replacement."""
     sampler, triples, _ = make(exploration=0.5)
     similar = {name: torch.randn(B, 10).double()
                for name in ('visual', 'text', 'structure')}
     known = torch.rand(B, 10) < 0.2
-    many = 500  # Draws in a call.
+    many = 500  # The number of draws in a call.
     monkeypatch.setattr(sampler.module, 'forward', lambda *_: {
         name: x.repeat(many, 1) for name, x in similar.items()})
     monkeypatch.setattr(sampler, '_known', lambda *_: known.repeat(many, 1))
@@ -119,7 +119,7 @@ def test_penalty_by_loops() -> None:
 
 
 def test_the_loss_reaches_the_sampler() -> None:
-    """Both parts do, and the model is trained on what was drawn."""
+    """Both parts learn, and the model is trained on the drawn nodes."""
     sampler, triples, _ = make(contrast=0.0)
     batch = Batch(*triples, gen(), sampler.sample(*triples, gen()))
     model, loss = sampler.model, SelfAdversarialLoss()
@@ -137,7 +137,7 @@ def test_the_loss_reaches_the_sampler() -> None:
     theirs = [model.node_emb.weight, model.rel_emb.weight]
     grads = torch.autograd.grad(got, mine + theirs)
     assert all(bool((g != 0).any()) for g in grads[:len(mine)])
-    # The model's gradient is that of fixed negatives.
+    # The gradient of the model equals the gradient for fixed negatives.
     plain = Batch(*triples, gen(), batch.negatives._replace(choice=None))
     for x, y in zip(grads[len(mine):], torch.autograd.grad(
             complete(model, loss, plain).loss, theirs)):
@@ -249,20 +249,21 @@ def test_a_model_that_evaluates_otherwise_than_it_trains(training) -> None:
 
 def test_bad_input() -> None:
     x = {'text': torch.randn(N, 4)}
-    with pytest.raises(ModelError, match='needs a MMKGEModel.*TransE'):
+    with pytest.raises(ModelError, match="'MMKGEModel'.*got 'TransE'"):
         MMRNSSampler(TransE(N, R, 4), x)
-    with pytest.raises(ModelError, match='sparse=False'):
+    with pytest.raises(ModelError, match="sparse=False.*got 'AdaMF'"):
         MMRNSSampler(AdaMF(N, R, 4, sparse=True), x)
-    with pytest.raises(ModelError, match='at least one modality'):
+    with pytest.raises(ModelError, match=r"'features' to .*\(got {}\)"):
         MMRNSSampler(AdaMF(N, R, 4), {})
-    with pytest.raises(ModelError, match='more candidates than negatives'):
+    with pytest.raises(ModelError, match="'num_candidates' to be greater "
+                       "than 'num_negatives'.*got 20 and 20"):
         MMRNSSampler(AdaMF(N, R, 4), x, num_candidates=20)
-    with pytest.raises(ModelError, match='exploration'):
+    with pytest.raises(ModelError, match="'exploration' to be .*and 0.0"):
         MMRNSSampler(AdaMF(N, R, 4), x, exploration=0.0)
-    with pytest.raises(ModelError, match='more than 20 nodes.*got 14'):
+    with pytest.raises(ModelError, match='more nodes than.*= 20.*got 14'):
         MMRNSSampler(AdaMF(N, R, 4), x).prepare(
             torch.zeros(2, 1).long(), torch.zeros(1).long(), N, R)
-    with pytest.raises(ModelError, match='does not learn'):
+    with pytest.raises(ModelError, match='without learn.*got MMRNSSampler'):
         made = trainer()
         AdversarialTrainer(made.model, KG, sampler=made.sampler,
                            adversary=KBGAN.from_model(made.model),
@@ -272,7 +273,7 @@ def test_bad_input() -> None:
 
 
 def test_a_cold_distribution_is_finite() -> None:
-    """And known answers stay behind all others."""
+    """Known answers stay behind all others as well."""
     sampler, triples, known = make(exploration=1e-3)
     for seed in range(20):
         _, side, _, choice = sampler.sample(*triples, gen(seed))

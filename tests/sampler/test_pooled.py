@@ -1,4 +1,4 @@
-"""One pool for each chunk of positives."""
+"""Tests of one pool for each chunk of positives."""
 
 import pytest
 import torch
@@ -30,7 +30,7 @@ def test_layout(num: int, chunk: int, num_chunks: int,
     assert node.shape == side.shape == (num, 7)
     assert node.device == side.device == triples[0].device
     assert bool(((node >= 0) & (node < N)).all())
-    assert len(node.unique()) <= num_chunks * 7  # What makes a step cheap.
+    assert len(node.unique()) <= num_chunks * 7  # Makes a step cheap.
     for b in range(num):
         assert torch.equal(node[b], node[b // chunk * chunk])
         if b >= chunk:
@@ -52,7 +52,7 @@ def test_sides_are_of_each_positive() -> None:
 
 
 def test_one_side_of_a_positive() -> None:
-    """A fair coin for each positive, whatever its relation."""
+    """The side of each positive is a fair coin for any relation."""
     edge_index = torch.tensor([[0] * 4000, list(range(4000))])
     rel = torch.zeros(4000, dtype=torch.long)
     sampler = PooledSampler(3, 4, one_side=True)
@@ -97,6 +97,6 @@ def test_bad_input() -> None:
 
 
 def test_repr_names_the_options() -> None:
-    """A checkpoint knows a sampler by this."""
+    """Checkpoints identify a sampler by its representation."""
     assert 'chunk_size=9' in repr(PooledSampler(3, 9))
     assert 'num_negatives=3' in repr(PooledSampler(3, 9))

@@ -1,4 +1,4 @@
-"""The straight-through estimator, against dense one-hot rows."""
+"""Tests of the straight-through estimator against dense one-hot rows."""
 
 import torch
 
@@ -8,7 +8,7 @@ B, K, M, C = 3, 4, 7, 5
 
 
 def test_values_and_gradients_by_loops() -> None:
-    """hard - soft.detach() + soft, times the table, one draw at a time."""
+    """Computes (hard - soft.detach() + soft) @ table, draw by draw."""
     table = torch.randn(M, C, dtype=torch.double, requires_grad=True)
     logits = torch.randn(B, M, dtype=torch.double, requires_grad=True)
     picks = logits.detach().topk(K).indices
@@ -32,7 +32,7 @@ def test_values_and_gradients_by_loops() -> None:
             hard = torch.eye(M, dtype=torch.double)[pick]
             one_hot = hard - soft.detach() + soft
             row = sum(one_hot[m] * table[m].detach() for m in range(M))
-            # The table's own gradient is that of the rows chosen.
+            # The gradient of the table equals the sum over chosen rows.
             row = row + (hard[:, None] * (table - table.detach())).sum(0)
             total = total + (row.sin() * weight[b, k]).sum()
     theirs = torch.autograd.grad(total, [logits, table])
@@ -50,7 +50,7 @@ def test_all_candidates_may_be_picked() -> None:
 
 
 def test_a_pick_that_has_nearly_all_probability() -> None:
-    """Single precision, where the others' odds are beyond its range."""
+    """The odds of other candidates underflow in single precision."""
     logits = torch.tensor([[200.0, 3.0, 2.0, 1.0]], requires_grad=True)
     table = torch.randn(4, C)
     picks = torch.tensor([[0, 1]])

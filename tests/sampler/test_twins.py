@@ -1,4 +1,4 @@
-"""Ordinary negatives, each with its two twins."""
+"""Tests of ordinary negatives with their two twins."""
 
 import pytest
 import torch
@@ -34,7 +34,7 @@ def test_twins_of_the_ordinary_negatives(toy) -> None:
 
 
 def test_scores_and_gradients_by_loops(toy) -> None:
-    """Against plain loops, and finite differences of them."""
+    """Losses match plain loops, gradients match finite differences."""
     batch = Batch(*toy.triples, torch.Generator(),
                   toy.prepare(TwinsSampler(K)).sample(
                       *toy.triples, torch.Generator().manual_seed(1)))
@@ -78,7 +78,7 @@ def test_scores_and_gradients_by_loops(toy) -> None:
 
 
 def test_a_fused_model(toy) -> None:
-    """AdaMF: the twin's representation is fused anew."""
+    """AdaMF fuses the representation of a twin from its mixed views."""
     N = toy.model.num_nodes
     model = AdaMF(N, 3, 4, {'text': torch.randn(N, 3)}).double()
     sampler = TwinsSampler(1)
@@ -101,7 +101,7 @@ def test_a_fused_model(toy) -> None:
 
 
 def test_twins_of_nodes_of_which_nothing_is_known() -> None:
-    """The structure of an unseen node, with the missing text of another."""
+    """A twin may mix an unseen structure with a missing text."""
     mask = torch.tensor([True, False, True, True])
     data = KnowledgeGraph(torch.tensor([[0, 1], [1, 2]]), torch.tensor([0, 0]),
                           num_nodes=4, num_relations=1)
@@ -119,6 +119,6 @@ def test_twins_of_nodes_of_which_nothing_is_known() -> None:
     TransE(9, 2, 4), AdaMF(9, 2, 4),
     AdaMF(9, 2, 4, {'text': torch.randn(9, 3)}, structure=False)])
 def test_models_without_two_views_are_refused(model) -> None:
-    with pytest.raises(ModelError, match='TwinsSampler needs a model with a '
-                       f'structural.*but {type(model).__name__}'):
+    with pytest.raises(ModelError, match='a model with a structural.* '
+                       f"'TwinsSampler'.*got '{type(model).__name__}'"):
         TwinsSampler().check(model)

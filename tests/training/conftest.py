@@ -1,4 +1,4 @@
-"""Small trainings of every kind, and what they leave behind."""
+"""Small trainings of every kind, and helpers to compare their results."""
 
 import functools
 from collections.abc import Callable
@@ -28,14 +28,14 @@ def kg() -> KnowledgeGraph:
 
 def build(kg: KnowledgeGraph, kind: str, init: int = 0,
           **kwargs: Any) -> Trainer:
-    """A trainer whose model starts from the seed `init`."""
+    """Builds a trainer whose model is initialized with the seed `init`."""
     torch.manual_seed(init)
     counts = (kg.num_nodes, kg.num_relations)
     kwargs = {'batch_size': 50, 'epochs': 3, 'lr': 0.02, 'valid_every': 1,
               'progress': False, **kwargs}
     small = {'num_negatives': 8, 'missing': 'learned'}
     mat = {'generator_channels': 8, 'noise_channels': 3}
-    # Sums of absolute values would make ties that a rounding breaks.
+    # Sums of absolute values would lead to ties that rounding breaks.
     if kind == 'pyg':
         return Trainer(TransE(*counts, 8, p_norm=2.0), kg, **kwargs)
     if kind == 'pyg_sampler':
@@ -66,7 +66,7 @@ def build(kg: KnowledgeGraph, kind: str, init: int = 0,
 
 
 def collect(trainer: Trainer) -> dict[str, Tensor]:
-    """Weights, adversary and optimizer moments."""
+    """Collects the weights, the adversary and the optimizer moments."""
     out = dict(trainer.model.state_dict())
     for group, state in trainer.extra_states().items():
         out |= {f'{group}.{name}': x for name, x in state.items()}
@@ -94,7 +94,7 @@ def options() -> dict[str, Any]:
 @pytest.fixture(scope='session')
 def whole(kg: KnowledgeGraph) -> Callable[[str], tuple[
         History, dict[str, Tensor]]]:
-    """An uninterrupted training with the options, done once per kind."""
+    """Runs an uninterrupted training with the options, once per kind."""
     @functools.cache
     def run(kind: str) -> tuple[History, dict[str, Tensor]]:
         trainer = build(kg, kind, **OPTIONS)
@@ -120,7 +120,7 @@ def same() -> Callable[..., None]:
 
 
 class Interrupt:
-    """Raises in the step number `step`, counted from 1, or after it."""
+    """Raises a `KeyboardInterrupt` in step `step`, counted from 1."""
     def __init__(self, trainer: Trainer, step: int) -> None:
         self.step, self.calls, self.run = step, 0, trainer.train_step
         trainer.train_step = self
@@ -134,7 +134,7 @@ class Interrupt:
 
 @pytest.fixture
 def interrupted(make: Callable[..., Trainer]) -> Callable[..., Path]:
-    """A training stopped by the keyboard, as the folder that it left."""
+    """Interrupts a training, and returns its folder."""
     def run(folder: Path, kind: str, step: int, **kwargs: Any) -> Path:
         trainer = make(kind, folder=folder, **kwargs)
         Interrupt(trainer, step)

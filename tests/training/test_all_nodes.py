@@ -1,4 +1,4 @@
-"""Training on the scores of all nodes: 1-vs-all and K-vs-all."""
+"""Tests of losses on the scores of all nodes: 1-vs-all and K-vs-all."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -41,7 +41,7 @@ MODELS: dict[str, Callable[[], MMKGEModel]] = {
 
 
 def graph() -> set[Triple]:
-    """Training triples, many with the same query."""
+    """Draws training triples, many of which share a query."""
     return {(h, r, t) for h in range(4) for r in range(R) for t in range(N)
             if (3 * h + r + t * t) % 4 == 0}
 
@@ -56,7 +56,7 @@ def make_batch(index: bool) -> Batch:
 
 def side_losses(model: MMKGEModel, triple: Triple, smoothing: float | None
                 ) -> list[Tensor]:
-    """The loss of the tail query and of the head query of one triple."""
+    """Returns the losses of the tail query and the head query of a triple."""
     h, r, t = triple
 
     def score(*args: int) -> Tensor:
@@ -84,7 +84,7 @@ def side_losses(model: MMKGEModel, triple: Triple, smoothing: float | None
 @pytest.mark.parametrize('smoothing', [None, 0.0, 0.1])
 @pytest.mark.parametrize('name', MODELS)
 def test_by_brute_force(name: str, smoothing: float | None) -> None:
-    """Loss and gradients, regularization included."""
+    """The loss and its gradients match, including the regularization."""
     model = MODELS[name]().double()
     loss = OneVsAllLoss() if smoothing is None else KvsAllLoss(smoothing)
     batch = make_batch(loss.needs_labels)
@@ -107,7 +107,7 @@ def test_by_brute_force(name: str, smoothing: float | None) -> None:
 
 
 class Spy(AllNodesLoss):
-    """Keeps what a trainer gives to the loss."""
+    """Records the inputs of the loss."""
     needs_labels = True
 
     def __init__(self) -> None:
@@ -126,7 +126,7 @@ def kg() -> KnowledgeGraph:
 
 
 def test_labels_are_the_training_triples(kg: KnowledgeGraph) -> None:
-    """Of validation and test, nothing is known."""
+    """Labels never include validation or test triples."""
     loss = Spy()
     trainer = Trainer(ComplEx(40, 3, 4), kg, loss=loss, batch_size=50,
                       epochs=1, valid_every=None, progress=False)
@@ -204,7 +204,7 @@ def test_it_learns(loss: AllNodesLoss, kg: KnowledgeGraph) -> None:
 
 @LOSSES
 def test_mat_beside_it(loss: AllNodesLoss, kg: KnowledgeGraph) -> None:
-    """An adversary needs no negatives: both sides learn."""
+    """Both sides of an adversarial training learn without negatives."""
     model = AdaMF.from_data(kg, 4)
     adversary = MAT.from_model(model, generator_channels=8, noise_channels=3,
                                weight=0.5)
@@ -221,13 +221,17 @@ def test_mat_beside_it(loss: AllNodesLoss, kg: KnowledgeGraph) -> None:
 
 def test_refusals(kg: KnowledgeGraph) -> None:
     sizes = (kg.num_nodes, kg.num_relations, 4)
-    with pytest.raises(ModelError, match='expected no sampler beside it'):
+    with pytest.raises(ModelError, match="no sampler for 'OneVsAll.*"
+                       'got UniformSampler'):
         Trainer(ComplEx(*sizes), kg, loss=OneVsAllLoss(),
                 sampler=UniformSampler(3))
-    with pytest.raises(ModelError, match='needs a MMKGEModel'):
+    with pytest.raises(ModelError, match="'MMKGEModel'.*'OneVsAllLoss'.*"
+                       "got 'ComplEx'"):
         Trainer(PyGComplEx(*sizes), kg, loss=OneVsAllLoss())
-    with pytest.raises(ModelError, match='ComplEx has reciprocal ones'):
+    with pytest.raises(ModelError, match="'ComplEx' with reciprocal.*"
+                       'got UniformSampler'):
         Trainer(ComplEx(*sizes, reciprocal=True), kg,
                 loss=SelfAdversarialLoss(), sampler=UniformSampler(3))
-    with pytest.raises(ModelError, match='needs AdversarialTrainer'):
+    with pytest.raises(ModelError, match="an AdversarialTrainer.*'AdaMFMAT'"
+                       ".*got 'Trainer'"):
         Trainer(AdaMFMAT.from_data(kg, 4), kg, loss=OneVsAllLoss())

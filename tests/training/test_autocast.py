@@ -1,4 +1,4 @@
-"""Projections in bfloat16, where the hardware multiplies it."""
+"""Tests of projections in bfloat16 on hardware that multiplies it."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from pyg_mmkgc.training.trainer import CHECKPOINT
 
 def test_autocast(kg: KnowledgeGraph,
                   monkeypatch: pytest.MonkeyPatch) -> None:
-    """The curve of the loss agrees; without the hardware there is a word."""
+    """Losses are close to full precision; other hardware issues a warning."""
     def losses(autocast: bool) -> list[float]:
         torch.manual_seed(0)
         model = AdaMF.from_data(kg, 8)
@@ -34,7 +34,7 @@ def test_autocast(kg: KnowledgeGraph,
     assert half == pytest.approx(full, rel=0.02)
     monkeypatch.setattr('pyg_mmkgc.training.trainer.multiplies_bfloat16',
                         lambda device: False)
-    with pytest.warns(UserWarning, match="off: .*; autocast='auto' follows"):
+    with pytest.warns(UserWarning, match="off, .*Pass autocast='auto'"):
         trainer = Trainer(AdaMF.from_data(kg, 8), kg, autocast=True)
     assert trainer.autocast is False
 
@@ -43,7 +43,7 @@ def test_autocast(kg: KnowledgeGraph,
 def test_autocast_that_follows_the_hardware(
         hardware: bool, kg: KnowledgeGraph,
         monkeypatch: pytest.MonkeyPatch) -> None:
-    """It equals the setting that it stands for, without a warning."""
+    """It equals the setting that it resolves to, without a warning."""
     monkeypatch.setattr('pyg_mmkgc.training.trainer.multiplies_bfloat16',
                         lambda device: hardware)
 
@@ -70,7 +70,7 @@ def test_autocast_that_follows_the_hardware(
 def test_a_training_goes_on_in_its_precision(
         before: bool, kg: KnowledgeGraph, tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch) -> None:
-    """Begun under 'auto' on one kind of hardware, resumed on the other."""
+    """A training with 'auto' does not resume on other hardware."""
     def make(hardware: bool, autocast: Any) -> Trainer:
         monkeypatch.setattr(
             'pyg_mmkgc.training.trainer.multiplies_bfloat16',
@@ -87,5 +87,5 @@ def test_a_training_goes_on_in_its_precision(
             rf'\(resume it with autocast={before}')):
         make(not before, 'auto').fit(resume=True)
     assert (tmp_path / CHECKPOINT).read_bytes() == content
-    # As the message says.
+    # The advice in the message works.
     assert len(make(True, before).fit(resume=True).epochs) == 2

@@ -1,4 +1,4 @@
-"""The loss of a batch equals that of its triples, one by one."""
+"""Tests that the loss of a batch equals the losses of its triples."""
 
 from dataclasses import FrozenInstanceError
 
@@ -25,7 +25,7 @@ def make_batch(negatives: bool = True) -> Batch:
 
 
 class Squared(TransE):
-    """Not the formula of its parent: no closed form of it."""
+    """A model with another formula than its parent, and no closed form."""
     def forward(self, *args: Tensor) -> Tensor:
         return -super().forward(*args)**2
 
@@ -75,7 +75,7 @@ def test_without_negatives_the_models_own_loss() -> None:
 
 
 def test_a_batch_keeps_what_it_was_made_of() -> None:
-    """A step reads it; results have a place of their own."""
+    """A step only reads the batch, and returns its results separately."""
     model, batch = AdaMF(N, R, 4), make_batch()
     before = dict(vars(batch))
     complete(model, SelfAdversarialLoss(), batch).loss.backward()

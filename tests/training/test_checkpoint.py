@@ -1,4 +1,4 @@
-"""A checkpoint of a stranger: well-formed, with the right hash, hostile."""
+"""Tests of hostile checkpoints that are well-formed with correct hashes."""
 
 import pytest
 import safetensors.torch
@@ -34,7 +34,7 @@ def setting(*path, value):
 
 
 HOSTILE = {
-    # Compiled Adam would write behind them.
+    # Fused Adam would write out of bounds.
     'short moments': lambda t, m: moments(t, m, lambda x: x.view(-1)[:1]),
     'moments of no shape': lambda t, m: moments(t, m, torch.sum),
     'moments turned': lambda t, m: moments(t, m, lambda x: x.t()),
@@ -90,7 +90,7 @@ def test_hostile_checkpoints(name, make, tmp_path):
     trainer = make('adamf', epochs=2, folder=tmp_path)
     with pytest.raises(CheckpointError, match=CHECKPOINT):
         trainer.fit(resume=True)
-    # Nothing is lost, and the same training goes on from the right one.
+    # The file is unchanged.
     again = load_tensors(tmp_path / CHECKPOINT)[0]
     assert again.keys() == tensors.keys()
 

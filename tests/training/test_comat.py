@@ -1,4 +1,4 @@
-"""CoMAT against its losses, written out triple by triple."""
+"""Tests of CoMAT against its losses, computed triple by triple."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ def setup(kg: KnowledgeGraph, cls: type[MMKGEModel]) -> tuple[
 
 def fakes(model: MMKGEModel, comat: CoMAT, batch: Batch) -> tuple[
         Tensor, Tensor]:
-    """Scores [3, B] of synthetic triples and [B] of the real ones."""
+    """Returns the scores [3, B] of synthetic and [B] of real triples."""
     G = comat.generator
     generator = torch.Generator().manual_seed(5)
     joint = []
@@ -87,7 +87,7 @@ def test_it_trains(kg: KnowledgeGraph, cls: type[MMKGEModel]) -> None:
 
 def test_the_gradient_penalty_of_the_paper_is_constant(
         kg: KnowledgeGraph) -> None:
-    """|grad_h| of a sum of complex moduli is sqrt(D): nothing to train."""
+    """|grad_h| of a sum of complex moduli is the constant sqrt(D)."""
     model = AdaMF.from_data(kg, 4).double()
     h, t = (torch.randn(50, 8).double() for _ in range(2))
     h.requires_grad_()
@@ -101,8 +101,9 @@ def test_refusals(kg: KnowledgeGraph) -> None:
     bare = AdaMF(kg.num_nodes, kg.num_relations, 4)
     for model in (bare, TransE(kg.num_nodes, kg.num_relations, 4),
                   AdaMF.from_data(kg, 4, structure=False)):
-        with pytest.raises(ModelError, match='CoMAT needs a model with'):
+        with pytest.raises(ModelError, match="for 'CoMAT' .got "
+                           f"'{type(model).__name__}'"):
             CoMAT.from_model(model)
     comat = CoMAT.from_model(AdaMF.from_data(kg, 4))
-    with pytest.raises(ModelError, match='CoMAT needs a model with'):
+    with pytest.raises(ModelError, match="for 'CoMAT' .got 'AdaMF'"):
         AdversarialTrainer(bare, kg, adversary=comat)

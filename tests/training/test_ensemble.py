@@ -1,4 +1,4 @@
-"""Ensembles are fitted on validation triples, and on nothing else."""
+"""Tests that ensembles are only fitted on validation triples."""
 
 import copy
 import math
@@ -19,7 +19,7 @@ N, R, D = 30, 2, 8
 
 @pytest.fixture
 def kg() -> KnowledgeGraph:
-    """Every tail is the next node: the text knows it, the rest is noise."""
+    """Every tail is the next node, which only the text encodes."""
     head = torch.arange(N).repeat(2)
     split = torch.arange(2 * N) % 4
     x = torch.eye(N)
@@ -30,8 +30,8 @@ def kg() -> KnowledgeGraph:
 
 
 def model_of(kg: KnowledgeGraph, mode: str) -> MoSE:
-    """The expert of the text scores the next node of relation 0 best, that
-    of the visual modality that of relation 1.
+    """The text expert scores the next node best for relation 0, and the visual
+    expert for relation 1.
     """
     torch.manual_seed(0)
     model = MoSE.from_data(kg, N // 2, ensemble=mode, scale=1.0)
@@ -72,14 +72,14 @@ def test_fitted_on_validation(mode: str, kg: KnowledgeGraph) -> None:
 
 @pytest.mark.parametrize('mode', ['boosted', 'learned'])
 def test_test_triples_are_not_seen(mode: str, kg: KnowledgeGraph) -> None:
-    """Other test triples, or none, make no other ensemble."""
+    """Changed or missing test triples do not change the ensemble."""
     states = []
     for change in (False, True):
         model, data = model_of(kg, mode), kg.clone()
         if change:
             where = data.test_mask
             data.edge_index[1, where] = (data.edge_index[0, where] + 7) % N
-            if mode == 'boosted':  # Its filter is that of all triples.
+            if mode == 'boosted':  # Filters by all triples.
                 data = KnowledgeGraph(
                     data.edge_index, data.edge_type, num_nodes=N,
                     num_relations=R, train_mask=data.train_mask,
@@ -113,7 +113,7 @@ def test_the_mean_has_nothing_to_fit(kg: KnowledgeGraph) -> None:
 
 
 def reference(gains: list[list[float]]) -> list[float]:
-    """RankBoost in loops."""
+    """Runs RankBoost in plain loops."""
     M, Q = len(gains), len(gains[0])
     weight, left, alpha = [1 / Q] * Q, set(range(M)), [0.0] * M
     while left:
@@ -137,7 +137,7 @@ def test_rank_boost() -> None:
 
 @pytest.mark.parametrize('gains, wanted', [
     ([[1.0, 1.0], [0.0, 0.0]], [1.0, 0.0]),  # Perfect, and random.
-    ([[-0.5, -0.5], [-0.2, -0.1]], [0.5, 0.5]),  # None is of use.
+    ([[-0.5, -0.5], [-0.2, -0.1]], [0.5, 0.5]),  # All are useless.
     ([[0.5, 0.5], [0.5, 0.5]], [0.5, 0.5]),
 ])
 def test_rank_boost_by_hand(gains: list, wanted: list) -> None:
@@ -151,7 +151,7 @@ def test_refusals(kg: KnowledgeGraph) -> None:
         fit_ensemble(ComplEx(N, R, D), kg)
     model = model_of(kg, 'boosted')
     kg.selection_refused = 'it repeats test triples'
-    with pytest.raises(DataError, match='it repeats test triples'):
+    with pytest.raises(DataError, match="'val' .*it repeats test triples"):
         fit_ensemble(model, kg)
     del kg.selection_refused, kg.val_mask
     with pytest.raises(DataError, match='val'):

@@ -1,4 +1,4 @@
-"""PyG's dataset, loader and models on real triples, unchanged."""
+"""Tests of PyG's dataset, loader and models on real triples."""
 
 import shutil
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_loader_trainer_and_evaluate(cls, splits) -> None:  # noqa: ANN001
     model = cls(train.num_nodes, train.num_edge_types, 16)
     loader = model.loader(train.edge_index[0], train.edge_type,
                           train.edge_index[1], batch_size=1024)
-    few = torch.arange(0, test.num_edges, 200)  # Every 200th: seconds.
+    few = torch.arange(0, test.num_edges, 200)  # Every 200th triple.
     test = Data(edge_index=test.edge_index[:, few],
                 edge_type=test.edge_type[few], num_nodes=test.num_nodes)
     kg = KnowledgeGraph.from_pyg(train, val=val, test=test)

@@ -1,4 +1,4 @@
-"""A generator that chooses negatives, by policy gradient."""
+"""Tests of a generator that learns to choose negatives."""
 
 import math
 from dataclasses import replace
@@ -46,7 +46,7 @@ def distmult(weights: dict, triple: tuple) -> float:
 
 def log_probs(weights: dict, batch: Batch, candidates: Negatives,
               b: int, temperature: float = 1.0) -> list[float]:
-    """The generator's, in plain loops."""
+    """Computes the log-probabilities of the generator in plain loops."""
     logits = [distmult(weights, corrupted(
         batch, b, int(candidates.node[b, k]),
         bool(candidates.corrupt_head[b, k]))) / temperature
@@ -137,7 +137,7 @@ def test_baseline_is_the_mean_of_the_epoch_before() -> None:
 
 
 def test_first_epoch_has_the_mean_of_the_batch() -> None:
-    """One positive alone is its own mean: no gradient at all."""
+    """A single positive equals its own mean, so its gradient is zero."""
     kbgan, batch = KBGAN(DistMult(N, R, 3)), make_batch()
     kbgan.begin_epoch(1)
     model = TransE(N, R, 4)
@@ -150,7 +150,7 @@ def test_first_epoch_has_the_mean_of_the_batch() -> None:
 
 
 def test_pretraining() -> None:
-    """One against the candidates, which the model takes as they come."""
+    """The generator learns a softmax; the model takes first candidates."""
     kbgan = KBGAN(DistMult(N, R, 3), pretrain_epochs=2).double()
     model, batch = TransE(N, R, 4).double(), make_batch()
     candidates = batch.negatives
@@ -253,7 +253,7 @@ def test_resumed_equals_uninterrupted(kg, step, state, same,
 
 
 def test_views_that_are_kept_stay_so(kg) -> None:
-    """With MANS's candidates."""
+    """The candidates may come from MANS."""
     torch.manual_seed(0)
     model = AdaMF.from_data(kg, 4)
     AdversarialTrainer(model, kg, adversary=KBGAN.from_model(model),
@@ -267,16 +267,16 @@ def test_views_that_are_kept_stay_so(kg) -> None:
 
 
 def test_bad_input(kg) -> None:
-    with pytest.raises(ModelError, match="got 'TransE'"):
+    with pytest.raises(ModelError, match="'generator' to .*got 'TransE'"):
         KBGAN.from_model(TransE(N, R, 4), 'TransE')
-    with pytest.raises(ModelError, match='temperature'):
+    with pytest.raises(ModelError, match="'temperature' to .*and 0.0"):
         KBGAN(DistMult(N, R, 3), temperature=0.0)
-    with pytest.raises(ModelError, match='pretrain_epochs'):
+    with pytest.raises(ModelError, match="'pretrain_epochs' to .*got -1"):
         KBGAN(DistMult(N, R, 3), pretrain_epochs=-1)
     with pytest.raises(ModelError, match='15 nodes and 3 relations of the '
-                       'model, got 14 and 3'):
+                       'model .got 14 nodes and 3 relations'):
         KBGAN(ComplEx(14, R, 3)).check(TransE(N, R, 4))
-    with pytest.raises(ModelError, match='chooses among the negatives'):
+    with pytest.raises(ModelError, match='chooses among its .*got none'):
         make(kg, AdaMF, loss=OneVsAllLoss())
     assert 'pretrain_epochs=3' in repr(KBGAN(DistMult(N, R, 3), 3))
     assert make(kg, sampler=UniformSampler(4)).sampler.num_negatives == 4

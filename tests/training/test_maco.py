@@ -1,4 +1,4 @@
-"""Missing feature rows are generated before training."""
+"""Tests of feature rows that are generated before training."""
 
 import math
 
@@ -28,14 +28,14 @@ def test_only_missing_rows_are_new(graph) -> None:
     mask = graph.mask_text.clone()
     out = fill_missing(graph, 'text', **SMALL)
     assert torch.equal(torch.get_rng_state(), state)
-    assert torch.equal(graph.x_text, before)  # The graph given stays.
+    assert torch.equal(graph.x_text, before)  # The given graph is kept.
     assert torch.equal(graph.mask_text, mask)
     assert torch.equal(out.x_text[mask], before[mask])
     assert bool((out.x_text[~mask] != before[~mask]).all())
     assert out.x_text.dtype == before.dtype
     assert 'mask_text' not in out and bool(out.masks()['text'].all())
     out.validate()
-    # A model takes the rows as they are, under any policy.
+    # Models use the rows unchanged under any policy.
     model = AdaMF.from_data(out, 4, missing='random')
     assert torch.equal(model.encoders['text'].x, out.x_text)
 
@@ -68,7 +68,7 @@ def test_reads_training_triples_and_present_rows_only(graph) -> None:
 
 
 def test_rows_follow_the_structure() -> None:
-    """Two communities, each with a feature of its own."""
+    """Each of two communities has its own feature."""
     torch.manual_seed(0)
     N = 60
     side = torch.arange(N) % 2
@@ -102,7 +102,7 @@ def test_contrast_by_loops() -> None:
 
 
 def test_structure_by_loops() -> None:
-    """Both directions of a relation, each with its own matrix."""
+    """Both directions of a relation have their own matrix."""
     model = MACO(5, 2, 3, channels=3, noise_channels=2, hidden_channels=4)
     edges = [(0, 0, 1), (1, 1, 2), (3, 0, 1), (2, 1, 4)]
     edge_index = torch.tensor([[h for h, _, _ in edges],
@@ -143,7 +143,7 @@ def test_each_step_leaves_the_other_side(graph, monkeypatch) -> None:
 
 
 def test_bad_input(graph) -> None:
-    with pytest.raises(DataError, match="unknown modality 'audio'"):
+    with pytest.raises(DataError, match="'modality' to be .*got 'audio'"):
         fill_missing(graph, 'audio')
     graph.mask_text[:] = True
     with pytest.raises(DataError, match="'text' to be missing.*got none of "
@@ -158,5 +158,5 @@ def test_bad_input(graph) -> None:
     graph.x_text = torch.randn(60, 2, 4)
     with pytest.raises(DataError, match=r'one row.*\[60, 2, 4\]'):
         fill_missing(graph, 'text')
-    with pytest.raises(ModelError, match='epochs > 0'):
+    with pytest.raises(ModelError, match="'epochs' to be positive .got 0"):
         fill_missing(graph, 'text', epochs=0)

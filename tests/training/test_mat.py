@@ -1,4 +1,4 @@
-"""MAT against eqs. (10) and (11) written out, both parities."""
+"""Tests of MAT against eqs. (10) and (11) for both parities."""
 
 import math
 from typing import Any
@@ -17,7 +17,7 @@ from pyg_mmkgc.training.batch import Completion, complete, encode_batch
 N, R, D, B, Z = 10, 3, 3, 5, 2
 NAMES = ['visual', 'text']
 KINDS = ('head', 'tail', 'both')
-# The generators' step encodes anew.
+# The step of the generators encodes the nodes again.
 NOTHING = Completion(torch.zeros(()))
 
 
@@ -39,14 +39,14 @@ def make(model: AdaMF, **kwargs: Any) -> MAT:
 
 
 def encoded(model: AdaMF, batch: Batch) -> Completion:
-    """The nodes of a batch, none of which has been scored."""
+    """Encodes the nodes of a batch without scoring them."""
     return Completion(torch.zeros(()), encode_batch(model, batch))
 
 
 def scores(model: AdaMF, mat: MAT, batch: Batch,
            seed: int = 4) -> tuple[Tensor, dict[str, Tensor]]:
-    """Positives [B] and synthetic triples [L, B], in complex numbers. The
-    noise is that of the seed: heads first, one modality after the other.
+    """Scores positives [B] and synthetic triples [L, B] in complex numbers.
+    The noise is drawn for heads first, and for one modality after the other.
     """
     generator = torch.Generator().manual_seed(seed)
     real, star = [], []
@@ -139,7 +139,7 @@ def test_discriminator_loss(kwargs: dict[str, Any]) -> None:
 
 
 def test_the_generators_step_leaves_the_model_out() -> None:
-    """No gradient of it is computed, and what it trains stays as it was."""
+    """The model gets no gradients, and keeps its trainable parameters."""
     x = {'visual': torch.randn(N, 4), 'text': torch.randn(N, 2)}
     for model in (make_model(), AdaMFMAT(N, R, D, x).double()):
         model.rel_emb.requires_grad_(False)
@@ -170,8 +170,8 @@ def test_generator_loss(kwargs: dict[str, Any]) -> None:
 
 
 def test_a_missing_detach_is_caught() -> None:
-    """The softmax over the batch is a constant; attached, the gradient is
-    another, which the comparison above must see.
+    """The softmax over the batch is a constant. If it were attached, the
+    comparison above would see a different gradient.
     """
     model, batch = make_model(), make_batch()
     mat = make(model, parity='released')
@@ -188,7 +188,7 @@ def test_a_missing_detach_is_caught() -> None:
 
 
 def test_structure_learns_through_the_generators() -> None:
-    """A detached input of the generators is caught, too."""
+    """A detached input of the generators changes the gradient."""
     model, batch = make_model(), make_batch()
     mat = make(model)
     weight = model.node_emb.weight
@@ -211,8 +211,8 @@ def test_structure_learns_through_the_generators() -> None:
 
 
 def test_views_of_the_step_are_reused() -> None:
-    """After `complete` the loss is the same, without encoding, and without
-    scoring the positives again.
+    """After `complete`, the loss is the same without encoding nodes or scoring
+    positives again.
     """
     model, batch = make_model(), make_batch()
     mat = make(model)
@@ -243,28 +243,30 @@ def test_models_that_mat_cannot_train() -> None:
     for model in (TransE(N, R, D), AdaMF(N, R, D),
                   AdaMF(N, R, D, x, structure=False),
                   AdaMF(N, R, D, {'text': x['text']})):
-        with pytest.raises(ModelError, match=type(model).__name__):
+        with pytest.raises(ModelError, match=f"got '{type(model).__name__}'"):
             mat.check(model)
     for model in (TransE(N, R, D), AdaMF(N, R, D),
                   AdaMF(N, R, D, x, structure=False)):
-        with pytest.raises(ModelError, match='MAT needs a model with'):
+        with pytest.raises(ModelError, match="for 'MAT' .got "
+                           f"'{type(model).__name__}'"):
             MAT.from_model(model)
 
 
 @pytest.mark.parametrize('kwargs, message', [
-    ({'weight': -0.1}, 'not negative'), ({'weight': math.nan}, 'negative'),
-    ({'groups': 0}, 'groups >= 1'), ({'kinds': ()}, 'kinds'),
+    ({'weight': -0.1}, "'weight' to be non-negative .got -0.1"),
+    ({'weight': math.nan}, "'weight' to be non-negative .got nan"),
+    ({'groups': 0}, 'groups >= 1'), ({'kinds': ()}, r"'kinds'.*got \(\)"),
     ({'kinds': ('head', 'side')}, "got .'head', 'side'"),
-    ({'parity': 'mine'}, "got 'mine'")])
+    ({'parity': 'mine'}, "'parity' to .*got 'mine'")])
 def test_bad_options(kwargs: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         MAT.from_model(make_model(), **kwargs)
-    with pytest.raises(ModelError, match='at least one modality'):
+    with pytest.raises(ModelError, match=r"'generators'.*got ModuleDict"):
         MAT(torch.nn.ModuleDict())
 
 
 def test_repr_names_the_options() -> None:
-    """A checkpoint knows an adversary by this."""
+    """Checkpoints identify an adversary by its representation."""
     text = repr(MAT.from_model(make_model(), weight=0.25, groups=2,
                                kinds=['tail'], parity='released',
                                temperature=0.75))

@@ -1,4 +1,4 @@
-"""Views of positives, a little moved, against plain loops."""
+"""Tests of perturbed views of positives against plain loops."""
 
 import pytest
 import torch
@@ -105,7 +105,7 @@ def test_absent_views_stay_absent(mode, monkeypatch) -> None:
 
 
 def test_generator_mode_by_loops() -> None:
-    """The same perturbation for all views, and the two hinges."""
+    """All views share a perturbation, and both hinge losses match."""
     model = make_model()
     batch, done = make_batch(model)
     generator = ModalityGenerator(6, 2, 7).double()
@@ -185,20 +185,20 @@ def test_bad_input(kg) -> None:
     for other in (TransE(N, R, 4), AdaMF(N, R, 4),
                   AdaMF(N, R, 4, {'text': torch.randn(N, 2)},
                         structure=False)):
-        with pytest.raises(ModelError, match='Perturbation needs a model '
-                           f'with.*but {type(other).__name__}'):
+        with pytest.raises(ModelError, match="for 'Perturbation' .got "
+                           f"'{type(other).__name__}'"):
             Perturbation().check(other)
-        with pytest.raises(ModelError, match='Perturbation needs'):
+        with pytest.raises(ModelError, match="'Perturbation' .got '"):
             Perturbation.from_model(other)
-    with pytest.raises(ModelError, match="mode in .*'pgd'"):
+    with pytest.raises(ModelError, match="'mode' to be .*got 'pgd'"):
         Perturbation(mode='pgd')
-    with pytest.raises(ModelError, match='expected a generator with'):
+    with pytest.raises(ModelError, match="mode='generator' .got .*None"):
         Perturbation(mode='generator')
-    with pytest.raises(ModelError, match='expected a generator with'):
+    with pytest.raises(ModelError, match="mode='fgsm' with 'Modali"):
         Perturbation(ModalityGenerator(4))
-    with pytest.raises(ModelError, match='epsilon'):
+    with pytest.raises(ModelError, match="'epsilon' to be .*got 0.0"):
         Perturbation(epsilon=0.0)
-    with pytest.raises(ModelError, match='expected a sampler'):
+    with pytest.raises(ModelError, match='a sampler for .*got none'):
         make(kg, 'fgsm', loss=OneVsAllLoss())
     for part in ("mode='noise'", 'epsilon=0.25', 'margin=3.0',
                  'weight=0.07'):

@@ -1,4 +1,4 @@
-"""Where a step's time goes is found, and nothing of the model changes."""
+"""Tests of profiles, which must not change the methods of a model."""
 
 import importlib
 import statistics
@@ -25,7 +25,7 @@ def trainer(**kwargs):
 
 
 class FakeTime:
-    """A clock that goes on by one each time that it is read."""
+    """A clock that advances by one whenever it is read."""
     def __init__(self):
         self.value = 0.0
 
@@ -138,7 +138,7 @@ def test_peak_memory_grows():
     before = peak_memory(torch.device('cpu'))
     if before is None:
         pytest.skip('the system does not tell')
-    # Whatever was freed before, the new bytes alone are more than that.
+    # The new bytes alone exceed the bound, whatever was freed before.
     x = torch.ones((before + (64 << 20)) // 4)
     assert peak_memory(torch.device('cpu')) > before + (32 << 20)
     assert x.numel() > 0
@@ -150,9 +150,7 @@ def test_refuses_no_steps():
 
 
 def test_samplers_begin_an_epoch():
-    """Half of the epochs of variant T have visual negatives, and A asks the
-    model.
-    """
+    """Variant T needs the number of epochs, and variant A needs the model."""
     kg = FakeMMKG(num_nodes=60, num_edges=300)[0]
     for variant in ('A', 'T'):
         model = TBKGC.from_data(kg, hidden_channels=4)

@@ -1,4 +1,4 @@
-"""Against PyTorch's own Adam and SparseAdam."""
+"""Tests of RowAdam against PyTorch's Adam and SparseAdam."""
 
 import copy
 import importlib.util
@@ -56,7 +56,7 @@ def test_equals_adam_where_gradients_are_dense() -> None:
 
 
 def test_both_in_one(path: str) -> None:
-    """Rows without a gradient stay; the gradients are still there after."""
+    """Rows without a gradient stay, and gradients are kept."""
     rows, lin = Embedding(7, 3, sparse=True), Linear(3, 1)
     before = rows.weight.detach().clone()
     optimizer = RowAdam([*rows.parameters(), *lin.parameters()], lr=0.1)

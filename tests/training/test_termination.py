@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP: a checkpoint after the step, and the right status."""
+"""Tests of checkpoints and exit statuses after SIGTERM and SIGHUP."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ def losses(history):
 
 
 def kill_in_step(trainer, number, step):
-    """Sends a signal to this process in the midst of a step."""
+    """Sends a signal to this process during a step."""
     run, calls = trainer.train_step, []
 
     def train_step(*args):
@@ -67,7 +67,7 @@ def test_resumed_equals_uninterrupted(kind, step, make, whole, options, state,
 
 
 def learned(kg, name, **kwargs):
-    """Trainings whose samplers or adversaries keep something of an epoch."""
+    """Samplers and adversaries may keep state within an epoch."""
     torch.manual_seed(kwargs.pop('init', 0))
     model = AdaMF.from_data(kg, 4)
     kwargs = {'batch_size': 50, 'epochs': 3, 'progress': False, **kwargs}
@@ -96,7 +96,7 @@ def test_what_lasts_an_epoch(name, step, kg, state, same, tmp_path):
 
 
 def test_twice(make, options, state, same, whole, tmp_path):
-    """Two terminations in one epoch."""
+    """A training may be terminated twice in one epoch."""
     history, expected = whole('mat')
     trainer = make('mat', folder=tmp_path, **options)
     for step in (5, 1, 1):
@@ -110,7 +110,7 @@ def test_twice(make, options, state, same, whole, tmp_path):
 
 def test_while_it_validates(make, options, whole, state, same, tmp_path,
                             monkeypatch):
-    """It does not wait for the end, and validates again."""
+    """It ends immediately, and the validation runs again."""
     history, expected = whole('mat')
     with monkeypatch.context() as patch:
         patch.setattr('pyg_mmkgc.training.trainer.evaluate',
@@ -145,13 +145,13 @@ def test_without_a_folder(make):
 
 
 def test_handlers_are_put_back(make):
-    """Also those of the system and of somebody else."""
+    """Handlers are restored, and ignored signals stay ignored."""
     for handler in (signal.SIG_DFL, signal.SIG_IGN, lambda *args: None):
         before = signal.signal(signal.SIGHUP, handler)
         try:
             with catch_signals():
                 same = signal.getsignal(signal.SIGHUP) is handler
-                # What is ignored, as under nohup, stays ignored.
+                # Ignored signals, as under nohup, stay ignored.
                 assert same == (handler is signal.SIG_IGN)
             assert signal.getsignal(signal.SIGHUP) is handler
             make('pyg', epochs=1).fit()
@@ -161,7 +161,7 @@ def test_handlers_are_put_back(make):
 
 
 def test_in_another_thread(make):
-    """Only the main thread may set handlers; others train all the same."""
+    """Only the main thread sets handlers, but all threads can train."""
     done = []
     thread = threading.Thread(
         target=lambda: done.append(make('pyg', epochs=1).fit()))
