@@ -282,8 +282,11 @@ def test_readme_command_line_runs(
     runs = []
     for command in commands:
         argv = shlex.split(command, comments=True)[1:]
-        joined = ' '.join(argv).replace('mkg_w --data-root DIR', 'countries')
-        for old, new in (('clip', 'descriptor'), ('sentence-bert', 'hashing'),
+        joined = ' '.join(argv)
+        for old, new in (('train mkg_w --data-root DIR',
+                          'train rotate/countries'),
+                         ('mkg_w --data-root DIR', 'countries'),
+                         ('clip', 'descriptor'), ('sentence-bert', 'hashing'),
                          ('epochs=100', 'epochs=1')):
             joined = joined.replace(old, new)
         argv = joined.split()
