@@ -222,7 +222,8 @@ def _build(cls: type[T], saved: dict[str, Any], state: dict[str, Tensor],
                                           folder)
                                for m in saved['modalities']}
     for m, width in saved['modalities'].items():
-        if list(arguments['modalities'][m].shape[-1:]) != [width]:
+        # Of several rows per node, the file holds their number instead.
+        if list(arguments['modalities'][m].shape[1:2]) != [width]:
             raise _no_fit(folder, f'expected {width} channels of {m!r:.80}')
 
     # Of our models, no shape takes memory before it was compared with the

@@ -117,7 +117,7 @@ def test_labels_are_printed_as_text():
     kg = KnowledgeGraph(**EDGES, num_nodes=3, node_names=[EVIL, 'b', 'c'],
                         relation_names=['r', EVIL + 's'])
     model = TransE.from_data(kg, 4)
-    text = str(predict(model, kg, head=0, rel_type=1, k=3))
+    text = str(predict(model, kg, head=0, rel_type=1, k=3, self_loops=True))
     assert not ACTS.search(text)
     assert len(text.split('\n')) == 4  # No label ends a line.
     assert r'\x1b[2J' in text and r'\u202e' in text

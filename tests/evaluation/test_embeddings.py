@@ -107,7 +107,7 @@ def test_projector(kg, clock, tmp_path: Path) -> None:
         clock.node_emb.weight.detach())
     # One line a node, whatever is in its label.
     assert (folder / 'metadata.tsv').read_text().splitlines() == [
-        'a', 'b', 'c\\tx', 'd', 'e']
+        'a', 'b', 'c\\x09x', 'd', 'e']
     text = (folder / 'projector_config.pbtxt').read_text()
     assert 'tensor_path: "tensors.tsv"' in text
     assert 'metadata_path: "metadata.tsv"' in text

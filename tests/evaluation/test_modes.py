@@ -91,7 +91,7 @@ def test_eight_threads_predict():
         assert modes(model) == [training] * len(modes(model))
         assert model.modes == [False] * 8
         for answer in found:
-            assert torch.equal(answer.node, expected.node)
+            assert torch.equal(answer.answer, expected.answer)
             assert torch.equal(answer.score, expected.score)
     model.together = threading.Barrier(1)
     model.train()

@@ -330,6 +330,6 @@ def test_bad_triples(kg, triples, match):
 def test_control_characters_are_written_out(kg):
     kg.node_names = ['a\x1b[2Jb\n', *NAMES[1:]]
     out = predict(Line(), kg, head='Belgium', rel_type='next', k=7)
-    assert 'a\\x1b[2Jb\\n' in str(out)
+    assert 'a\\x1b[2Jb\\x0a' in str(out)
     assert '\x1b' not in str(out) + repr(out) + out._repr_html_()
     assert any('\x1b' in label for label in out.labels[0])

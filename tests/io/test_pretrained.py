@@ -268,7 +268,7 @@ def test_broken_labels(labels: str, message: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('name', sorted(
-    set(nn.kge.__all__) - {'MMKGEModel'}))
+    set(nn.kge.__all__) - {'MMKGEModel', 'QueryModel'}))
 def test_shapes_are_compared_before_a_model_is_made(name: str,
                                                     tmp_path: Path) -> None:
     """For a trillion nodes, an error of memory would come first."""
