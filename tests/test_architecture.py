@@ -177,7 +177,7 @@ def check(text: str, path: Path) -> list[str]:
 
 def files(*folders: str) -> list[Path]:
     """Text files of some folders, counted from the root."""
-    kinds = {'.py', '.md', '.yaml', '.cfg', '.toml', '.sh'}
+    kinds = {'.py', '.md', '.yaml', '.yml', '.cfg', '.toml', '.sh'}
     found = {path for folder in folders for path in (ROOT / folder).rglob('*')
              if path.suffix in kinds and '__pycache__' not in path.parts}
     return sorted(path.relative_to(ROOT) for path in found)
@@ -190,7 +190,7 @@ def test_every_part_has_its_arrows() -> None:
 
 
 @pytest.mark.parametrize('folder', [PACKAGE, 'tests', 'examples',
-                                    'benchmarks'])
+                                    'benchmarks', 'docs', '.github'])
 def test_rules_hold(folder: str) -> None:
     faults = [fault for path in files(folder)
               for fault in check((ROOT / path).read_text('utf-8'), path)]
@@ -199,7 +199,7 @@ def test_rules_hold(folder: str) -> None:
 
 def test_top_level_files_know_no_machine() -> None:
     paths = [*ROOT.glob('*.md'), *ROOT.glob('*.cfg'), *ROOT.glob('*.toml'),
-             *(ROOT / '.ci').iterdir()]
+             *(ROOT / '.ci').iterdir(), ROOT / '.pre-commit-config.yaml']
     faults = [fault for path in paths for fault in check(
         path.read_text('utf-8'), path.relative_to(ROOT))]
     assert not faults, '\n'.join(faults)

@@ -1,6 +1,7 @@
-"""What is installed: metadata, files, the top of the package."""
+"""What is installed: metadata, files, the top of the package, README."""
 
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,9 +10,12 @@ import zipfile
 from configparser import ConfigParser
 from pathlib import Path
 
+import numpy as np
 import pytest
+import yaml
 
 import pyg_mmkgc
+from pyg_mmkgc.cli import main
 from pyg_mmkgc.config import load_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -241,7 +245,123 @@ def test_readme_configuration_is_valid(tmp_path: Path) -> None:
     assert config.dataset.name == 'TSV' and config.adversary.name == 'MAT'
 
 
-def test_readme_names_files_that_exist() -> None:
-    links = re.findall(r'\]\((?!https?:|#|mailto:)([^)#]+)', readme())
-    missing = [link for link in links if not (ROOT / link).exists()]
-    assert not missing
+def test_readme_is_read_to_its_end() -> None:
+    assert len(readme().splitlines()) <= 200
+
+
+def test_readme_command_line_runs(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    """Every command, in its order, in small: on the bundled graph instead of
+    a download, with encoders that need no weights.
+    """
+    image = pytest.importorskip('PIL.Image')
+    pytest.importorskip('skimage')
+    code = re.search(r'^```yaml\n(.*?)^```$', readme(),
+                     re.MULTILINE | re.DOTALL)[1]
+    commands = re.findall(r'^mmkgc .*$', readme(), re.MULTILINE)
+    # The runs that others refer to come first, the features afterwards.
+    assert [command.split()[1] for command in commands[:3]] == ['train'] * 3
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'my.yaml').write_text(code)
+    (tmp_path / 'FOLDER').mkdir()
+    names = [f'n{i}' for i in range(40)]
+    (tmp_path / 'FOLDER' / 'triples.tsv').write_text(''.join(
+        f'n{i}\tr{step}\tn{(i + step) % 40}\n'
+        for i in range(40) for step in (1, 2, 3)))
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / 'FOLDER' / 'images.npz', **{
+        name: rng.random(4, np.float32) for name in names})
+    for name in names[:5]:
+        (tmp_path / 'IMAGES' / name).mkdir(parents=True)
+        pixels = rng.integers(0, 255, (32, 32, 3), np.uint8)
+        image.fromarray(pixels).save(tmp_path / 'IMAGES' / name / '0.png')
+    (tmp_path / 'texts.tsv').write_text('entity\ttext\n' + ''.join(
+        f'{name}\tThe node of number {name[1:]}.\n' for name in names))
+    (tmp_path / 'FILE').write_text('Austria\tneighbour\t?\n')
+    runs = []
+    for command in commands:
+        argv = shlex.split(command, comments=True)[1:]
+        joined = ' '.join(argv)
+        for old, new in (('train mkg_w --data-root DIR',
+                          'train rotate/countries'),
+                         ('mkg_w --data-root DIR', 'countries'),
+                         ('clip', 'descriptor'), ('sentence-bert', 'hashing'),
+                         ('epochs=100', 'epochs=1')):
+            joined = joined.replace(old, new)
+        argv = joined.split()
+        if argv[0] == 'train':
+            runs.append(f'run{len(runs)}')
+            argv += ['--quiet', '--device', 'cpu', '--output', runs[-1],
+                     '--seed', str(len(runs)), '--set', 'training.epochs=1',
+                     'model.hidden_channels=8']
+        if argv[0] == 'profile':
+            argv += ['--set', 'model.hidden_channels=8']
+        known = iter(runs)
+        argv = [next(known) if x == 'RUN' else x for x in argv]
+        status = main(argv)
+        out, err = capsys.readouterr()
+        assert status == 0 and out, (command, argv, err)
+    assert {'FILE.tsv', 'FILE.npz', 'visual', 'text'} <= {
+        path.name for path in tmp_path.iterdir()}
+    assert (tmp_path / 'FILE.tsv').read_text().count('Austria') >= 10
+
+
+PAGES = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'docs/usage.md',
+         'benchmarks/README.md', 'benchmarks/speed/README.md',
+         'benchmarks/pyg_baselines/README.md']
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors that GitHub gives to headings."""
+    headings = re.findall(r'^#+ (.*)$', text, re.MULTILINE)
+    return {re.sub(r'[^\w -]', '', x).strip().lower().replace(' ', '-')
+            for x in headings}
+
+
+@pytest.mark.parametrize('page', PAGES)
+def test_links_lead_to_what_exists(page: str) -> None:
+    path = ROOT / page
+    text = path.read_text('utf-8')
+    for link in re.findall(r'\]\((?!https?:|mailto:)([^)]+)', text):
+        file, _, anchor = link.partition('#')
+        target = path.parent / file if file else path
+        assert target.exists(), link
+        if anchor:
+            assert anchor in anchors(target.read_text('utf-8')), link
+
+
+def test_readme_has_a_picture() -> None:
+    name, = re.findall(r'^!\[.+\]\((.+\.png)\)$', readme(), re.MULTILINE)
+    assert (ROOT / name).read_bytes().startswith(b'\x89PNG')
+
+
+@pytest.mark.parametrize('path', sorted(
+    path.relative_to(ROOT).as_posix() for path in [
+        *(ROOT / '.github').rglob('*.yml'), ROOT / '.pre-commit-config.yaml']))
+def test_files_of_the_repository_parse(path: str) -> None:
+    """And they run what contributors run."""
+    data = yaml.safe_load((ROOT / path).read_text('utf-8'))
+    if path == '.github/workflows/ci.yml':
+        job, = data['jobs'].values()
+        assert job['strategy']['matrix'] == {
+            'os': ['ubuntu-latest', 'macos-latest'],
+            'python-version': ['3.10', '3.13']}
+        assert job['steps'][-1]['run'] == '.ci/run'
+    elif path == '.pre-commit-config.yaml':
+        hooks = [hook['entry'].split()[0] for repo in data['repos']
+                 for hook in repo['hooks']]
+        assert hooks == ['.venv/bin/ruff', '.venv/bin/mypy']
+    elif path != '.github/ISSUE_TEMPLATE/config.yml':
+        assert {'name', 'description', 'body'} <= set(data)
+        ids = [item['id'] for item in data['body'] if 'id' in item]
+        assert len(set(ids)) == len(ids) > 0
+
+
+def test_nothing_refers_outside_of_the_repository() -> None:
+    kinds = {'.py', '.md', '.yaml', '.yml', '.cfg', '.toml', '.txt'}
+    faults = [f'{name}: {line}' for name in tracked()
+              if Path(name).suffix in kinds and not name.startswith('tests/')
+              for line in (ROOT / name).read_text('utf-8').splitlines()
+              if re.search(r'\bissue \d+|\bshared/', line)]
+    assert not faults

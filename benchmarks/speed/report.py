@@ -19,7 +19,7 @@ def write_report(folder: Path) -> None:
         return
     out = ['# Speed and memory', '', parts[0]['protocol'], '',
            'Made by `benchmarks/speed/report.py` from the JSON files beside '
-           'this one. A bar is what issue 3 asks for.', '', *_summary(parts)]
+           'this one. A bar is a goal of the project.', '', *_summary(parts)]
     for part in parts:
         out += [f'## {part["part"]}', '', part['about'].strip(), '']
         files = draw(part['part'], part['groups'], folder)
