@@ -142,5 +142,6 @@ def test_reset_parameters() -> None:
 
 
 def test_bad_mode() -> None:
-    with pytest.raises(ModelError, match="'adaptive'.*got 'max'"):
+    with pytest.raises(
+            ModelError, match=r"'fusion' to be 'adaptive'.*\(got 'max'\)"):
         AdaptiveFusion(NAMES, C, 'max')

@@ -135,10 +135,11 @@ def test_losses_on_all_nodes_stay_finite() -> None:
 
 def test_k_vs_all_needs_labels() -> None:
     assert KvsAllLoss.needs_labels and not OneVsAllLoss.needs_labels
-    with pytest.raises(ModelError, match='needs the labels'):
+    with pytest.raises(ModelError, match=r"'labels'.*KvsAllLoss \(got None\)"):
         KvsAllLoss()(torch.zeros(1, 3), torch.tensor([0]))
     for smoothing in (-0.1, 1.0):
-        with pytest.raises(ModelError, match='0 <= label_smoothing < 1'):
+        with pytest.raises(ModelError, match="'label_smoothing' to be in "
+                           rf'\[0, 1\) \(got {smoothing}\)'):
             KvsAllLoss(smoothing)
 
 

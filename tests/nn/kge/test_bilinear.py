@@ -182,6 +182,6 @@ def test_sparse_gradients() -> None:
     {'n3': -1.0}, {'l3': -1.0}, {'n3': float('nan')},
     {'hidden_channels': 0}, {'l3': 1.0, 'sparse': True}])
 def test_bad_input(kwargs: dict) -> None:
-    with pytest.raises(ModelError, match='expected'):
+    with pytest.raises(ModelError, match=rf'{next(iter(kwargs))}.*got '):
         ComplEx(**{'num_nodes': N, 'num_relations': R, 'hidden_channels': D,
                    **kwargs})

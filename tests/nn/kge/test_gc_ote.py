@@ -38,7 +38,7 @@ def make_gc(**kwargs: Any) -> GCOTE:
 def test_training_needs_the_graph() -> None:
     model = make(GCOTE)
     args = torch.tensor([[0], [0], [1]])
-    with pytest.raises(ModelError, match='prepare'):
+    with pytest.raises(ModelError, match="GCOTE.*got none.*'prepare"):
         model.loss(*args)
     model.prepare(*graph(EDGES))
     model.loss(*args)

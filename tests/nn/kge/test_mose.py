@@ -121,10 +121,12 @@ def test_learned_ensemble_is_no_part_of_training() -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(ModelError, match=r"an ensemble of.*got 'median'"):
+    with pytest.raises(
+            ModelError, match=r"'ensemble' to be.*\(got 'median'\)"):
         make(ensemble='median')
     with pytest.raises(
             ModelError, match=r"'scale' to be positive \(got 0.0\)"):
         make(scale=0.0)
-    with pytest.raises(ModelError, match='needs at least one modality'):
+    with pytest.raises(
+            ModelError, match=r"'modalities' of MoSE.*\(got None\)"):
         MoSE(N, R, D)

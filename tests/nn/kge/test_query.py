@@ -338,7 +338,7 @@ def test_the_old_names_of_a_query_warn(old: str, new: str, side: Side,
     args = (model.encode(torch.arange(5)), torch.arange(5) % R)
     name = old.partition('(')[0]
     with pytest.warns(DeprecationWarning, match=re.escape(
-            f"'{old}' is deprecated, use '{new}'")) as seen:
+            f"'{old}' is deprecated, use '{new}' instead")) as seen:
         out = getattr(model, name)(*(args[i] for i in order))
     assert [x.filename for x in seen] == [__file__]  # The caller's line.
     with warnings.catch_warnings():
@@ -353,8 +353,8 @@ def test_the_old_names_cannot_be_overridden(name: str,
     """Nothing calls them, so a model of version 0.1 would be another."""
     old = type('Old', (base, ), {name: lambda self, x, y: x})
     with pytest.raises(ModelError, match=re.escape(
-            f"Expected 'Old' to write 'query(x, rel_type, side)' (got "
-            f"'{name}'")):
+            f"Expected 'Old' to override 'query(x, rel_type, side)' (got "
+            f"'{name}')")):
         old(N, R, D)
     with pytest.raises(ModelError, match='Below'):
         type('Below', (old, ), {})(N, R, D)

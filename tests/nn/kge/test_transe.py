@@ -103,7 +103,7 @@ def test_it_trains_with_sparse_gradients(sparse: bool) -> None:
 def test_bad_input() -> None:
     with pytest.raises(ModelError, match=r"'p_norm' to be 1 or 2 \(got 3\)"):
         TransE(N, R, D, p_norm=3)
-    with pytest.raises(ModelError, match="'none', got 'l2'"):
+    with pytest.raises(ModelError, match=r"'norm'.*'none' \(got 'l2'\)"):
         TransE(N, R, D, norm='l2')
     with pytest.raises(
             ModelError, match=r"'margin' to be positive \(got 0.0\)"):
