@@ -1,4 +1,4 @@
-"""MoSE against complex numbers in loops; its experts learn apart."""
+"""MoSE against complex numbers in loops, and its separate experts."""
 
 import math
 
@@ -50,7 +50,7 @@ def expert(model: MoSE, m: int, h: int, r: int, t: int) -> Tensor:
 
 def test_formula() -> None:
     model = make()
-    # The weights of a third were made in single precision.
+    # Weights of one third are only exact in single precision.
     check_formula(model, lambda h, r, t: sum(
         expert(model, m, h, r, t) for m in range(3)) / 3, rtol=1e-6)
 

@@ -71,7 +71,9 @@ def test_constructor_is_that_of_pyg() -> None:
 
 
 def test_entities_are_normalized_before_each_step() -> None:
-    """As in algorithm 1 of the paper, which relations are once."""
+    """Entities are normalised in each step, and relations only once, as in
+    algorithm 1 of the paper.
+    """
     model = TransE(N, R, D)
     torch.testing.assert_close(model.rel_emb.weight.norm(dim=-1),
                                torch.ones(R))
