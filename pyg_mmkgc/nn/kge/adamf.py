@@ -36,7 +36,7 @@ class AdaMF(Rotation, QueryModel):
     Args:
         num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
         num_relations (int): The number of relations in the graph.
-        hidden_channels (int): The complex dimension :obj:`D`; embeddings are
+        hidden_channels (int): The complex dimension :obj:`D`. Embeddings are
             :obj:`2 * D` real channels wide.
         modalities (dict[str, torch.Tensor], optional): The features
             :obj:`[N, F_m]` of each modality, by name. (default: :obj:`None`)

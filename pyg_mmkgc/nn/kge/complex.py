@@ -26,7 +26,7 @@ class ComplEx(Bilinear):
     Args:
         num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
         num_relations (int): The number of relations :obj:`R` in the graph.
-        hidden_channels (int): The complex dimension :obj:`D`; embeddings are
+        hidden_channels (int): The complex dimension :obj:`D`. Embeddings are
             :obj:`2 * D` real channels wide.
         sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
             the embedding matrices will be sparse. (default: :obj:`False`)

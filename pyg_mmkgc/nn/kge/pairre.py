@@ -28,7 +28,7 @@ class PairRE(QueryModel):
     Args:
         num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
         num_relations (int): The number of relations :obj:`R` in the graph.
-        hidden_channels (int): The hidden embedding size :obj:`D`; relations
+        hidden_channels (int): The hidden embedding size :obj:`D`. Relations
             are :obj:`2 * D` channels wide.
         margin (float, optional): The margin :math:`\gamma`.
             (default: :obj:`6.0`)

@@ -62,7 +62,7 @@ class RotatE(Rotation, QueryModel):
     Args:
         num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
         num_relations (int): The number of relations :obj:`R` in the graph.
-        hidden_channels (int): The complex dimension :obj:`D`; entities are
+        hidden_channels (int): The complex dimension :obj:`D`. Entities are
             :obj:`2 * D` real channels wide, as :obj:`[re | im]`.
         margin (float, optional): The margin :math:`\gamma`.
             (default: :obj:`1.0`)

@@ -25,7 +25,7 @@ class SimplE(Bilinear):
     Args:
         num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
         num_relations (int): The number of relations :obj:`R` in the graph.
-        hidden_channels (int): The width :obj:`D` of a row; entities
+        hidden_channels (int): The width :obj:`D` of a row. Entities
             :obj:`[e | e']` and relations :obj:`[r | r^{-1}]` are
             :obj:`2 * D` channels wide.
         sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to

@@ -73,8 +73,8 @@ class TransAE(QueryModel):
             shapes = {m: list(x.shape) for m, x in (modalities or {}).items()}
             raise ModelError("Expected 'modalities' of TransAE to hold "
                              f'features of shape [{num_nodes}, F] (got '
-                             f'{shapes}). Features are its only embeddings of '
-                             'entities.')
+                             f'{shapes}). TransAE represents entities by '
+                             'their features alone.')
         check_positive(margin=margin)
         self.margin, self.missing = margin, missing
         self.reconstruction_weight = reconstruction_weight

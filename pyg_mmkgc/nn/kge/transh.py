@@ -32,7 +32,7 @@ class TransH(QueryModel):
     Args:
         num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
         num_relations (int): The number of relations :obj:`R` in the graph.
-        hidden_channels (int): The hidden embedding size :obj:`D`; relations
+        hidden_channels (int): The hidden embedding size :obj:`D`. Relations
             are :obj:`2 * D` channels wide, :obj:`[d | w]`.
         margin (float, optional): The margin :math:`\gamma`, which is also the
             margin of the ranking loss in :meth:`loss`. (default: :obj:`1.0`)
