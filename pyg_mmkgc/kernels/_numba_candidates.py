@@ -1,10 +1,10 @@
-r"""Compiled CPU loops behind :mod:`pyg_mmkgc.kernels.candidates` (needs
-:obj:`numba`).
+r"""The compiled CPU loops behind :mod:`pyg_mmkgc.kernels.candidates`
+(requires :obj:`numba`).
 
-A row of the output is written by one thread in a fixed order, so that
-results do not depend on the number of threads. They do depend, in the last
-bits, on whether this process compiled a loop: numba optimizes it once more
-for its cache, which all later processes read.
+One thread writes a row of the output in a fixed order, so that results do not
+depend on the number of threads. The last bits do depend on whether a process
+compiled a loop itself or read it from numba's cache, since numba optimizes a
+loop once more before it writes it to the cache.
 """
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 
-# Names of the shapes: B positives, K candidates each, U rows of the table, C
+# Shapes: B positives with K candidates each, U rows of the table, and C
 # channels in S groups. Channel j of group i is at j * S + i. Queries and
 # scales are [B, 2, C].
 
-# An array of numpy, or None for scales and gradients that are not there:
-# numba compiles a loop for either, without the branches of the other.
+# A numpy array, or None for missing scales and gradients: numba compiles a
+# separate loop for each case, so that neither has the branches of the other.
 Array = Any
-# Queries, scales, the table, its rows [B, K] that are the candidates, and
-# their sides [B, K].
+# Queries, scales, the table, the rows [B, K] of the candidates in it, and the
+# sides [B, K] of the candidates.
 Pairs = tuple[Array, Array, Array, Array, Array]
-# NaN must stay NaN: a diverged model has to be seen, so no nnan / ninf here.
+# Neither nnan nor ninf is set: NaN must stay NaN, so that a diverged model is
+# noticed.
 FAST = {'reassoc', 'nsz', 'contract', 'afn', 'arcp'}
-# Positives that share their candidates and one buffer of gradients.
+# The most positives that share their candidates and one gradient buffer.
 MAX_RUN = 128
 
 
@@ -41,8 +42,9 @@ def _squares(q: Array, t: Array, group: int, square: Array) -> None:
 
 @njit(fastmath=FAST, inline='always')
 def measure(q: Array, t: Array, group: int, square: Array) -> Any:
-    r"""The distance of a query to a key, their inner product where
-    :obj:`group` is zero; :obj:`square` is scratch space of S numbers.
+    r"""Returns the distance between a query and a key, or their inner product
+    if :obj:`group` is zero. :obj:`square` is scratch space for :obj:`S`
+    numbers.
     """
     total = q.dtype.type(0)
     if group == 0:
@@ -87,8 +89,8 @@ def _add_product(grad: Any, x: Array, out: Array) -> None:
 @njit(fastmath=FAST, inline='always')
 def _add_gradient(q: Array, t: Array, grad: Any, group: int, square: Array,
                   grad_q: Array, grad_t: Array) -> None:
-    r"""Adds the gradients of :func:`measure` that are asked for. The gradient
-    of a norm at zero is zero, that of NaN is NaN.
+    r"""Adds the requested gradients of :func:`measure`. A norm of zero has
+    a gradient of zero, and NaN has a gradient of NaN.
     """
     if group == 0:
         _add_product(grad, t, grad_q)
@@ -126,7 +128,7 @@ def _add_gradient(q: Array, t: Array, grad: Any, group: int, square: Array,
 
 @njit(fastmath=FAST, inline='always')
 def _key(t: Array, scale: Array, b: int, s: int, key: Array) -> Array:
-    r"""The key of a row, which is scaled in scratch space."""
+    r"""Returns the key of a row, scaled in scratch space if needed."""
     if scale is None:
         return t
     for d in range(t.size):
@@ -140,7 +142,7 @@ def _measure_pair(q: Array, t: Array, scale: Array, b: int, s: int,
     if scale is None or group != 1:
         return measure(q, _key(t, scale, b, s, key), group, square)
     w, total = scale[b, s], t.dtype.type(0)
-    for d in range(t.size):  # As PairRE: without scratch space.
+    for d in range(t.size):  # PairRE's distance needs no scratch space.
         total += abs(q[d] - w[d] * t[d])
     return total
 
@@ -149,7 +151,7 @@ def _measure_pair(q: Array, t: Array, scale: Array, b: int, s: int,
 def _add_pair(q: Array, t: Array, scale: Array, b: int, s: int, grad: Any,
               group: int, scratch: Array, grad_q: Array, grad_scale: Array,
               grad_t: Array) -> None:
-    r"""Adds the gradients of one pair that are asked for."""
+    r"""Adds the requested gradients of one pair."""
     square, key, grad_key = scratch
     if scale is None:
         _add_gradient(q, t, grad, group, square, grad_q, grad_t)
@@ -210,8 +212,8 @@ def _backward_runs(query: Array, scale: Array, table: Array, index: Array,
                    side: Array, starts: Array, grad: Array, group: int,
                    grad_query: Array, grad_scale: Array,
                    grad_rows: Array) -> None:
-    r"""Positives in runs: one pass for the gradients of all, that of the
-    candidates of a run, if it is asked for, in :obj:`grad_rows[run]`.
+    r"""Adds all gradients in one pass over runs of positives. If requested,
+    the gradients of the candidates of a run go to :obj:`grad_rows[run]`.
     """
     K = index.shape[1]
     for run in prange(starts.size - 1):
@@ -226,7 +228,7 @@ def _backward_runs(query: Array, scale: Array, table: Array, index: Array,
 
 @njit(cache=True)
 def _columns(table: Array, index: Array) -> Array:
-    r"""The rows of the candidates of a run, :obj:`[C, K]`."""
+    r"""Returns the rows of the candidates of a run, :obj:`[C, K]`."""
     out = np.empty((table.shape[1], index.size), table.dtype)
     for k in range(index.size):
         for d in range(table.shape[1]):
@@ -237,9 +239,10 @@ def _columns(table: Array, index: Array) -> Array:
 @njit(fastmath=FAST, inline='always')
 def _differences(query: Array, scale: Array, columns: Array, head: Array,
                  group: int, i: int, diff: Array, square: Array) -> None:
-    r"""Of group :obj:`i`: the differences to all candidates,
-    :obj:`[group, K]`, and the sums of their squares, :obj:`[K]`. The
-    innermost loop is over candidates, whatever the number of channels.
+    r"""Writes the differences :obj:`[group, K]` between a query and all
+    candidates in group :obj:`i`, and the sums :obj:`[K]` of their squares.
+    The innermost loop runs over candidates, so that it is long even if there
+    are few channels.
     """
     S = columns.shape[0] // group
     square[:] = 0
@@ -263,7 +266,8 @@ def _forward_columns(pairs: Pairs, starts: Array, group: int,
         columns = _columns(table, index[starts[run]])
         diff, square = np.empty((group, K), dtype), np.empty(K, dtype)
         for b in range(starts[run], starts[run + 1]):
-            # Sides as numbers of the table's type: loops of one width.
+            # Sides have the table's type, so that the compiler can vectorize
+            # a loop with a single width.
             head = side[b].astype(dtype)
             total = np.zeros(K, dtype)
             for i in range(table.shape[1] // group):
@@ -278,7 +282,9 @@ def _forward_columns(pairs: Pairs, starts: Array, group: int,
 def _backward_columns(pairs: Pairs, starts: Array, grad: Array, group: int,
                       grad_query: Array, grad_scale: Array,
                       grad_rows: Array) -> None:
-    r"""As :func:`_backward_runs`, for norms of any number of channels."""
+    r"""Adds the gradients of :func:`_backward_runs` for norms over any number
+    of channels.
+    """
     query, scale, table, index, side = pairs
     K, C, dtype = index.shape[1], table.shape[1], table.dtype
     S, zero = C // group, dtype.type(0)
@@ -314,7 +320,7 @@ def _backward_columns(pairs: Pairs, starts: Array, grad: Array, group: int,
 
 @njit(cache=True)
 def group_by_row(index: Array, num_rows: int) -> tuple[Array, Array]:
-    r"""A counting sort: the pairs of each table row, in pair order."""
+    r"""Groups pairs by table row with a counting sort, in pair order."""
     ptr = np.zeros(num_rows + 1, np.int64)
     for i in range(index.size):
         ptr[index[i] + 1] += 1
@@ -330,8 +336,8 @@ def group_by_row(index: Array, num_rows: int) -> tuple[Array, Array]:
 
 @njit(cache=True)
 def find_runs(index: Array) -> Array:
-    r"""Where positives begin that share all candidates with the ones before
-    them, at most :obj:`MAX_RUN` together; the last entry is the end.
+    r"""Returns the starts of runs, which are at most :obj:`MAX_RUN`
+    consecutive positives with the same candidates. The last entry is the end.
     """
     B = index.shape[0]
     starts = np.empty(B + 1, np.int64)
@@ -346,7 +352,9 @@ def find_runs(index: Array) -> Array:
 
 
 def _pooled_runs(index: Array) -> Any:
-    r"""Where runs begin, if they are long enough to be worth their loops."""
+    r"""Returns the starts of runs, or :obj:`None` if runs are too short to
+    pay off.
+    """
     starts = find_runs(index)
     return starts if 4 * starts.size <= index.shape[0] else None
 
@@ -361,7 +369,7 @@ def _add_rows(index: Array, rows: Array, out: Array) -> None:
 
 def scores(pairs: Pairs, group: int, out: Array) -> None:
     r"""Writes the scores :obj:`[B, K]`."""
-    # Norms of few channels are fast without a loop over candidates.
+    # Norms over few channels are fast without a loop over candidates.
     starts = _pooled_runs(pairs[3]) if _in_blocks(pairs, group) else None
     if starts is None:
         _forward(*pairs, group, out)
@@ -373,7 +381,8 @@ def gradients(pairs: Pairs, grad: Array, group: int, grad_query: Array,
               grad_scale: Array, grad_table: Array) -> None:
     r"""Adds the gradients to arrays of zeros."""
     _, scale, table, index, _ = pairs
-    # No caller scales the keys of inner products: a query can be scaled.
+    # No caller scales the keys of inner products, since scaling the query is
+    # equivalent and cheaper.
     starts = _pooled_runs(index) if scale is None or group > 0 else None
     if starts is None:
         _backward_runs(*pairs, np.arange(len(index) + 1), grad, group,

@@ -1,5 +1,6 @@
-r"""Compiled CPU loops of all queries against all rows of a table, behind
-:func:`pyg_mmkgc.kernels.dense.dense_scores` (needs :obj:`numba`).
+r"""The compiled CPU loops behind
+:func:`pyg_mmkgc.kernels.dense.dense_scores`, which compare all queries with
+all rows of a table (requires :obj:`numba`).
 """
 from __future__ import annotations
 
@@ -10,17 +11,18 @@ from numba import njit, prange
 
 from pyg_mmkgc.kernels._numba_candidates import FAST, Array, measure
 
-# Queries, and rows of the table that they share while both are in cache.
+# The number of queries, and of table rows, that stay in cache together.
 TILE = 64
-# Rows of the table that a loop is over, where it is not over channels.
+# The number of table rows in a loop that runs over rows, not over channels.
 WIDTH = 128
 
 
 @njit(fastmath=FAST, inline='always')
 def _four(q0: Array, q1: Array, q2: Array, q3: Array, t: Array,
           norm: bool) -> tuple[Any, Any, Any, Any]:
-    r"""Euclidean norms, or :math:`L_1`: each element of a row is read once
-    for four queries.
+    r"""Returns the distances of four queries to a row, which are Euclidean if
+    :obj:`norm` is set and :math:`L_1` otherwise. Each element of the row is
+    read once for all four queries.
     """
     s0 = s1 = s2 = s3 = t.dtype.type(0)
     if norm:
@@ -43,8 +45,9 @@ def _four(q0: Array, q1: Array, q2: Array, q3: Array, t: Array,
 
 @njit(parallel=True, fastmath=FAST, cache=True)
 def _forward(query: Array, table: Array, group: int, out: Array) -> None:
-    r"""Sums of norms of groups of channels, :obj:`[Q, N]`. The last queries
-    of a tile fill up a group of four, so that all sums have one order.
+    r"""Writes the sums :obj:`[Q, N]` of norms over groups of channels. The
+    last query is repeated to complete a group of four, so that all sums are
+    computed in the same order.
     """
     Q, N = out.shape
     for tile in prange((Q + TILE - 1) // TILE):
@@ -71,9 +74,10 @@ def _forward(query: Array, table: Array, group: int, out: Array) -> None:
 @njit(parallel=True, fastmath=FAST, cache=True)
 def _forward_columns(query: Array, table: Array, group: int,
                      out: Array) -> None:
-    r"""As :func:`_forward`, for norms of many channels: in groups of few
-    each, a loop over them is short, and one over rows of the table is not.
-    All loops have the same length, so that sums have the same order.
+    r"""Writes the distances of :func:`_forward` for groups of several
+    channels. A loop over the few channels of a group would be short, so that
+    the innermost loop runs over table rows. All loops have the same length,
+    so that all sums are computed in the same order.
     """
     Q, N = out.shape
     C, S = table.shape[1], table.shape[1] // group

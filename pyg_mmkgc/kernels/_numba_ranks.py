@@ -1,4 +1,4 @@
-r"""Compiled CPU loops behind :mod:`pyg_mmkgc.kernels.ranks` (needs
+r"""The compiled CPU loops behind :mod:`pyg_mmkgc.kernels.ranks` (requires
 :obj:`numba`).
 """
 from __future__ import annotations
@@ -12,17 +12,18 @@ from pyg_mmkgc.kernels._numba_candidates import FAST, Array
 def count_rivals(scores: Array, stride: int, num_nodes: int, row: Array,
                  target: Array, truth: Array, ptr: Array, known: Array,
                  counts: Array) -> None:
-    r"""Counts the scores above :obj:`truth[i]`, those not below, and all, in
-    row :obj:`row[i]`, but for the candidates :obj:`known[ptr[q]:ptr[q + 1]]`
-    of row :obj:`q` that are not the target; rows of :obj:`num_nodes` begin
-    every :obj:`stride` of the flat scores.
+    r"""Counts the scores in row :obj:`row[i]` that are greater than
+    :obj:`truth[i]`, the scores that are not smaller, and all scores. Except
+    for the target, the candidates :obj:`known[ptr[q]:ptr[q + 1]]` of row
+    :obj:`q` are not counted. Rows of :obj:`num_nodes` scores start every
+    :obj:`stride` elements of the flat scores.
     """
     zero, one = scores.dtype.type(0), scores.dtype.type(1)
     for i in prange(row.size):
         start, x = row[i] * stride, truth[i]
         part = scores[start:start + num_nodes]
-        # Floating-point counts, which stay in the registers of the scores;
-        # short runs, since single precision counts up to 2 ** 24.
+        # Floating-point counts stay in the registers of the scores. Runs are
+        # short, since single precision counts exactly only up to 2 ** 24.
         for first in range(0, part.size, 4096):
             above, level = zero, zero
             for score in part[first:first + 4096]:

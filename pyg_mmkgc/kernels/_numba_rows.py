@@ -1,4 +1,4 @@
-r"""Compiled CPU loops behind :mod:`pyg_mmkgc.kernels.rows` (needs
+r"""The compiled CPU loops behind :mod:`pyg_mmkgc.kernels.rows` (requires
 :obj:`numba`).
 """
 from __future__ import annotations
@@ -10,14 +10,15 @@ from numba import njit, prange
 
 from pyg_mmkgc.kernels._numba_candidates import FAST, Array, group_by_row
 
-# Names of the shapes: U rows, M views of C channels, R relations.
+# Shapes: U rows, M views with C channels each, and R relations.
 
 
 @njit(fastmath=FAST, inline='always')
 def _tanh(x: Any) -> Any:
-    r"""The fraction of degree (7, 6) of the continued fraction of tanh at
-    :math:`x / 4`, doubled twice by :math:`\tanh 2y = 2 p q / (p^2 + q^2)`,
-    :math:`\tanh y = p / q`; within 4e-7 of it, for single precision.
+    r"""Returns an approximation of :math:`\tanh x` in single precision with
+    an error of at most 4e-7. The continued fraction of tanh, cut off at
+    degree (7, 6), gives :math:`\tanh y = p / q` at :math:`y = x / 4`. Two
+    steps of :math:`\tanh 2y = 2 p q / (p^2 + q^2)` lead back to :math:`x`.
     """
     one, two = np.float32(1), np.float32(2)
     y = min(max(x * np.float32(0.25), np.float32(-2.3)), np.float32(2.3))
@@ -33,8 +34,8 @@ def _tanh(x: Any) -> Any:
 @njit(parallel=True, fastmath=FAST, cache=True)
 def fusion_forward(views: tuple[Array, ...], weight: Array, present: Array,
                    alpha: Array, joint: Array) -> None:
-    r"""Eqs. (4) and (5) of AdaMF: views :obj:`[U, C]`, weights
-    :obj:`[M, C]`.
+    r"""Writes the fusion weights and the joint embeddings of eqs. (4) and (5)
+    of AdaMF, for views :obj:`[U, C]` and vectors :obj:`[M, C]`.
     """
     M, C = weight.shape
     for u in prange(joint.shape[0]):
@@ -52,7 +53,7 @@ def fusion_forward(views: tuple[Array, ...], weight: Array, present: Array,
                 np.float32(0))
             alpha[u, m] = value
             total += value
-        for m in range(M):  # Equal weights where nothing is present.
+        for m in range(M):  # Equal weights if no view is present.
             alpha[u, m] = np.float32(1 / M) if total == 0 else (
                 alpha[u, m] / total)
         for m in range(M):
@@ -69,8 +70,9 @@ def fusion_forward(views: tuple[Array, ...], weight: Array, present: Array,
 def fusion_backward(views: tuple[Array, ...], weight: Array, alpha: Array,
                     grad: Array, grad_views: tuple[Array, ...],
                     grad_weight: Array) -> None:
-    r"""The gradients of the views, and of the weights, :obj:`[P, M, C]` for
-    each of :obj:`P` blocks of rows: their sum has a fixed order.
+    r"""Writes the gradients of the views and of the vectors. Each of
+    :obj:`P` blocks of rows has its own gradient of the vectors, with shape
+    :obj:`[P, M, C]`, so that their sum is computed in a fixed order.
     """
     M, C = weight.shape
     P, U = grad_weight.shape[0], grad.shape[0]
@@ -124,7 +126,7 @@ def rotate_backward(x: Array, rel: Array, grad: Array, grad_cos: Array,
 def adam_rows(index: Array, grad: Array, param: Array, avg: Array,
               square: Array, beta1: float, beta2: float, eps: float,
               size: float) -> None:
-    r"""A step of Adam on distinct rows."""
+    r"""Takes a step of Adam on distinct rows."""
     kind = param.dtype.type
     b1, b2, e, lr = kind(beta1), kind(beta2), kind(eps), kind(size)
     c1, c2 = kind(1 - beta1), kind(1 - beta2)

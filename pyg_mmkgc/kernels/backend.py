@@ -1,6 +1,6 @@
-r"""The one place that decides how a kernel is computed: by the loops of
-:obj:`numba` on a CPU (:obj:`pip install pyg_mmkgc[fast]`), by
-:func:`torch.compile` on a GPU, and by plain PyTorch in blocks anywhere else.
+r"""The choice of backend for each kernel: :obj:`numba` loops on a CPU
+(:obj:`pip install pyg_mmkgc[fast]`), :func:`torch.compile` on a GPU, and plain
+PyTorch in blocks otherwise.
 """
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing import Any, Optional
 import torch
 from torch import Tensor
 
-# Elements of the largest tensor that is made at once: 64 MiB of floats.
+# The most elements of a temporary tensor: 64 MiB in single precision.
 BLOCK = 1 << 24
 COMPILED_DEVICES = 'cuda',
-# By default a value that several sums read is written to memory once. Here
-# that value is all pairs of rows, and it is cheaper to compute it again.
+# By default, torch.compile writes a value that several sums read to memory.
+# Here, this value covers all pairs of rows, and recomputing it is cheaper.
 OPTIONS: dict[str, str | int | bool | Callable[..., Any]] = {
     f'realize_{what}_threshold': 100_000
     for what in ('reads', 'acc_reads', 'opcount')}
@@ -26,11 +26,12 @@ OPTIONS: dict[str, str | int | bool | Callable[..., Any]] = {
 
 @functools.lru_cache(maxsize=1)
 def _max_threads() -> int:
-    r"""Returns the most threads that numba can use, 0 if it is missing."""
+    r"""Returns the number of threads of numba, or 0 if it is missing."""
     if importlib.util.find_spec('numba') is None:
         warnings.warn(
             'Training and ranking on this CPU are several times faster with '
-            "numba: run 'pip install numba'", UserWarning, stacklevel=5)
+            "numba. Run 'pip install numba' to install it.", UserWarning,
+            stacklevel=5)
         return 0
     import numba
 
@@ -39,12 +40,12 @@ def _max_threads() -> int:
 
 @functools.lru_cache
 def _load(name: str) -> Optional[Any]:
-    # Importing numba's loops resets the number of threads of torch.
+    # Importing numba resets torch's number of threads.
     num_threads = torch.get_num_threads()
     try:
         if _max_threads() > 0:
             return importlib.import_module(f'pyg_mmkgc.kernels._numba_{name}')
-    except RuntimeError as error:  # No folder for numba's cache is writable.
+    except RuntimeError as error:  # Numba finds no writable cache folder.
         warnings.warn(f'numba is not used: {error}', UserWarning,
                       stacklevel=4)
     finally:
@@ -54,7 +55,7 @@ def _load(name: str) -> Optional[Any]:
 
 def numba_loops(name: str, *tensors: Tensor) -> Optional[Any]:
     r"""Returns the module of compiled loops :obj:`_numba_{name}`, or
-    :obj:`None` where they cannot serve these tensors.
+    :obj:`None` if it does not support these tensors.
     """
     if any(x.device.type != 'cpu' or x.dtype != tensors[0].dtype
            or x.dtype not in (torch.float32, torch.float64)
@@ -69,7 +70,7 @@ def numba_loops(name: str, *tensors: Tensor) -> Optional[Any]:
 
 
 def arrays(*tensors: Optional[Tensor]) -> list[Any]:
-    r"""Returns tensors as the arrays that loops read and write."""
+    r"""Returns tensors as numpy arrays that share their memory."""
     return [None if x is None else x.detach().numpy() for x in tensors]
 
 
@@ -80,7 +81,7 @@ def _compiles(device: torch.device) -> bool:
 
     try:
         torch.compile(double)(torch.ones(2, device=device))
-    except RuntimeError as error:  # No triton, or no compiler that it needs.
+    except RuntimeError as error:  # Triton or its compiler is missing.
         reason = str(error).strip().partition('\n')[0]
         warnings.warn(
             f'Distances on {device.type} are computed in blocks, since '
@@ -98,11 +99,12 @@ def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
 def fused(function: Callable[..., Any],
           *tensors: Optional[Tensor]) -> Optional[Callable[..., Any]]:
     r"""Returns the function compiled to kernels that keep intermediate values
-    in registers, or :obj:`None` where that is not possible.
+    in registers, or :obj:`None` if the tensors or their device do not support
+    it.
     """
     given = [x for x in tensors if x is not None]
     device = given[0].device
-    # Sizes of one would be compiled separately, and so would empty tensors.
+    # Sizes of zero and one would each trigger a compilation of their own.
     if (device.type not in COMPILED_DEVICES
             or any(size < 2 for x in given for size in x.shape)
             or not _compiles(device)):
@@ -111,11 +113,12 @@ def fused(function: Callable[..., Any],
 
 
 def check_rows(index: Tensor, num_rows: int) -> None:
-    r"""Checks indices on a CPU, where compiled loops would read memory that
-    is not theirs. On a GPU, the check would have to wait for the device.
+    r"""Checks that indices are in range. Compiled loops would otherwise read
+    out of bounds. Indices on a GPU are not checked, since the check would
+    have to wait for the device.
 
     Raises:
-        IndexError: If :obj:`index` has a row that is not in
+        IndexError: If :obj:`index` has an entry outside
             :obj:`[0, num_rows)`.
     """
     if index.numel() > 0 and index.device.type == 'cpu':
@@ -126,8 +129,9 @@ def check_rows(index: Tensor, num_rows: int) -> None:
 
 
 def parts(size: int, elements: int) -> Iterator[slice]:
-    r"""Yields slices of :obj:`size` rows, at least one, each of which makes
-    at most :obj:`BLOCK` elements where a row makes :obj:`elements`.
+    r"""Yields slices that partition :obj:`size` rows. A slice has at least
+    one row and, if it has several, at most :obj:`BLOCK` elements, where each
+    row counts as :obj:`elements` elements.
     """
     step = max(1, BLOCK // max(1, elements))
     for start in range(0, max(1, size), step):

@@ -1,5 +1,5 @@
-r"""Scores of queries against the candidates of a batch, without the
-:obj:`[B, K, C]` tensor that broadcasting would make.
+r"""Scores of queries against the candidates of a batch, computed without the
+:obj:`[B, K, C]` tensor that broadcasting would allocate.
 """
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from pyg_mmkgc.kernels.backend import (
 )
 from pyg_mmkgc.kernels.formulas import moduli, moduli_distance
 
-# Queries, scales, the table, its rows that are the candidates, their sides.
+# Queries, scales, the table, the rows of the candidates in it, and the sides
+# of the candidates.
 Pairs = tuple[Any, Any, Any, Any, Any]
 
 
@@ -132,35 +133,35 @@ def candidate_scores(query: Tensor, table: Tensor, index: Tensor,
                      scale: Optional[Tensor] = None) -> Tensor:
     r"""Returns the distances :math:`\sum_i \| q_{b,i} - w_{b,i} \circ t_{k,i}
     \|_2` between the queries of each positive and its candidates, with shape
-    :obj:`[B, K]`, or their inner products with :obj:`group=0`.
+    :obj:`[B, K]`. With :obj:`group=0`, it returns their inner products.
 
     Args:
-        query (torch.Tensor): The queries, :obj:`[B, 2, C]`: first the one
-            that asks for a tail, then the one that asks for a head.
+        query (torch.Tensor): The queries, :obj:`[B, 2, C]`. The first query
+            of a positive asks for a tail, the second for a head.
         table (torch.Tensor): The keys of the candidates, :obj:`[U, C]`.
         index (torch.Tensor): Rows of :obj:`table`, :obj:`[B, K]`.
         corrupt_head (torch.Tensor): :obj:`True` where the candidate replaces
             the head, :obj:`[B, K]`.
-        group (int): The channels of a norm, see
-            :func:`~pyg_mmkgc.nn.functional.moduli_distance`; zero for inner
-            products.
+        group (int): The number of channels in a norm, see
+            :func:`~pyg_mmkgc.nn.functional.moduli_distance`, or zero for
+            inner products.
         scale (torch.Tensor, optional): The factors :math:`w` of the channels
-            of a candidate, :obj:`[B, 2, C]`. (default: :obj:`None`, ones)
+            of a candidate, :obj:`[B, 2, C]`. (default: :obj:`None`, all ones)
 
     Raises:
-        IndexError: If :obj:`index` has a row that the table does not have.
+        IndexError: If :obj:`index` has an entry outside :obj:`[0, U)`.
     """
     return _Candidates.apply(query, scale, table, index,
                              corrupt_head.view(torch.uint8), group)
 
 
 def pair_scores(x: Tensor, y: Tensor, group: int) -> Tensor:
-    r"""Returns the distances :obj:`[*]` of rows :obj:`[*, C]`, which
-    broadcast, or their inner products with :obj:`group=0`.
+    r"""Returns the distances :obj:`[*]` between rows :obj:`[*, C]`, which
+    broadcast. With :obj:`group=0`, it returns their inner products.
     """
     if group == 0:
         return (x * y).sum(dim=-1)
-    # Rows that are broadcast would have to be copied.
+    # The compiled loops would need a copy of broadcast rows.
     if x.shape != y.shape or numba_loops('candidates', x, y) is None:
         return moduli_distance(x, y, group)
     rows = y.reshape(-1, y.size(-1))

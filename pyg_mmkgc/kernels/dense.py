@@ -9,14 +9,14 @@ from pyg_mmkgc.kernels.backend import BLOCK, arrays, fused, numba_loops, parts
 from pyg_mmkgc.kernels.candidates import candidate_scores
 from pyg_mmkgc.kernels.formulas import moduli, moduli_distance
 
-# Queries and rows of a table in a tile of inner products.
+# The number of queries and of table rows in a tile of inner products.
 TILE = 256, 512
 
 
 def dense_scores(query: Tensor, table: Tensor, group: int) -> Tensor:
     r"""Returns the distances :math:`\sum_i \| q_i - t_i \|_2` of every query
     :obj:`[Q, C]` to every row of a table :obj:`[N, C]`, with shape
-    :obj:`[Q, N]`, or their inner products with :obj:`group=0`.
+    :obj:`[Q, N]`. With :obj:`group=0`, it returns their inner products.
     """
     if group == 0:
         return inner_products(query, table)
@@ -48,10 +48,10 @@ def inner_products(query: Tensor, table: Tensor) -> Tensor:
     r"""Returns the inner products :obj:`[Q, N]` of queries :obj:`[Q, C]` with
     the rows of a table :obj:`[N, C]`, never in half precision.
 
-    Without gradient, they do not depend on the number of either: the sums of
-    a matrix product change in the last bits with the number of its rows, and
-    ranks would change with the size of a block. On a CPU all products are
-    made of tiles of one size, elsewhere in double precision.
+    The last bits of a matrix product usually depend on its number of rows, so
+    that ranks would depend on the size of a block. If no gradient is needed,
+    this function avoids that: it multiplies tiles of a fixed size on a CPU,
+    and uses double precision on other devices.
     """
     dtype = torch.promote_types(query.dtype, torch.float32)
     with torch.autocast(query.device.type, enabled=False):
@@ -68,8 +68,9 @@ def inner_products(query: Tensor, table: Tensor) -> Tensor:
 
 
 def blocks(table: Tensor, num_queries: int) -> tuple[Tensor, ...]:
-    r"""Splits a table :obj:`[N, C]` so that broadcasting a block against
-    :obj:`num_queries` queries makes at most 64 MiB of floats.
+    r"""Splits a table :obj:`[N, C]` into blocks such that broadcasting a block
+    against :obj:`num_queries` queries takes at most 64 MiB in single
+    precision.
     """
     return table.split(max(1, BLOCK // max(1, num_queries *
                                            table[0].numel())))
@@ -81,7 +82,7 @@ def _needs_grad(query: Tensor, table: Tensor) -> bool:
 
 
 def _tiles(query: Tensor, table: Tensor) -> Tensor:
-    # Tiles at the edges are filled up with zeros.
+    # Tiles at the edges are padded with zeros, so that all have one size.
     Q, N = query.size(0), table.size(0)
     query = F.pad(query, (0, 0, 0, -Q % TILE[0]))
     out = query.new_empty(query.size(0), N + -N % TILE[1])
@@ -96,8 +97,8 @@ def _tiles(query: Tensor, table: Tensor) -> Tensor:
 
 
 def _dense(query: Tensor, table: Tensor, group: int) -> Tensor:
-    # A sum in double precision does not depend on its order, which the
-    # compiler takes from the shape: ranks would with the size of a block.
+    # The compiler chooses the order of a sum by the shape. Sums in double
+    # precision keep ranks independent of the size of a block.
     diff = query.unsqueeze(1) - table
     if group > 4:
         diff = diff.double()
@@ -105,11 +106,11 @@ def _dense(query: Tensor, table: Tensor, group: int) -> Tensor:
 
 
 def _euclidean(query: Tensor, table: Tensor) -> Tensor:
-    # In double precision, since |a|^2 + |b|^2 - 2 a b cancels where a and b
-    # are close, and since the sums of a matrix product change with the number
-    # of its rows. It is still ten times faster than differences by PyTorch.
+    # Double precision, since |a|^2 + |b|^2 - 2 a b cancels if a and b are
+    # close, and since the last bits of a matrix product depend on its number
+    # of rows. It is still ten times faster than differences in PyTorch.
     out = table.new_empty(query.size(0), table.size(0))
-    if query.device.type != 'mps':  # It has no doubles.
+    if query.device.type != 'mps':  # MPS has no doubles.
         query, table = query.double(), table.double()
     for part in parts(table.size(0), max(query.shape)):
         rows = table[part]

@@ -11,23 +11,26 @@ from pyg_mmkgc.kernels.backend import arrays, numba_loops
 def count_rivals(scores: Tensor, row: Tensor, target: Tensor, truth: Tensor,
                  ptr: Tensor, known: Tensor
                  ) -> Optional[tuple[Tensor, Tensor, Tensor]]:
-    r"""Returns the numbers of candidates that are better than a target, that
-    are not worse, and of all, each :obj:`[E]`, in one pass over the scores;
-    :obj:`None` where compiled loops cannot serve.
+    r"""Returns the number of candidates that score higher than each target,
+    the number that do not score lower, and the number of all candidates, each
+    :obj:`[E]`, in one pass over the scores. Returns :obj:`None` if compiled
+    loops do not support the tensors.
 
     Args:
         scores (torch.Tensor): The scores of candidates, :obj:`[Q, N]`.
         row (torch.Tensor): The row of each target, :obj:`[E]`.
-        target (torch.Tensor): Each target as a candidate, :obj:`[E]`.
+        target (torch.Tensor): The column of each target, :obj:`[E]`.
         truth (torch.Tensor): The score of each target, :obj:`[E]`.
-        ptr (torch.Tensor): Where the candidates of a row that do not count
-            begin in :obj:`known`, :obj:`[Q + 1]`.
-        known (torch.Tensor): These candidates; a target itself counts.
+        ptr (torch.Tensor): The start of each row in :obj:`known`,
+            :obj:`[Q + 1]`.
+        known (torch.Tensor): The candidates of all rows that are not counted.
+            A target always counts.
     """
     loops = numba_loops('ranks', scores, truth)
     if scores.numel() == 0 or scores.stride(1) != 1 or loops is None:
         return None
-    # Rows may lie apart; a row on its own is contiguous to the loop.
+    # The loop takes a flat array, since rows may be further apart than their
+    # length.
     num_nodes, stride = scores.size(1), scores.stride(0)
     flat = scores.as_strided(((scores.size(0) - 1) * stride + num_nodes, ),
                              (1, ))

@@ -1,5 +1,5 @@
-r"""Kernels on rows: rotation by relation, adaptive fusion, and the step of
-Adam on the rows of a table.
+r"""Kernels on rows: rotation by relations, adaptive fusion, and a step of Adam
+on the rows of a table.
 """
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from torch.autograd.function import once_differentiable
 
 from pyg_mmkgc.kernels.backend import arrays, check_rows, numba_loops
 
-# Rows whose gradients of the weights are summed by one thread.
+# The number of rows over which one thread sums the gradients of the weights.
 ROWS = 256
 
 
 def rotate(x: Tensor, phase: Tensor, inverse: bool = False) -> Tensor:
-    r"""Rotates complex rows by :math:`e^{i\theta}`, the :math:`\circ` of
-    eq. (6).
+    r"""Rotates complex rows by :math:`e^{i\theta}`, the operation
+    :math:`\circ` in eq. (6) of AdaMF-MAT.
 
     Args:
         x (torch.Tensor): Complex rows as :obj:`[re | im]`, :obj:`[*, 2 * D]`.
         phase (torch.Tensor): The angles in radians, :obj:`[*, D]`.
-        inverse (bool, optional): If set to :obj:`True`, rotates back, by
-            :math:`e^{-i\theta}`. (default: :obj:`False`)
+        inverse (bool, optional): If set to :obj:`True`, rotates by
+            :math:`e^{-i\theta}` instead. (default: :obj:`False`)
     """
     re, im = x.chunk(2, dim=-1)
     cos, sin = phase.cos(), phase.sin()
@@ -51,7 +51,7 @@ class _Rotate(torch.autograd.Function):
         grad = grad.contiguous()
         grads = [torch.empty_like(x), torch.zeros_like(cos),
                  torch.zeros_like(sin)]
-        # The transposed rotation is the one back.
+        # The transpose of a rotation is its inverse.
         loops.rotate_forward(*arrays(grad, cos, -sin, rel, grads[0]))
         if ctx.needs_input_grad[1]:
             loops.rotate_backward(*arrays(x, rel, grad, *grads[1:]))
@@ -61,16 +61,16 @@ class _Rotate(torch.autograd.Function):
 def rotate_by(x: Tensor, phase: Tensor, rel_type: Tensor,
               inverse: bool = False) -> Tensor:
     r"""Rotates complex rows :obj:`[*, 2 * D]` by the angles of their
-    relations: :func:`rotate` with :obj:`phase[rel_type]`, but with sines and
-    cosines computed once per relation.
+    relations. It is equivalent to :func:`rotate` with :obj:`phase[rel_type]`,
+    but computes sines and cosines only once per relation.
 
     Args:
         x (torch.Tensor): Complex rows as :obj:`[re | im]`, :obj:`[*, 2 * D]`.
         phase (torch.Tensor): The angles of all relations in radians,
             :obj:`[R, D]`.
         rel_type (torch.Tensor): The relations :obj:`[*]`, which broadcast.
-        inverse (bool, optional): If set to :obj:`True`, rotates back.
-            (default: :obj:`False`)
+        inverse (bool, optional): If set to :obj:`True`, rotates by the
+            negated angles instead. (default: :obj:`False`)
 
     Raises:
         IndexError: If a relation is not in :obj:`[0, R)`.
@@ -113,9 +113,10 @@ class _Fuse(torch.autograd.Function):
 
 def fuse(weight: Tensor, views: list[Tensor],
          skip_absent: bool) -> Optional[Tensor]:
-    r"""Returns the joint embedding :obj:`[*, C]`, eqs. (4) and (5), in one
-    pass over the views, which computes :math:`\tanh` again in backward
-    instead of keeping it; :obj:`None` where compiled loops cannot serve.
+    r"""Returns the joint embeddings :obj:`[*, C]` of eqs. (4) and (5) of
+    AdaMF-MAT in one pass over the views. The backward pass recomputes
+    :math:`\tanh` to save memory. Returns :obj:`None` if compiled loops do not
+    support the tensors.
 
     Args:
         weight (torch.Tensor): The vectors of eq. (4), :obj:`[M, C]`.
@@ -145,11 +146,13 @@ def adam_rows(index: Tensor, grad: Tensor, param: Tensor, avg: Tensor,
         index (torch.Tensor): The rows, :obj:`[U]`.
         grad (torch.Tensor): Their gradients, :obj:`[U, C]`.
         param (torch.Tensor): The table, :obj:`[N, C]`, changed in place.
-        avg (torch.Tensor): The mean gradients, likewise.
-        square (torch.Tensor): The mean squares of gradients, likewise.
-        betas (tuple[float, float]): The rates of both means.
-        eps (float): Keeps the denominator from zero.
-        size (float): The step size, bias correction included.
+        avg (torch.Tensor): The running means of the gradients, :obj:`[N, C]`,
+            changed in place.
+        square (torch.Tensor): The running means of the squared gradients,
+            :obj:`[N, C]`, changed in place.
+        betas (tuple[float, float]): The decay rates of both running means.
+        eps (float): The term added to the denominator for stability.
+        size (float): The step size, including the bias correction.
     """
     loops = numba_loops('rows', param, grad)
     if loops is not None:

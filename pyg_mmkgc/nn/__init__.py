@@ -1,4 +1,4 @@
-r"""Models and the parts that they are made of."""
+r"""Models and their building blocks."""
 from .encoder import ModalityEncoder
 from .fusion import AdaptiveFusion
 from .generator import ModalityGenerator

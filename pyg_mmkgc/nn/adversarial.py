@@ -1,6 +1,6 @@
-r"""Synthetic triples of modality adversarial training (MAT), section 3.4 of
-`AdaMF-MAT <https://arxiv.org/abs/2402.15444>`_, for any model that fuses a
-structural view with generated ones.
+r"""The synthetic triples and the losses of modality adversarial training
+(MAT), section 3.4 of `AdaMF-MAT <https://arxiv.org/abs/2402.15444>`_, for any
+model that fuses a structural view with generated views.
 """
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ Generate = Callable[[str, Tensor], Tensor]
 
 def synthesize(model: TripleModel, views: Views, names: list[str],
                generate: Generate) -> Tensor:
-    r"""The representation of synthetic entities: the real views
-    :obj:`[*, C]`, with those in :obj:`names` replaced by
-    :math:`G_m(\mathbf{e}_s, \mathbf{z})` of shape :obj:`[L, *, C]`.
+    r"""Returns the representations of synthetic entities. They are fused from
+    the real views :obj:`[*, C]`, except that the modalities in :obj:`names`
+    are replaced by :math:`G_m(\mathbf{e}_s, \mathbf{z})` of shape
+    :obj:`[L, *, C]`.
     """
     structure = views['structure']
     fake = {name: generate(name, structure) for name in names}
@@ -35,9 +36,10 @@ def synthesize(model: TripleModel, views: Views, names: list[str],
 def synthetic_scores(model: TripleModel, head: Entities, rel_type: Tensor,
                      tail: Entities, names: list[str], generate: Generate,
                      kinds: tuple[str, ...] = KINDS) -> dict[str, Tensor]:
-    r"""The scores of :math:`(h^*, r, t)`, :math:`(h, r, t^*)` and
-    :math:`(h^*, r, t^*)` as :obj:`"head"`, :obj:`"tail"`, :obj:`"both"`, each
-    :obj:`[L, B]`. The same :math:`h^*` and :math:`t^*` serve all three.
+    r"""Returns the scores :obj:`[L, B]` of :math:`(h^*, r, t)`,
+    :math:`(h, r, t^*)` and :math:`(h^*, r, t^*)` under the keys
+    :obj:`"head"`, :obj:`"tail"` and :obj:`"both"`. All three kinds share the
+    same :math:`h^*` and :math:`t^*`.
 
     Args:
         model (MMKGEModel): The model.
@@ -46,7 +48,7 @@ def synthetic_scores(model: TripleModel, head: Entities, rel_type: Tensor,
         tail (Entities): The tails.
         names (list[str]): The modalities to generate.
         generate (callable): Maps a modality and structural embeddings
-            :obj:`[B, C]` to synthetic ones :obj:`[L, B, C]`.
+            :obj:`[B, C]` to synthetic embeddings :obj:`[L, B, C]`.
         kinds (tuple[str, ...], optional): The kinds of synthetic triples.
     """
     out = {}
@@ -64,18 +66,19 @@ def synthetic_scores(model: TripleModel, head: Entities, rel_type: Tensor,
 def discriminator_term(pos: Tensor, fake: dict[str, Tensor],
                        parity: str = 'paper',
                        temperature: float = 1.0) -> Tensor:
-    r""":math:`\mathcal{L}_{adv}` of eq. (10).
+    r"""Returns the adversarial loss :math:`\mathcal{L}_{adv}` of eq. (10).
 
     .. math::
         \mathcal{L}_{adv} = \frac{1}{B} \sum_b \Big( -\log \sigma(s_b) -
         \frac{1}{|\mathcal{S}|} \sum_{s^* \in \mathcal{S}_b}
         \log \sigma(-s^*) \Big)
 
-    for scores :math:`s = \gamma - \mathcal{F}` of positives :obj:`[B]` and of
-    synthetic triples :obj:`[L, B]` by kind. With :obj:`parity="released"`,
-    the form of the released code: a positive term for each kind, and the
-    synthetic triples of a kind weighted by a softmax of
-    :obj:`temperature` times their score *over the batch*.
+    The scores :math:`s = \gamma - \mathcal{F}` are :obj:`[B]` for positives
+    and :obj:`[L, B]` for each kind of synthetic triples.
+    :obj:`parity="released"` selects the form of the released code. It adds
+    the positive term once per kind, and weights the synthetic triples of a
+    kind by a softmax of :obj:`temperature` times their score *over the
+    batch*.
     """
     if parity == 'paper':
         stacked = torch.stack(list(fake.values()))
@@ -89,9 +92,10 @@ def discriminator_term(pos: Tensor, fake: dict[str, Tensor],
 
 
 def generator_term(fake: dict[str, Tensor], parity: str = 'paper') -> Tensor:
-    r"""What the generators minimise: :math:`-\mathcal{L}_{adv}` less its
-    constant, the inner maximisation of eq. (11). With
-    :obj:`parity="released"`, the non-saturating
+    r"""Returns the loss that the generators minimise:
+    :math:`-\mathcal{L}_{adv}` without the term of the positives, which is
+    constant in the inner maximisation of eq. (11).
+    :obj:`parity="released"` selects the non-saturating
     :math:`-\log \sigma(s^*)` of the released code, summed over kinds.
     """
     if parity == 'paper':
@@ -111,9 +115,9 @@ class _Reverse(torch.autograd.Function):
 
 
 def call_reversed(module: torch.nn.Module, *args: Tensor) -> Tensor:
-    r"""Calls :obj:`module` so that its parameters, and only these, get the
-    negated gradient: one optimizer then minimises a loss for the rest of the
-    model and maximises it for :obj:`module`.
+    r"""Calls :obj:`module` such that its own parameters, and no others,
+    receive the negated gradient. A single optimizer then minimises a loss
+    over the rest of the model and maximises it over :obj:`module`.
     """
     params = {name: _Reverse.apply(param)
               for name, param in module.named_parameters()}

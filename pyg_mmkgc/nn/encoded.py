@@ -1,5 +1,5 @@
-r"""The results of a training step, in the order in which they are computed:
-a batch is encoded, then scored.
+r"""The intermediate results of a training step, which first encodes a batch
+and then scores it.
 """
 from __future__ import annotations
 
@@ -12,34 +12,35 @@ from torch import Tensor
 
 
 class Entities(NamedTuple):
-    r"""The views :obj:`[B, C]` of entities and their representation."""
+    r"""The views of entities and their representations, :obj:`[B, C]`."""
     views: dict[str, Tensor]
     joint: Tensor
 
 
 class Encoded(NamedTuple):
     r"""The distinct nodes of a batch, embedded and fused once."""
-    node: Tensor  # Their ids, ascending, [U].
+    node: Tensor  # The ids of the nodes in ascending order, [U].
     views: dict[str, Tensor]  # Each [U, C].
     table: Tensor  # [U, C]
     head: Tensor  # Rows of the table, [B].
     tail: Tensor  # [B]
-    others: tuple[Tensor, ...] = ()  # The rows of further ids, [*].
+    others: tuple[Tensor, ...] = ()  # Rows of further ids, [*].
 
     def ends(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        r"""Returns the rows of heads and of tails, :obj:`[B, C]`, of a table
-        :obj:`[U, C]`.
+        r"""Looks up the rows of the heads and of the tails in a table
+        :obj:`[U, C]`, each with shape :obj:`[B, C]`.
         """
-        # The backward pass of an embedding is faster than that of indexing,
-        # and makes only one gradient of the table.
+        # An embedding lookup has a faster backward pass than indexing, and
+        # one lookup allocates only one gradient of the table.
         head, tail = F.embedding(torch.cat([self.head, self.tail]),
                                  x).chunk(2)
         return head, tail
 
     def entities(self, scored: Optional[Scored] = None,
                  without: Collection[str] = ()) -> tuple[Entities, Entities]:
-        r"""Returns the heads and the tails, without some of their views;
-        their representations are looked up unless they have been scored.
+        r"""Returns the heads and the tails without the views in
+        :obj:`without`. Their representations come from :obj:`scored` if it is
+        given, and from the table otherwise.
         """
         views = {name: self.ends(x) for name, x in self.views.items()
                  if name not in without}
@@ -59,7 +60,7 @@ class Scored(NamedTuple):
 
 def encode(model: Any, *index: Tensor) -> Encoded:
     r"""Embeds and fuses the distinct nodes among heads :obj:`[B]`, tails
-    :obj:`[B]` and further ids of any shapes.
+    :obj:`[B]` and further ids of any shape.
     """
     node, (head, tail, *others) = distinct(model.num_nodes, index)
     views = model.embed(node)
@@ -68,10 +69,10 @@ def encode(model: Any, *index: Tensor) -> Encoded:
 
 def distinct(num_nodes: int, index: tuple[Tensor, ...]
              ) -> tuple[Tensor, list[Tensor]]:
-    r"""Returns the distinct nodes :obj:`[U]` among ids of any shapes, in
-    order, and the ids as places in them.
+    r"""Returns the sorted distinct nodes :obj:`[U]` among ids of any shape,
+    and the position of each id among the distinct nodes.
     """
-    # A table of flags finds them without sorting.
+    # A table of flags avoids sorting the ids.
     used = torch.zeros(num_nodes, dtype=torch.bool, device=index[0].device)
     for ids in index:
         used[ids] = True

@@ -13,36 +13,36 @@ MISSING = ('random', 'zeros', 'mean', 'learned', 'drop')
 
 
 class ModalityEncoder(torch.nn.Module):
-    r"""Looks up the feature row of a node and projects it, eqs. (2) and (3)
-    of `AdaMF-MAT <https://arxiv.org/abs/2402.15444>`_:
+    r"""Looks up the feature row of a node and projects it, as in eqs. (2) and
+    (3) of `AdaMF-MAT <https://arxiv.org/abs/2402.15444>`_:
     :math:`\mathbf{e}_m = \mathbf{W}_m \mathbf{f}_m + \mathbf{b}_m`.
 
-    A node may have several feature rows: :obj:`I` images, say. They are
-    projected one by one and averaged, with the weights of
-    :func:`attention_weights` where there is a query.
+    A node may have several feature rows, for example :obj:`I` images. They
+    are projected one by one and averaged. If a query is given,
+    :func:`attention_weights` computes the weights of the average.
 
     Args:
-        x (torch.Tensor): The features :obj:`[N, F]` or :obj:`[N, I, F]`, kept
-            in their own floating point type and frozen.
+        x (torch.Tensor): The features :obj:`[N, F]` or :obj:`[N, I, F]`.
+            They are frozen and keep their floating-point type.
         out_channels (int): The width :obj:`C` of the embedding.
         mask (torch.Tensor, optional): :obj:`True` where a node has the
             modality, :obj:`[N]`, or has the :obj:`i`-th row, :obj:`[N, I]`.
-            (default: :obj:`None`, all have it)
-        missing (str, optional): What stands for a missing row.
-            :obj:`"random"`: a feature row drawn once, from a normal
+            (default: :obj:`None`, every node has every row)
+        missing (str, optional): The policy for missing rows.
+            :obj:`"random"` draws a feature row once, from a normal
             distribution with the mean and the standard deviation of the
-            present ones, channel by channel (the paper, section 4.3, says
-            "randomly initialized"); :obj:`"zeros"`: a feature row of zeros;
-            :obj:`"mean"`: the mean of the present feature rows;
-            :obj:`"learned"`: one trained embedding for all; :obj:`"drop"`: an
-            embedding of zeros, which
+            present rows in each channel (section 4.3 of the paper says
+            "randomly initialized"). :obj:`"zeros"` uses a feature row of
+            zeros, :obj:`"mean"` the mean of the present feature rows, and
+            :obj:`"learned"` one trained embedding for all missing rows.
+            :obj:`"drop"` uses an embedding of zeros, which
             :class:`~pyg_mmkgc.nn.fusion.AdaptiveFusion` leaves out of its
             softmax. (default: :obj:`"random"`)
         trainable_features (bool, optional): If set to :obj:`True`, the
-            features are trained along, as the released code does.
+            features are trained as well, as in the released code.
             (default: :obj:`False`)
-        bias (bool, optional): If set to :obj:`False`, there is no
-            :math:`\mathbf{b}_m`. (default: :obj:`True`)
+        bias (bool, optional): If set to :obj:`False`, the projection has no
+            bias :math:`\mathbf{b}_m`. (default: :obj:`True`)
     """
     x: Tensor
     mask: Tensor
@@ -52,19 +52,20 @@ class ModalityEncoder(torch.nn.Module):
                  trainable_features: bool = False, bias: bool = True) -> None:
         super().__init__()
         if missing not in MISSING:
-            raise ModelError(f'expected missing to be one of {MISSING}, got '
-                             f'{missing!r}')
+            raise ModelError("Expected 'missing' to be one of "
+                             f"{', '.join(map(repr, MISSING))} (got "
+                             f'{missing!r})')
         if x.dim() not in (2, 3) or not x.is_floating_point():
-            raise ModelError('expected features of shape [N, F] or [N, I, F] '
-                             f'in floating point, got {list(x.shape)} of '
-                             f'{x.dtype}')
+            raise ModelError("Expected 'x' to have shape [N, F] or [N, I, F] "
+                             'and a floating-point type (got '
+                             f'{list(x.shape)} of {x.dtype})')
         if mask is None:
             mask = x.new_ones(x.size(0), dtype=torch.bool)
         if (mask.shape not in (x.shape[:1], x.shape[:-1])
                 or mask.dtype != torch.bool):
-            raise ModelError(f'expected a mask of shape {list(x.shape[:-1])} '
-                             f'and type torch.bool, got {list(mask.shape)} of '
-                             f'{mask.dtype}')
+            raise ModelError("Expected 'mask' to have shape "
+                             f'{list(x.shape[:-1])} and type torch.bool (got '
+                             f'{list(mask.shape)} of {mask.dtype})')
         if mask.dim() < x.dim() - 1:
             mask = mask.unsqueeze(-1).expand(x.shape[:-1]).contiguous()
         self.missing = missing
@@ -75,10 +76,10 @@ class ModalityEncoder(torch.nn.Module):
         if trainable_features:
             self.x = Parameter(x.float().clone())
         elif self.complete:
-            # Never written to: the graph's own, perhaps mapped from a file,
-            # and no part of a checkpoint.
+            # The graph's own tensor, possibly mapped from a file: it is never
+            # written to and is not saved in checkpoints.
             self.register_buffer('x', x, persistent=False)
-        else:  # Its missing rows are filled, the graph keeps them.
+        else:  # Filling missing rows must not change the graph's tensor.
             self.register_buffer('x', x.clone())
         self.fill: Optional[Parameter] = None
         if missing == 'learned' and not self.complete:
@@ -87,8 +88,8 @@ class ModalityEncoder(torch.nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        r"""Resets all learnable parameters but trainable feature rows, and
-        draws missing rows anew.
+        r"""Resets all learnable parameters except for trainable feature rows,
+        and redraws missing rows.
         """
         self.lin.reset_parameters()
         if self.complete:
@@ -107,16 +108,16 @@ class ModalityEncoder(torch.nn.Module):
         self.x[~self.mask] = rows.to(self.x.dtype)
 
     def forward(self, index: Tensor, query: Optional[Tensor] = None) -> Tensor:
-        r"""The embeddings :obj:`[*, C]` of nodes :obj:`[*]`.
+        r"""Returns the embeddings :obj:`[*, C]` of nodes :obj:`[*]`.
 
         Args:
             index (torch.Tensor): The nodes, :obj:`[*]`.
-            query (torch.Tensor, optional): What attends to the rows of a node
-                that has several, :obj:`[*, C]`.
-                (default: :obj:`None`, they count alike)
+            query (torch.Tensor, optional): The queries that attend to the
+                feature rows of a node with several rows, :obj:`[*, C]`.
+                (default: :obj:`None`, all rows have equal weight)
         """
         dtype = self.lin.weight.dtype
-        # Under autocast the product is in half precision, what follows not.
+        # Autocast computes only this product in half precision.
         out = self.lin(_rows(self.x, index).to(dtype)).to(dtype)
         mask = _rows(self.mask, index)
         if self.fill is not None:
@@ -133,13 +134,13 @@ class ModalityEncoder(torch.nn.Module):
 
 
 def _rows(x: Tensor, index: Tensor) -> Tensor:
-    # Unlike x[index], refuses negative ones.
+    # Unlike x[index], index_select rejects negative indices.
     return x.index_select(0, index.reshape(-1)).view(index.shape + x.shape[1:])
 
 
 def have_features(encoders: ModuleDict) -> Tensor:
-    r"""Which nodes have a feature row of any of the modalities,
-    :obj:`[N]`.
+    r"""Returns :obj:`True` for nodes with a feature row in at least one
+    modality, :obj:`[N]`.
     """
     masks = [encoder.get_buffer('mask') for encoder in encoders.values()]
     return torch.stack([x.view(x.size(0), -1).any(dim=1)
@@ -148,8 +149,9 @@ def have_features(encoders: ModuleDict) -> Tensor:
 
 def attention_weights(x: Tensor, mask: Tensor,
                       query: Optional[Tensor] = None) -> Tensor:
-    r"""The attention of `IKRL <https://arxiv.org/abs/1609.07028>`_ over the
-    images of an entity (its eq. (4)).
+    r"""Returns the attention weights :obj:`[*, I]` of `IKRL
+    <https://arxiv.org/abs/1609.07028>`_ over the images of an entity (eq. (4)
+    of its paper).
 
     .. math::
         a_i = \frac{\exp(\mathbf{p}_i \cdot \mathbf{e}_S)}
@@ -158,8 +160,9 @@ def attention_weights(x: Tensor, mask: Tensor,
     Args:
         x (torch.Tensor): The projected rows :math:`\mathbf{p}_i`,
             :obj:`[*, I, C]`.
-        mask (torch.Tensor): The rows that are there, :obj:`[*, I]`. Where
-            there is none, all count: they are what stands for it.
+        mask (torch.Tensor): :obj:`True` for present rows, :obj:`[*, I]`. If
+            an entity has no present row, attention covers all of its rows,
+            which hold the fill values.
         query (torch.Tensor, optional): The structural embeddings
             :math:`\mathbf{e}_S`, :obj:`[*, C]`.
             (default: :obj:`None`, equal weights)
@@ -171,35 +174,37 @@ def attention_weights(x: Tensor, mask: Tensor,
 
 
 def check_modalities(modalities: dict[str, Tensor], num_nodes: int) -> None:
-    r"""Raises :class:`~pyg_mmkgc.errors.ModelError` where a modality has a
-    name that a view cannot have, or not one row per node.
+    r"""Raises :class:`~pyg_mmkgc.errors.ModelError` if the name of a modality
+    cannot name a view, or if its features do not have one row per node.
     """
     for name, x in modalities.items():
-        # Parts of a model are named by modality, beside torch's own names.
+        # Submodules are named after modalities, so that names must not clash
+        # with the attributes of torch.nn.ModuleDict.
         if (name in ('', 'structure', 'training') or '.' in name
                 or hasattr(ModuleDict, name)):
-            raise ModelError('expected a modality name that is not empty, not '
-                             "'structure', without dots and no attribute of "
-                             f'torch.nn.ModuleDict, got {name!r}')
+            raise ModelError('Expected a modality name that is not empty, is '
+                             "not 'structure', has no dots and is not an "
+                             'attribute of torch.nn.ModuleDict (got '
+                             f'{name!r})')
         if x.dim() not in (2, 3) or x.size(0) != num_nodes:
-            raise ModelError(f'expected features of {name!r} with shape '
-                             f'[{num_nodes}, F] or [{num_nodes}, I, F], got '
-                             f'{list(x.shape)}')
+            raise ModelError(f'Expected the features of {name!r} to have '
+                             f'shape [{num_nodes}, F] or [{num_nodes}, I, F] '
+                             f'(got {list(x.shape)})')
 
 
 def make_encoders(modalities: Optional[dict[str, Tensor]],
                   masks: Optional[dict[str, Tensor]], out_channels: int,
                   **kwargs: Any) -> ModuleDict:
-    r"""Builds a :class:`ModalityEncoder` for each modality, with its mask and
-    further arguments.
+    r"""Builds a :class:`ModalityEncoder` for each modality from its features,
+    its mask and the arguments in :obj:`kwargs`.
 
     Raises:
-        ModelError: If a mask belongs to no modality.
+        ModelError: If a mask does not belong to a modality.
     """
     modalities, masks = modalities or {}, masks or {}
     if not set(masks) <= set(modalities):
-        raise ModelError(f'expected masks of {list(modalities)}, got '
-                         f'{list(masks)}')
+        raise ModelError("Expected the keys of 'masks' to be among "
+                         f'{list(modalities)} (got {list(masks)})')
     return ModuleDict({
         name: ModalityEncoder(x, out_channels, masks.get(name), **kwargs)
         for name, x in modalities.items()})

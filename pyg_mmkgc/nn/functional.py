@@ -1,12 +1,12 @@
 r"""Scores of triples as pure functions of representations.
 
-Every function broadcasts over leading dimensions: with head and tail
-representations of shape :obj:`[*, C]` and a relation of shape
-:obj:`[*, C_r]` it returns :obj:`[*]`. Distances are returned as distances;
-a model subtracts them from its margin, so that a higher score is better.
+Every function broadcasts over leading dimensions: for head and tail
+representations :obj:`[*, C]` and relations :obj:`[*, C_r]`, it returns
+:obj:`[*]`. Functions named :obj:`*_distance` return non-negative distances. A
+model subtracts them from its margin, so that a higher score is better.
 
-Complex rows of :obj:`D` channels are stored as :obj:`[re | im]`, :obj:`2 * D`
-real channels wide.
+Complex rows of :obj:`D` channels are stored as :obj:`[re | im]` with
+:obj:`2 * D` real channels.
 """
 from __future__ import annotations
 
@@ -34,22 +34,24 @@ def rotation_distance(head: Tensor, phase: Tensor, tail: Tensor) -> Tensor:
 
     Args:
         head (torch.Tensor): Complex rows, :obj:`[*, 2 * D]`.
-        phase (torch.Tensor): The relation's angles, :obj:`[*, D]`.
+        phase (torch.Tensor): The angles of the relations in radians,
+            :obj:`[*, D]`.
         tail (torch.Tensor): Complex rows, :obj:`[*, 2 * D]`.
     """
     return moduli_distance(rotate(head, phase), tail)
 
 
 def diagonal_score(head: Tensor, rel: Tensor, tail: Tensor) -> Tensor:
-    r"""Returns the form :math:`\sum_i h_i r_i t_i` of `DistMult
+    r"""Returns the score :math:`\sum_i h_i r_i t_i` of `DistMult
     <https://arxiv.org/abs/1412.6575>`_, all :obj:`[*, D]`.
     """
     return (head * rel * tail).sum(dim=-1)
 
 
 def complex_product(x: Tensor, y: Tensor, conjugate: bool = False) -> Tensor:
-    r"""Returns the products :math:`x_i y_i`, or :math:`x_i \bar{y}_i`, of
-    complex rows, all :obj:`[re | im]`, :obj:`[*, 2 * D]`.
+    r"""Returns the products :math:`x_i y_i` of complex rows
+    :obj:`[re | im]`, or :math:`x_i \bar{y}_i` if :obj:`conjugate` is set, all
+    :obj:`[*, 2 * D]`.
     """
     x_re, x_im = x.chunk(2, dim=-1)
     y_re, y_im = y.chunk(2, dim=-1)
@@ -60,19 +62,19 @@ def complex_product(x: Tensor, y: Tensor, conjugate: bool = False) -> Tensor:
 
 
 def complex_score(head: Tensor, rel: Tensor, tail: Tensor) -> Tensor:
-    r"""Returns the form :math:`\mathrm{Re}(\sum_i h_i r_i \bar{t}_i)` of
-    `ComplEx <https://arxiv.org/abs/1606.06357>`_, all :obj:`[re | im]`,
-    :obj:`[*, 2 * D]`.
+    r"""Returns the score :math:`\mathrm{Re}(\sum_i h_i r_i \bar{t}_i)` of
+    `ComplEx <https://arxiv.org/abs/1606.06357>`_ for complex rows
+    :obj:`[re | im]`, all :obj:`[*, 2 * D]`.
     """
     return (complex_product(head, rel) * tail).sum(dim=-1)
 
 
 def cubes(x: Tensor, group: int = 1) -> Tensor:
-    r"""Returns the sum of the cubes of moduli, :math:`\sum_i |x_i|^3`, of
-    rows :obj:`[*, group * S]`: N3, with groups of two channels of
-    :obj:`[re | im]`. Channel :obj:`j` of group :obj:`i` is at
+    r"""Returns the sum of the cubed moduli :math:`\sum_i |x_i|^3` of rows
+    :obj:`[*, group * S]`. With :obj:`group=2`, it is the N3 regulariser of
+    complex rows :obj:`[re | im]`. Channel :obj:`j` of group :obj:`i` is at
     :obj:`j * S + i`.
     """
     square = x.unflatten(-1, (group, -1)).square().sum(dim=-2)
-    # Unlike that of a root, the gradient of this power at zero is zero.
+    # Unlike a square root, this power has a gradient of zero at zero.
     return square.pow(1.5).sum()

@@ -19,28 +19,27 @@ class AdaptiveFusion(torch.nn.Module):
         {\sum_{n} \exp(\mathbf{w}_n^{\top} \tanh(\mathbf{e}_n))}, \qquad
         \mathbf{e}_{joint} = \sum_m \alpha_m \mathbf{e}_m
 
-    The paper calls :math:`\oplus` a point-wise product; a weight per modality
-    needs the inner product that the released code takes.
+    The paper calls :math:`\oplus` a point-wise product. A scalar weight per
+    modality requires an inner product, which the released code computes.
 
     Args:
         names (list[str]): The names of the views.
         channels (int): The width :obj:`C` of a view.
-        mode (str, optional): :obj:`"adaptive"` has one vector
-            :math:`\mathbf{w}_m` per modality as the paper,
-            :obj:`"shared"` one for all as the released code, :obj:`"mean"`
-            weighs all alike (the ablation of table 3).
-            (default: :obj:`"adaptive"`)
-        skip_absent (bool, optional): If set to :obj:`True`, a view that is
-            exactly zero is absent and gets no weight, unless all are: their
-            sum is zero then.
-            (default: :obj:`False`)
+        mode (str, optional): :obj:`"adaptive"` learns one vector
+            :math:`\mathbf{w}_m` per modality, as in the paper.
+            :obj:`"shared"` learns one vector for all modalities, as in the
+            released code. :obj:`"mean"` gives all modalities equal weight
+            (the ablation in table 3). (default: :obj:`"adaptive"`)
+        skip_absent (bool, optional): If set to :obj:`True`, a view of zeros
+            counts as absent and gets no weight. If all views are absent, the
+            joint embedding is zero. (default: :obj:`False`)
     """
     def __init__(self, names: list[str], channels: int,
                  mode: str = 'adaptive', skip_absent: bool = False) -> None:
         super().__init__()
         if mode not in ('adaptive', 'shared', 'mean'):
-            raise ModelError("expected a fusion of 'adaptive', 'shared' or "
-                             f"'mean', got {mode!r}")
+            raise ModelError("Expected 'fusion' to be 'adaptive', 'shared' or "
+                             f"'mean' (got {mode!r})")
         self.names = list(names)
         self.mode = mode
         self.skip_absent = skip_absent
@@ -54,13 +53,14 @@ class AdaptiveFusion(torch.nn.Module):
         torch.nn.init.uniform_(self.weight, -bound, bound)
 
     def weights(self, views: dict[str, Tensor]) -> Tensor:
-        r"""The weights :math:`\alpha`, :obj:`[*, M]` in the order of
-        :obj:`names`, of views :obj:`[*, C]`.
+        r"""Returns the weights :math:`\alpha` of views :obj:`[*, C]`, with
+        shape :obj:`[*, M]` in the order of :obj:`names`.
         """
         rows = [views[name] for name in self.names]
         weight = (rows[0].new_zeros(1, rows[0].size(-1))
                   if self.mode == 'mean' else self.weight)
-        # Not in half precision: the softmax needs exact logits.
+        # The softmax is sensitive to rounding, so that logits stay in full
+        # precision.
         with torch.autocast(weight.device.type, enabled=False):
             logits = [x.tanh() @ w for x, w in zip(
                 rows, weight.expand(len(rows), -1), strict=True)]
@@ -68,13 +68,15 @@ class AdaptiveFusion(torch.nn.Module):
         if self.skip_absent:
             present = torch.stack([(x != 0).any(dim=-1).expand(
                 logit.shape[:-1]) for x in rows], dim=-1)
-            # Not minus infinity, of which a softmax of nothing else is NaN.
+            # A softmax over minus infinities alone would be NaN.
             logit = logit.masked_fill(~present,
                                       torch.finfo(logit.dtype).min)
         return logit.softmax(dim=-1)
 
     def forward(self, views: dict[str, Tensor]) -> Tensor:
-        r"""The joint embedding :obj:`[*, C]` of views :obj:`[*, C]`."""
+        r"""Returns the joint embeddings :obj:`[*, C]` of views
+        :obj:`[*, C]`.
+        """
         if len(self.names) == 1:
             return views[self.names[0]]
         if self.mode != 'mean':

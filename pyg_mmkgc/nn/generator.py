@@ -15,12 +15,11 @@ class ModalityGenerator(torch.nn.Module):
         [\mathbf{e}_s ; \mathbf{z}] + \mathbf{b}_1) + \mathbf{b}_2, \qquad
         \mathbf{z} \sim \mathcal{N}(\mathbf{0}, \mathbf{I})
 
-    where :math:`\delta` is a LeakyReLU. The paper does not give the hidden
-    width; the released code has 512.
+    where :math:`\delta` is a LeakyReLU. The paper does not state the hidden
+    width. The released code uses 512.
 
     Args:
-        channels (int): The width of the structural and of the generated
-            embedding.
+        channels (int): The width of structural and generated embeddings.
         noise_channels (int, optional): The width of :math:`\mathbf{z}`.
             (default: :obj:`64`)
         hidden_channels (int, optional): The hidden width.
@@ -39,11 +38,13 @@ class ModalityGenerator(torch.nn.Module):
         self.lin2.reset_parameters()
 
     def forward(self, structure: Tensor, noise: Tensor) -> Tensor:
-        r"""Synthetic embeddings :obj:`[*, C]` from structural embeddings
-        :obj:`[*, C]` and noise :obj:`[*, noise_channels]`, which broadcast.
+        r"""Generates synthetic embeddings :obj:`[*, C]` from structural
+        embeddings :obj:`[*, C]` and noise :obj:`[*, noise_channels]`, which
+        broadcast.
         """
         shape = torch.broadcast_shapes(structure.shape[:-1], noise.shape[:-1])
         x = torch.cat([structure.expand(*shape, -1),
                        noise.expand(*shape, -1)], dim=-1)
-        # Under autocast the products are in half precision, scores are not.
+        # Autocast computes the products in half precision, but scores need
+        # full precision.
         return self.lin2(F.leaky_relu(self.lin1(x))).to(structure.dtype)

@@ -27,13 +27,13 @@ class SelfAdversarialLoss(torch.nn.Module):
         p_{b,i} = \frac{\exp(\beta s_{b,i})}{\sum_j \exp(\beta s_{b,j})}
 
     with scores :math:`s = \gamma - \mathcal{F}`. Eq. (8) prints
-    :math:`\exp(\beta \mathcal{F})`, which would prefer the easy negatives;
-    RotatE's paper and the released code have the sign used here. The weights
-    are constants for the gradient.
+    :math:`\exp(\beta \mathcal{F})`, which would favour easy negatives. The
+    sign used here is the one in RotatE's paper and in the released code. No
+    gradient flows through the weights :math:`p_{b,i}`.
 
     Args:
-        temperature (float, optional): :math:`\beta`; zero weighs all
-            negatives alike. (default: :obj:`1.0`)
+        temperature (float, optional): The temperature :math:`\beta`. Zero
+            gives all negatives equal weight. (default: :obj:`1.0`)
     """
     def __init__(self, temperature: float = 1.0) -> None:
         super().__init__()
@@ -41,9 +41,9 @@ class SelfAdversarialLoss(torch.nn.Module):
 
     def forward(self, pos: Tensor, neg: Tensor,
                 weight: Optional[Tensor] = None) -> Tensor:
-        r"""The mean loss of scores of positives :obj:`[B]` and of their
-        negatives :obj:`[B, K]`; with a :obj:`weight` of each positive,
-        :obj:`[B]`, the weighted one.
+        r"""Returns the mean loss over the scores of positives :obj:`[B]` and
+        of their negatives :obj:`[B, K]`. If a :obj:`weight` :obj:`[B]` is
+        given, it is the weighted mean over positives.
         """
         prob = (self.temperature * neg.detach()).softmax(dim=-1)
         return -_mean(F.logsigmoid(pos) +
@@ -54,13 +54,13 @@ class SelfAdversarialLoss(torch.nn.Module):
 
 
 class MarginRankingLoss(torch.nn.Module):
-    r"""The pairwise hinge :math:`\max(0, m - s_b + s_{b,i})`, mean over
-    positives and negatives, as `TransE
+    r"""The pairwise hinge loss :math:`\max(0, m - s_b + s_{b,i})` of `TransE
     <https://papers.nips.cc/paper/2013/hash/
-    1cecc7a77928ca8133fa24680a88d2f9-Abstract.html>`_ has it.
+    1cecc7a77928ca8133fa24680a88d2f9-Abstract.html>`_, averaged over positives
+    and negatives.
 
     Args:
-        margin (float, optional): :math:`m`. (default: :obj:`1.0`)
+        margin (float, optional): The margin :math:`m`. (default: :obj:`1.0`)
     """
     def __init__(self, margin: float = 1.0) -> None:
         super().__init__()
@@ -68,9 +68,9 @@ class MarginRankingLoss(torch.nn.Module):
 
     def forward(self, pos: Tensor, neg: Tensor,
                 weight: Optional[Tensor] = None) -> Tensor:
-        r"""The mean loss of scores of positives :obj:`[B]` and of their
-        negatives :obj:`[B, K]`; with a :obj:`weight` of each positive,
-        :obj:`[B]`, the weighted one.
+        r"""Returns the mean loss over the scores of positives :obj:`[B]` and
+        of their negatives :obj:`[B, K]`. If a :obj:`weight` :obj:`[B]` is
+        given, it is the weighted mean over positives.
         """
         hinge = (self.margin - pos[:, None] + neg).relu()
         return _mean(hinge.mean(dim=-1), weight)
@@ -80,41 +80,42 @@ class MarginRankingLoss(torch.nn.Module):
 
 
 class BCELoss(torch.nn.Module):
-    r"""Binary cross-entropy with logits, mean over the positives plus mean
-    over the negatives.
+    r"""The binary cross-entropy with logits, as the mean over positives plus
+    the mean over negatives.
     """
     def forward(self, pos: Tensor, neg: Tensor,
                 weight: Optional[Tensor] = None) -> Tensor:
-        r"""The mean loss of scores of positives :obj:`[B]` and of their
-        negatives :obj:`[B, K]`; with a :obj:`weight` of each positive,
-        :obj:`[B]`, the weighted one.
+        r"""Returns the mean loss over the scores of positives :obj:`[B]` and
+        of their negatives :obj:`[B, K]`. If a :obj:`weight` :obj:`[B]` is
+        given, it is the weighted mean over positives.
         """
         return -_mean(F.logsigmoid(pos) + F.logsigmoid(-neg).mean(dim=-1),
                       weight)
 
 
 class AllNodesLoss(torch.nn.Module):
-    r"""An abstract base class of losses on the scores of all nodes, as tails
-    and as heads of the queries of a batch. They need no negative sampler.
+    r"""An abstract base class of losses that score every node as the answer
+    to each query of a batch. They need no negative sampler.
     """
-    #: Whether :meth:`forward` needs the known answers of each query.
+    #: If :obj:`True`, :meth:`forward` needs the known answers of each query.
     needs_labels = False
 
     def forward(self, scores: Tensor, target: Tensor,
                 labels: Optional[Tensor] = None) -> Tensor:
-        r"""The mean loss of queries.
+        r"""Returns the mean loss over queries.
 
         Args:
             scores (torch.Tensor): The scores of all nodes, :obj:`[B, N]`.
             target (torch.Tensor): The ids of the true nodes, :obj:`[B]`.
-            labels (torch.Tensor, optional): One where a node is known to
-                answer the query in training, else zero, :obj:`[B, N]`.
+            labels (torch.Tensor, optional): One where a node is a known
+                answer in the training split, and zero elsewhere,
+                :obj:`[B, N]`. (default: :obj:`None`)
         """
         raise NotImplementedError
 
 
 class OneVsAllLoss(AllNodesLoss):
-    r"""Cross-entropy of the true node among all nodes (1-vs-all), as in
+    r"""The cross-entropy of the true node among all nodes (1-vs-all), as in
     `Canonical Tensor Decomposition for Knowledge Base Completion
     <https://arxiv.org/abs/1806.07297>`_.
     """
@@ -124,15 +125,16 @@ class OneVsAllLoss(AllNodesLoss):
 
 
 class KvsAllLoss(AllNodesLoss):
-    r"""Binary cross-entropy of all nodes against the known answers of each
+    r"""The binary cross-entropy of all nodes against the known answers of each
     query (K-vs-all, 1-N), as in `Convolutional 2D Knowledge Graph Embeddings
     <https://arxiv.org/abs/1707.01476>`_.
 
-    Queries are those of the triples of a batch; one that has several triples
-    there counts for each.
+    Each triple of a batch contributes its query. A query that occurs in
+    several triples of the batch counts several times.
 
     Args:
-        label_smoothing (float, optional): :math:`\epsilon` of the labels
+        label_smoothing (float, optional): The amount :math:`\epsilon` of
+            smoothing, which turns labels :math:`y` into
             :math:`(1 - \epsilon) y + \epsilon / N`. (default: :obj:`0.0`)
     """
     needs_labels = True
@@ -140,14 +142,15 @@ class KvsAllLoss(AllNodesLoss):
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()
         if not 0 <= label_smoothing < 1:
-            raise ModelError('expected 0 <= label_smoothing < 1, got '
-                             f'{label_smoothing}')
+            raise ModelError("Expected 'label_smoothing' to be in [0, 1) (got "
+                             f'{label_smoothing})')
         self.label_smoothing = label_smoothing
 
     def forward(self, scores: Tensor, target: Tensor,
                 labels: Optional[Tensor] = None) -> Tensor:
         if labels is None:
-            raise ModelError('KvsAllLoss needs the labels of all nodes')
+            raise ModelError("Expected the 'labels' of all nodes in "
+                             'KvsAllLoss (got None)')
         labels = (1.0 - self.label_smoothing) * labels + (
             self.label_smoothing / scores.size(-1))
         return F.binary_cross_entropy_with_logits(scores,

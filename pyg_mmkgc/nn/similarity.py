@@ -1,6 +1,5 @@
-r"""How similar a query is to the key of a candidate, in three forms that
-give the same values: pair by pair, against the candidates of a batch, and
-against a whole table.
+r"""The similarity of queries and keys in three equivalent forms: for single
+pairs, for the candidates of a batch, and for a whole table.
 """
 from __future__ import annotations
 
@@ -14,16 +13,18 @@ from pyg_mmkgc.kernels.dense import dense_scores
 
 
 class Similarity:
-    r"""A similarity that the kernels compute, higher is closer.
+    r"""A similarity that the kernels compute. Higher values mean more similar.
 
     Args:
-        group (int, optional): The channels of a norm, whose sum over groups
-            is negated, see :func:`~pyg_mmkgc.nn.functional.moduli_distance`;
-            zero for the inner product. (default: :obj:`None`, all channels)
+        group (int, optional): The number of channels in a norm. The
+            similarity is the negated sum of the norms of all groups, see
+            :func:`~pyg_mmkgc.nn.functional.moduli_distance`. If set to
+            :obj:`0`, it is the inner product. (default: :obj:`None`, one norm
+            over all channels)
     """
     def __init__(self, group: Optional[int] = None) -> None:
         self.group = group
-        #: Whether a model adds its margin to the similarity.
+        #: If :obj:`True`, a model adds its margin to the similarity.
         self.has_margin = group != 0
 
     def __call__(self, query: Tensor, key: Tensor) -> Tensor:
@@ -35,10 +36,10 @@ class Similarity:
     def candidates(self, query: Tensor, key: Tensor, index: Tensor,
                    corrupt_head: Tensor,
                    scale: Optional[Tensor] = None) -> Tensor:
-        r"""Returns the similarities :obj:`[B, K]` of queries
-        :obj:`[B, 2, C]`, for a tail and for a head, to rows :obj:`index` of
-        keys :obj:`[U, C]`, whose channels are multiplied by :obj:`scale`
-        :obj:`[B, 2, C]`.
+        r"""Returns the similarities :obj:`[B, K]` of queries to the rows
+        :obj:`index` of keys :obj:`[U, C]`. The queries :obj:`[B, 2, C]` ask
+        first for a tail, then for a head. If :obj:`scale` :obj:`[B, 2, C]` is
+        given, it is multiplied with the channels of the keys.
         """
         return self._signed(candidate_scores(
             query, key, index, corrupt_head, self._channels(key), scale))
@@ -63,9 +64,10 @@ class InnerProduct(Similarity):
 
 
 class Distance(Similarity):
-    r"""The negated sum of norms :math:`-\sum_i \| \mathbf{q}_i -
-    \mathbf{k}_i \|_2` of groups of channels: one for the :math:`L_1`
-    distance, two for complex moduli, all for the Euclidean distance.
+    r"""The negated sum :math:`-\sum_i \| \mathbf{q}_i - \mathbf{k}_i \|_2` of
+    norms over groups of channels. Groups of one channel result in the
+    :math:`L_1` distance, groups of two in the sum of complex moduli, and one
+    group of all channels in the Euclidean distance.
     """
 
 

@@ -57,7 +57,7 @@ CASES: list[tuple[str, dict[str, Any], type[MMKGCError], str]] = [
                   'options': {'reciprocal': True}}, ModelError,
      'Expected OneVsAllLoss, KvsAllLoss or no sampler'),
     ('OTE', {'options': {'block_size': 3}}, ModelError,
-     'expected hidden_channels of whole blocks'),
+     r"Expected 'hidden_channels' to be a multiple.*\(got 8, block_size=3"),
     ('AdaMF', {'sampler': {'name': 'MANSSampler', 'modality': 'audio'}},
      ModelError, r"'modality' to .* \['visual', 'text'\] \(got 'audio'\)"),
     ('AdaMF', {'adversary': {'name': 'MAT'}}, ConfigError,

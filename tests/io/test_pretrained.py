@@ -167,7 +167,8 @@ def test_labels_of_another_numbering_are_not_saved(tmp_path: Path) -> None:
 def test_of_data_of_pyg() -> None:
     data = Data(edge_index=torch.tensor([[0, 1], [2, 0]]), num_nodes=4,
                 edge_type=torch.tensor([0, 2]), x=torch.randn(4, 5))
-    with pytest.raises(ModelError, match='got Data; KnowledgeGraph.from_pyg'):
+    with pytest.raises(ModelError, match=r'\(got Data\)\. Use '
+                       'KnowledgeGraph.from_pyg'):
         AdaMF.from_data(data, 3)
     model = AdaMF.from_data(KnowledgeGraph.from_pyg(data), 3)
     assert (model.num_nodes, model.num_relations) == (4, 3)

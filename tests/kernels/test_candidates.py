@@ -92,7 +92,7 @@ def test_groups_of_channels(path: str, group: int,
     check(args, group)
     query, table = args[0].detach(), args[2].detach()
     dense = dense_scores(query, table, group)
-    # Of squares and products, |a - a| is the root of a rounding error.
+    # Computed from squares, |a - a| is the root of a rounding error.
     squares = group == 12 and dtype == torch.float and path != 'numba'
     zero = 1e-6 if squares else 1e-15
     for q in range(query.size(0)):
@@ -132,7 +132,7 @@ def test_runs(monkeypatch: pytest.MonkeyPatch) -> None:
         assert loops.find_runs(index.numpy()).tolist() == starts
     long = loops.find_runs(torch.zeros(300, 2, dtype=torch.long).numpy())
     assert long.tolist() == [0, 128, 256, 300]
-    # The path for pools is the one that runs.
+    # The loops for pools run.
     monkeypatch.setattr(loops, '_backward_table', None)
     check(pooled(16))
     with pytest.raises(TypeError):
@@ -238,7 +238,7 @@ def test_dense_equals_loops(path: str, Q: int, N: int,
 
 @pytest.mark.parametrize('group', [1, 2, 4, 12])
 def test_dense_over_tiles(path: str, group: int) -> None:
-    """Every element; its bits do not depend on which others there are."""
+    """The bits of an element do not depend on the other elements."""
     query, table = torch.randn(131, 12), torch.randn(133, 12)
     out = dense_scores(query, table, group)
     diff = (query[:, None] - table).double()
@@ -263,7 +263,7 @@ def test_dense_has_the_gradient_of_the_formula(path: str) -> None:
 
 
 def test_dense_gradients(path: str) -> None:
-    """As a row of candidates for each query."""
+    """Equal to a row of candidates for each query."""
     query = torch.randn(3, 2 * D, dtype=torch.double, requires_grad=True)
     table = torch.randn(4, 2 * D, dtype=torch.double, requires_grad=True)
     grad = torch.randn(3, 4, dtype=torch.double)
@@ -305,7 +305,7 @@ def test_paths_agree_and_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One warning that says what to do, then the plain path."""
+    """A single warning with advice, then the plain path."""
     find_spec = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, 'find_spec',

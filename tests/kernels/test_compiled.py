@@ -1,4 +1,4 @@
-"""What is compiled on a GPU, compiled here for the CPU."""
+"""The functions that a GPU compiles, compiled for the CPU."""
 
 import math
 import warnings
@@ -16,7 +16,7 @@ from pyg_mmkgc.kernels.dense import dense_scores
 from pyg_mmkgc.nn.functional import moduli, moduli_distance
 
 B, K, U, C = 9, 7, 11, 12
-# As they are written, and by a C++ compiler, which takes seconds a test.
+# Without a compiler, and with a C++ compiler, which is slow.
 BOTH = pytest.mark.parametrize(
     'calls', ['plain', pytest.param('compiled', marks=pytest.mark.slow)],
     indirect=True)
@@ -120,7 +120,7 @@ def test_scaled_distances(calls: list[str], group: int) -> None:
 @BOTH
 @pytest.mark.parametrize('group', [1, 2, 6])
 def test_dense(calls: list[str], group: int) -> None:
-    """The same bits whatever the sizes, so that ranks are."""
+    """Bits do not depend on sizes, so that ranks do not either."""
     query, table = torch.randn(40, C), torch.randn(50, C)
     out = dense_scores(query, table, group)
     assert calls == ['_dense'] and out.dtype == torch.float
@@ -137,7 +137,7 @@ def test_dense(calls: list[str], group: int) -> None:
 @pytest.mark.parametrize('scaled', [False, True])
 def test_no_pair_of_rows_is_kept_in_memory(calls: list[str],
                                            scaled: bool) -> None:
-    """The code that is made allocates the results and nothing larger."""
+    """The generated code allocates nothing larger than the results."""
     query, scale, table, index, side = (x.detach() for x in make_scaled())
     pairs = (query, scale if scaled else None, table, index,
              side.view(torch.uint8))

@@ -57,7 +57,7 @@ def compare(fusion: AdaptiveFusion, views: dict[str, Tensor],
 
 @pytest.fixture(autouse=True)
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many rows went through the loops, call by call."""
+    """The number of rows in each call of the loops."""
     found: list[int] = []
     fuse = rows._Fuse.apply
 

@@ -60,7 +60,7 @@ def test_rotate_broadcasts() -> None:
 
 @pytest.mark.parametrize('wrong', [-1, R, 10 ** 6])
 def test_rotate_by_no_relation(wrong: int) -> None:
-    """Loops would read, and in backward write, other memory."""
+    """Loops would access memory out of bounds."""
     rel = torch.tensor([0, wrong, 1])
     with pytest.raises(IndexError):
         rotate_by(torch.randn(3, 2 * D), torch.randn(R, D), rel)

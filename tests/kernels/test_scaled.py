@@ -76,7 +76,7 @@ def test_candidates(group: int, path: str) -> None:
 @pytest.mark.parametrize('dtype', [torch.float, torch.double])
 def test_pooled_candidates(group: int, dtype: torch.dtype,
                            path: str) -> None:
-    """Values and gradients as PyTorch has them for the gathered rows."""
+    """Values and gradients equal PyTorch's for the gathered rows."""
     query, scale, table, index, side = args = pooled(dtype)
     head = side[..., None]
     diff = torch.where(head, query[:, 1:], query[:, :1]) - torch.where(
@@ -179,7 +179,7 @@ def test_same_on_a_gpu() -> None:
 
 @pytest.mark.parametrize('group', [1, 3])
 def test_all_rows(group: int) -> None:
-    """Queries of a relation meet its table, in any order of relations."""
+    """The table of each relation is made once, in any order of queries."""
     query = torch.randn(6, C, dtype=torch.double, requires_grad=True)
     table = torch.randn(5, C, dtype=torch.double, requires_grad=True)
     scale = torch.randn(4, C, dtype=torch.double)
@@ -209,7 +209,7 @@ def test_all_rows(group: int) -> None:
 
 @pytest.mark.parametrize('wrong', [-1, 6])
 def test_no_such_row(path: str, wrong: int) -> None:
-    """Loops would read, and in backward write, other memory."""
+    """Loops would access memory out of bounds."""
     query, scale, table, index, side = make()
     index[3, 2] = wrong
     with pytest.raises(IndexError, match=rf'in \[0, 6\) \(got {wrong}'):
@@ -220,8 +220,9 @@ def test_no_such_row(path: str, wrong: int) -> None:
 
 @pytest.mark.parametrize('group', [1, 2, 3, C])
 def test_gradients_of_nan(path: str, group: int) -> None:
-    """A query that is not a number has no gradient that is one; the others,
-    of which one is zero away, have."""
+    """Only the query with NaN has a gradient of NaN, and a distance of zero
+    has a gradient of zero.
+    """
     query = torch.randn(3, C)
     query[1, 0] = float('nan')
     query[2] = 0.0

@@ -212,7 +212,7 @@ def test_generator_losses(kinds: tuple[str, ...]) -> None:
 
 
 def test_paper_is_a_zero_sum_game() -> None:
-    """Eq. (11): what the generator wins, the discriminator loses."""
+    """The gradients of both losses at synthetic scores are opposite."""
     pos, fake = make_scores()
     inputs = list(fake.values())
     ours = torch.autograd.grad(discriminator_term(pos, fake), inputs)

@@ -16,7 +16,7 @@ N, F, C = 40, 3, 5
 def features(num_missing: int = 10) -> tuple[Tensor, Tensor]:
     x = torch.randn(N, F) * torch.tensor([1.0, 5.0, 0.1]) + 2.0
     mask = torch.arange(N) >= num_missing
-    x[~mask] = 99.0  # What is masked out must not matter.
+    x[~mask] = 99.0  # Masked rows must not matter.
     return x, mask
 
 
@@ -74,7 +74,7 @@ def test_random_has_the_moments_of_the_present_rows() -> None:
     error = scale / n ** 0.5
     assert ((drawn.mean(0) - x[:n].mean(0)).abs() < 5 * error).all()
     assert ((drawn.std(0) - x[:n].std(0)).abs() < 5 * error).all()
-    # Channels and rows are independent, and each row is another.
+    # Channels and rows are independent, and all rows differ.
     assert (torch.corrcoef(drawn.t()) - torch.eye(F)).abs().max() < 0.05
     assert len(drawn.unique(dim=0)) == n
 
@@ -91,7 +91,7 @@ def test_random_is_frozen_and_follows_the_seed() -> None:
     index = torch.arange(N)
     assert torch.equal(encoder(index), encoder(index))
     first = encoder.x.clone()
-    encoder.reset_parameters()  # Missing rows are drawn anew.
+    encoder.reset_parameters()  # Redraws missing rows.
     assert not torch.equal(encoder.x[:10], first[:10])
     assert torch.equal(encoder.x[10:], first[10:])
     assert not encoder.x.requires_grad
@@ -115,8 +115,8 @@ def test_learned() -> None:
     assert torch.equal(out[0], encoder.fill) and torch.equal(out[0], out[1])
     weight = torch.randn(3, C)
     (out * weight).sum().backward()
-    # The fill gets the gradient of missing rows, the projection that of the
-    # others.
+    # The fill gets the gradient of missing rows, and the projection gets the
+    # gradient of present rows.
     torch.testing.assert_close(encoder.fill.grad, weight[0] + weight[1])
     torch.testing.assert_close(encoder.lin.bias.grad, weight[2])
     torch.testing.assert_close(encoder.lin.weight.grad,
@@ -161,27 +161,31 @@ def test_trainable_features(dtype: torch.dtype, num_missing: int) -> None:
 
 def test_bad_input() -> None:
     x, mask = features()
-    with pytest.raises(ModelError, match="'random', 'zeros'.*got 'none'"):
+    with pytest.raises(
+            ModelError, match=r"'missing'.*'random', 'zeros'.*\(got 'none'"):
         ModalityEncoder(x, C, mask, 'none')
-    with pytest.raises(ModelError, match=r'\[N, F\].*got \[40\]'):
+    with pytest.raises(ModelError, match=r'\[N, F\].*\(got \[40\]'):
         ModalityEncoder(x[:, 0], C)
-    with pytest.raises(ModelError, match='int64'):
+    with pytest.raises(ModelError, match=r'floating-point.*\(got .*int64\)'):
         ModalityEncoder(x.long(), C)
-    with pytest.raises(ModelError, match=r'mask of shape \[40\].*got \[39\]'):
+    with pytest.raises(
+            ModelError, match=r"'mask' .*shape \[40\].*\(got \[39\]"):
         ModalityEncoder(x, C, mask[1:])
-    with pytest.raises(ModelError, match='torch.bool, got .*torch.float32'):
+    with pytest.raises(
+            ModelError, match=r'torch.bool \(got .*torch.float32\)'):
         ModalityEncoder(x, C, mask.float())
 
 
 @pytest.mark.parametrize('name', ['', 'structure', 'a.b', 'forward', 'keys',
                                   'training'])
 def test_bad_names(name: str) -> None:
-    with pytest.raises(ModelError, match='modality name'):
+    with pytest.raises(ModelError, match=f'modality name.*got {name!r}'):
         check_modalities({name: torch.randn(4, 2)}, 4)
 
 
 def test_rows_must_be_nodes() -> None:
-    with pytest.raises(ModelError, match=r"'text'.*\[5, F\].*, got \[4, 2\]"):
+    with pytest.raises(
+            ModelError, match=r"'text'.*\[5, F\].* \(got \[4, 2\]\)"):
         check_modalities({'text': torch.randn(4, 2)}, 5)
 
 
@@ -223,7 +227,7 @@ def attended(encoder: ModalityEncoder, n: int, query: Tensor | None,
 @pytest.mark.parametrize('attention', [True, False])
 def test_several_rows(missing: str, attention: bool) -> None:
     x, mask = several()
-    x[~mask] = 99.0  # What is masked out must not matter.
+    x[~mask] = 99.0  # Masked rows must not matter.
     encoder = ModalityEncoder(x, C, mask, missing)
     query = torch.randn(N, C) if attention else None
     out = encoder(torch.arange(N), query)
@@ -233,7 +237,7 @@ def test_several_rows(missing: str, attention: bool) -> None:
         if rows:
             torch.testing.assert_close(out[n],
                                        attended(encoder, n, query, rows))
-    # A node without any is what the policy says.
+    # A node without any row follows the policy.
     wanted = {'zeros': encoder.lin.bias, 'drop': torch.zeros(C),
               'mean': project(encoder, x[mask].mean(dim=0)),
               'learned': encoder.fill,
@@ -250,7 +254,7 @@ def test_one_row_of_several_is_a_single_row() -> None:
     torch.manual_seed(3)
     one = ModalityEncoder(x, C, mask)
     torch.manual_seed(3)
-    # A mask of nodes is one of all their rows.
+    # A mask of nodes applies to all of their rows.
     several = ModalityEncoder(x[:, None], C, mask)
     index = torch.randperm(N)
     for query in (None, torch.randn(N, C)):

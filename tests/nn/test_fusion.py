@@ -100,7 +100,7 @@ def test_absent_views_get_no_weight(mode: str) -> None:
 @pytest.mark.parametrize('dtype', [torch.float, torch.double])
 @pytest.mark.parametrize('mode', ['adaptive', 'shared', 'mean'])
 def test_nothing_is_the_sum_of_nothing(mode: str, dtype: torch.dtype) -> None:
-    """Where every view is absent, as one is not, no NaN spreads."""
+    """A row without any view is zero, and no NaN spreads."""
     fusion = make(mode, skip_absent=True).to(dtype)
     views = {name: x.to(dtype) for name, x in make_views().items()}
     for name in NAMES:
@@ -142,5 +142,6 @@ def test_reset_parameters() -> None:
 
 
 def test_bad_mode() -> None:
-    with pytest.raises(ModelError, match="'adaptive'.*got 'max'"):
+    with pytest.raises(
+            ModelError, match=r"'fusion' to be 'adaptive'.*\(got 'max'\)"):
         AdaptiveFusion(NAMES, C, 'max')

@@ -56,7 +56,7 @@ def test_self_adversarial(beta: float, scores: tuple[Tensor, Tensor]) -> None:
 
 
 def test_hard_negatives_weigh_more(scores: tuple[Tensor, Tensor]) -> None:
-    """The sign that eq. (8) has in print would prefer the easy ones."""
+    """The printed sign in eq. (8) would prefer easy negatives."""
     pos, neg = torch.zeros(1), torch.tensor([[4.0, -4.0]], requires_grad=True)
     losses = [float(SelfAdversarialLoss(beta)(pos, neg).detach())
               for beta in (0.0, 1.0, 2.0)]
@@ -135,15 +135,16 @@ def test_losses_on_all_nodes_stay_finite() -> None:
 
 def test_k_vs_all_needs_labels() -> None:
     assert KvsAllLoss.needs_labels and not OneVsAllLoss.needs_labels
-    with pytest.raises(ModelError, match='needs the labels'):
+    with pytest.raises(ModelError, match=r"'labels'.*KvsAllLoss \(got None\)"):
         KvsAllLoss()(torch.zeros(1, 3), torch.tensor([0]))
     for smoothing in (-0.1, 1.0):
-        with pytest.raises(ModelError, match='0 <= label_smoothing < 1'):
+        with pytest.raises(ModelError, match="'label_smoothing' to be in "
+                           rf'\[0, 1\) \(got {smoothing}\)'):
             KvsAllLoss(smoothing)
 
 
 def test_options_are_printed() -> None:
-    """A checkpoint knows a loss by this."""
+    """Checkpoints identify a loss by this text."""
     assert 'temperature=2.0' in repr(SelfAdversarialLoss(2.0))
     assert 'margin=3.0' in repr(MarginRankingLoss(3.0))
     assert 'label_smoothing=0.1' in repr(KvsAllLoss(0.1))
@@ -152,7 +153,7 @@ def test_options_are_printed() -> None:
 @pytest.mark.parametrize('loss', [
     SelfAdversarialLoss(0.7), MarginRankingLoss(0.5), BCELoss()])
 def test_weights_of_positives(loss) -> None:
-    """A weight counts a positive so often."""
+    """An integer weight repeats a positive."""
     pos, neg = torch.randn(3).double(), torch.randn(3, 4).double()
     weight = torch.tensor([2, 1, 3])
     again = torch.arange(3).repeat_interleave(weight)

@@ -21,52 +21,58 @@ class AdaMF(Rotation, QueryModel):
     Completion" <https://arxiv.org/abs/2402.15444>`_ paper.
 
     Each modality is projected into the space of the structural embedding
-    (eqs. (2) and (3)), the views are fused with adaptive weights (eqs. (4) and
-    (5)), and the joint embeddings are scored as
-    :class:`~pyg_mmkgc.nn.RotatE` does (eq. (6)), whose query it shares:
+    (eqs. (2) and (3)), and the views are fused with adaptive weights (eqs. (4)
+    and (5)). The joint embeddings are scored with the query and the similarity
+    of :class:`~pyg_mmkgc.nn.RotatE` (eq. (6)):
 
     .. math::
         s(h, r, t) = \gamma - \sum_{i=1}^{D} \left| h_{joint,i} \,
         e^{\mathrm{i} \theta_{r,i}} - t_{joint,i} \right|
 
-    The paper prints a plain norm; the sum of complex moduli is RotatE's and
-    the released code's. Without modalities, AdaMF is
+    The paper prints a plain norm. The sum of complex moduli follows RotatE and
+    the released code. Without modalities, AdaMF is
     :class:`~pyg_mmkgc.nn.RotatE`.
 
     Args:
         num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
         num_relations (int): The number of relations in the graph.
-        hidden_channels (int): The complex dimension :obj:`D`; embeddings are
+        hidden_channels (int): The complex dimension :obj:`D`. Embeddings are
             :obj:`2 * D` real channels wide.
         modalities (dict[str, torch.Tensor], optional): The features
             :obj:`[N, F_m]` of each modality, by name. (default: :obj:`None`)
-        masks (dict[str, torch.Tensor], optional): Who has it, :obj:`[N]`.
-        margin (float, optional): :math:`\gamma`. (default: :obj:`12.0`)
+        masks (dict[str, torch.Tensor], optional): The mask :obj:`[N]` of the
+            nodes that have each modality. (default: :obj:`None`)
+        margin (float, optional): The margin :math:`\gamma`.
+            (default: :obj:`12.0`)
         fusion (str, optional): The mode of
             :class:`~pyg_mmkgc.nn.AdaptiveFusion`.
+            (default: :obj:`"adaptive"`)
         missing (str, optional): The policy for missing rows of
             :class:`~pyg_mmkgc.nn.ModalityEncoder`. (default: :obj:`"random"`)
         structure (bool, optional): If set to :obj:`False`, there is no
             structural embedding (V+T in table 3). (default: :obj:`True`)
-        trainable_features (bool, optional): If set to :obj:`True`, trains the
-            features along, as the released code. (default: :obj:`False`)
-        drop_unseen (bool, optional): If set to :obj:`True`, nodes without a
-            training triple have no structural view, which nothing has taught
-            them: their modalities alone stand for them, or what fills
-            missing ones; with :obj:`missing="drop"`, the structure of those
-            that have none stays. :meth:`prepare` learns which; a
-            :class:`~pyg_mmkgc.training.Trainer` calls it.
+        trainable_features (bool, optional): If set to :obj:`True`, the
+            features are trained as well, as in the released code.
             (default: :obj:`False`)
-        num_negatives (int, optional): Negatives of :meth:`loss`.
-            (default: :obj:`128`)
+        drop_unseen (bool, optional): If set to :obj:`True`, nodes without a
+            training triple have no structural view, since their structural
+            embedding was never trained. They are represented by their
+            modalities alone, including filled rows of missing modalities.
+            With :obj:`missing="drop"`, nodes without any modality keep their
+            structural view. :meth:`prepare`, which a
+            :class:`~pyg_mmkgc.training.Trainer` calls, finds the unseen
+            nodes. (default: :obj:`False`)
+        num_negatives (int, optional): The number of negatives in
+            :meth:`loss`. (default: :obj:`128`)
         sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
             the embedding matrices will be sparse. (default: :obj:`False`)
 
     Raises:
-        ModelError: If an argument is out of range or does not fit the others;
-            if it trains with :obj:`drop_unseen` before :meth:`prepare`.
+        ModelError: If an argument is out of range or does not fit the other
+            arguments, or if the model is trained with :obj:`drop_unseen`
+            before :meth:`prepare` was called.
     """
-    seen: Tensor  # [N]; all False until the model is prepared.
+    seen: Tensor  # [N], all False until the model is prepared.
     _prepared = False
 
     def __init__(self, num_nodes: int, num_relations: int,
@@ -86,10 +92,14 @@ class AdaMF(Rotation, QueryModel):
         channels = 2 * hidden_channels
         names = ['structure'] * structure + self.modalities
         if not names:
-            raise ModelError('expected a modality where there is no structure')
+            raise ModelError("Expected 'modalities' to hold at least one "
+                             'modality with structure=False (got '
+                             f'{modalities})')
         if drop_unseen and (not structure or not modalities):
-            raise ModelError('expected structure and a modality beside it for '
-                             'drop_unseen=True')
+            raise ModelError('Expected a structural embedding and at least '
+                             'one modality with drop_unseen=True (got '
+                             f'structure={structure} and modalities='
+                             f'{self.modalities})')
         self.node_emb = Embedding(num_nodes if structure else 0, channels,
                                   sparse=sparse)
         self.encoders = make_encoders(
@@ -102,9 +112,10 @@ class AdaMF(Rotation, QueryModel):
             self.register_buffer('seen', torch.zeros(num_nodes).bool())
         if missing == 'drop' and not structure and not bool(
                 have_features(self.encoders).all()):
-            raise ModelError("expected a modality at every node: missing="
-                             "'drop' without structure leaves some with none")
-        # The phases of the relations start uniform on [-pi, pi].
+            raise ModelError("Expected a modality at every node with missing="
+                             "'drop' and structure=False (got nodes without "
+                             'any view)')
+        # The initial phases of relations are uniform on [-pi, pi].
         self.phase_scale = math.pi * hidden_channels / (margin + 2.0)
         self.reset_parameters()
 
@@ -135,16 +146,17 @@ class AdaMF(Rotation, QueryModel):
         if not self.drop_unseen:
             return
         self.seen.fill_(False)[edge_index.flatten()] = True
-        if self.missing == 'drop':  # Something has to stand for a node.
+        if self.missing == 'drop':  # Every node keeps at least one view.
             self.seen |= ~have_features(self.encoders)
         self._prepared = True
 
     def before_step(self, head_index: Tensor, rel_type: Tensor,
                     tail_index: Tensor) -> None:
         if self.drop_unseen and not self._prepared:
-            raise ModelError("expected 'prepare(edge_index, edge_type)' with "
-                             f'the training triples before '
-                             f'{type(self).__name__}(drop_unseen=True) trains')
+            raise ModelError(f'Expected {type(self).__name__}(drop_unseen='
+                             'True) to know the training triples before it '
+                             'trains (got none). Pass them to '
+                             "'prepare(edge_index, edge_type)' first.")
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str,
                               *args: Any) -> None:

@@ -17,29 +17,30 @@ from pyg_mmkgc.nn.kge.adamf import AdaMF
 
 
 class AdaMFMAT(AdaMF):
-    r"""AdaMF with modality adversarial training, the full model of the
-    `"Unleashing the Power of Imbalanced Modality Information for Multi-modal
-    Knowledge Graph Completion" <https://arxiv.org/abs/2402.15444>`_ paper.
+    r"""The AdaMF-MAT model from the `"Unleashing the Power of Imbalanced
+    Modality Information for Multi-modal Knowledge Graph Completion"
+    <https://arxiv.org/abs/2402.15444>`_ paper, which adds modality adversarial
+    training (MAT) to :class:`~pyg_mmkgc.nn.AdaMF`.
 
-    Generators make synthetic modality embeddings from the structural one and
-    noise (eq. (9)), and the model learns to tell triples with synthetic
-    entities from real ones (eqs. (10) and (11)):
+    Generators produce synthetic modality embeddings from structural embeddings
+    and noise (eq. (9)). The model learns to distinguish triples with synthetic
+    entities from real triples (eqs. (10) and (11)):
 
     .. math::
         \min_{\mathcal{D}} \mathcal{L}_{kgc} + \min_{\mathcal{D}}
         \max_{\mathcal{G}} \lambda \mathcal{L}_{adv}
 
-    :meth:`loss` is this whole objective for a plain loop with *one* optimizer:
-    the gradient of the generators is reversed. The two optimizers of
-    algorithm 1 are those of
-    :class:`~pyg_mmkgc.training.AdversarialTrainer`, which calls
-    :class:`~pyg_mmkgc.training.MAT` on the same generators.
+    :meth:`loss` is the whole objective for a plain training loop with *one*
+    optimizer, since it reverses the gradient of the generators. For the two
+    optimizers of algorithm 1, use
+    :class:`~pyg_mmkgc.training.AdversarialTrainer` with
+    :class:`~pyg_mmkgc.training.MAT`, which trains the same generators.
 
     Args:
         *args: Arguments of :class:`~pyg_mmkgc.nn.AdaMF`, with at least one
             modality.
-        adv_weight (float, optional): :math:`\lambda` of :meth:`loss`.
-            (default: :obj:`0.01`)
+        adv_weight (float, optional): The weight :math:`\lambda` of the
+            adversarial loss in :meth:`loss`. (default: :obj:`0.01`)
         noise_channels (int, optional): The width of the noise.
             (default: :obj:`64`)
         generator_channels (int, optional): The hidden width of a generator.
@@ -52,9 +53,12 @@ class AdaMFMAT(AdaMF):
                  **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if not self.modalities or not self.structure:
-            raise ModelError('expected a structural embedding and at least '
-                             'one modality: MAT generates the modalities from '
-                             'the structure; AdaMF is the model without MAT')
+            raise ModelError('Expected AdaMFMAT to have a structural '
+                             'embedding and at least one modality (got '
+                             f'structure={self.structure} and modalities='
+                             f'{self.modalities}). MAT generates the '
+                             'modalities from the structure. Use AdaMF to '
+                             'train without MAT.')
         self.adv_weight = adv_weight
         self.noise_channels = noise_channels
         self.generator_channels = generator_channels
@@ -65,7 +69,7 @@ class AdaMFMAT(AdaMF):
 
     def reset_parameters(self) -> None:
         super().reset_parameters()
-        # AdaMF's constructor resets before there are generators.
+        # AdaMF's constructor calls this method before generators exist.
         for generator in getattr(self, 'generators', {}).values():
             generator.reset_parameters()
 

@@ -18,45 +18,48 @@ from pyg_mmkgc.typing import Side
 
 
 class TripleModel:
-    r"""The interface that losses, trainers and rankings use: three calls,
-    :meth:`embed`, :meth:`fuse` and :meth:`score`, and all that follows from
-    them. What a model may add to its training does nothing by default.
+    r"""The interface of models for losses, trainers and rankings. Everything
+    follows from three methods: :meth:`embed`, :meth:`fuse` and :meth:`score`.
+    Hooks into training, such as :meth:`before_step`, do nothing by default.
     """
     num_nodes: int
     num_relations: int
-    #: Whether the heads of :math:`(?, r, t)` are ranked as the tails of
-    #: :math:`(t, r + R, ?)`, as in `Canonical Tensor Decomposition for
+    #: If :obj:`True`, the heads of :math:`(?, r, t)` are ranked as the tails
+    #: of :math:`(t, r + R, ?)`, as in `Canonical Tensor Decomposition for
     #: Knowledge Base Completion <https://arxiv.org/abs/1806.07297>`_.
     reciprocal: bool = False
 
     def embed(self, index: Tensor) -> dict[str, Tensor]:
-        r"""Returns one view per modality, each :obj:`[*, C]`, of nodes
-        :obj:`[*]`.
+        r"""Returns the views of nodes :obj:`[*]`, one per modality, each with
+        shape :obj:`[*, C]`.
         """
         raise NotImplementedError
 
     def fuse(self, views: dict[str, Tensor]) -> Tensor:
-        r"""Returns the representation :obj:`[*, C]` that is scored."""
+        r"""Fuses views into the representations :obj:`[*, C]` that are
+        scored.
+        """
         return views['structure']
 
     def score(self, head: Tensor, rel_type: Tensor, tail: Tensor) -> Tensor:
-        r"""Returns the plausibility :obj:`[*]` (higher is better) of
-        representations :obj:`[*, C]` and relations :obj:`[*]`, which
+        r"""Returns the plausibility :obj:`[*]` of triples (higher is better)
+        from representations :obj:`[*, C]` and relations :obj:`[*]`, which
         broadcast.
         """
         raise NotImplementedError
 
     def encode(self, index: Optional[Tensor] = None) -> Tensor:
-        r"""Returns the representations :obj:`[*, C]` of nodes :obj:`[*]`, by
-        default the table :obj:`[N, C]` of all: the embeddings to export, see
-        :func:`~pyg_mmkgc.evaluation.export_embeddings`.
+        r"""Returns the representations :obj:`[*, C]` of nodes :obj:`[*]`, or
+        the table :obj:`[N, C]` of all nodes if :obj:`index` is :obj:`None`.
+        :func:`~pyg_mmkgc.evaluation.export_embeddings` exports this table.
         """
         raise NotImplementedError
 
     def experts(self, table: Tensor) -> list[tuple[TripleModel, Tensor]]:
-        r"""Returns what the model's own loss, and one on the scores of all
-        nodes, trains, each with its part of a table :obj:`[N, C]`; the losses
-        of several are added up. By default, the model itself.
+        r"""Returns the experts of the model, each with its part of a table
+        :obj:`[N, C]`. The model's own loss and losses on the scores of all
+        nodes train each expert and add up their losses. By default, the only
+        expert is the model itself.
         """
         return [(self, table)]
 
@@ -67,9 +70,10 @@ class TripleModel:
     def score_candidates(self, table: Tensor, head: Tensor, rel_type: Tensor,
                          tail: Tensor, index: Tensor,
                          corrupt_head: Tensor) -> Tensor:
-        r"""Returns the scores :obj:`[B, K]` of triples whose head (where
-        :obj:`corrupt_head`) or tail is replaced by rows :obj:`index` of
-        :obj:`table`; both are :obj:`[B, K]`.
+        r"""Returns the scores :obj:`[B, K]` of corrupted triples. Rows
+        :obj:`index` :obj:`[B, K]` of :obj:`table` replace the head where
+        :obj:`corrupt_head` :obj:`[B, K]` is :obj:`True`, and the tail
+        elsewhere.
         """
         return form_of(type(self), 'candidate_scores')(
             self, table, head, rel_type, tail, index, corrupt_head)
@@ -77,13 +81,17 @@ class TripleModel:
     def score_tails(self, head_index: Tensor, rel_type: Tensor,
                     table: Optional[Tensor] = None) -> Tensor:
         r"""Returns the scores :obj:`[Q, N]` of all nodes as tails of queries
-        :obj:`[Q]`, given the table of :meth:`encode`.
+        :obj:`[Q]`. Passing the table of :meth:`encode` avoids computing it
+        again.
         """
         return self._score_all(head_index, rel_type, 'tail', table)
 
     def score_heads(self, rel_type: Tensor, tail_index: Tensor,
                     table: Optional[Tensor] = None) -> Tensor:
-        r"""Returns the scores :obj:`[Q, N]` of all nodes as heads."""
+        r"""Returns the scores :obj:`[Q, N]` of all nodes as heads of queries
+        :obj:`[Q]`. Passing the table of :meth:`encode` avoids computing it
+        again.
+        """
         if self.reciprocal:
             return self.score_tails(tail_index, self.inverse(rel_type), table)
         return self._score_all(tail_index, rel_type, 'head', table)
@@ -94,14 +102,13 @@ class TripleModel:
         return form_of(type(self), 'node_scores')(
             self, table[index], rel_type, side, table)
 
-    # Forms of the score that a model may write in a faster way. A subclass
-    # that writes another `score` is served by these general ones, unless it
-    # writes the form as well.
+    # A model may override the following general forms with faster ones. If a
+    # subclass overrides `score` but not a form, the general form is used.
 
     def candidate_scores(self, table: Tensor, head: Tensor, rel_type: Tensor,
                          tail: Tensor, index: Tensor,
                          corrupt_head: Tensor) -> Tensor:
-        r"""Computes :meth:`score_candidates`."""
+        r"""Implements :meth:`score_candidates`."""
         node, replaced = table[index], corrupt_head.unsqueeze(-1)
         return self.score(torch.where(replaced, node, head.unsqueeze(1)),
                           rel_type.unsqueeze(1),
@@ -109,9 +116,9 @@ class TripleModel:
 
     def node_scores(self, x: Tensor, rel_type: Tensor, side: Side,
                     table: Tensor) -> Tensor:
-        r"""Returns the scores :obj:`[Q, N]` of all rows of a table on one
-        side of queries, given the representations :obj:`[Q, C]` of the nodes
-        on the other.
+        r"""Returns the scores :obj:`[Q, N]` of all rows of a table as answers
+        on :obj:`side`, given the representations :obj:`[Q, C]` of the known
+        nodes on the other side.
         """
         x, rel_type = x.unsqueeze(1), rel_type.unsqueeze(1)
         return torch.cat([
@@ -120,50 +127,54 @@ class TripleModel:
             for rows in blocks(table, x.size(0))], dim=-1)
 
     def prepare(self, edge_index: Tensor, edge_type: Tensor) -> None:
-        r"""Reads the training triples :obj:`[2, E]` and :obj:`[E]`, once,
-        before the first step.
+        r"""Receives the edges :obj:`[2, E]` and relations :obj:`[E]` of the
+        training triples once, before the first step.
         """
 
     def before_step(self, head_index: Tensor, rel_type: Tensor,
                     tail_index: Tensor) -> None:
-        r"""Called with the positives :obj:`[B]` of a step, before any node is
+        r"""Receives the positives :obj:`[B]` of a step before any node is
         embedded.
         """
 
     def after_step(self) -> None:
-        r"""Called after the optimizer has stepped: constraints on norms."""
+        r"""Runs after each step of the optimizer, for example to constrain
+        norms.
+        """
 
     def regularization(self, encoded: Encoded,
                        rel_type: Tensor) -> Optional[Tensor]:
-        r"""Returns a scalar that is added to the loss of the scores.
+        r"""Returns a scalar that is added to the loss of the scores, or
+        :obj:`None` if there is no such term.
 
         Args:
-            encoded (Encoded): The distinct nodes of the step: their ids
+            encoded (Encoded): The distinct nodes of the step, with their ids
                 :obj:`node`, their :obj:`views`, their representations
                 :obj:`table`, and the rows :obj:`head` and :obj:`tail` of the
-                positives, :obj:`[B]`.
+                positives in it, each :obj:`[B]`.
             rel_type (torch.Tensor): The relations, :obj:`[B]`.
         """
         return None
 
     def generator_modules(self) -> Optional[ModuleDict]:
-        r"""Returns the generators of the model that an adversary is to train,
-        by modality, if it has any.
+        r"""Returns the generators that an adversary trains, by modality, or
+        :obj:`None` if the model has no generators.
         """
         return None
 
     def combiner(self) -> Optional[torch.nn.Module]:
         r"""Returns the module that combines the scores of :meth:`experts` and
-        is fitted on validation triples, if the model has one.
+        is fitted on validation triples, or :obj:`None` if the model has no
+        such module.
         """
         return None
 
     def score_step(self, encoded: Encoded, rel_type: Tensor, index: Tensor,
                    corrupt_head: Tensor,
                    table: Optional[Tensor] = None) -> Scored:
-        r"""Scores positives and their negatives, rows :obj:`index`
-        :obj:`[B, K]` of the table of :obj:`encoded`, or of an expert's part
-        of it.
+        r"""Scores positives and their negatives. The negatives are rows
+        :obj:`index` :obj:`[B, K]` of :obj:`table`, an expert's part of the
+        table of :obj:`encoded`, which is used as a whole by default.
         """
         table = encoded.table if table is None else table
         head, tail = encoded.ends(table)
@@ -174,11 +185,11 @@ class TripleModel:
 
 class MMKGEModel(TripleModel, Pretrained, KGEModel):
     r"""An abstract base class of multi-modal knowledge graph embedding
-    models, written as three calls: :meth:`embed` gives one view per modality,
-    :meth:`fuse` makes of them the representation that is scored, and
-    :meth:`score` scores representations. It is a
-    :class:`torch_geometric.nn.kge.KGEModel`: :meth:`forward`, :meth:`loss`,
-    :meth:`loader` and :meth:`test` have PyG's signatures.
+    models. A model consists of three methods: :meth:`embed` returns one view
+    per modality, :meth:`fuse` combines the views into a representation, and
+    :meth:`score` scores representations. As a
+    :class:`torch_geometric.nn.kge.KGEModel`, it has :meth:`forward`,
+    :meth:`loss`, :meth:`loader` and :meth:`test` with PyG's signatures.
 
     Args:
         num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
@@ -186,8 +197,9 @@ class MMKGEModel(TripleModel, Pretrained, KGEModel):
         hidden_channels (int): The hidden embedding size.
         modalities (dict[str, torch.Tensor], optional): The features
             :obj:`[N, F_m]` of each modality. (default: :obj:`None`)
-        num_negatives (int, optional): The number of nodes that each call of
-            :meth:`loss` draws, shared by its triples. (default: :obj:`128`)
+        num_negatives (int, optional): The number of negatives that each call
+            of :meth:`loss` draws. All triples of the call share them.
+            (default: :obj:`128`)
         sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
             the embedding matrices will be sparse. (default: :obj:`False`)
     """
@@ -215,17 +227,18 @@ class MMKGEModel(TripleModel, Pretrained, KGEModel):
     @classmethod
     def from_data(cls, data: Any, hidden_channels: int,
                   **kwargs: Any) -> MMKGEModel:
-        r"""Builds a model for a :class:`~pyg_mmkgc.data.KnowledgeGraph`, with
-        its number of nodes and relations, and with the features and masks of
-        the graph where the model takes them.
+        r"""Builds a model for a :class:`~pyg_mmkgc.data.KnowledgeGraph` from
+        its number of nodes and relations. The features and masks of the graph
+        are passed on if the model takes them.
 
         Raises:
             ModelError: If :obj:`data` is not a knowledge graph.
         """
         if not hasattr(data, 'features'):
-            raise ModelError('expected a KnowledgeGraph, got '
-                             f'{type(data).__name__}; KnowledgeGraph.from_pyg '
-                             'makes one of data of PyG')
+            raise ModelError("Expected 'data' to be a KnowledgeGraph (got "
+                             f'{type(data).__name__}). Use '
+                             'KnowledgeGraph.from_pyg to convert data from '
+                             'PyG.')
         names = arguments_of(cls)
         for name, values in (('modalities', data.features()),
                              ('masks', data.masks())):
@@ -248,30 +261,31 @@ class MMKGEModel(TripleModel, Pretrained, KGEModel):
     def encode(self, index: Optional[Tensor] = None) -> Tensor:
         if index is not None:
             return self.fuse(self.embed(index))
-        if type(self).embed is MMKGEModel.embed:  # No copy of the table.
+        if type(self).embed is MMKGEModel.embed:  # Avoids a copy of the table.
             return self.fuse({'structure': self.node_emb.weight})
         return self.fuse(self.embed(torch.arange(
             self.num_nodes, device=self.rel_emb.weight.device)))
 
     def modality_weights(self, index: Tensor,
                          rel_type: Tensor) -> Optional[dict[str, Tensor]]:
-        r"""Returns the weight :obj:`[*]` that each modality has in the
-        representations of nodes :obj:`[*]` that meet relations :obj:`[*]`;
-        :obj:`None` where a model has no such weights.
+        r"""Returns the weights :obj:`[*]` of each modality in the
+        representations of nodes :obj:`[*]` when they are scored with
+        relations :obj:`[*]`, or :obj:`None` if the model has no such weights.
         """
         return None
 
     def loss(self, head_index: Tensor, rel_type: Tensor,
              tail_index: Tensor) -> Tensor:
         r"""Returns the loss of triples :obj:`[B]` against
-        :obj:`num_negatives` random nodes, which replace the head or the tail
-        of each; self-adversarial, unless a model has a loss of its own.
+        :obj:`num_negatives` random nodes. Each node replaces either the head
+        or the tail of a triple, at random. The loss is self-adversarial
+        unless a model defines its own.
         """
         return self.encode_and_loss(head_index, rel_type, tail_index)[1]
 
     def encode_and_loss(self, head_index: Tensor, rel_type: Tensor,
                         tail_index: Tensor) -> tuple[Encoded, Tensor]:
-        r"""Returns :meth:`loss`, and the nodes that it encoded."""
+        r"""Returns the encoded nodes of a step and their :meth:`loss`."""
         pool = torch.randint(self.num_nodes, (self.num_negatives, ),
                              device=head_index.device)
         self.before_step(head_index, rel_type, tail_index)
@@ -288,9 +302,9 @@ class MMKGEModel(TripleModel, Pretrained, KGEModel):
 
 
 def form_of(cls: type, name: str) -> Callable[..., Tensor]:
-    r"""Returns the form of a score that serves a class: its own, unless
-    :meth:`score` is written nearer to the class than this form; then the
-    general one.
+    r"""Returns the form of the score that a class uses. It is the class's own
+    form, or the general form if a subclass overrides :meth:`score` without
+    this form.
     """
     def place(name: str) -> int:
         return next(i for i, base in enumerate(cls.__mro__)

@@ -1,5 +1,5 @@
-r"""Abstract base classes of models with a score that is linear in both nodes,
-:math:`\langle q(\mathbf{h}, r), \mathbf{t} \rangle`.
+r"""Abstract base classes of models whose score :math:`\langle q(\mathbf{h},
+r), \mathbf{t} \rangle` is linear in both nodes.
 """
 from __future__ import annotations
 
@@ -21,26 +21,27 @@ from pyg_mmkgc.typing import Side
 
 
 class Bilinear(QueryModel):
-    r"""An abstract base class of bilinear models: tables of nodes and of
-    relations, and the regularisers of the literature.
+    r"""An abstract base class of bilinear models, with embedding tables of
+    nodes and relations, and the regularisers N3 and L3.
 
     Args:
         num_nodes, num_relations, hidden_channels, modalities, num_negatives,
             sparse: Arguments of :class:`~pyg_mmkgc.nn.MMKGEModel`.
         reciprocal (bool, optional): If set to :obj:`True`, each relation has
-            a reciprocal one, for the heads. (default: :obj:`False`)
-        n3 (float, optional): The weight of N3, :math:`\frac{1}{B} \sum
-            (|\mathbf{h}|^3 + |\mathbf{r}|^3 + |\mathbf{t}|^3)` over the
-            positives. (default: :obj:`0.0`)
-        l3 (float, optional): The weight of L3, the cubes of both tables, as
-            in the code of RotatE. (default: :obj:`0.0`)
+            a reciprocal relation to rank heads. (default: :obj:`False`)
+        n3 (float, optional): The weight of the N3 regulariser
+            :math:`\frac{1}{B} \sum (|\mathbf{h}|^3 + |\mathbf{r}|^3 +
+            |\mathbf{t}|^3)` over the positives. (default: :obj:`0.0`)
+        l3 (float, optional): The weight of the L3 regulariser, the sum of the
+            cubed entries of both tables, as in the code of RotatE.
+            (default: :obj:`0.0`)
     """
     similarity = InnerProduct()
-    #: The real channels of a factor that N3 takes the modulus of.
+    #: The number of real channels in a modulus of N3.
     group = 2
-    #: The width of a node's row, in hidden channels.
+    #: The width of a node's row as a multiple of :obj:`hidden_channels`.
     width = 2
-    #: The number of relation rows that lie side by side.
+    #: The number of concatenated embeddings in the row of a relation.
     blocks = 1
 
     def __init__(self, num_nodes: int, num_relations: int,
@@ -51,11 +52,12 @@ class Bilinear(QueryModel):
         super().__init__(num_nodes, num_relations, hidden_channels, modalities,
                          num_negatives, sparse)
         if not n3 >= 0 or not l3 >= 0:
-            raise ModelError('expected n3 >= 0 and l3 >= 0, got '
-                             f'{n3} and {l3}')
+            raise ModelError("Expected 'n3' and 'l3' to be at least 0 (got "
+                             f'{n3} and {l3})')
         if sparse and l3 > 0:
-            raise ModelError('expected sparse=False with L3, whose gradient '
-                             'reaches all rows')
+            raise ModelError("Expected 'sparse' to be False with 'l3', whose "
+                             f'gradient reaches all rows (got sparse={sparse} '
+                             f'and l3={l3})')
         self.reciprocal, self.n3, self.l3 = reciprocal, n3, l3
         self.criterion = BCELoss()
         channels = self.width * hidden_channels
@@ -78,7 +80,7 @@ class Bilinear(QueryModel):
 
     def factors(self, x: Tensor, rel_type: Tensor) -> Tensor:
         r"""Returns the factors of representations :obj:`[B, C]` that N3
-        bounds.
+        regularises.
         """
         return x
 
@@ -105,11 +107,11 @@ class Bilinear(QueryModel):
 
 
 class BilinearViews(Bilinear):
-    r"""An abstract base class of multi-modal models with the score of
-    ComplEx, in the tradition of `facebookresearch/kbc
-    <https://github.com/facebookresearch/kbc>`_: projections without bias of
-    frozen features, next to a structural embedding; tables that start almost
-    at zero.
+    r"""An abstract base class of multi-modal models with the score of ComplEx.
+    It combines a structural embedding with projections of frozen features
+    without bias. As in `facebookresearch/kbc
+    <https://github.com/facebookresearch/kbc>`_, embeddings are initialised
+    close to zero.
 
     .. math::
         s(h, r, t) = \mathrm{Re} \langle \mathbf{e}_h, \mathbf{r},
@@ -118,8 +120,8 @@ class BilinearViews(Bilinear):
     Args:
         modalities (dict[str, torch.Tensor]): The features :obj:`[N, F_m]` of
             each modality, at least one.
-        masks (dict[str, torch.Tensor], optional): :obj:`True` where a node
-            has the modality, :obj:`[N]`.
+        masks (dict[str, torch.Tensor], optional): The mask :obj:`[N]` of the
+            nodes that have each modality. (default: :obj:`None`)
         missing (str, optional): The policy for missing rows of
             :class:`~pyg_mmkgc.nn.ModalityEncoder`. (default: :obj:`"zeros"`)
         **kwargs (optional): Arguments of :class:`Bilinear`.
@@ -133,13 +135,16 @@ class BilinearViews(Bilinear):
                          **kwargs)
         self.missing = missing
         if not modalities:
-            raise ModelError(f'{type(self).__name__} needs at least one '
-                             'modality; ComplEx is the model without')
+            raise ModelError(f"Expected 'modalities' of {type(self).__name__} "
+                             'to hold at least one modality (got '
+                             f'{modalities}). Use ComplEx to train without '
+                             'modalities.')
         for name, x in modalities.items():
             if x.dim() != 2:
-                raise ModelError(f'{type(self).__name__} takes one feature '
-                                 f'row per node, expected [{num_nodes}, F] '
-                                 f'for {name!r}, got {list(x.shape)}')
+                raise ModelError(f'Expected the features of {name!r} to have '
+                                 f'shape [{num_nodes}, F], one row per node, '
+                                 f'in {type(self).__name__} (got '
+                                 f'{list(x.shape)})')
         self.encoders = make_encoders(modalities, masks, 2 * hidden_channels,
                                       missing=missing, bias=False)
 
@@ -155,13 +160,13 @@ class BilinearViews(Bilinear):
             name: encoder(index) for name, encoder in self.encoders.items()}
 
     def query(self, x: Tensor, rel_type: Tensor, side: Side) -> Tensor:
-        # As many products of ComplEx as there are blocks, side by side.
+        # Each block is a query of ComplEx with its own relation embedding.
         x, rel = (y.unflatten(-1, (self.blocks, -1))
                   for y in (x, self.rel_emb(rel_type)))
         return complex_product(x, rel, conjugate=side == 'head').flatten(-2)
 
 
 def side_by_side(*parts: Tensor) -> Tensor:
-    r"""Concatenates rows :obj:`[*, C_i]` whose leading shapes broadcast."""
+    r"""Concatenates the channels of rows :obj:`[*, C_i]`, which broadcast."""
     shape = torch.broadcast_shapes(*(x.shape[:-1] for x in parts))
     return torch.cat([x.expand(*shape, -1) for x in parts], dim=-1)

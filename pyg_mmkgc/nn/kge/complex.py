@@ -15,28 +15,29 @@ class ComplEx(Bilinear):
         s(h, r, t) = \mathrm{Re} \Big( \sum_{i=1}^{D} h_i \, r_i \,
         \bar{t}_i \Big)
 
-    It has the arguments of :class:`torch_geometric.nn.kge.ComplEx`, whose
-    score is the same; here, rows are :obj:`[re | im]` in one table, and
-    :meth:`loss` is the softplus loss of the paper against
-    :obj:`num_negatives`, not against one. The paper's L2 regulariser is
-    replaced by N3, of `Canonical Tensor Decomposition for Knowledge Base
-    Completion <https://arxiv.org/abs/1806.07297>`_, or L3.
+    The arguments and the score are the same as in
+    :class:`torch_geometric.nn.kge.ComplEx`. Here, one table holds rows
+    :obj:`[re | im]`, and :meth:`loss` computes the softplus loss of the paper
+    against :obj:`num_negatives` negatives instead of one. The paper's L2
+    regulariser is replaced by L3 or by N3, which is from `Canonical Tensor
+    Decomposition for Knowledge Base Completion
+    <https://arxiv.org/abs/1806.07297>`_.
 
     Args:
         num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
         num_relations (int): The number of relations :obj:`R` in the graph.
-        hidden_channels (int): The complex dimension :obj:`D`; embeddings are
+        hidden_channels (int): The complex dimension :obj:`D`. Embeddings are
             :obj:`2 * D` real channels wide.
         sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
             the embedding matrices will be sparse. (default: :obj:`False`)
         reciprocal (bool, optional): If set to :obj:`True`, each relation has
-            a reciprocal one, for the heads. (default: :obj:`False`)
-        n3 (float, optional): The weight of N3, the cubed moduli of the
-            factors of each positive. (default: :obj:`0.0`)
-        l3 (float, optional): The weight of L3, the cubes of both tables.
-            (default: :obj:`0.0`)
-        num_negatives (int, optional): Negatives of :meth:`loss`.
-            (default: :obj:`128`)
+            a reciprocal relation to rank heads. (default: :obj:`False`)
+        n3 (float, optional): The weight of the N3 regulariser, the cubed
+            moduli of the factors of each positive. (default: :obj:`0.0`)
+        l3 (float, optional): The weight of the L3 regulariser, the sum of the
+            cubed entries of both tables. (default: :obj:`0.0`)
+        num_negatives (int, optional): The number of negatives in
+            :meth:`loss`. (default: :obj:`128`)
     """
     def __init__(self, num_nodes: int, num_relations: int,
                  hidden_channels: int, sparse: bool = False,
@@ -47,7 +48,7 @@ class ComplEx(Bilinear):
         self.reset_parameters()
 
     def query(self, x: Tensor, rel_type: Tensor, side: Side) -> Tensor:
-        # Re(h r conj(t)) is the real product of h r with t, and of t conj(r)
-        # with h.
+        # Re(h r conj(t)) is the real inner product of h r with t, and also of
+        # t conj(r) with h.
         return complex_product(x, self.rel_emb(rel_type),
                                conjugate=side == 'head')

@@ -15,10 +15,11 @@ class DistMult(Bilinear):
     .. math::
         s(h, r, t) = \sum_{i=1}^{D} h_i \, r_i \, t_i
 
-    It has the arguments of :class:`torch_geometric.nn.kge.DistMult`, whose
-    score is the same; :meth:`loss` is the paper's margin loss as well, but
-    against :obj:`num_negatives`, not against one. The paper keeps entities on
-    the unit sphere; here, as in all later code, N3 or L3 bounds them.
+    The arguments and the score are the same as in
+    :class:`torch_geometric.nn.kge.DistMult`. :meth:`loss` also computes the
+    margin loss of the paper, but against :obj:`num_negatives` negatives
+    instead of one. The paper keeps entities on the unit sphere. Here, as in
+    later code, N3 or L3 regularises them instead.
 
     Args:
         num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
@@ -29,14 +30,14 @@ class DistMult(Bilinear):
         sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
             the embedding matrices will be sparse. (default: :obj:`False`)
         reciprocal (bool, optional): If set to :obj:`True`, each relation has
-            a reciprocal one, for the heads; the score is then no longer
-            symmetric. (default: :obj:`False`)
-        n3 (float, optional): The weight of N3 (here the cubes of the factors
-            of each positive). (default: :obj:`0.0`)
-        l3 (float, optional): The weight of L3, the cubes of both tables.
-            (default: :obj:`0.0`)
-        num_negatives (int, optional): Negatives of :meth:`loss`.
-            (default: :obj:`128`)
+            a reciprocal relation to rank heads, and rankings are no longer
+            symmetric in head and tail. (default: :obj:`False`)
+        n3 (float, optional): The weight of the N3 regulariser, the cubed
+            factors of each positive. (default: :obj:`0.0`)
+        l3 (float, optional): The weight of the L3 regulariser, the sum of the
+            cubed entries of both tables. (default: :obj:`0.0`)
+        num_negatives (int, optional): The number of negatives in
+            :meth:`loss`. (default: :obj:`128`)
     """
     group = width = 1
 

@@ -15,27 +15,29 @@ from pyg_mmkgc.nn.kge.ote import OTE
 class GCOTE(OTE):
     r"""The GC-OTE model from the `"Orthogonal Relation Transforms with Graph
     Context Modeling for Knowledge Graph Embedding"
-    <https://arxiv.org/abs/1911.04910>`_ paper: :class:`~pyg_mmkgc.nn.OTE`
-    which also compares with what the neighbours of a node say of it.
+    <https://arxiv.org/abs/1911.04910>`_ paper, which extends
+    :class:`~pyg_mmkgc.nn.OTE` by contexts aggregated from the neighbours of a
+    node.
 
     .. math::
         s(h, r, t) = \gamma - \tfrac{1}{4} \left[ D(T_r(h) - t) +
         D(T_r(h) - c_t) + D(T'_r(t) - h) + D(T'_r(t) - c_h) \right]
 
-    The context :math:`c_t` pools the messages :math:`T_{r'}(h')` of the
-    training edges :math:`(h', r', t)` into the tail, and :math:`c_h` the
-    messages :math:`T'_{r'}(t')` of the edges :math:`(h, r', t')` out of the
-    head, each weighed by the softmax of :math:`\langle e_v, m \rangle /
-    \sqrt{D}` over the messages of a node :math:`v`.
+    The context :math:`c_t` aggregates the messages :math:`T_{r'}(h')` of the
+    training edges :math:`(h', r', t)` into the tail. The context :math:`c_h`
+    aggregates the messages :math:`T'_{r'}(t')` of the training edges
+    :math:`(h, r', t')` out of the head. The weights are the softmax of
+    :math:`\langle e_v, m \rangle / \sqrt{D}` over the messages :math:`m` of a
+    node :math:`v`.
 
-    The training edges are those that :meth:`prepare` was given, as a
-    :class:`~pyg_mmkgc.training.Trainer` does.
-    While it trains, the edges of the batch are left out; evaluation sees all.
-    A node without edges gets the message of a dummy edge, which all nodes
-    have: in the original code it goes through a dummy entity and a dummy
-    relation, here it is one learned vector a direction. That code starts from
-    a trained OTE; here it starts anew, or from its state by
-    :obj:`load_state_dict(state, strict=False)`.
+    :meth:`prepare`, which a :class:`~pyg_mmkgc.training.Trainer` calls,
+    receives the training edges. Training leaves out the edges of the current
+    batch, while evaluation uses all training edges. Each node also receives
+    the message of a dummy edge, so that nodes without edges have a context. In
+    the original code, the dummy edge has a dummy entity and a dummy relation.
+    Here, its message is one learned vector per direction. The original code
+    starts from a trained OTE. To do so here, call
+    :obj:`load_state_dict(state, strict=False)` with the state of an OTE.
 
     Args:
         *args: Arguments of :class:`~pyg_mmkgc.nn.OTE`.
@@ -43,7 +45,7 @@ class GCOTE(OTE):
             :class:`~pyg_mmkgc.nn.OTE`.
 
     Raises:
-        ModelError: If it is trained before :meth:`prepare`.
+        ModelError: If the model is trained before :meth:`prepare` was called.
     """
     edge_index: Tensor  # The training graph, [2, E].
     edge_type: Tensor  # [E]
@@ -59,7 +61,7 @@ class GCOTE(OTE):
 
     def reset_parameters(self) -> None:
         super().reset_parameters()
-        if hasattr(self, 'dummy'):  # Not yet when OTE is built.
+        if hasattr(self, 'dummy'):  # Not yet set in OTE.
             torch.nn.init.uniform_(self.dummy, -0.01, 0.01)
 
     def prepare(self, edge_index: Tensor, edge_type: Tensor) -> None:
@@ -71,16 +73,17 @@ class GCOTE(OTE):
     def before_step(self, head_index: Tensor, rel_type: Tensor,
                     tail_index: Tensor) -> None:
         if self.edge_type.numel() == 0:
-            raise ModelError("expected 'prepare(edge_index, edge_type)' with "
-                             'the training triples before GCOTE trains')
-        # Otherwise a context would tell the answer.
+            raise ModelError('Expected GCOTE to know the training triples '
+                             'before it trains (got none). Pass them to '
+                             "'prepare(edge_index, edge_type)' first.")
+        # The edge of a positive would reveal its answer to the context.
         self._own = torch.isin(
             self._triple(self.edge_index[0], self.edge_type,
                          self.edge_index[1]),
             self._triple(head_index, rel_type, tail_index))
 
     def after_step(self) -> None:
-        self._own = None  # A sampler may encode before the next step begins.
+        self._own = None  # Samplers may encode before the next step.
 
     def _triple(self, head: Tensor, rel: Tensor, tail: Tensor) -> Tensor:
         return (head * self.num_relations + rel) * self.num_nodes + tail
@@ -105,13 +108,13 @@ class GCOTE(OTE):
 
     def context(self, node: Tensor, center: Tensor, rel: Tensor,
                 other: Tensor, direction: int) -> Tensor:
-        r"""The contexts :obj:`[U, D]` of distinct nodes :obj:`[U]` from edges
-        :obj:`[E]`, that leave (0) or enter (1) their centers.
+        r"""Returns the contexts :obj:`[U, D]` of distinct nodes :obj:`[U]`
+        from edges :obj:`[E]` that leave (0) or enter (1) their centers.
         """
         place = torch.full((self.num_nodes, ), -1, device=node.device)
         place[node] = torch.arange(node.numel(), device=node.device)
         near = (place[center] >= 0).nonzero().view(-1)
-        # A node says the same along all of its edges of a relation.
+        # A node sends the same message along all of its edges of a relation.
         pair, which = (rel[near] * self.num_nodes + other[near]).unique(
             return_inverse=True)
         every = torch.arange(node.numel(), device=node.device)
@@ -128,8 +131,8 @@ class GCOTE(OTE):
 
     def messages(self, node: Tensor, rel_type: Tensor,
                  direction: int) -> Tensor:
-        r""":math:`T_r(x)` (1) or :math:`T'_r(x)` (0), :obj:`[P, D]`, of nodes
-        and relations :obj:`[P]`.
+        r"""Returns the messages :math:`T_r(x)` (1) or :math:`T'_r(x)` (0),
+        :obj:`[P, D]`, of nodes :obj:`[P]` along relations :obj:`[P]`.
         """
         turn, scale = self.relation(rel_type)
         x = self.node_emb(node)
@@ -138,7 +141,8 @@ class GCOTE(OTE):
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str,
                               *args: Any) -> None:
-        # A graph is part of the state; before, there may be another or none.
+        # The state contains a graph, whose size may differ from the current
+        # one.
         for name in ('edge_index', 'edge_type'):
             if prefix + name in state_dict:
                 setattr(self, name, torch.empty_like(

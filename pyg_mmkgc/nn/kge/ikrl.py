@@ -6,10 +6,10 @@ from pyg_mmkgc.nn.kge.multi_view import MultiViewModel
 
 
 class IKRL(MultiViewModel):
-    r"""The model of the `"Image-embodied Knowledge Representation Learning"
-    <https://arxiv.org/abs/1609.07028>`_ paper: `TransE
+    r"""The IKRL model from the `"Image-embodied Knowledge Representation
+    Learning" <https://arxiv.org/abs/1609.07028>`_ paper, which applies `TransE
     <https://papers.nips.cc/paper/2013/hash/
-    1cecc7a77928ca8133fa24680a88d2f9-Abstract.html>`_ on a structural and an
+    1cecc7a77928ca8133fa24680a88d2f9-Abstract.html>`_ to a structural and an
     image-based embedding of each entity.
 
     .. math::
@@ -17,23 +17,24 @@ class IKRL(MultiViewModel):
         E_{XY} = \| \hat{\mathbf{h}}_X + \hat{\mathbf{r}} -
         \hat{\mathbf{t}}_Y \|_1, \qquad s = \gamma - E
 
-    The score of a list of pairs is that of
-    :class:`~pyg_mmkgc.nn.kge.multi_view.MultiViewModel`.
+    :class:`~pyg_mmkgc.nn.kge.multi_view.MultiViewModel` scores the pairs of
+    views.
 
-    The images of an entity are projected, :math:`\mathbf{p}_i = \mathbf{M}
-    \mathbf{x}_i`, and aggregated by attention, :math:`\mathbf{e}_I = \sum_i
-    a_i \mathbf{p}_i` with the :math:`a_i` of
-    :func:`~pyg_mmkgc.nn.encoder.attention_weights`; several images are
-    features of shape :obj:`[N, I, F]` with a mask :obj:`[N, I]`.
+    The images of an entity are projected to :math:`\mathbf{p}_i = \mathbf{M}
+    \mathbf{x}_i` and aggregated to :math:`\mathbf{e}_I = \sum_i a_i
+    \mathbf{p}_i` with the attention weights :math:`a_i` of
+    :func:`~pyg_mmkgc.nn.encoder.attention_weights`. To use several images per
+    entity, pass features of shape :obj:`[N, I, F]` with a mask :obj:`[N, I]`.
 
-    The paper has one modality, images; any takes their place here, and with
-    more than one the sum goes over all pairs of views. As in the public
-    re-implementations, the projection has a bias, all vectors are normalised
-    to length one (the paper bounds it), the energies are summed in one loss
-    (the authors' code has a hinge for each), and triples are ranked by the sum
-    (the authors' code by :math:`E_{II}`). Gradients go through the attention,
-    which the authors' code takes for constant. The relation corruption of the
-    authors' code is left out.
+    The paper has images as its only modality. Here, any modality can take
+    their place, and with several modalities the sum is over all pairs of
+    views. Four details follow public re-implementations: the projection has a
+    bias, all vectors are normalised to length one (the paper bounds their
+    length), the energies are summed in one loss (the authors' code has one
+    hinge per energy), and triples are ranked by the sum of all energies (the
+    authors' code ranks by :math:`E_{II}`). Gradients flow through the
+    attention, which is constant in the authors' code. Relations are not
+    corrupted, unlike in the authors' code.
 
     Args:
         num_nodes (int): The number of nodes/entities :obj:`N` in the graph.

@@ -12,10 +12,11 @@ from pyg_mmkgc.nn.kge.multi_view import MultiViewModel
 
 
 class MMKRL(MultiViewModel):
-    r"""The model of the `"MMKRL: A Robust Embedding Approach for Multi-modal
-    Knowledge Graph Representation Learning"
-    <https://doi.org/10.1007/s10489-021-02693-9>`_ paper: distances of
-    structural and multi-modal embeddings, and a loss that aligns them.
+    r"""The MMKRL model from the `"MMKRL: A Robust Embedding Approach for
+    Multi-modal Knowledge Graph Representation Learning"
+    <https://doi.org/10.1007/s10489-021-02693-9>`_ paper, which combines
+    distances of structural and multi-modal embeddings with a loss that aligns
+    the embeddings.
 
     .. math::
         s(h, r, t) = \gamma - \tfrac{1}{4} \big( d(\mathbf{h}', \mathbf{r}',
@@ -23,25 +24,27 @@ class MMKRL(MultiViewModel):
         d(\mathbf{m}_h, \mathbf{r}', \mathbf{t}) + d(\mathbf{h},
         \mathbf{r}', \mathbf{m}_t) \big)
 
-    (:class:`~pyg_mmkgc.nn.kge.multi_view.MultiViewModel` scores pairs of
-    views) with
-    :math:`\mathbf{h}' = \mathbf{W}_s \mathbf{h} + \mathbf{b}_h`, and
-    :math:`\mathbf{r}'` and :math:`\mathbf{t}'` likewise with biases of their
-    own; :math:`\mathbf{m}` a projection of the features of all modalities,
-    side by side; and :math:`d` the :math:`L_1` distance of vectors normalised
-    to length one. The knowledge alignment, with :math:`\mathrm{MSE}` the mean
-    squared error, is
+    where :math:`d` is the :math:`L_1` distance of vectors normalised to length
+    one, :math:`\mathbf{h}' = \mathbf{W}_s \mathbf{h} + \mathbf{b}_h`, and
+    :math:`\mathbf{r}'` and :math:`\mathbf{t}'` are defined in the same way
+    with their own biases. :math:`\mathbf{m}` is a projection of the
+    concatenated features of all modalities.
+    :class:`~pyg_mmkgc.nn.kge.multi_view.MultiViewModel` scores the pairs of
+    views. The knowledge alignment loss, with the mean squared error
+    :math:`\mathrm{MSE}`, is
 
     .. math::
         \mathcal{L}_{KA} = \sum_{x \in \{h, r, t\}} \mathrm{MSE}(\mathbf{x},
         \mathbf{x}') + \sum_{x \in \{h, t\}} \mathrm{MSE}(\mathbf{W}_{sm}
         \mathbf{x}, \mathbf{m}_x)
 
-    The authors' code is not public: these are the equations of a public
-    re-implementation, which takes :math:`\mathcal{L}_{KA}` of the negatives,
-    too, and draws biases from :math:`\mathcal{N}(0, 1)`, beside which the
-    embeddings vanish; here they start as those of a linear layer. The
-    adversarial perturbation of the paper is an adversary of its own.
+    The authors' code is not public. The equations follow a public
+    re-implementation with two changes. The re-implementation also computes
+    :math:`\mathcal{L}_{KA}` for negatives, and initialises biases from
+    :math:`\mathcal{N}(0, 1)`, which dwarfs the embeddings. Here, only
+    positives are aligned, and biases are initialised as in a linear layer. The
+    adversarial perturbation of the paper is available as
+    :class:`~pyg_mmkgc.training.Perturbation`.
 
     Args:
         *args: Arguments of
@@ -62,7 +65,7 @@ class MMKRL(MultiViewModel):
 
     def reset_parameters(self) -> None:
         super().reset_parameters()
-        if hasattr(self, 'bias'):  # Not yet in the base class' constructor.
+        if hasattr(self, 'bias'):  # Not yet set in the base class.
             self.lin.reset_parameters()
             self.align.reset_parameters()
             bound = self.hidden_channels ** -0.5
@@ -79,7 +82,7 @@ class MMKRL(MultiViewModel):
                 self.modal(views)]
 
     def normalize(self, x: Tensor) -> Tensor:
-        return super().normalize(x) / 4  # The mean of four distances.
+        return super().normalize(x) / 4  # Averages four distances.
 
     def relation(self, rel_type: Tensor) -> Tensor:
         return self.normalize(self._project(self.rel_emb(rel_type)) +
@@ -95,7 +98,7 @@ class MMKRL(MultiViewModel):
             out = out + F.mse_loss(self._project(x) + bias, x)
         for row in (head, tail):
             error = self._multiply(self.align, structure[row]) - modal[row]
-            there = (modal[row] != 0).any(dim=-1)  # The dropped align nothing.
+            there = (modal[row] != 0).any(dim=-1)  # Skips dropped views.
             out = out + error.square().mean(dim=-1)[there].sum() / (
                 there.sum().clamp(min=1))
         return self.align_weight * out
@@ -105,5 +108,5 @@ class MMKRL(MultiViewModel):
 
     @staticmethod
     def _multiply(lin: Linear, x: Tensor) -> Tensor:
-        # Under autocast the product is in half precision, what follows not.
+        # Autocast computes only this product in half precision.
         return lin(x).to(x.dtype)

@@ -17,15 +17,16 @@ from pyg_mmkgc.nn.similarity import InnerProduct
 from pyg_mmkgc.typing import Side
 
 ENSEMBLES = ('mean', 'boosted', 'learned')
-# Scores that the hidden layer sees at once: 64 MiB of its activations.
+# The number of scores that pass through the hidden layer at once, which
+# limits its activations to 64 MiB.
 BLOCK = 1 << 19
 
 
 class MoSE(BilinearViews):
     r"""The MoSE model from the `"MoSE: Modality Split and Ensemble for
     Multimodal Knowledge Graph Completion" <https://arxiv.org/abs/2210.08821>`_
-    paper: one ComplEx per modality, with relations of its own, trained side
-    by side and put together for inference only.
+    paper. It trains one ComplEx per modality, each with its own relation
+    embeddings, and combines their scores only for inference.
 
     .. math::
         s_m(h, r, t) &= \mathrm{Re} \langle \mathbf{e}_m(h), \mathbf{r}_m,
@@ -33,26 +34,31 @@ class MoSE(BilinearViews):
         \tfrac{1}{\tau} \mathbf{P}_m \mathbf{f}_m(h) \\
         s(h, r, t) &= \sum_m w_{m,r} \, s_m(h, r, t)
 
-    for the structure, whose :math:`\mathbf{e}_S` is a free embedding, and
-    each modality. A loss on the scores of all nodes, and :meth:`loss`, is
-    that of :math:`s_m`, summed over :math:`m`, as in the paper
-    (:meth:`experts`); one with a sampler's negatives is that of :math:`s`.
-    The weights are in :attr:`combine`, which
-    :func:`~pyg_mmkgc.training.fit_ensemble` fits on validation triples, never
-    on test triples as the released code.
+    The index :math:`m` covers all modalities and the structure, whose
+    :math:`\mathbf{e}_S` is a trained embedding. As in the paper,
+    :meth:`loss` and losses on the scores of all nodes are computed for each
+    :math:`s_m` and summed over :math:`m`, see :meth:`experts`. Losses on the
+    negatives of a sampler are computed for the combined score :math:`s`. The
+    weights are part of :attr:`combine`, which
+    :func:`~pyg_mmkgc.training.fit_ensemble` fits on validation triples. The
+    released code fits them on test triples.
 
     Missing rows are drawn in the range of the features, not from a standard
-    normal distribution. N3 is added up over the modalities.
+    normal distribution. N3 is summed over the modalities.
 
     Args:
         num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
         num_relations (int): The number of relations :obj:`R` in the graph.
         hidden_channels (int): The complex dimension :obj:`D`.
-        modalities (dict[str, torch.Tensor]): The features :obj:`[N, F_m]`.
-        masks (dict[str, torch.Tensor], optional): Who has it, :obj:`[N]`.
-        ensemble (str, optional): :obj:`"mean"`, :obj:`"boosted"` or
-            :obj:`"learned"`. (default: :obj:`"mean"`)
-        scale (float, optional): :math:`\tau`. (default: :obj:`20.0`)
+        modalities (dict[str, torch.Tensor]): The features :obj:`[N, F_m]` of
+            each modality, at least one.
+        masks (dict[str, torch.Tensor], optional): The mask :obj:`[N]` of the
+            nodes that have each modality. (default: :obj:`None`)
+        ensemble (str, optional): The mode of :class:`Ensemble`,
+            :obj:`"mean"`, :obj:`"boosted"` or :obj:`"learned"`.
+            (default: :obj:`"mean"`)
+        scale (float, optional): The divisor :math:`\tau` of the modality
+            embeddings. (default: :obj:`20.0`)
         missing (str, optional): The policy for missing rows.
             (default: :obj:`"random"`)
         **kwargs (optional): :obj:`reciprocal`, :obj:`n3`, :obj:`l3`,
@@ -120,7 +126,7 @@ class MoSE(BilinearViews):
 
 
 class Expert(QueryForms):
-    r"""The ComplEx of one modality of a :class:`MoSE`."""
+    r"""The ComplEx model of one modality in :class:`MoSE`."""
     similarity = InnerProduct()
 
     def __init__(self, model: MoSE, block: int) -> None:
@@ -134,22 +140,22 @@ class Expert(QueryForms):
 
 
 class Ensemble(torch.nn.Module):
-    r"""Makes one score of those of :math:`M` experts, in the three ways of
-    `MoSE <https://arxiv.org/abs/2210.08821>`_. It is not trained with them,
-    but fitted on validation triples by
-    :func:`~pyg_mmkgc.training.fit_ensemble`; until then, each is the mean.
+    r"""Combines the scores of :math:`M` experts into one score, in one of the
+    three modes of `MoSE <https://arxiv.org/abs/2210.08821>`_. The ensemble is
+    not trained with the experts. :func:`~pyg_mmkgc.training.fit_ensemble` fits
+    it on validation triples. Before that, it returns the mean in every mode.
 
     .. math::
         s = \sum_m w_{m,r} \, s_m + \mathrm{MLP}(s_1, \ldots, s_M)
 
     Args:
-        mode (str): :obj:`"mean"`; :obj:`"boosted"`, with weights
-            :math:`w_{m,r}` of each relation; :obj:`"learned"`, with a
-            perceptron of one hidden layer. The paper's has a ReLU on its
-            output too, under which many nodes tie at zero; here, it corrects
-            the mean.
+        mode (str): :obj:`"mean"` averages the scores. :obj:`"boosted"` has
+            weights :math:`w_{m,r}` for each relation. :obj:`"learned"` adds
+            the output of a perceptron with one hidden layer to the mean. In
+            the paper, the output of the perceptron is the score. It passes a
+            ReLU, after which many nodes tie at zero.
         num_relations (int): The number of relations :obj:`R`.
-        num_experts (int): :math:`M`.
+        num_experts (int): The number of experts :math:`M`.
         hidden_channels (int, optional): The width of the hidden layer.
             (default: :obj:`32`)
     """
@@ -159,8 +165,9 @@ class Ensemble(torch.nn.Module):
                  hidden_channels: int = 32) -> None:
         super().__init__()
         if mode not in ENSEMBLES:
-            raise ModelError(f'expected an ensemble of {ENSEMBLES}, got '
-                             f'{mode!r}')
+            raise ModelError("Expected 'ensemble' to be one of "
+                             f"{', '.join(map(repr, ENSEMBLES))} (got "
+                             f'{mode!r})')
         self.mode = mode
         self.register_buffer('weight', torch.empty(num_relations, num_experts))
         self.mlp = Sequential() if mode != 'learned' else Sequential(
@@ -171,7 +178,7 @@ class Ensemble(torch.nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        r"""Back to the mean."""
+        r"""Resets the ensemble to the mean of the scores."""
         self.weight.fill_(1 / self.weight.size(1))
         if len(self.mlp) > 0:
             reset(self.mlp)
@@ -179,10 +186,10 @@ class Ensemble(torch.nn.Module):
                 param.zero_()
 
     def forward(self, scores: Tensor, rel_type: Tensor) -> Tensor:
-        r"""The scores :obj:`[*]` of scores :obj:`[*, M]` of the experts, for
-        relations :obj:`[*]`, which broadcast.
+        r"""Combines the scores :obj:`[*, M]` of the experts into scores
+        :obj:`[*]`, for relations :obj:`[*]`, which broadcast.
         """
-        # A reciprocal relation has the weights of the relation.
+        # A reciprocal relation shares the weights of its relation.
         out = (scores * self.weight[rel_type % self.weight.size(0)]).sum(-1)
         if len(self.mlp) == 0:
             return out

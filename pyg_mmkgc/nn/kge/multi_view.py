@@ -17,19 +17,20 @@ from pyg_mmkgc.typing import Side
 
 
 class MultiViewModel(QueryModel):
-    r"""An abstract base class of models whose energy is a sum of distances
-    over pairs of views of the head and the tail, which share a relation.
+    r"""An abstract base class of models whose energy sums distances over pairs
+    of a view of the head and a view of the tail. All pairs share one relation
+    embedding.
 
     .. math::
         s(h, r, t) = \gamma - \sum_{(X, Y)} \| \hat{\mathbf{h}}_X +
         \hat{\mathbf{r}} - \hat{\mathbf{t}}_Y \|_1, \qquad
         \hat{\mathbf{x}} = \mathbf{x} / \| \mathbf{x} \|_2
 
-    The representation holds the views side by side. Distances that are sums
-    over channels add up to the distance of concatenations, so that a query
-    and a key are the views of all pairs, and one distance scores them. A
-    subclass lists its views in :meth:`parts` and the positions :math:`(X, Y)`
-    of each pair in :obj:`pairs`.
+    The representation concatenates the views. Since the distances are sums
+    over channels, their sum over pairs is the distance of concatenations: a
+    query and a key concatenate the views of all pairs. A subclass lists its
+    views in :meth:`parts`, and the positions :math:`(X, Y)` of each pair in
+    :obj:`pairs`.
 
     Args:
         num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
@@ -37,23 +38,26 @@ class MultiViewModel(QueryModel):
         hidden_channels (int): The width of an embedding.
         modalities (dict[str, torch.Tensor]): The features :obj:`[N, F_m]` of
             each modality, at least one.
-        masks (dict[str, torch.Tensor], optional): Who has it, :obj:`[N]`.
-        margin (float, optional): :math:`\gamma`. (default: :obj:`12.0`)
+        masks (dict[str, torch.Tensor], optional): The mask :obj:`[N]` of the
+            nodes that have each modality. (default: :obj:`None`)
+        margin (float, optional): The margin :math:`\gamma`.
+            (default: :obj:`12.0`)
         missing (str, optional): The policy for missing rows of
             :class:`~pyg_mmkgc.nn.ModalityEncoder`. With :obj:`"drop"`, the
-            structural embedding is the view that is missing: leaving out
-            distances would favour nodes that lack it.
+            structural embedding replaces a missing view, since leaving out
+            its distances would favour nodes without the view.
             (default: :obj:`"random"`)
-        trainable_features (bool, optional): If set to :obj:`True`, trains the
-            features along, as the released code. (default: :obj:`False`)
-        num_negatives (int, optional): Negatives of :meth:`loss`.
-            (default: :obj:`128`)
+        trainable_features (bool, optional): If set to :obj:`True`, the
+            features are trained as well, as in the released code.
+            (default: :obj:`False`)
+        num_negatives (int, optional): The number of negatives in
+            :meth:`loss`. (default: :obj:`128`)
         sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
             the embedding matrices will be sparse. (default: :obj:`False`)
     """
     key_depends_on = 'side'
-    #: Channels of a norm; one for the :math:`L_1` distance. The width of a
-    #: view is :obj:`group * hidden_channels`.
+    #: The number of channels in a norm, which is one for the :math:`L_1`
+    #: distance. The width of a view is :obj:`group * hidden_channels`.
     group: int = 1
 
     def __init__(self, num_nodes: int, num_relations: int,
@@ -70,8 +74,9 @@ class MultiViewModel(QueryModel):
         self.trainable_features = trainable_features
         name = type(self).__name__
         if not modalities:
-            raise ModelError(f'expected a modality: {name} compares the '
-                             'structure with others')
+            raise ModelError(f"Expected 'modalities' of {name} to hold at "
+                             f'least one modality (got {modalities}). {name} '
+                             'compares the structure with other modalities.')
         check_positive(margin=margin)
         channels = self.group * hidden_channels
         self.node_emb = Embedding(num_nodes, channels, sparse=sparse)
@@ -95,23 +100,23 @@ class MultiViewModel(QueryModel):
         raise NotImplementedError
 
     def parts(self, views: dict[str, Tensor]) -> list[Tensor]:
-        r"""Returns the views :obj:`[*, C]` that :obj:`pairs` counts."""
+        r"""Returns the views :obj:`[*, C]` that :obj:`pairs` refers to."""
         raise NotImplementedError
 
     def modal(self, views: dict[str, Tensor]) -> Tensor:
-        r"""Returns one view of all modalities: a linear map of their
-        features, side by side, is the sum of linear maps of each.
+        r"""Returns a joint view of all modalities. A linear map of
+        concatenated features is the sum of a linear map per modality.
         """
         return torch.stack(torch.broadcast_tensors(
             *(views[name] for name in self.modalities))).sum(dim=0)
 
     def normalize(self, x: Tensor) -> Tensor:
-        r"""Returns :math:`\hat{\mathbf{x}}`, of views and relations."""
+        r"""Normalises views and relations to :math:`\hat{\mathbf{x}}`."""
         return F.normalize(x, dim=-1)
 
     def relation(self, rel_type: Tensor) -> Tensor:
-        r"""Returns the vectors that move a view of the head to one of the
-        tail, :obj:`[*, hidden_channels]`.
+        r"""Returns the relation vectors :obj:`[*, hidden_channels]` that move
+        views of the head to views of the tail.
         """
         return self.normalize(self.rel_emb(rel_type))
 
@@ -122,7 +127,7 @@ class MultiViewModel(QueryModel):
                                  views['structure'], x) for x in parts]
         x = torch.stack(torch.broadcast_tensors(*map(self.normalize, parts)),
                         dim=-2)
-        # Channel j of the groups of all views is before their channel j + 1.
+        # Channels j of all views precede channels j + 1, as groups require.
         return x.unflatten(-1, (self.group, -1)).transpose(-3, -2).flatten(-3)
 
     def query(self, x: Tensor, rel_type: Tensor, side: Side) -> Tensor:
@@ -132,7 +137,7 @@ class MultiViewModel(QueryModel):
         return self.key(x, rel_type, 'head' if side == 'tail' else 'tail')
 
     def key(self, x: Tensor, rel_type: Tensor, side: Side) -> Tensor:
-        # The views of one side of all pairs, from the views of an entity.
+        # Selects the view of each pair on this side.
         views = x.unflatten(-1, (self.group, -1, self.hidden_channels))
         return torch.cat([
             views[..., first if side == 'head' else second, :]
@@ -140,6 +145,7 @@ class MultiViewModel(QueryModel):
 
     def move(self, x: Tensor, rel: Tensor, side: Side) -> Tensor:
         r"""Moves the views :obj:`[*, group * V * D]` of all :obj:`V` parts
-        along relations :obj:`[*, V * D]`, towards a side.
+        along relations :obj:`[*, V * D]`, from the known side to
+        :obj:`side`.
         """
         return x + rel if side == 'tail' else x - rel

@@ -13,13 +13,13 @@ from pyg_mmkgc.nn.kge.adamf import AdaMF
 from pyg_mmkgc.nn.kge.query import distinct_pairs
 from pyg_mmkgc.typing import Side
 
-NEVER = -1e9  # The logit of a view that is left out.
+NEVER = -1e9  # The logit of an absent view.
 
 
 class NativE(AdaMF):
-    r"""The model of the `"NativE: Multi-modal Knowledge Graph Completion in
-    the Wild" <https://arxiv.org/abs/2406.17605>`_ paper: the adaptive fusion
-    of :class:`~pyg_mmkgc.nn.AdaMF`, guided by the relation.
+    r"""The NativE model from the `"NativE: Multi-modal Knowledge Graph
+    Completion in the Wild" <https://arxiv.org/abs/2406.17605>`_ paper, which
+    guides the adaptive fusion of :class:`~pyg_mmkgc.nn.AdaMF` by the relation.
 
     .. math::
         \alpha_m(e, r) = \frac{\exp(\mathbf{w}^{\top} \tanh(\mathbf{e}_m) /
@@ -30,17 +30,18 @@ class NativE(AdaMF):
         s(h, r, t) = \gamma - \sum_{i=1}^{D} \left| h_{r,i} \,
         e^{\mathrm{i} \theta_{r,i}} - t_{r,i} \right|
 
-    where :math:`g_r` is a scalar and :math:`\mathbf{e}_m` the projection of
-    the features by two layers with a ReLU. The representation holds the views
-    side by side, and their logits; :meth:`key` fuses them. The paper's
-    adversarial training is :class:`~pyg_mmkgc.training.CoMAT`. The released
-    code also pools features to 256 channels, and trains some of them.
+    where :math:`g_r` is a scalar, and two layers with a ReLU project the
+    features to :math:`\mathbf{e}_m`. The representation concatenates the views
+    and their logits, and :meth:`key` fuses them. The paper's adversarial
+    training is available as :class:`~pyg_mmkgc.training.CoMAT`. The released
+    code also pools features to 256 channels and trains some of them.
 
     Args:
-        *args: Arguments of :class:`~pyg_mmkgc.nn.AdaMF`, at most its first
-            six.
-        fusion (str, optional): :obj:`"shared"` has one :math:`\mathbf{w}`,
-            :obj:`"adaptive"` one per view. (default: :obj:`"shared"`)
+        *args: The arguments of :class:`~pyg_mmkgc.nn.AdaMF` before
+            :obj:`fusion`.
+        fusion (str, optional): :obj:`"shared"` learns one vector
+            :math:`\mathbf{w}` for all views, :obj:`"adaptive"` one vector per
+            view. (default: :obj:`"shared"`)
         **kwargs (optional): Additional arguments of
             :class:`~pyg_mmkgc.nn.AdaMF`.
     """
@@ -49,8 +50,8 @@ class NativE(AdaMF):
     def __init__(self, *args: Any, fusion: str = 'shared',
                  **kwargs: Any) -> None:
         if fusion == 'mean':
-            raise ModelError("expected a fusion of 'shared' or 'adaptive', "
-                             "got 'mean'")
+            raise ModelError("Expected 'fusion' to be 'shared' or 'adaptive' "
+                             "(got 'mean')")
         kwargs['fusion'] = fusion
         super().__init__(*args, **kwargs)
         C = 2 * self.hidden_channels
@@ -60,7 +61,7 @@ class NativE(AdaMF):
 
     def reset_parameters(self) -> None:
         super().reset_parameters()
-        if hasattr(self, 'temperature'):  # Not yet in AdaMF's constructor.
+        if hasattr(self, 'temperature'):  # Not yet set in AdaMF.
             bound = (self.margin + 2.0) / (2 * self.hidden_channels)
             torch.nn.init.uniform_(self.temperature.weight, -bound, bound)
             reset(self.lins)
@@ -69,7 +70,7 @@ class NativE(AdaMF):
         views = super().embed(index)
         for name, lin in self.lins.items():
             out = lin(views[name].relu()).to(views[name].dtype)
-            if self.missing == 'drop':  # An embedding of zeros stays one.
+            if self.missing == 'drop':  # Embeddings of zeros stay zero.
                 absent = (views[name] == 0).all(dim=-1, keepdim=True)
                 out = out.masked_fill(absent, 0.0)
             views[name] = out
@@ -78,7 +79,8 @@ class NativE(AdaMF):
     def fuse(self, views: dict[str, Tensor]) -> Tensor:
         x = torch.stack(torch.broadcast_tensors(
             *(views[name] for name in self.fuser.names)), dim=-2)
-        # Not in half precision: the softmax needs exact logits.
+        # The softmax is sensitive to rounding, so that logits stay in full
+        # precision.
         with torch.autocast(x.device.type, enabled=False):
             logit = (x.tanh() * self.fuser.weight).sum(dim=-1)
         if self.fuser.skip_absent:
@@ -86,7 +88,9 @@ class NativE(AdaMF):
         return torch.cat([x.flatten(-2), logit], dim=-1)
 
     def weights(self, logit: Tensor, rel_type: Tensor) -> Tensor:
-        r"""Returns :math:`\alpha`, :obj:`[*, M]`, of logits and relations."""
+        r"""Returns the weights :math:`\alpha`, :obj:`[*, M]`, from logits
+        :obj:`[*, M]` and relations :obj:`[*]`.
+        """
         return (logit / self.temperature(rel_type).sigmoid()).softmax(dim=-1)
 
     def modality_weights(self, index: Tensor,
@@ -101,7 +105,8 @@ class NativE(AdaMF):
         """
         M = len(self.fuser.names)
         alpha = self.weights(x[..., -M:], rel_type)
-        with torch.autocast(x.device.type, enabled=False):  # Not projections.
+        # Only projections run in half precision.
+        with torch.autocast(x.device.type, enabled=False):
             return torch.einsum('...m,...mc->...c', alpha,
                                 x[..., :-M].unflatten(-1, (M, -1)))
 
@@ -111,8 +116,8 @@ class NativE(AdaMF):
     def candidate_scores(self, table: Tensor, head: Tensor, rel_type: Tensor,
                          tail: Tensor, index: Tensor,
                          corrupt_head: Tensor) -> Tensor:
-        # The general form would copy all views of a node for each relation
-        # that it meets; a bag of views sums them where they are.
+        # The general form copies all views of a node once per relation. An
+        # embedding bag sums them without a copy.
         M, (row, rel, place) = len(self.fuser.names), distinct_pairs(
             table, rel_type, index)
         alpha = self.weights(table[:, -M:][row], rel)

@@ -13,19 +13,21 @@ from pyg_mmkgc.nn.kge.query import by_relation
 from pyg_mmkgc.nn.similarity import Distance
 from pyg_mmkgc.typing import Side
 
-# Rows that are multiplied at once. With one, a matrix would be read, and its
-# gradient written, for every row; with many, most would be zeros where groups
-# are small.
+# The number of rows that are multiplied at once. With few rows, matrices are
+# read and their gradients written too often. With many rows, small groups
+# consist mostly of padding.
 TILE = 8
 
-Turn = tuple[Tensor, Tensor]  # Of R' relations [R', S, m, m], and which [*].
+# The matrices [R', S, m, m] of the distinct relations, and the position [*]
+# of each relation among them.
+Turn = tuple[Tensor, Tensor]
 
 
 class OTE(MMKGEModel):
-    r"""The OTE model, without graph context, from the `"Orthogonal Relation
-    Transforms with Graph Context Modeling for Knowledge Graph Embedding"
-    <https://arxiv.org/abs/1911.04910>`_ paper, which turns and scales blocks
-    of :obj:`m` channels.
+    r"""The OTE model from the `"Orthogonal Relation Transforms with Graph
+    Context Modeling for Knowledge Graph Embedding"
+    <https://arxiv.org/abs/1911.04910>`_ paper, without graph context. It
+    rotates and scales blocks of :obj:`m` channels.
 
     .. math::
         s(h, r, t) = \gamma - \tfrac{1}{2} \left[ D(T_r(h) - t) +
@@ -33,26 +35,29 @@ class OTE(MMKGEModel):
 
     with :math:`T_r(x)_i = x_i \, \mathrm{diag}(e^{a_i}) \, U_i` and
     :math:`T'_r(y)_i = y_i \, \mathrm{diag}(e^{-a_i}) \, U_i^{\top}` on row
-    vectors; the rows of :math:`U_i` are those of a free matrix, made
-    orthonormal (:func:`gram_schmidt`).
+    vectors. :func:`gram_schmidt` orthonormalises the rows of a trained matrix
+    to obtain :math:`U_i`.
 
     The original code scores a triple by the first distance when it corrupts
-    tails and by the second when it corrupts heads. They differ, as
-    :math:`T'_r` undoes :math:`T_r` only where the scales of a block are equal.
-    Here one triple has one score, the mean, as in the sum of GC-OTE. That code
-    also weighs triples by the frequency of their queries.
+    tails, and by the second when it corrupts heads. Both differ, since
+    :math:`T'_r` inverts :math:`T_r` only if the scales of a block are equal.
+    Here, the score of a triple is the mean of both, in line with the sum in
+    GC-OTE. The original code also weights triples by the frequency of their
+    queries.
 
     Args:
         num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
         num_relations (int): The number of relations :obj:`R` in the graph.
         hidden_channels (int): The hidden embedding size :obj:`D = m * S`.
             Channel :obj:`j` of block :obj:`i` is at :obj:`j * S + i`.
-        block_size (int, optional): :obj:`m`. (default: :obj:`4`)
-        margin (float, optional): :math:`\gamma`. (default: :obj:`6.0`)
+        block_size (int, optional): The number of channels :obj:`m` in a block.
+            (default: :obj:`4`)
+        margin (float, optional): The margin :math:`\gamma`.
+            (default: :obj:`6.0`)
         sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
             the embedding matrices will be sparse. (default: :obj:`False`)
-        num_negatives (int, optional): Negatives of :meth:`loss`.
-            (default: :obj:`128`)
+        num_negatives (int, optional): The number of negatives in
+            :meth:`loss`. (default: :obj:`128`)
     """
     def __init__(self, num_nodes: int, num_relations: int,
                  hidden_channels: int, block_size: int = 4,
@@ -61,10 +66,10 @@ class OTE(MMKGEModel):
         super().__init__(num_nodes, num_relations, hidden_channels,
                          num_negatives=num_negatives, sparse=sparse)
         if block_size < 2 or hidden_channels % block_size or not margin > 0:
-            raise ModelError('expected hidden_channels of whole blocks of at '
-                             'least two channels and margin > 0, got '
-                             f'{hidden_channels}, block_size={block_size} '
-                             f'and {margin}')
+            raise ModelError("Expected 'hidden_channels' to be a multiple of "
+                             "'block_size', 'block_size' to be at least 2 and "
+                             f"'margin' to be positive (got {hidden_channels},"
+                             f' block_size={block_size} and margin={margin})')
         self.block_size = block_size
         self.margin = margin
         self.similarity = Distance(group=block_size)
@@ -80,15 +85,15 @@ class OTE(MMKGEModel):
         torch.nn.init.zeros_(self.rel_scale.weight)
 
     def sides(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
-        r"""Returns the parts of representations that are compared when they
-        are a head and when they are a tail, each :obj:`[*, D]`; first the
-        entity itself.
+        r"""Returns pairs of the parts of representations that are compared
+        when they are a head and when they are a tail, each :obj:`[*, D]`. The
+        first pair is the entity itself.
         """
         return [(x, x)]
 
     def relation(self, rel_type: Tensor) -> tuple[Turn, Tensor]:
-        r"""Returns :math:`U`, for :meth:`turn`, and :math:`e^a`,
-        :obj:`[*, D]`.
+        r"""Returns the matrices :math:`U` as the input of :meth:`turn`, and
+        the scales :math:`e^a`, :obj:`[*, D]`.
         """
         rel, which = rel_type.unique(return_inverse=True)
         m = self.block_size
@@ -96,7 +101,7 @@ class OTE(MMKGEModel):
         return (gram_schmidt(rows), which), self.rel_scale(rel_type).exp()
 
     def turn(self, x: Tensor, turn: Turn, back: bool = False) -> Tensor:
-        r"""Returns the blocks of rows times :math:`U` or its transpose."""
+        r"""Multiplies the blocks of rows by :math:`U` or its transpose."""
         matrix, which = turn
         with torch.autocast(x.device.type, enabled=False):
             return grouped_product(x, which, matrix.mT if back else matrix)
@@ -110,8 +115,8 @@ class OTE(MMKGEModel):
             self.similarity(forth, y) + self.similarity(back, x)
             for (x, _), (_, y) in zip(heads, tails, strict=True)])
 
-    # A turn keeps norms, so that D(T'(t) - h) = D(t e^-a - h U) and
-    # D(T(h) - t) = D(h e^a - t U'): it is enough to scale a candidate.
+    # Since orthogonal matrices preserve norms, D(T'(t) - h) = D(t e^-a - h U)
+    # and D(T(h) - t) = D(h e^a - t U'): candidates only need to be scaled.
 
     def candidate_scores(self, table: Tensor, head: Tensor, rel_type: Tensor,
                          tail: Tensor, index: Tensor,
@@ -136,8 +141,8 @@ class OTE(MMKGEModel):
         if as_head is as_tail:
             return self.similarity.candidates(query, as_tail, index,
                                               corrupt_head)
-        # Both are computed: rows of two tables would not be shared by the
-        # positives of a pool.
+        # Computing both sides keeps the candidates equal for all positives of
+        # a pool, which is faster than selecting rows from one of two tables.
         both = self.similarity.candidates(
             query, torch.cat([as_tail, as_head]),
             torch.cat([index, index + as_tail.size(0)], dim=1),
@@ -173,7 +178,7 @@ class _GramSchmidt(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
         q, r = torch.linalg.qr(rows.mT)
-        # The one with a positive diagonal is that of Gram-Schmidt.
+        # The factor with a positive diagonal is the Gram-Schmidt result.
         sign = torch.where(r.diagonal(dim1=-2, dim2=-1) < 0, -1, 1).to(r)
         q, r = q * sign.unsqueeze(-2), r * sign.unsqueeze(-1)
         ctx.save_for_backward(q, r)
@@ -185,8 +190,8 @@ class _GramSchmidt(torch.autograd.Function):
         q, r = ctx.saved_tensors
         inner = grad @ q
         grad = grad.mT - q @ (inner.tril() + inner.tril(-1).mT)
-        # What is left of a row that depends on those before it is divided by
-        # its length, which may be zero.
+        # A row that depends on previous rows has a residual of length zero,
+        # so that the divisor is bounded from below.
         length = r.diagonal(dim1=-2, dim2=-1)
         top = length.amax(dim=-1, keepdim=True)
         least = torch.where(top > 0, torch.finfo(r.dtype).eps * top, 1.0)
@@ -198,29 +203,29 @@ class _GramSchmidt(torch.autograd.Function):
 def gram_schmidt(rows: Tensor) -> Tensor:
     r"""Returns the Gram-Schmidt orthonormalisation of the rows of square
     matrices, :obj:`[*, m, m]`, by a batched QR decomposition. The gradient is
-    finite also where rows depend on each other, which happens when training
-    turns a basis inside out.
+    finite even if rows are linearly dependent, which happens when training
+    flips the orientation of a basis.
     """
     return _GramSchmidt.apply(rows)
 
 
 def grouped_product(x: Tensor, group: Tensor, matrix: Tensor) -> Tensor:
-    r"""Returns the products :math:`\mathbf{x}_i \mathbf{M}_{g,i}` of blocks
-    :math:`i` of rows with the matrices of their group :math:`g`, with shape
+    r"""Returns the products :math:`\mathbf{x}_i \mathbf{M}_{g,i}` of block
+    :math:`i` of each row with the matrices of its group :math:`g`, with shape
     :obj:`[*, m * S]`.
 
     Args:
         x (torch.Tensor): The rows, :obj:`[*, m * S]`. Channel :obj:`j` of
             block :obj:`i` is at :obj:`j * S + i`.
-        group (torch.Tensor): The groups, in any order, :obj:`[*]`, where a
-            size of one stands for any.
+        group (torch.Tensor): The groups of the rows in any order, :obj:`[*]`.
+            Dimensions of size one broadcast.
         matrix (torch.Tensor): The matrices, :obj:`[G, S, m, m]`.
     """
     rows = x.reshape(-1, x.size(-1)).unflatten(-1, (matrix.size(-1), -1)).mT
     group = group.expand(x.shape[:-1]).flatten()
     count = group.bincount(minlength=matrix.size(0))
     tiles = (count + TILE - 1) // TILE
-    # Sorted by group, where each group begins with a tile of its own.
+    # Rows are sorted by group, and each group starts a new tile.
     shift = (tiles.cumsum(0) - tiles) * TILE - (count.cumsum(0) - count)
     order = group.argsort(stable=True)
     place = torch.empty_like(order)

@@ -9,8 +9,8 @@ from torch import Tensor
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.nn.kge.bilinear import BilinearViews
 
-# Of the released code: how many nodes the plans are the mean of, and the
-# weight of their entropy.
+# The number of nodes over which plans are averaged and the weight of their
+# entropy, as in the released code.
 NODES, STRENGTH = 10, 10.0
 
 
@@ -18,10 +18,9 @@ class OTKGE(BilinearViews):
     r"""The OTKGE model from the `"OTKGE: Multi-modal Knowledge Graph
     Embeddings via Optimal Transport" <https://proceedings.neurips.cc/
     paper_files/paper/2022/hash/
-    ffdb280e7c7b4c4af30e04daf5a84b98-Abstract-Conference.html>`_ paper: each
-    modality is transported into the space of the structure, and the weighted
-    sum has the score of ComplEx
-    (:class:`~pyg_mmkgc.nn.kge.bilinear.BilinearViews`).
+    ffdb280e7c7b4c4af30e04daf5a84b98-Abstract-Conference.html>`_ paper. It
+    transports each modality into the space of the structure, and scores the
+    weighted sum as in :class:`~pyg_mmkgc.nn.ComplEx`.
 
     .. math::
         \mathbf{e} &= \big( 1 - \sum_m \alpha_m \big) \, \mathbf{e}_S +
@@ -30,29 +29,34 @@ class OTKGE(BilinearViews):
         s(h, r, t) &= \mathrm{Re} \langle \mathbf{e}_h, \mathbf{r},
         \bar{\mathbf{e}}_t \rangle
 
-    :math:`\Pi_m` :obj:`[F_m, 2 * D]` is the mean, over ten nodes, of the
-    entropic transport plans between the channels of the node's features and
-    those of its structural embedding, at the cost :math:`c \, (f_p - e_q)^2`;
-    it has no gradient. :math:`\Delta_m` is learnt. The paper also minimises
-    the Wasserstein distance; its released code, which this follows, does not.
+    The plan :math:`\Pi_m` :obj:`[F_m, 2 * D]` is the mean of the entropic
+    transport plans of ten nodes. The plan of a node moves the channels of its
+    features to the channels of its structural embedding at the cost
+    :math:`c \, (f_p - e_q)^2`. Plans have no gradient, while :math:`\Delta_m`
+    is trained. The paper also minimises the Wasserstein distance. As in the
+    released code, it is not part of the loss here.
 
-    The code computes the plans anew in each step, for the ten first nodes;
-    here they are a buffer that is computed anew every :obj:`refresh` steps,
-    for the ten first nodes that have the modality, in the log domain. The
-    code divides N3 by the rank, not by the batch: its weight is worth
-    :obj:`B / D` of it here. Its class weights are left out.
+    The released code recomputes the plans in each step for the first ten
+    nodes. Here, they are recomputed every :obj:`refresh` steps for the first
+    ten nodes with the modality, in the log domain. The released code divides
+    N3 by the rank instead of the batch size, so that its weight corresponds to
+    :obj:`B / D` times that weight here. Its class weights are left out.
 
     Args:
         num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
         num_relations (int): The number of relations :obj:`R` in the graph.
         hidden_channels (int): The complex dimension :obj:`D`.
-        modalities (dict[str, torch.Tensor]): The features :obj:`[N, F_m]`.
-        masks (dict[str, torch.Tensor], optional): Who has it, :obj:`[N]`.
-        alpha (dict[str, float], optional): :math:`\alpha_m` of each modality;
-            their sum is at most one. (default: they share :obj:`0.8`)
-        scale (float, optional): :math:`c`. (default: :obj:`100.0`)
-        refresh (int, optional): Steps between two computations of the plans.
-            (default: :obj:`100`)
+        modalities (dict[str, torch.Tensor]): The features :obj:`[N, F_m]` of
+            each modality, at least one.
+        masks (dict[str, torch.Tensor], optional): The mask :obj:`[N]` of the
+            nodes that have each modality. (default: :obj:`None`)
+        alpha (dict[str, float], optional): The weight :math:`\alpha_m` of
+            each modality. Their sum is at most one. (default: :obj:`None`,
+            equal weights with a sum of :obj:`0.8`)
+        scale (float, optional): The scale :math:`c` of the costs.
+            (default: :obj:`100.0`)
+        refresh (int, optional): The number of steps after which the plans are
+            recomputed. (default: :obj:`100`)
         missing (str, optional): The policy for missing rows.
             (default: :obj:`"zeros"`)
         **kwargs (optional): :obj:`reciprocal`, :obj:`n3`, :obj:`l3`,
@@ -74,12 +78,12 @@ class OTKGE(BilinearViews):
             alpha = {m: 0.8 / len(self.modalities) for m in self.modalities}
         if (set(alpha) != set(self.modalities) or sum(alpha.values()) > 1
                 or min(alpha.values()) < 0):
-            raise ModelError('expected an alpha of at least 0 for each of '
-                             f'{self.modalities}, and at most 1 in all, got '
-                             f'{alpha}')
+            raise ModelError("Expected 'alpha' to be at least 0 for each of "
+                             f'{self.modalities} and at most 1 in total (got '
+                             f'{alpha})')
         if not scale > 0 or refresh < 1:
-            raise ModelError('expected scale > 0 and refresh >= 1, got '
-                             f'{scale} and {refresh}')
+            raise ModelError("Expected 'scale' to be positive and 'refresh' "
+                             f'to be at least 1 (got {scale} and {refresh})')
         self.alpha, self.scale, self.refresh = alpha, scale, refresh
         self.register_buffer('steps', torch.zeros((), dtype=torch.long))
         for name in self.modalities:
@@ -100,8 +104,8 @@ class OTKGE(BilinearViews):
 
     @torch.no_grad()
     def update_transport(self) -> None:
-        r"""Computes :math:`2 D c \, \Pi_m` from the present embeddings, and
-        transports all features by it.
+        r"""Recomputes the plans :math:`\Pi_m` from the current embeddings, and
+        transports all features by :math:`2 D c \, \Pi_m`.
         """
         for name, encoder in self.encoders.items():
             out = self.get_buffer(f'transported_{name}')
@@ -132,9 +136,9 @@ class OTKGE(BilinearViews):
 def transport_plan(cost: Tensor, strength: float,
                    max_iterations: int = 1000,
                    tolerance: float = 1e-6) -> Tensor:
-    r"""Entropic optimal transport between uniform marginals, by `Sinkhorn's
-    iteration <https://arxiv.org/abs/1306.0895>`_ on the logarithms of the
-    scalings, so that no cost is too large for it.
+    r"""Computes entropic optimal transport plans between uniform marginals by
+    `Sinkhorn's iteration <https://arxiv.org/abs/1306.0895>`_. The iteration
+    uses the logarithms of the scalings, so that large costs do not underflow.
 
     .. math::
         \Pi = \arg\min_{\Pi} \langle \Pi, \mathbf{C} \rangle - \epsilon
@@ -143,11 +147,11 @@ def transport_plan(cost: Tensor, strength: float,
 
     Args:
         cost (torch.Tensor): The costs :math:`\mathbf{C}`, :obj:`[*, P, Q]`.
-        strength (float): :math:`\epsilon`.
-        max_iterations (int, optional): When to stop in any case.
+        strength (float): The weight :math:`\epsilon` of the entropy.
+        max_iterations (int, optional): The maximum number of iterations.
             (default: :obj:`1000`)
-        tolerance (float, optional): The change of the logarithms at which to
-            stop. (default: :obj:`1e-6`)
+        tolerance (float, optional): The change of the logarithms below which
+            the iteration stops. (default: :obj:`1e-6`)
 
     Returns:
         The plans :math:`\Pi`, :obj:`[*, P, Q]`.

@@ -14,27 +14,28 @@ from pyg_mmkgc.typing import Side
 class PairRE(QueryModel):
     r"""The PairRE model from the `"PairRE: Knowledge Graph Embeddings via
     Paired Relation Vectors" <https://arxiv.org/abs/2011.03798>`_ paper, which
-    scales the head and the tail by a vector of the relation each.
+    scales the head and the tail by one relation vector each.
 
     .. math::
         s(h, r, t) = \gamma - \| \mathbf{h} \circ \mathbf{r}^H -
         \mathbf{t} \circ \mathbf{r}^T \|_1, \qquad
         \| \mathbf{h} \|_2 = \| \mathbf{t} \|_2 = 1
 
-    As in the original code, entities are divided by their norm inside the
-    score, and no constraint is on relations. That code also weighs triples by
-    the frequency of their queries.
+    As in the original code, entities are divided by their norms inside the
+    score, and relations are not constrained. The original code also weights
+    triples by the frequency of their queries.
 
     Args:
         num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
         num_relations (int): The number of relations :obj:`R` in the graph.
-        hidden_channels (int): The hidden embedding size :obj:`D`; relations
+        hidden_channels (int): The hidden embedding size :obj:`D`. Relations
             are :obj:`2 * D` channels wide.
-        margin (float, optional): :math:`\gamma`. (default: :obj:`6.0`)
+        margin (float, optional): The margin :math:`\gamma`.
+            (default: :obj:`6.0`)
         sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
             the embedding matrices will be sparse. (default: :obj:`False`)
-        num_negatives (int, optional): Negatives of :meth:`loss`.
-            (default: :obj:`128`)
+        num_negatives (int, optional): The number of negatives in
+            :meth:`loss`. (default: :obj:`128`)
     """
     similarity = Distance(group=1)
     key_depends_on = 'relation'

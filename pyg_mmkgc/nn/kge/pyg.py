@@ -1,4 +1,4 @@
-r""":pyg:`PyG`'s own models as a query and a key."""
+r"""Adapters that express :pyg:`PyG`'s models as queries and keys."""
 from __future__ import annotations
 
 from typing import Any, Optional
@@ -41,7 +41,7 @@ class PyGModel(QueryForms):
 
 
 class TransE(PyGModel):
-    r"""With entities, but not relations, on the :math:`p`-norm sphere."""
+    r"""The adapter to TransE, which divides only entities by their norms."""
     def __init__(self, model: Any) -> None:
         super().__init__(model)
         self.similarity = norm_distance(model.p_norm)
@@ -55,13 +55,13 @@ class TransE(PyGModel):
 
 
 class DistMult(PyGModel):
-    r"""With the score of :class:`~pyg_mmkgc.nn.DistMult`."""
+    r"""The adapter to DistMult."""
     def query(self, x: Tensor, rel_type: Tensor, side: Side) -> Tensor:
         return x * self.model.rel_emb(rel_type)
 
 
 class ComplEx(PyGModel):
-    r"""With real and imaginary parts in two tables."""
+    r"""The adapter to ComplEx, which has two tables per embedding."""
     def embed(self, index: Tensor) -> dict[str, Tensor]:
         return {'structure': torch.cat([self.model.node_emb(index),
                                         self.model.node_emb_im(index)], -1)}
@@ -73,8 +73,8 @@ class ComplEx(PyGModel):
 
 
 class RotatE(ComplEx):
-    r"""With one Euclidean norm over all complex channels, where the paper
-    sums their moduli.
+    r"""The adapter to RotatE, which takes one Euclidean norm over all complex
+    channels instead of summing their moduli.
     """
     similarity = Distance()
 
@@ -87,10 +87,10 @@ class RotatE(ComplEx):
 
 
 def triple_model(model: Module) -> Optional[TripleModel]:
-    r"""Returns the model itself where it has this library's interface, an
-    adapter for a model whose :meth:`forward` is the one that :pyg:`PyG`
-    wrote, and :obj:`None` for any other (as TransE with a norm that is
-    neither :math:`L_1` nor :math:`L_2`).
+    r"""Returns the interface of this library to a model. It is the model
+    itself if it has this interface, an adapter if the model uses
+    :meth:`forward` of a :pyg:`PyG` model, and :obj:`None` otherwise. TransE
+    with a norm other than :math:`L_1` and :math:`L_2` has no adapter.
     """
     if isinstance(model, TripleModel):
         return model
@@ -98,8 +98,8 @@ def triple_model(model: Module) -> Optional[TripleModel]:
         return None
     for adapter in (TransE, DistMult, ComplEx, RotatE):
         cls = getattr(kge, adapter.__name__)
-        # A subclass may share the query only with the formula, and an
-        # instance may have been given a `forward` of its own.
+        # Subclasses and instances that override `forward` may have a
+        # different score.
         if isinstance(model, cls) and 'forward' not in vars(model) and (
                 type(model).forward is cls.forward):
             return adapter(model)

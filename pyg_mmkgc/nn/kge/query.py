@@ -22,37 +22,39 @@ class QueryForms(DeprecatedQueries, TripleModel):
         k_{tail}(\mathbf{t}, r)) = \gamma + \mathrm{sim}(q_{head}(\mathbf{t},
         r), k_{head}(\mathbf{h}, r))
 
-    A query is computed once for all of its candidates. A model writes
-    :meth:`query`, and :meth:`key` unless candidates answer as they are.
+    A query is computed once for all of its candidates. A model implements
+    :meth:`query`, and also :meth:`key` if the key of a candidate differs from
+    its representation.
     """
-    #: How queries and keys are compared; :math:`\gamma` is not part of it.
+    #: The similarity of queries and keys, without the margin :math:`\gamma`.
     similarity: Similarity
-    #: :math:`\gamma`, which inner products do without.
+    #: The margin :math:`\gamma`. Inner products do not use it.
     margin: float = 0.0
-    #: What :meth:`key` depends on beside the candidate, and thus what is
-    #: computed once: keys of all nodes, keys for each side, or a key for each
-    #: pair of node and relation (whatever the side).
+    #: The input of :meth:`key` in addition to the candidate. Keys are
+    #: computed once for all nodes (:obj:`"nothing"`), once per side
+    #: (:obj:`"side"`), or once per pair of node and relation, for both sides
+    #: (:obj:`"relation"`).
     key_depends_on: Literal['nothing', 'side', 'relation'] = 'nothing'
 
     def query(self, x: Tensor, rel_type: Tensor, side: Side) -> Tensor:
-        r"""Returns what nodes with representations :obj:`[*, C]` ask for with
-        relations :obj:`[*]`, :obj:`[*, C_q]`; :obj:`side` is the side of the
-        answer.
+        r"""Returns the queries :obj:`[*, C_q]` of known nodes with
+        representations :obj:`[*, C]` and relations :obj:`[*]`. The answer is
+        on :obj:`side`.
         """
         raise NotImplementedError
 
     def key(self, x: Tensor, rel_type: Tensor, side: Side) -> Tensor:
-        r"""Returns what candidates with representations :obj:`[*, C]` answer
-        with on a side, :obj:`[*, C_q]`. The relations may be read only with
-        :obj:`key_depends_on="relation"`.
+        r"""Returns the keys :obj:`[*, C_q]` of candidates with
+        representations :obj:`[*, C]` on :obj:`side`. It may only use the
+        relations with :obj:`key_depends_on="relation"`.
         """
         scale = self.key_scale(rel_type, side)
         return x if scale is None else x * scale
 
     def key_scale(self, rel_type: Tensor, side: Side) -> Optional[Tensor]:
-        r"""Returns the factors :obj:`[*, C]` of the channels of a candidate,
-        where these are all that a key depends on; they may depend on the
-        relation and on the side.
+        r"""Returns the factors :obj:`[*, C]` that scale the channels of
+        candidates to their keys, or :obj:`None` if keys are no such scaled
+        representations. The factors may depend on relation and side.
         """
         return None
 
@@ -72,7 +74,8 @@ class QueryForms(DeprecatedQueries, TripleModel):
         scale = torch.stack(scales, dim=1) if scales else None
         key = table
         if scale is None and self.key_depends_on == 'relation':
-            # A block at a time, whose keys the backward pass computes again.
+            # Blocks whose keys are recomputed in the backward pass limit the
+            # memory of keys.
             return self._add_margin(torch.cat([
                 checkpoint(self._by_pair, table, query[part], rel_type[part],
                            index[part], corrupt_head[part],
@@ -113,9 +116,12 @@ class QueryForms(DeprecatedQueries, TripleModel):
 
 def distinct_pairs(table: Tensor, rel_type: Tensor,
                    index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    r"""Returns the rows of a table and the relations of the distinct pairs,
-    each :obj:`[P]`, in which candidates :obj:`[B, K]` meet the relation
-    :obj:`[B]` of their positive, and the candidates as places in them.
+    r"""Returns the distinct pairs of candidates :obj:`[B, K]` with the
+    relations :obj:`[B]` of their positives.
+
+    Returns:
+        The table rows :obj:`[P]` and the relations :obj:`[P]` of the pairs,
+        and the position :obj:`[B, K]` of each candidate among the pairs.
     """
     size = table.size(0)
     pair, place = (rel_type.unsqueeze(-1) * size + index).unique(
@@ -126,9 +132,9 @@ def distinct_pairs(table: Tensor, rel_type: Tensor,
 def by_relation(query: Tensor, rel_type: Tensor, table: Tensor,
                 scores: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     r"""Returns the scores :obj:`[Q, N]` of queries :obj:`[Q, C]` with
-    relations :obj:`[Q]` against a table :obj:`[N, *]`, which is transformed
-    once for all queries of a relation: :obj:`scores` maps these queries and
-    their relation :obj:`[]` to their scores.
+    relations :obj:`[Q]` against a table :obj:`[N, *]`. :obj:`scores` is
+    called once per relation, and maps all of its queries and the relation
+    :obj:`[]` to their scores, so that it transforms the table only once.
     """
     order = rel_type.argsort(stable=True)
     rel, count = rel_type[order].unique_consecutive(return_counts=True)

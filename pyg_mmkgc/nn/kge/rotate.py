@@ -15,26 +15,26 @@ from pyg_mmkgc.typing import Side
 
 class Rotation:
     r"""The query and the similarity of `RotatE
-    <https://arxiv.org/abs/1902.10197>`_, which other models share.
+    <https://arxiv.org/abs/1902.10197>`_, shared with other models.
 
     .. math::
         s(h, r, t) = \gamma - \sum_{i=1}^{D} \left| h_i \,
         e^{\mathrm{i} \theta_{r,i}} - t_i \right|
 
-    A subclass has :obj:`rel_emb` of :obj:`D` channels and
-    :obj:`phase_scale`, which turns them into radians.
+    A subclass defines :obj:`rel_emb` with :obj:`D` channels, and
+    :obj:`phase_scale`, which converts them to radians.
     """
     rel_emb: Embedding
     phase_scale: float
-    similarity: Similarity = Distance(group=2)  # Real and imaginary part.
+    similarity: Similarity = Distance(group=2)  # Complex moduli.
 
     def phase(self, rel_type: Tensor) -> Tensor:
         r"""Returns the angles :math:`\theta_r` in radians, :obj:`[*, D]`."""
         return self.rel_emb(rel_type) * self.phase_scale
 
     def query(self, x: Tensor, rel_type: Tensor, side: Side) -> Tensor:
-        # Sines and cosines are computed once per relation, not per row. A
-        # rotation keeps moduli, so that |h r - t| = |h - t conj(r)|.
+        # Sines and cosines are computed once per relation, not once per row.
+        # A rotation preserves moduli: |h r - t| = |h - t conj(r)|.
         every = torch.arange(self.rel_emb.num_embeddings,
                              device=self.rel_emb.weight.device)
         return rotate_by(x, self.phase(every), rel_type,
@@ -52,23 +52,24 @@ class RotatE(Rotation, QueryModel):
         - t_i \right|
 
     :pyg:`PyG`'s :class:`~torch_geometric.nn.kge.RotatE` takes one Euclidean
-    norm over all channels instead of the sum of complex moduli, one negative
-    instead of self-adversarial ones, and starts elsewhere. Here phases start
-    uniform on the circle; entities start in half of the range of the original
-    code, as those of OpenKE and of :class:`~pyg_mmkgc.nn.AdaMF`, which
-    without modalities is this model. The original code also weighs triples by
-    the frequency of their queries.
+    norm over all channels instead of the sum of complex moduli, uses one
+    negative instead of several self-adversarial negatives, and is initialised
+    differently. Here, phases are initialised uniformly on the circle. Entities
+    are initialised in half the range of the original code, as in OpenKE and in
+    :class:`~pyg_mmkgc.nn.AdaMF`, which is this model if it has no modalities.
+    The original code also weights triples by the frequency of their queries.
 
     Args:
         num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
         num_relations (int): The number of relations :obj:`R` in the graph.
-        hidden_channels (int): The complex dimension :obj:`D`; entities are
+        hidden_channels (int): The complex dimension :obj:`D`. Entities are
             :obj:`2 * D` real channels wide, as :obj:`[re | im]`.
-        margin (float, optional): :math:`\gamma`. (default: :obj:`1.0`)
+        margin (float, optional): The margin :math:`\gamma`.
+            (default: :obj:`1.0`)
         sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
             the embedding matrices will be sparse. (default: :obj:`False`)
-        num_negatives (int, optional): Negatives of :meth:`loss`.
-            (default: :obj:`128`)
+        num_negatives (int, optional): The number of negatives in
+            :meth:`loss`. (default: :obj:`128`)
     """
     def __init__(self, num_nodes: int, num_relations: int,
                  hidden_channels: int, margin: float = 1.0,

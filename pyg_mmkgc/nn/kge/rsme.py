@@ -16,8 +16,8 @@ from pyg_mmkgc.typing import Side
 class RSME(BilinearViews):
     r"""The RSME model from the `"Is Visual Context Really Helpful for
     Knowledge Graph? A Representation Learning Perspective"
-    <https://dl.acm.org/doi/10.1145/3474085.3475470>`_ paper: ComplEx, with
-    gates that decide how much of the images counts.
+    <https://dl.acm.org/doi/10.1145/3474085.3475470>`_ paper, which extends
+    ComplEx with gates that control the influence of images.
 
     .. math::
         \mathbf{e} &= (1 - a_r) \, \mathbf{e}_S + a_r \mathbf{P} \mathbf{f} \\
@@ -25,35 +25,40 @@ class RSME(BilinearViews):
         \bar{\mathbf{e}}_t \rangle + (1 - b) \, g_r
         \cos(\mathbf{f}_h, \mathbf{f}_t)
 
-    The fusion gate :math:`a_r` is one constant, or
-    :math:`1 / (1 + e^{MRP_r})`; the forget gate :math:`g_r` is one where
-    :math:`MRP_r` is below a threshold, else zero. As in the authors' code, the
-    cosine takes no part in training, which maximises the first term alone:
-    :meth:`embed` adds it in evaluation mode only. The filter gate chose one
-    image per entity before training; it is not here.
+    The fusion gate :math:`a_r` is either a constant or
+    :math:`1 / (1 + e^{MRP_r})`. The forget gate :math:`g_r` is one if
+    :math:`MRP_r` is below a threshold, and zero otherwise. As in the authors'
+    code, training uses the first term alone, and :meth:`embed` adds the cosine
+    only in evaluation mode. The filter gate, which selects one image per
+    entity before training, is not implemented.
 
-    Several modalities each have a :math:`\mathbf{P}`; the means of their
-    projections and of their cosines are taken. The authors' code cuts the
-    gradient where :math:`a_r` depends on the relation; here it flows.
+    Each modality has its own :math:`\mathbf{P}`. With several modalities,
+    their projections are averaged, and so are their cosines. If :math:`a_r`
+    depends on the relation, the authors' code blocks a gradient that flows
+    here.
 
-    With :obj:`form="port"`, the model that the released code of AdaMF-MAT
-    calls RSME: ComplEx of structure and projections side by side, which have
-    relations of their own, no gates, and a cosine of the projections
-    :math:`\mathbf{P} \mathbf{f}`, also in training.
+    :obj:`form="port"` selects the model that the released code of AdaMF-MAT
+    calls RSME. It applies ComplEx to the concatenated structure and
+    projections, which have separate relation embeddings. It has no gates, and
+    a cosine of the projections :math:`\mathbf{P} \mathbf{f}` that is also used
+    in training.
 
     Args:
         num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
         num_relations (int): The number of relations :obj:`R` in the graph.
         hidden_channels (int): The complex dimension :obj:`D`.
-        modalities (dict[str, torch.Tensor]): The features :obj:`[N, F_m]`.
-        masks (dict[str, torch.Tensor], optional): Who has it, :obj:`[N]`.
-        form (str, optional): :obj:`"official"` or :obj:`"port"`.
-            (default: :obj:`"official"`)
-        alpha (float, optional): :math:`a`, the same for all relations;
-            :obj:`None` for that of their MRP. (default: :obj:`0.7`)
-        beta (float, optional): :math:`b`. (default: :obj:`0.95`)
-        forget (float, optional): The threshold of :math:`MRP_r`; at
-            :obj:`1.0` nothing is forgotten. (default: :obj:`1.0`)
+        modalities (dict[str, torch.Tensor]): The features :obj:`[N, F_m]` of
+            each modality, at least one.
+        masks (dict[str, torch.Tensor], optional): The mask :obj:`[N]` of the
+            nodes that have each modality. (default: :obj:`None`)
+        form (str, optional): The form of the model, :obj:`"official"` or
+            :obj:`"port"`. (default: :obj:`"official"`)
+        alpha (float, optional): The fusion gate :math:`a`, shared by all
+            relations. If set to :obj:`None`, the gate :math:`a_r` depends on
+            :math:`MRP_r`. (default: :obj:`0.7`)
+        beta (float, optional): The weight :math:`b`. (default: :obj:`0.95`)
+        forget (float, optional): The threshold of :math:`MRP_r` in the forget
+            gate. :obj:`1.0` disables the gate. (default: :obj:`1.0`)
         missing (str, optional): The policy for missing rows.
             (default: :obj:`"zeros"`)
         **kwargs (optional): :obj:`reciprocal`, :obj:`n3`, :obj:`l3`,
@@ -70,18 +75,18 @@ class RSME(BilinearViews):
                  beta: float = 0.95, forget: float = 1.0,
                  missing: str = 'zeros', **kwargs: Any) -> None:
         if form not in ('official', 'port'):
-            raise ModelError("expected a form of 'official' or 'port', got "
-                             f'{form!r}')
+            raise ModelError("Expected 'form' to be 'official' or 'port' (got "
+                             f'{form!r})')
         if not all(0 <= x <= 1 for x in (alpha or 0.0, beta, forget)):
-            raise ModelError('expected alpha, beta and forget in [0, 1], got '
-                             f'{alpha}, {beta} and {forget}')
+            raise ModelError("Expected 'alpha', 'beta' and 'forget' to be in "
+                             f'[0, 1] (got {alpha}, {beta} and {forget})')
         if form == 'port':
             self.blocks = 1 + len(modalities or {})
         super().__init__(num_nodes, num_relations, hidden_channels, modalities,
                          masks, missing, **kwargs)
         self.form, self.alpha = form, alpha
         self.beta, self.forget = beta, forget
-        #: Whether the fusion depends on the relation.
+        #: If :obj:`True`, the fusion depends on the relation.
         self.mixes = form == 'official' and alpha is None
         self.register_buffer('mrp', torch.zeros(num_relations))
         self.reset_parameters()
@@ -118,7 +123,7 @@ class RSME(BilinearViews):
         unit = x[..., width:]
         out = super().query(self.factors(x, rel_type), rel_type, side)
         mrp = self.mrp[rel_type % self.num_relations].unsqueeze(-1)
-        if self.mixes:  # The relation's fusion of the other node.
+        if self.mixes:  # The gate also fuses the candidate.
             gate = torch.sigmoid(-mrp)
             out = torch.cat([(1 - gate) * out, gate * out], dim=-1)
         if unit.size(-1) == 0:
@@ -127,7 +132,9 @@ class RSME(BilinearViews):
         return side_by_side(self.beta * out, kept * ((1 - self.beta) * unit))
 
     def factors(self, x: Tensor, rel_type: Tensor) -> Tensor:
-        r"""The representations that ComplEx scores, :obj:`[*, 2 * D]`."""
+        r"""Returns the part of the representations that ComplEx scores,
+        :obj:`[*, 2 * D]`.
+        """
         channels = 2 * self.hidden_channels
         if not self.mixes:
             return x[..., :self.blocks * channels]
@@ -137,7 +144,7 @@ class RSME(BilinearViews):
 
 
 def _units(parts: list[Tensor]) -> Tensor:
-    # Their inner products are the mean of the cosines of the parts.
+    # The inner product of two results is the mean cosine of their parts.
     return side_by_side(*(F.normalize(x, dim=-1) / math.sqrt(len(parts))
                            for x in parts))
 
@@ -145,12 +152,13 @@ def _units(parts: list[Tensor]) -> Tensor:
 @torch.no_grad()
 def mean_rank_percentage(x: Tensor, edge_index: Tensor, edge_type: Tensor,
                          num_relations: int) -> Tensor:
-    r"""Returns how well the features of one node of a triple find the other,
-    :math:`MRP_r \in [0, 1]` of `RSME
-    <https://dl.acm.org/doi/10.1145/3474085.3475470>`_, :obj:`[R]`: the share
-    of nodes with a larger inner product with the given node than the true
-    node has, mean over the triples of a relation and both directions. Equal
-    nodes count half; a relation without triples has one half.
+    r"""Returns the mean rank percentage :math:`MRP_r \in [0, 1]` of `RSME
+    <https://dl.acm.org/doi/10.1145/3474085.3475470>`_, :obj:`[R]`. It measures
+    how well the features of one node of a triple predict the other node. For a
+    given node, the rank percentage is the share of nodes whose inner product
+    with it is larger than the inner product of the true node. Ties count half.
+    The mean is over all triples of a relation and both directions, and is one
+    half for a relation without triples.
 
     Args:
         x (torch.Tensor): The features :obj:`[N, F]`.
@@ -161,7 +169,8 @@ def mean_rank_percentage(x: Tensor, edge_index: Tensor, edge_type: Tensor,
     N = x.size(0)
     total, count = x.new_zeros(2, num_relations)
     for given, target in (edge_index, edge_index.flip(0)):
-        # Triples of one given node lie side by side: scored once for all.
+        # Sorting groups triples by their given node, which is scored only
+        # once per part.
         for part in given.argsort().split(max(1, BLOCK // N)):
             node, row = given[part].unique(return_inverse=True)
             scores = (x[node] @ x.t())[row]

@@ -6,7 +6,7 @@ from pyg_mmkgc.nn.kge.multi_view import MultiViewModel
 
 
 class TBKGC(MultiViewModel):
-    r"""The model of the `"A Multimodal Translation-Based Approach for
+    r"""The TBKGC model from the `"A Multimodal Translation-Based Approach for
     Knowledge Graph Representation Learning"
     <https://aclanthology.org/S18-2027>`_ paper.
 
@@ -15,16 +15,18 @@ class TBKGC(MultiViewModel):
         \qquad E_{XY} = \| \hat{\mathbf{h}}_X + \hat{\mathbf{r}} -
         \hat{\mathbf{t}}_Y \|_1, \qquad s = \gamma - E
 
-    as :class:`~pyg_mmkgc.nn.kge.multi_view.MultiViewModel` scores a list of
-    pairs, where :math:`M` is a projection of the features of all modalities,
-    side by side, and :math:`S + M` the sum of both embeddings.
+    where :math:`S` is the structural embedding, :math:`M` is a projection of
+    the concatenated features of all modalities, and :math:`S + M` is the sum
+    of both embeddings. :class:`~pyg_mmkgc.nn.kge.multi_view.MultiViewModel`
+    scores the pairs of views.
 
-    The authors' code passes structural embeddings of a trained TransE and
-    features through layers with a tanh, which are all it trains. Here, as in
-    the public re-implementations that the published tables rest on, the
-    structural embeddings are learnt, the projection is linear, and all
-    vectors are normalised to length one. Those give each modality a half of
-    the channels of :math:`M`; here all share them, as in the paper.
+    The authors' code passes the features and the structural embeddings of a
+    trained TransE through tanh layers, and trains only these layers. Here, as
+    in the public re-implementations behind the published tables, the
+    structural embeddings are trained, the projection is linear, and all
+    vectors are normalised to length one. The re-implementations assign half of
+    the channels of :math:`M` to each modality. Here, as in the paper, all
+    modalities share all channels.
 
     Args:
         num_nodes (int): The number of nodes/entities :obj:`N` in the graph.

@@ -17,10 +17,10 @@ from pyg_mmkgc.typing import Side
 
 
 class TransAE(QueryModel):
-    r"""The model of the `"Multimodal Data Enhanced Representation Learning
-    for Knowledge Graphs" <https://doi.org/10.1109/IJCNN.2019.8852079>`_
-    paper: the translation of TransE between the bottlenecks of an autoencoder
-    of the features. Entities have no embedding of their own.
+    r"""The TransAE model from the `"Multimodal Data Enhanced Representation
+    Learning for Knowledge Graphs" <https://doi.org/10.1109/IJCNN.2019.8852079>`_
+    paper, which applies TransE to the bottleneck of a feature autoencoder.
+    Entities have no embedding of their own.
 
     .. math::
         \mathbf{v}^{(2)}_m = \sigma(\mathbf{W}^{(1)}_m \mathbf{v}^{(1)}_m),
@@ -33,26 +33,30 @@ class TransAE(QueryModel):
         \mathbf{v}^{(3)}_t \|_1, \qquad \mathcal{L} = \mathcal{L}_{rank} +
         \beta \sum_m \mathrm{MSE}(\mathbf{v}^{(1)}_m, \mathbf{v}^{(5)}_m)
 
-    with a bias in every layer. The paper weighs :math:`\mathcal{L}_{rank}`
-    instead. A sigmoid cannot give features of any range: here features are
-    standardised channel by channel, and the last layer is linear. Each entity
-    of the positives is reconstructed once, from the modalities that it has,
-    and no negative is. The authors' code is not public.
+    with a bias in every layer. The paper puts the weight on
+    :math:`\mathcal{L}_{rank}` instead. Since the output of a sigmoid cannot
+    match features of arbitrary range, each feature channel is standardised and
+    the last layer is linear here. Each distinct entity of the positives is
+    reconstructed once, and only the modalities that it has enter the loss.
+    Negatives are not reconstructed. The authors' code is not public.
 
     Args:
         num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
         num_relations (int): The number of relations in the graph.
-        hidden_channels (int): The width of a hidden layer, too.
+        hidden_channels (int): The width of embeddings and hidden layers.
         modalities (dict[str, torch.Tensor]): The features :obj:`[N, F_m]` of
             each modality, at least one.
-        masks (dict[str, torch.Tensor], optional): Who has it, :obj:`[N]`.
-        margin (float, optional): :math:`\gamma`. (default: :obj:`12.0`)
+        masks (dict[str, torch.Tensor], optional): The mask :obj:`[N]` of the
+            nodes that have each modality. (default: :obj:`None`)
+        margin (float, optional): The margin :math:`\gamma`.
+            (default: :obj:`12.0`)
         missing (str, optional): The policy for missing rows of
             :class:`~pyg_mmkgc.nn.ModalityEncoder`. (default: :obj:`"random"`)
-        reconstruction_weight (float, optional): :math:`\beta`.
-            (default: :obj:`2.5`, public code weighs the ranking by 0.4)
-        num_negatives (int, optional): Negatives of :meth:`loss`.
-            (default: :obj:`128`)
+        reconstruction_weight (float, optional): The weight :math:`\beta`. The
+            default corresponds to a ranking weight of 0.4 in public code.
+            (default: :obj:`2.5`)
+        num_negatives (int, optional): The number of negatives in
+            :meth:`loss`. (default: :obj:`128`)
     """
     similarity = Distance(group=1)
 
@@ -67,8 +71,10 @@ class TransAE(QueryModel):
                          num_negatives)
         if not modalities or any(x.dim() != 2 for x in modalities.values()):
             shapes = {m: list(x.shape) for m, x in (modalities or {}).items()}
-            raise ModelError('TransAE has no embedding but features, expected '
-                             f'some of shape [{num_nodes}, F], got {shapes}')
+            raise ModelError("Expected 'modalities' of TransAE to hold "
+                             f'features of shape [{num_nodes}, F] (got '
+                             f'{shapes}). TransAE represents entities by '
+                             'their features alone.')
         check_positive(margin=margin)
         self.margin, self.missing = margin, missing
         self.reconstruction_weight = reconstruction_weight
@@ -87,7 +93,7 @@ class TransAE(QueryModel):
 
     def reset_parameters(self) -> None:
         torch.nn.init.uniform_(self.rel_emb.weight, -1.0, 1.0)
-        with torch.no_grad():  # The length of TransE's relations.
+        with torch.no_grad():  # As in TransE's initialisation.
             self.rel_emb.weight.div_(self.rel_emb.weight.norm(
                 dim=-1, keepdim=True))
         for layer in (self.encoders, self.bottleneck, self.expand,
@@ -108,8 +114,8 @@ class TransAE(QueryModel):
         return x + rel if side == 'tail' else x - rel
 
     def decode(self, x: Tensor) -> dict[str, Tensor]:
-        r"""Returns the features :math:`\mathbf{v}^{(5)}_m`,
-        :obj:`[*, F_m]`, of representations :obj:`[*, C]`.
+        r"""Reconstructs the features :math:`\mathbf{v}^{(5)}_m`,
+        :obj:`[*, F_m]`, from representations :obj:`[*, C]`.
         """
         parts = self.expand(x).sigmoid().chunk(len(self.modalities), dim=-1)
         return {name: self.decoders[name](part).to(x.dtype)

@@ -15,7 +15,8 @@ from pyg_mmkgc.typing import Side
 class TransD(QueryModel):
     r"""The TransD model from the `"Knowledge Graph Embedding via Dynamic
     Mapping Matrix" <https://aclanthology.org/P15-1067>`_ paper, which projects
-    both entities by a matrix of entity and relation before it translates.
+    each entity by a matrix of the entity and the relation before it translates
+    the head.
 
     .. math::
         s(h, r, t) = \gamma - \| \mathbf{h}_{\perp} + \mathbf{r} -
@@ -24,25 +25,26 @@ class TransD(QueryModel):
         \mathbf{e} = \mathbf{e} + (\mathbf{e}_p^{\top} \mathbf{e}) \,
         \mathbf{r}_p
 
-    Three things are OpenKE's. The paper keeps norms at most one by
-    constraints, here :math:`\mathbf{h}_{\perp}`, :math:`\mathbf{r}` and
-    :math:`\mathbf{t}_{\perp}` are divided by their Euclidean norms; its
-    distance is the square of the Euclidean one; and entities and relations may
-    there be of different widths.
+    Three details follow OpenKE instead of the paper. First, the paper
+    constrains norms to at most one, while :math:`\mathbf{h}_{\perp}`,
+    :math:`\mathbf{r}` and :math:`\mathbf{t}_{\perp}` are divided by their
+    Euclidean norms here. Second, the paper uses the squared Euclidean
+    distance. Third, entities and relations may have different widths in the
+    paper, but have the same width here.
 
     Args:
         num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
         num_relations (int): The number of relations :obj:`R` in the graph.
-        hidden_channels (int): The hidden embedding size :obj:`D`; entities and
+        hidden_channels (int): The hidden embedding size :obj:`D`. Entities and
             relations are :obj:`2 * D` channels wide, :obj:`[e | e_p]`.
-        margin (float, optional): :math:`\gamma`, and the margin of the ranking
-            loss of :meth:`loss`. (default: :obj:`1.0`)
-        p_norm (float, optional): :math:`p`, one or two.
+        margin (float, optional): The margin :math:`\gamma`, which is also the
+            margin of the ranking loss in :meth:`loss`. (default: :obj:`1.0`)
+        p_norm (float, optional): The order :math:`p` of the norm, one or two.
             (default: :obj:`1.0`)
         sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
             the embedding matrices will be sparse. (default: :obj:`False`)
-        num_negatives (int, optional): Negatives of :meth:`loss`.
-            (default: :obj:`128`)
+        num_negatives (int, optional): The number of negatives in
+            :meth:`loss`. (default: :obj:`128`)
     """
     key_depends_on = 'relation'
 
@@ -68,13 +70,14 @@ class TransD(QueryModel):
                 torch.nn.init.xavier_uniform_(part)
 
     def fuse(self, views: dict[str, Tensor]) -> Tensor:
-        # Of e_p, the score needs one number, [*, D + 1].
+        # The score only needs the inner product of e_p with e, so that the
+        # representation is [*, D + 1].
         x, x_p = views['structure'].chunk(2, dim=-1)
         return torch.cat([x, (x_p * x).sum(dim=-1, keepdim=True)], dim=-1)
 
     def key(self, x: Tensor, rel_type: Tensor, side: Side) -> Tensor:
-        r"""Returns :math:`\mathbf{e}_{\perp}`, :obj:`[*, D]`, of
-        representations :obj:`[*, D + 1]`.
+        r"""Returns the projections :math:`\mathbf{e}_{\perp}`,
+        :obj:`[*, D]`, of representations :obj:`[*, D + 1]`.
         """
         rel_p = self.rel_emb(rel_type)[..., self.hidden_channels:]
         return F.normalize(torch.addcmul(x[..., :-1], x[..., -1:], rel_p),

@@ -22,29 +22,30 @@ class TransE(QueryModel):
     .. math::
         s(h, r, t) = \gamma - \| \mathbf{h} + \mathbf{r} - \mathbf{t} \|_p
 
-    The paper's score has no :math:`\gamma`, which its ranking loss does not
-    see. :pyg:`PyG`'s :class:`~torch_geometric.nn.kge.TransE` differs in two
-    ways: it divides :math:`\mathbf{h}` and :math:`\mathbf{t}` by their
-    :math:`p`-norm, and its :meth:`loss` has one negative.
+    The paper's score has no :math:`\gamma`, which cancels in its ranking loss.
+    :pyg:`PyG`'s :class:`~torch_geometric.nn.kge.TransE` differs in two ways:
+    it divides :math:`\mathbf{h}` and :math:`\mathbf{t}` by their
+    :math:`p`-norms, and its :meth:`loss` uses one negative per positive.
 
     Args:
         num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
         num_relations (int): The number of relations :obj:`R` in the graph.
         hidden_channels (int): The hidden embedding size :obj:`D`.
-        margin (float, optional): :math:`\gamma`, and the margin of the ranking
-            loss of :meth:`loss`. (default: :obj:`1.0`)
-        p_norm (float, optional): :math:`p`, one or two.
+        margin (float, optional): The margin :math:`\gamma`, which is also the
+            margin of the ranking loss in :meth:`loss`. (default: :obj:`1.0`)
+        p_norm (float, optional): The order :math:`p` of the norm, one or two.
             (default: :obj:`1.0`)
         sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
             the embedding matrices will be sparse. (default: :obj:`False`)
-        norm (str, optional): What keeps entities from growing.
-            :obj:`"constraint"`, the paper's: before each step all are
-            divided by their Euclidean norm; :obj:`"score"`, OpenKE's:
-            :math:`\mathbf{h}`, :math:`\mathbf{r}` and :math:`\mathbf{t}` are
-            divided by theirs inside the score; :obj:`"none"`, that of
-            RotatE's code: nothing does. (default: :obj:`"constraint"`)
-        num_negatives (int, optional): Negatives of :meth:`loss`.
-            (default: :obj:`128`)
+        norm (str, optional): The normalisation that keeps entities from
+            growing. :obj:`"constraint"` divides all entities by their
+            Euclidean norms before each step, as in the paper. :obj:`"score"`
+            divides :math:`\mathbf{h}`, :math:`\mathbf{r}` and
+            :math:`\mathbf{t}` by their Euclidean norms inside the score, as
+            in OpenKE. :obj:`"none"` does not normalise, as in RotatE's code.
+            (default: :obj:`"constraint"`)
+        num_negatives (int, optional): The number of negatives in
+            :meth:`loss`. (default: :obj:`128`)
     """
     def __init__(self, num_nodes: int, num_relations: int,
                  hidden_channels: int, margin: float = 1.0,
@@ -54,8 +55,8 @@ class TransE(QueryModel):
                          num_negatives=num_negatives, sparse=sparse)
         check_positive(margin=margin)
         if norm not in ('constraint', 'score', 'none'):
-            raise ModelError("expected a norm of 'constraint', 'score' or "
-                             f"'none', got {norm!r}")
+            raise ModelError("Expected 'norm' to be 'constraint', 'score' or "
+                             f"'none' (got {norm!r})")
         self.margin, self.p_norm, self.norm = margin, p_norm, norm
         self.similarity = norm_distance(p_norm)
         self.criterion = MarginRankingLoss(margin)
@@ -63,7 +64,7 @@ class TransE(QueryModel):
 
     def reset_parameters(self) -> None:
         bound = 6.0 / math.sqrt(self.hidden_channels)
-        if self.norm == 'none':  # The range of RotatE's code.
+        if self.norm == 'none':  # The initial range in RotatE's code.
             bound = (self.margin + 2.0) / self.hidden_channels
         torch.nn.init.uniform_(self.node_emb.weight, -bound, bound)
         torch.nn.init.uniform_(self.rel_emb.weight, -bound, bound)

@@ -24,28 +24,28 @@ class TransH(QueryModel):
         (\mathbf{w}_r^{\top} \mathbf{e}) \, \mathbf{w}_r, \quad
         \| \mathbf{w}_r \|_2 = 1
 
-    The paper's distance is the square of the Euclidean one, and soft
-    constraints keep entities in the unit ball and :math:`\mathbf{d}_r` in the
-    hyperplane; here, as in OpenKE, neither is bounded, and
-    :math:`\mathbf{w}_r` is divided by its norm inside the score.
+    The paper uses the squared Euclidean distance, and soft constraints that
+    keep entities in the unit ball and :math:`\mathbf{d}_r` in the hyperplane.
+    Here, as in OpenKE, there are no such constraints, and :math:`\mathbf{w}_r`
+    is divided by its norm inside the score.
 
     Args:
         num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
         num_relations (int): The number of relations :obj:`R` in the graph.
-        hidden_channels (int): The hidden embedding size :obj:`D`; relations
+        hidden_channels (int): The hidden embedding size :obj:`D`. Relations
             are :obj:`2 * D` channels wide, :obj:`[d | w]`.
-        margin (float, optional): :math:`\gamma`, and the margin of the ranking
-            loss of :meth:`loss`. (default: :obj:`1.0`)
-        p_norm (float, optional): :math:`p`, one or two.
+        margin (float, optional): The margin :math:`\gamma`, which is also the
+            margin of the ranking loss in :meth:`loss`. (default: :obj:`1.0`)
+        p_norm (float, optional): The order :math:`p` of the norm, one or two.
             (default: :obj:`1.0`)
         sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
             the embedding matrices will be sparse. (default: :obj:`False`)
-        num_negatives (int, optional): Negatives of :meth:`loss`.
-            (default: :obj:`128`)
+        num_negatives (int, optional): The number of negatives in
+            :meth:`loss`. (default: :obj:`128`)
 
     Raises:
-        ModelError: If :obj:`margin` is not positive, or :obj:`p_norm` neither
-            one nor two.
+        ModelError: If :obj:`margin` is not positive, or if :obj:`p_norm` is
+            neither one nor two.
     """
     key_depends_on = 'relation'
 

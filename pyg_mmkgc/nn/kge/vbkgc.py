@@ -15,7 +15,7 @@ DISTANCES = ('translation', 'rotation')
 
 
 class VBKGC(MultiViewModel):
-    r"""The model of the `"Knowledge Graph Completion with Pre-trained
+    r"""The VBKGC model from the `"Knowledge Graph Completion with Pre-trained
     Multimodal Transformer and Twins Negative Sampling"
     <https://arxiv.org/abs/2209.07084>`_ paper.
 
@@ -23,25 +23,29 @@ class VBKGC(MultiViewModel):
         s(h, r, t) = \gamma - \sum_{X, Y \in \{S, M\}} d(\mathbf{h}_X,
         \mathbf{r}, \mathbf{t}_Y)
 
-    (:class:`~pyg_mmkgc.nn.kge.multi_view.MultiViewModel` scores pairs of
-    views) with the distance of `TransE <https://papers.nips.cc/paper/2013/hash/
-    1cecc7a77928ca8133fa24680a88d2f9-Abstract.html>`_, :math:`\|
-    \hat{\mathbf{h}} + \hat{\mathbf{r}} - \hat{\mathbf{t}} \|_1` of
-    vectors normalised to length one, or of `RotatE
-    <https://arxiv.org/abs/1902.10197>`_, :math:`\sum_i |h_i e^{\mathrm{i}
-    \theta_i} - t_i|`.
+    where the distance :math:`d` is either :math:`\| \hat{\mathbf{h}} +
+    \hat{\mathbf{r}} - \hat{\mathbf{t}} \|_1` for vectors normalised to length
+    one, as in `TransE <https://papers.nips.cc/paper/2013/hash/
+    1cecc7a77928ca8133fa24680a88d2f9-Abstract.html>`_, or :math:`\sum_i |h_i
+    e^{\mathrm{i} \theta_i} - t_i|`, as in `RotatE
+    <https://arxiv.org/abs/1902.10197>`_.
+    :class:`~pyg_mmkgc.nn.kge.multi_view.MultiViewModel` scores the pairs of
+    views.
 
-    The paper's :math:`M` is a projection of one feature of image and text
-    together, from VisualBERT; here, as such features are not public, of the
-    features of all modalities side by side. Give that one feature as the only
-    modality to have the paper's model. Its twins negatives are a sampler's.
-    The authors' own code was not to be had: normalisation and initialisation
-    are those of their later code.
+    In the paper, :math:`M` is a projection of a joint VisualBERT feature of
+    image and text. Such features are not public, so that :math:`M` is a
+    projection of the concatenated features of all modalities here. For the
+    model of the paper, pass the joint feature as the only modality. The
+    paper's negatives are available as
+    :class:`~pyg_mmkgc.sampler.TwinsSampler`. The authors' code for the paper
+    was not available, so that normalisation and initialisation follow their
+    later code.
 
     Args:
         *args: Arguments of
             :class:`~pyg_mmkgc.nn.kge.multi_view.MultiViewModel`.
-        distance (str, optional): :obj:`"translation"` or :obj:`"rotation"`.
+        distance (str, optional): The distance :math:`d`,
+            :obj:`"translation"` (TransE) or :obj:`"rotation"` (RotatE).
             (default: :obj:`"translation"`)
         **kwargs (optional): Additional arguments of
             :class:`~pyg_mmkgc.nn.kge.multi_view.MultiViewModel`.
@@ -49,9 +53,10 @@ class VBKGC(MultiViewModel):
     def __init__(self, *args: Any, distance: str = 'translation',
                  **kwargs: Any) -> None:
         if distance not in DISTANCES:
-            raise ModelError(f'expected a distance of {DISTANCES}, got '
-                             f'{distance!r}')
-        self.distance = distance  # The base class' constructor needs it.
+            raise ModelError("Expected 'distance' to be "
+                             f"{' or '.join(map(repr, DISTANCES))} (got "
+                             f'{distance!r})')
+        self.distance = distance  # The base class's constructor needs it.
         self.group = 2 if distance == 'rotation' else 1
         super().__init__(*args, **kwargs)
 
@@ -75,7 +80,7 @@ class VBKGC(MultiViewModel):
     def relation(self, rel_type: Tensor) -> Tensor:
         if self.distance == 'translation':
             return super().relation(rel_type)
-        # Phases start uniform on [-pi, pi].
+        # Initial phases are uniform on [-pi, pi].
         return self.rel_emb(rel_type) * (
             math.pi * self.hidden_channels / (self.margin + 2.0))
 

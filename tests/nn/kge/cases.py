@@ -1,6 +1,6 @@
-"""How each public model is checked: at least one line per class.
+"""The cases in which each public model is checked, at least one per class.
 
-A case is a class name, arguments of its constructor beside
+A case is a class name, the arguments of its constructor in addition to
 ``hidden_channels=8``, and hints for ``check_model`` (``lr``, ``epochs``,
 ``sampler`` as a callable or None, ``loss``). Give a model one case for each
 option that changes what is computed. To run the checks of one model:
@@ -73,7 +73,7 @@ CASES = [
     Case('RSME'),
     Case('RSME', {'alpha': None, 'forget': 0.5, 'n3': 1e-3}),
     Case('RSME', {'form': 'port'}),
-    # So few features: the transported ones are as large at 100 of hundreds.
+    # With few features, a smaller scale transports values of usual size.
     Case('OTKGE', {'scale': 1.0, 'refresh': 3}),
     *(Case('MoSE', {'ensemble': mode})
       for mode in ('mean', 'boosted', 'learned')),

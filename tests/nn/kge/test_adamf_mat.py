@@ -146,5 +146,6 @@ def test_any_names_of_modalities() -> None:
     {}, {'modalities': {}},
     {'modalities': {'text': torch.randn(N, 2)}, 'structure': False}])
 def test_bad_input(kwargs: dict) -> None:
-    with pytest.raises(ModelError, match='MAT generates the modalities'):
+    with pytest.raises(ModelError, match=r'\(got structure=.* and '
+                       r'modalities=.*MAT generates the modalities'):
         AdaMFMAT(N, R, D, **kwargs)

@@ -1,4 +1,4 @@
-"""What bilinear models share: regularisers, fast forms, the own loss."""
+"""The common parts of bilinear models: regularisers, fast forms, loss."""
 
 import pytest
 import torch
@@ -83,8 +83,8 @@ def test_zero_has_a_gradient_of_zero(cls: type[MMKGEModel]) -> None:
 
 @MODELS
 def test_ranking_does_not_depend_on_the_block(cls: type[MMKGEModel]) -> None:
-    """In single precision, a matrix product of one row differs from that
-    row of a larger one.
+    """In single precision, the product of one row may differ from the same
+    row in a larger matrix product.
     """
     model = cls(1500, R, 64)
     head, rel = torch.randint(1500, (99, )), torch.randint(R, (99, ))
@@ -118,7 +118,7 @@ def test_scores_in_full_precision_under_autocast(
 @MODELS
 @pytest.mark.parametrize('reciprocal', [False, True])
 def test_candidates(cls: type[MMKGEModel], reciprocal: bool) -> None:
-    """Those for the head complete the same relation, reciprocal or not."""
+    """The scores equal the general form, with and without reciprocals."""
     model = cls(N, R, D, reciprocal=reciprocal).double()
     head, rel, tail = batch()
     table, index = model.encode(), torch.randint(N, (B, 5))
@@ -130,7 +130,7 @@ def test_candidates(cls: type[MMKGEModel], reciprocal: bool) -> None:
 
 
 def test_own_loss_trains_both_directions() -> None:
-    """With reciprocal relations, each triple counts in both directions."""
+    """Each triple counts in both directions with reciprocal relations."""
     model = ComplEx(N, R, D, reciprocal=True, num_negatives=5)
     head, rel, tail = batch()
     seen = []
@@ -151,8 +151,8 @@ def test_own_loss_trains_both_directions() -> None:
 @MODELS
 def test_own_loss_is_that_of_the_paper(
         cls: type[MMKGEModel], monkeypatch: pytest.MonkeyPatch) -> None:
-    """ComplEx: the softplus of the negated score of triples, and of that of
-    others. DistMult: the hinge.
+    """ComplEx has a softplus loss over positives and negatives, and DistMult
+    a hinge loss.
     """
     model = cls(N, R, D, num_negatives=4).double()
     head, rel, tail = batch()
@@ -182,6 +182,6 @@ def test_sparse_gradients() -> None:
     {'n3': -1.0}, {'l3': -1.0}, {'n3': float('nan')},
     {'hidden_channels': 0}, {'l3': 1.0, 'sparse': True}])
 def test_bad_input(kwargs: dict) -> None:
-    with pytest.raises(ModelError, match='expected'):
+    with pytest.raises(ModelError, match=rf'{next(iter(kwargs))}.*got '):
         ComplEx(**{'num_nodes': N, 'num_relations': R, 'hidden_channels': D,
                    **kwargs})

@@ -1,4 +1,4 @@
-"""ComplEx against complex numbers in loops, and beside PyG's."""
+"""ComplEx against complex numbers in loops and against PyG's model."""
 
 import inspect
 

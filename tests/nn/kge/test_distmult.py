@@ -1,4 +1,4 @@
-"""DistMult against plain loops, and beside PyG's."""
+"""DistMult against plain loops and PyG's model."""
 
 import inspect
 

@@ -48,5 +48,5 @@ def test_perceptron(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(ModelError, match="got 'best'"):
+    with pytest.raises(ModelError, match=r"'ensemble' to be.*\(got 'best'\)"):
         Ensemble('best', R, M)

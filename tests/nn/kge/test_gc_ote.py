@@ -38,7 +38,7 @@ def make_gc(**kwargs: Any) -> GCOTE:
 def test_training_needs_the_graph() -> None:
     model = make(GCOTE)
     args = torch.tensor([[0], [0], [1]])
-    with pytest.raises(ModelError, match='prepare'):
+    with pytest.raises(ModelError, match="GCOTE.*got none.*'prepare"):
         model.loss(*args)
     model.prepare(*graph(EDGES))
     model.loss(*args)
@@ -108,7 +108,7 @@ def test_loss_does_not_see_the_edges_of_its_batch() -> None:
 
 def test_a_message_is_made_once_for_all_edges(
         monkeypatch: pytest.MonkeyPatch) -> None:
-    """The edges (0, 0, 1), (0, 0, 1) and (0, 0, 2) say one thing."""
+    """The edges (0, 0, 1), (0, 0, 1) and (0, 0, 2) send one message."""
     pairs = []
     made = GCOTE.messages
 
@@ -134,7 +134,7 @@ def test_without_a_graph_every_context_is_the_dummy() -> None:
 
 
 def test_it_starts_from_a_trained_ote() -> None:
-    """With contexts that equal the entities, it has OTE's score."""
+    """The score equals OTE's if the contexts equal the entities."""
     ote, model = make(OTE), make(GCOTE)
     left = model.load_state_dict(ote.state_dict(), strict=False)
     assert sorted(left.missing_keys) == ['dummy', 'edge_index', 'edge_type']
@@ -158,7 +158,9 @@ def test_the_graph_is_saved(tmp_path: Any) -> None:
 
 
 def test_a_sampler_that_encodes_sees_the_whole_graph(tmp_path: Any) -> None:
-    """Not that of the batch before, which a resumed training has not."""
+    """The edges of the previous batch, which a resumed training does not
+    know, are not left out.
+    """
     data = FakeMMKG(num_nodes=30, num_edges=90)[0]
 
     def make_trainer(**kwargs: Any) -> Trainer:

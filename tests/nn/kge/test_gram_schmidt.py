@@ -1,4 +1,4 @@
-"""Gram-Schmidt row by row, and where it has no gradient of its own."""
+"""Gram-Schmidt row by row, and its gradient at dependent rows."""
 
 import pytest
 import torch
@@ -36,7 +36,7 @@ def test_equals_gram_schmidt() -> None:
 @pytest.mark.parametrize('which', [0, 1, M - 1, slice(None)])
 def test_finite_where_rows_depend(which: int | slice,
                                   dtype: torch.dtype) -> None:
-    """A row of zeros, of which QR's own gradient is NaN."""
+    """The gradient stays finite for a row of zeros, unlike in torch's QR."""
     rows = torch.randn(5, M, M, dtype=dtype)
     rows[2, which] = 0.0
     rows.requires_grad_()
@@ -48,8 +48,8 @@ def test_finite_where_rows_depend(which: int | slice,
 
 
 def test_the_last_row_decides_only_a_sign() -> None:
-    """Its gradient is zero, also where it lies among the others; theirs is
-    what it is beside that place.
+    """The last row has a gradient of zero, even if it depends on the other
+    rows. Their gradients are the same as next to such a dependency.
     """
     rows = torch.randn(M, M, dtype=torch.double)
     rows[-1] = rows[:-1].sum(dim=0)

@@ -37,7 +37,7 @@ def test_one_row_without_a_dimension() -> None:
 
 
 def test_gradients() -> None:
-    """A group without rows has none."""
+    """A group without rows has a gradient of zero."""
     group = torch.tensor([2, 0, 2, 2])
     x = torch.randn(4, S * M, dtype=torch.double, requires_grad=True)
     matrix = torch.randn(3, S, M, M, dtype=torch.double, requires_grad=True)
@@ -49,7 +49,7 @@ def test_gradients() -> None:
 
 
 def test_shapes() -> None:
-    """Groups stand for the rows along a size of one; none is no error."""
+    """Groups of size one broadcast, and empty inputs are allowed."""
     matrix = torch.randn(2, S, M, M)
     x, group = torch.randn(2, 5, S * M), torch.tensor([[1], [0]])
     out = grouped_product(x, group, matrix)

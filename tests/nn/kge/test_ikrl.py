@@ -1,4 +1,4 @@
-"""Several images of an entity: attention, and what goes around it."""
+"""IKRL's attention over several images of an entity."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""MoSE against complex numbers in loops; its experts learn apart."""
+"""MoSE against complex numbers in loops, and its separate experts."""
 
 import math
 
@@ -50,7 +50,7 @@ def expert(model: MoSE, m: int, h: int, r: int, t: int) -> Tensor:
 
 def test_formula() -> None:
     model = make()
-    # The weights of a third were made in single precision.
+    # Weights of one third are only exact in single precision.
     check_formula(model, lambda h, r, t: sum(
         expert(model, m, h, r, t) for m in range(3)) / 3, rtol=1e-6)
 
@@ -121,10 +121,12 @@ def test_learned_ensemble_is_no_part_of_training() -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(ModelError, match=r"an ensemble of.*got 'median'"):
+    with pytest.raises(
+            ModelError, match=r"'ensemble' to be.*\(got 'median'\)"):
         make(ensemble='median')
     with pytest.raises(
             ModelError, match=r"'scale' to be positive \(got 0.0\)"):
         make(scale=0.0)
-    with pytest.raises(ModelError, match='needs at least one modality'):
+    with pytest.raises(
+            ModelError, match=r"'modalities' of MoSE.*\(got None\)"):
         MoSE(N, R, D)

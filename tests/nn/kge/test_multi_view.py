@@ -38,7 +38,7 @@ def unit(x: Tensor) -> Tensor:
 
 
 def either(x: Tensor, structure: Tensor) -> Tensor:
-    """With missing='drop', the structure is what is missing."""
+    """The structure replaces a missing view with missing='drop'."""
     return structure if not x.any() else x
 
 
@@ -174,7 +174,7 @@ def test_fast_paths(cls: type[MultiViewModel], kwargs: dict[str, Any],
 @pytest.mark.parametrize('cls, kwargs', ALL)
 def test_synthetic_views(cls: type[MultiViewModel],
                          kwargs: dict[str, Any]) -> None:
-    """Views of shape [L, B, C] broadcast against those of [B, C]."""
+    """Views of shape [L, B, C] broadcast against views of shape [B, C]."""
     model = make(cls, **kwargs)
     head, rel, tail = triples()
     real = model.embed(head)
@@ -189,7 +189,7 @@ def test_synthetic_views(cls: type[MultiViewModel],
 
 
 def test_kinds_of_pairs() -> None:
-    """As many distances as the papers have, for one modality."""
+    """For one modality, models have as many distances as their papers."""
     count = {cls: len(make(cls, 'text').pairs) for cls in REFERENCES}
     assert count == {IKRL: 4, TBKGC: 5, VBKGC: 4, MMKRL: 4}
     assert len(make(IKRL).pairs) == 9
@@ -198,17 +198,20 @@ def test_kinds_of_pairs() -> None:
 @pytest.mark.parametrize('cls', REFERENCES)
 def test_errors(cls: type[MultiViewModel]) -> None:
     x = {'text': torch.randn(N, 3)}
-    with pytest.raises(ModelError, match=f'a modality: {cls.__name__}'):
+    with pytest.raises(ModelError, match=rf"'modalities' of {cls.__name__} .*"
+                       r'\(got None\)'):
         cls(N, R, D)
     with pytest.raises(ModelError, match='hidden_channels >= 1'):
         cls(N, R, 0, modalities=x)
     with pytest.raises(
             ModelError, match=r"'margin' to be positive \(got -1.0\)"):
         cls(N, R, D, modalities=x, margin=-1.0)
-    with pytest.raises(ModelError, match=r"masks of \['text'\]"):
+    with pytest.raises(
+            ModelError, match=r"'masks'.*\['text'\] \(got \['audio'"):
         cls(N, R, D, modalities=x, masks={'audio': torch.ones(N).bool()})
 
 
 def test_unknown_distance() -> None:
-    with pytest.raises(ModelError, match="translation.*got 'cosine'"):
+    with pytest.raises(
+            ModelError, match=r"'distance'.*translation.*\(got 'cosine'"):
         make(VBKGC, distance='cosine')

@@ -128,5 +128,6 @@ def test_nodes_without_a_training_triple(missing: str) -> None:
 
 
 def test_mean_is_no_fusion_of_native() -> None:
-    with pytest.raises(ModelError, match="'shared' or 'adaptive'"):
+    with pytest.raises(
+            ModelError, match=r"'shared' or 'adaptive' \(got 'mean'\)"):
         make(fusion='mean')

@@ -112,10 +112,12 @@ def test_autocast_keeps_transforms_in_full_precision() -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(ModelError, match='whole blocks.*got 12, '
-                       'block_size=5'):
+    with pytest.raises(ModelError, match="'hidden_channels' to be a multiple"
+                       r'.*\(got 12, block_size=5 '):
         OTE(N, R, D, block_size=5)
-    with pytest.raises(ModelError, match='at least two channels'):
+    with pytest.raises(
+            ModelError, match="'block_size' to be at least 2.* block_size=1 "):
         OTE(N, R, D, block_size=1)
-    with pytest.raises(ModelError, match='margin > 0'):
+    with pytest.raises(
+            ModelError, match=r"'margin' to be positive.* margin=-2.0\)"):
         OTE(N, R, D, margin=-2.0)

@@ -121,5 +121,6 @@ def test_a_modality_of_nobody() -> None:
     {'alpha': {'visual': -0.5, 'text': 0.6}}, {'scale': 0.0},
     {'refresh': 0}, {'alpha': {'visual': 0.1, 'text': 0.1, 'audio': 0.1}}])
 def test_bad_input(kwargs: dict) -> None:
-    with pytest.raises(ModelError, match='expected'):
+    with pytest.raises(
+            ModelError, match=rf"^Expected .*'{next(iter(kwargs))}'.*\(got "):
         make(**kwargs)

@@ -1,4 +1,4 @@
-"""Models of ten lines: a query, a key and how they are compared."""
+"""Short models that define a query, a key and a similarity."""
 
 import re
 import warnings
@@ -48,8 +48,8 @@ class Translation(QueryModel):
 
 
 class Lengthened(QueryModel):
-    """A key that depends on nothing else, but is not the candidate; the
-    Euclidean distance.
+    """A key that differs from the candidate, but depends on nothing else,
+    compared by the Euclidean distance.
     """
     similarity = Distance()
 
@@ -248,7 +248,7 @@ def test_a_subclass_is_trained_and_ranked_by_its_own_score(
 
 @pytest.mark.parametrize('base', [RotatE, OTE, AdaMF, Scaled])
 def test_a_score_and_one_fast_form_of_it(base: type[MMKGEModel]) -> None:
-    """The other forms are not those of the score that is inherited."""
+    """Overriding one form leaves the other forms to the new score."""
     class Ranked(base):  # type: ignore[misc,valid-type]
         score = OwnScore.score
 
@@ -295,7 +295,7 @@ def test_a_subclass_that_writes_a_query_is_scored_by_it(
 
 
 def test_a_query_below_a_score_of_its_own() -> None:
-    """The score does not read it, nor may a form of the score."""
+    """Forms may not use a query that the score does not use."""
     class Queried(type('Own', (RotatE, ), {'score': OwnScore.score})):
         def query(self, x: Tensor, rel_type: Tensor, side: Side) -> Tensor:
             return x + 1
@@ -338,7 +338,7 @@ def test_the_old_names_of_a_query_warn(old: str, new: str, side: Side,
     args = (model.encode(torch.arange(5)), torch.arange(5) % R)
     name = old.partition('(')[0]
     with pytest.warns(DeprecationWarning, match=re.escape(
-            f"'{old}' is deprecated, use '{new}'")) as seen:
+            f"'{old}' is deprecated, use '{new}' instead")) as seen:
         out = getattr(model, name)(*(args[i] for i in order))
     assert [x.filename for x in seen] == [__file__]  # The caller's line.
     with warnings.catch_warnings():
@@ -350,18 +350,18 @@ def test_the_old_names_of_a_query_warn(old: str, new: str, side: Side,
 @pytest.mark.parametrize('name', ['tail_query', 'head_query'])
 def test_the_old_names_cannot_be_overridden(name: str,
                                             base: type[QueryModel]) -> None:
-    """Nothing calls them, so a model of version 0.1 would be another."""
+    """Nothing calls them, so that a model of version 0.1 would change."""
     old = type('Old', (base, ), {name: lambda self, x, y: x})
     with pytest.raises(ModelError, match=re.escape(
-            f"Expected 'Old' to write 'query(x, rel_type, side)' (got "
-            f"'{name}'")):
+            f"Expected 'Old' to override 'query(x, rel_type, side)' (got "
+            f"'{name}')")):
         old(N, R, D)
     with pytest.raises(ModelError, match='Below'):
         type('Below', (old, ), {})(N, R, D)
 
 
 def test_heads_of_a_reciprocal_model_are_tails() -> None:
-    """Those of r are the tails of r + R, for any model."""
+    """The heads of r are the tails of r + R, for any model."""
     class Reciprocal(Translation):
         reciprocal = True
 

@@ -1,4 +1,4 @@
-"""RotatE against complex numbers, and beside AdaMF and PyG's."""
+"""RotatE against complex numbers, AdaMF and PyG's model."""
 
 import inspect
 import math

@@ -195,15 +195,19 @@ def test_missing_features_are_zero() -> None:
 @pytest.mark.parametrize('kwargs', [
     {'form': 'other'}, {'alpha': 1.5}, {'beta': -0.1}, {'forget': 2.0}])
 def test_bad_input(kwargs: dict) -> None:
-    with pytest.raises(ModelError, match='expected'):
+    with pytest.raises(
+            ModelError, match=rf"^Expected .*'{next(iter(kwargs))}'.*\(got "):
         make(**kwargs)
 
 
 def test_needs_one_feature_row_per_node() -> None:
-    with pytest.raises(ModelError, match='needs at least one modality'):
+    with pytest.raises(
+            ModelError, match=r"'modalities' of RSME.*\(got None\)"):
         RSME(N, R, D)
-    with pytest.raises(ModelError, match=r"RSME takes one .*\[7, F\] for 'vi"):
+    with pytest.raises(
+            ModelError, match=r"'visual'.*\[7, F\].*RSME \(got \[7, 2"):
         RSME(N, R, D, {'visual': torch.randn(N, 2, 3)})
-    with pytest.raises(ModelError, match=r"masks of \['visual'\]"):
+    with pytest.raises(
+            ModelError, match=r"'masks'.*\['visual'\] \(got \['text'"):
         RSME(N, R, D, {'visual': torch.randn(N, 3)},
              {'text': torch.arange(N) > 1})

@@ -142,12 +142,14 @@ def test_what_is_missing_is_not_reconstructed() -> None:
 
 
 def test_errors() -> None:
-    with pytest.raises(ModelError, match='no embedding but features'):
+    with pytest.raises(
+            ModelError, match=r"'modalities' of TransAE.*\(got {}\)"):
         TransAE(N, R, D)
-    with pytest.raises(ModelError, match=r"masks of \['text'\]"):
+    with pytest.raises(
+            ModelError, match=r"'masks'.*\['text'\] \(got \['audio'"):
         TransAE(N, R, D, modalities={'text': torch.randn(N, 3)},
                 masks={'audio': torch.ones(N).bool()})
-    with pytest.raises(ModelError, match=r"'visual': \[\d+, 2, 3\]"):
+    with pytest.raises(ModelError, match=r"\(got {'visual': \[\d+, 2, 3\]}\)"):
         TransAE(N, R, D, modalities={'visual': torch.randn(N, 2, 3)})
     with pytest.raises(
             ModelError, match=r"'margin' to be positive \(got 0.0\)"):

@@ -15,7 +15,7 @@ N, R, D = 7, 3, 4
 
 
 def reference(model: TransD, h: int, r: int, t: int) -> Tensor:
-    """With the matrix r_p e_p^T + I, which the model never makes."""
+    """The score by the full matrix r_p e_p^T + I."""
     rel, rel_p = model.rel_emb.weight[r, :D], model.rel_emb.weight[r, D:]
 
     def project(node: int) -> list[Tensor]:

@@ -71,7 +71,9 @@ def test_constructor_is_that_of_pyg() -> None:
 
 
 def test_entities_are_normalized_before_each_step() -> None:
-    """As in algorithm 1 of the paper, which relations are once."""
+    """Entities are normalised in each step, and relations only once, as in
+    algorithm 1 of the paper.
+    """
     model = TransE(N, R, D)
     torch.testing.assert_close(model.rel_emb.weight.norm(dim=-1),
                                torch.ones(R))
@@ -103,7 +105,7 @@ def test_it_trains_with_sparse_gradients(sparse: bool) -> None:
 def test_bad_input() -> None:
     with pytest.raises(ModelError, match=r"'p_norm' to be 1 or 2 \(got 3\)"):
         TransE(N, R, D, p_norm=3)
-    with pytest.raises(ModelError, match="'none', got 'l2'"):
+    with pytest.raises(ModelError, match=r"'norm'.*'none' \(got 'l2'\)"):
         TransE(N, R, D, norm='l2')
     with pytest.raises(
             ModelError, match=r"'margin' to be positive \(got 0.0\)"):

@@ -13,7 +13,7 @@ N, R, D = 7, 3, 4
 
 
 def reference(model: TransH, h: int, r: int, t: int) -> Tensor:
-    """With the matrix I - w w^T, which the model never makes."""
+    """The score by the full matrix I - w w^T."""
     d, w = model.rel_emb.weight[r, :D], model.rel_emb.weight[r, D:]
     w = [x / norm(w) for x in w]
 

@@ -39,8 +39,8 @@ def test_marginals_are_uniform() -> None:
 
 
 def test_large_costs() -> None:
-    """Where exp(-C) is zero in double precision, the plan is the cheapest
-    one, that of a linear program.
+    """If exp(-C) underflows in double precision, the plan still equals the
+    solution of a linear program.
     """
     cost = 1e5 * torch.rand(P, Q, dtype=torch.double)
     assert not (-cost / 100).exp().all()
@@ -59,7 +59,7 @@ def test_stops_early_and_has_no_gradient() -> None:
     rough = transport_plan(cost, 0.05, max_iterations=1)
     fine = transport_plan(cost, 0.05)
     assert not fine.requires_grad and not torch.allclose(rough, fine)
-    # Of a cost that depends on the row alone, one iteration finds it.
+    # If costs depend on the row alone, one iteration is enough.
     flat = transport_plan(torch.rand(P, 1).expand(P, Q), 0.1,
                           max_iterations=1)
     torch.testing.assert_close(flat, torch.full((P, Q), 1 / (P * Q)))
