@@ -200,7 +200,7 @@ def test_errors(cls: type[MultiViewModel]) -> None:
     x = {'text': torch.randn(N, 3)}
     with pytest.raises(ModelError, match=f'a modality: {cls.__name__}'):
         cls(N, R, D)
-    with pytest.raises(ModelError, match='hidden_channels >= 1'):
+    with pytest.raises(ModelError, match="'hidden_channels' .*>= 1 .got"):
         cls(N, R, 0, modalities=x)
     with pytest.raises(
             ModelError, match=r"'margin' to be positive \(got -1.0\)"):
