@@ -1,12 +1,12 @@
-r"""The library's own errors: each message says what was expected, what came,
-and where.
+r"""The library's own errors. A message names the expected value, the value
+that came, and its place.
 """
 from typing import Any
 
 import numpy as np
 import torch
 
-# What moves the cursor, colours or hides text, or turns its direction.
+# Characters that move the cursor, colour or hide text, or reverse it.
 _CONTROLS = {i: f'\\x{i:02x}' for i in (*range(32), *range(127, 160))}
 _CONTROLS |= {i: f'\\u{i:04x}' for i in (
     0x061c, 0x200e, 0x200f, *range(0x2028, 0x202f), *range(0x2066, 0x206a),
@@ -15,42 +15,42 @@ _IN_LINES = {i: text for i, text in _CONTROLS.items() if chr(i) not in '\n\t'}
 
 
 def printable(text: str, lines: bool = False) -> str:
-    r"""Returns a text without what a terminal would act on: control
-    characters are written as escapes.
+    r"""Returns a text that is safe to print: control characters, which a
+    terminal would act on, are written as escapes.
 
     Args:
         text (str): The text.
-        lines (bool, optional): If set to :obj:`True`, keeps the ends of lines
-            and tabs. (default: :obj:`False`)
+        lines (bool, optional): If set to :obj:`True`, keeps line ends and
+            tabs. (default: :obj:`False`)
     """
     return text.translate(_IN_LINES if lines else _CONTROLS)
 
 
 class MMKGCError(Exception):
-    r"""Base class of every error that this library raises on purpose."""
+    r"""The base class of all errors that this library raises."""
     def __str__(self) -> str:
-        # It may quote a file.
+        # A message may quote the content of a file.
         return printable(super().__str__(), lines=True)
 
 
 class DataError(MMKGCError, ValueError):
-    r"""A graph, a split or a feature table breaks its contract."""
+    r"""A graph, a split or a feature table is not valid."""
 
 
 class FormatError(DataError):
-    r"""A file is not what it should be (truncated, foreign, corrupt)."""
+    r"""A file is truncated, corrupt or in another format."""
 
 
 class DownloadError(MMKGCError, OSError):
-    r"""A file could not be fetched, or what came is not what was asked."""
+    r"""A file could not be downloaded, or arrived with wrong content."""
 
 
 class ConfigError(MMKGCError, ValueError):
-    r"""A configuration has an unknown key, a wrong type or a bad value."""
+    r"""A configuration has an unknown key or an invalid value."""
 
 
 class ModelError(MMKGCError, ValueError):
-    r"""A model, sampler or adversary cannot be built or used as asked."""
+    r"""A model, sampler or adversary cannot be built or used this way."""
 
 
 class NonFiniteError(MMKGCError, ArithmeticError):
@@ -58,7 +58,7 @@ class NonFiniteError(MMKGCError, ArithmeticError):
 
 
 class OutOfMemoryError(MMKGCError, MemoryError):
-    r"""The smallest piece of work does not fit into memory."""
+    r"""Even the smallest unit of work does not fit into memory."""
 
 
 class CheckpointError(MMKGCError, ValueError):
@@ -66,9 +66,10 @@ class CheckpointError(MMKGCError, ValueError):
 
 
 class Terminated(SystemExit):
-    r"""The system asked the process to end, by SIGTERM or SIGHUP. Where it is
-    not caught, the process ends with status 143 or 129, as the signal alone
-    would end it.
+    r"""The request of the system, by SIGTERM or SIGHUP, to end the process.
+
+    If it is not caught, the process ends with status 143 or 129, as it would
+    without a handler of the signal.
 
     Args:
         signal (int): The number of the signal.
@@ -80,14 +81,21 @@ class Terminated(SystemExit):
 
 def check_whole(at_least: int = 1, optional: bool = False,
                 **values: Any) -> None:
-    r"""Raises :class:`ModelError` for an argument that is no whole number or
-    too small, and not :obj:`None` if that is allowed.
+    r"""Raises :class:`ModelError` if an argument is not an integer or is too
+    small.
+
+    Args:
+        at_least (int, optional): The smallest valid value.
+            (default: :obj:`1`)
+        optional (bool, optional): If set to :obj:`True`, :obj:`None` is valid
+            as well. (default: :obj:`False`)
+        **values (Any): The arguments by name.
     """
     for name, value in values.items():
         if not (value is None and optional) and (
                 not isinstance(value, (int, np.integer)) or value < at_least):
-            raise ModelError(f'expected a whole {name} >= {at_least}, got '
-                             f'{value!r}')
+            raise ModelError(f"Expected '{name}' to be an integer >= "
+                             f'{at_least} (got {value!r})')
 
 
 def check_positive(**values: Any) -> None:
@@ -99,8 +107,8 @@ def check_positive(**values: Any) -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    r"""Whether an error says that memory was short, on any device."""
-    # On the CPU, PyTorch has no error of its own for it.
+    r"""Returns whether an error reports a lack of memory, on any device."""
+    # On the CPU, PyTorch raises a plain `RuntimeError` for it.
     return (isinstance(error, (MemoryError, torch.OutOfMemoryError))
             or "can't allocate memory" in str(error)
             or 'not enough memory' in str(error))

@@ -9,7 +9,7 @@ from torch_geometric.data import Data, Dataset
 from pyg_mmkgc.data.knowledge_graph import KnowledgeGraph
 from pyg_mmkgc.errors import DataError
 
-# Attributes under which PyG's datasets keep a split, by our name of it:
+# The prefixes of a split in PyG's datasets, by its name in this library.
 _PREFIXES = {'train': ['train'], 'val': ['val', 'valid'], 'test': ['test']}
 _SPLITS = [prefix for options in _PREFIXES.values() for prefix in options]
 
@@ -27,8 +27,8 @@ def from_pyg(
       :obj:`from_pyg(train, val, test)`.
     * One object with :obj:`train_edge_index`, :obj:`train_edge_type` and so
       on, as in :class:`~torch_geometric.datasets.RelLinkPredDataset`. Its
-      :obj:`edge_index` is left out: it repeats the training triples together
-      with their inverses, for message passing.
+      :obj:`edge_index` is ignored, since it repeats the training triples
+      together with their inverses for message passing.
     * One object with :obj:`train_mask`, :obj:`val_mask` and :obj:`test_mask`
       over its triples, as in
       :class:`~torch_geometric.datasets.WordNet18RR` and
@@ -37,19 +37,18 @@ def from_pyg(
       triples are all training triples.
 
     Args:
-        data (Data or Dataset): The graph, or its training split. Of a
-            dataset, the first graph is taken.
+        data (Data or Dataset): The graph or its training split. The first
+            graph of a dataset is used.
         val (Data or Dataset, optional): The validation split in the first
             layout. (default: :obj:`None`)
         test (Data or Dataset, optional): The test split in the first layout.
             (default: :obj:`None`)
-        modality (str, optional): The modality that node features :obj:`x`
-            become. (default: :obj:`"features"`)
+        modality (str, optional): The name of the modality for node features
+            :obj:`x`. (default: :obj:`"features"`)
 
     Raises:
-        DataError: If there are no triples in any of the layouts, or the
-            graph is not valid, see
-            :meth:`~pyg_mmkgc.data.KnowledgeGraph.validate`.
+        DataError: If no layout applies, or the graph is not valid (see
+            :meth:`~pyg_mmkgc.data.KnowledgeGraph.validate`).
     """
     data = _first(data, 'data')
     if val is not None or test is not None:
@@ -58,8 +57,8 @@ def from_pyg(
                if key in data and not (key == 'train_mask'
                                        and data.train_mask.all())]
         if own:
-            raise DataError("expected training triples alone in 'data', got "
-                            f'splits of its own: {own}')
+            raise DataError("Expected 'data' to hold only training triples if "
+                            f"'val' or 'test' is given (got {own})")
         parts = {'train': data}
         if val is not None:
             parts['val'] = _first(val, 'val')
@@ -94,7 +93,7 @@ def from_pyg(
                         attributes[f'{name}_mask'] = data[f'{prefix}_mask']
 
     if len(attributes['edge_type']) == 0:
-        raise DataError('the graph has no triples')
+        raise DataError('Expected a graph with triples (got none)')
     for key, value in data.to_dict().items():
         if key.startswith(('x_', 'mask_')) or key in {'node_names',
                                                       'relation_names'}:
@@ -112,11 +111,11 @@ def from_pyg(
 def _first(data: Any, name: str) -> Data:
     if isinstance(data, Dataset):
         if len(data) == 0:
-            raise DataError(f"'{name}' is a dataset without graphs")
+            raise DataError(f"Expected a graph in dataset '{name}' (got none)")
         data = data[0]
     if not isinstance(data, Data):
-        raise DataError(f"'{name}' must be a torch_geometric.data.Data or "
-                        f'Dataset with one edge_index (got '
+        raise DataError(f"Expected '{name}' to be a torch_geometric.data.Data "
+                        f"or Dataset with one 'edge_index' (got "
                         f'{type(data).__name__})')
     return data
 
@@ -124,8 +123,8 @@ def _first(data: Any, name: str) -> Data:
 def _triples(data: Data, prefix: str, where: str) -> tuple[Tensor, Tensor]:
     for key in [f'{prefix}edge_index', f'{prefix}edge_type']:
         if data.get(key) is None:
-            raise DataError(f"{where} has no '{key}': it has "
-                            f'{sorted(data.keys())}')
+            raise DataError(f"Expected '{key}' in {where} (got "
+                            f'{sorted(data.keys())})')
     return data[f'{prefix}edge_index'], data[f'{prefix}edge_type']
 
 

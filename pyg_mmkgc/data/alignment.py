@@ -22,8 +22,11 @@ TABLE, MANIFEST = 'features.safetensors', 'manifest.json'
 
 
 def find_table(path: str | os.PathLike[str]) -> Path | None:
-    r"""Returns the table of a folder that :obj:`mmkgc features` wrote, given
-    the folder or that table, and :obj:`None` for any other path.
+    r"""Returns the feature table of a folder that :obj:`mmkgc features`
+    wrote, or :obj:`None` for other paths.
+
+    Args:
+        path (str or os.PathLike): The folder or the table in it.
     """
     path = Path(path)
     table = path / TABLE if path.is_dir() else path
@@ -38,55 +41,60 @@ def align_features(
 ) -> tuple[Tensor, Tensor]:
     r"""Aligns features that are keyed by label with the nodes of a graph.
 
+    Labels without a node are ignored with a warning.
+
     Args:
-        modality (str): The modality's name, for messages.
-        features (dict or str): A vector per label, or a file:
-            :obj:`.npz` with one array per label, or :obj:`.safetensors` with
-            one table whose rows belong to the lines of the file
-            :obj:`labels.txt` beside it. With a second tensor :obj:`ptr`, the
-            rows from :obj:`ptr[i]` to :obj:`ptr[i + 1]` belong to line
-            :obj:`i`. A folder stands for the :obj:`features.safetensors` in
-            it. A label that is no node is left out with a warning.
+        modality (str): The name of the modality for messages.
+        features (dict or str): A dictionary from label to vector, or a path.
+            An :obj:`.npz` file holds one array per label. A
+            :obj:`.safetensors` file holds one table, whose rows belong to the
+            lines of the file :obj:`labels.txt` next to it. If it holds a
+            second tensor :obj:`ptr`, the rows from :obj:`ptr[i]` to
+            :obj:`ptr[i + 1]` belong to line :obj:`i`. A folder stands for
+            its :obj:`features.safetensors`.
         node_names (list of str): The label of each node.
 
     Returns:
-        The features with shape :obj:`[num_nodes, num_channels]`, zero where
-        there are none, and the mask of rows that are there with shape
-        :obj:`[num_nodes]`. With :obj:`ptr`, the features have shape
-        :obj:`[num_nodes, num_instances, num_channels]`, as wide as the node
-        with most rows needs, and the mask :obj:`[num_nodes, num_instances]`.
+        The features with shape :obj:`[num_nodes, num_channels]`, with zeros
+        for nodes without features, and the mask of nodes with features with
+        shape :obj:`[num_nodes]`. With :obj:`ptr`, the features have shape
+        :obj:`[num_nodes, num_instances, num_channels]`, with the largest
+        number of rows of a node as :obj:`num_instances`, and the mask has
+        shape :obj:`[num_nodes, num_instances]`.
 
     Raises:
-        DataError: If they are of another type or fit no node.
-        FormatError: If a file is not as described, or a folder's table not
-            the one that its manifest names.
+        DataError: If the features have another type or belong to no node.
+        FormatError: If a file is not as described, or differs from its
+            manifest.
     """
     ptr: Tensor | None = None
     if isinstance(features, Mapping):
         where = f"features of modality '{modality}'"
         labels, x = list(features), _stack(features, where)
     elif not isinstance(features, (str, os.PathLike)):
-        raise DataError(f"features of modality '{modality}': expected a "
-                        'vector per label or the path of a file, got '
-                        f'{type(features).__name__}')
+        raise DataError('Expected a vector per label or the path of a file as '
+                        f"the features of modality '{modality}' (got "
+                        f'{type(features).__name__})')
     else:
         path = as_path(features)
-        where = f"modality '{modality}': '{path}'"
+        where = f"features of modality '{modality}' in '{path}'"
         labels, x, ptr = _read(find_table(path) or path, where)
 
     ids = {name: i for i, name in enumerate(node_names)}
     index = torch.tensor([ids.get(label, -1) for label in labels])
     known = index >= 0
     if not bool(known.any()):
-        raise DataError(f'{where}: none of the {len(labels)} labels is a node '
-                        f'(labels begin with {labels[:3]}, nodes with '
-                        f'{node_names[:3]})')
+        raise DataError(f'Expected labels of nodes such as {node_names[:3]} '
+                        f'in the {where} (got {len(labels)} labels, none of '
+                        f'which is a node, such as {labels[:3]})')
     if not bool(known.all()):
         unknown = [label for label in labels if label not in ids]
         warnings.warn(
-            f'{where}: {len(unknown)} of {len(labels)} labels are no node and '
-            f'left out: {", ".join(map(repr, unknown[:3]))}'
-            f'{", ..." if len(unknown) > 3 else ""}', stacklevel=4)
+            f'Expected every label in the {where} to be a node (got '
+            f'{len(unknown)} of {len(labels)} labels that are not: '
+            f'{", ".join(map(repr, unknown[:3]))}'
+            f'{", ..." if len(unknown) > 3 else ""}). They are ignored.',
+            stacklevel=4)
     if ptr is not None:
         return _pad(index, x, ptr, len(node_names), where)
     out = x.new_zeros(len(node_names), x.size(1))
@@ -99,10 +107,11 @@ def align_features(
 def _pad(index: Tensor, x: Tensor, ptr: Tensor, num_nodes: int,
          where: str) -> tuple[Tensor, Tensor]:
     node = index.repeat_interleave(ptr.diff())
-    node, perm = node.sort(stable=True)  # A node's rows stay in order.
+    node, perm = node.sort(stable=True)  # The rows of a node keep their order.
     known = node >= 0
     if not bool(known.any()):
-        raise DataError(f'{where}: has rows for labels that are no node only')
+        raise DataError(f'Expected rows for nodes in the {where} (got rows '
+                        'only for labels that are not nodes)')
     return to_dense_batch(x[perm[known]], node[known], batch_size=num_nodes)
 
 
@@ -112,33 +121,35 @@ def _stack(features: Mapping[str, Any], where: str) -> Tensor:
         try:
             row = torch.as_tensor(value)
         except (TypeError, ValueError, RuntimeError) as error:
-            raise DataError(f'{where}: {label!r} is no vector: '
-                            f'{error}') from error
+            raise DataError(f'Expected a vector for {label!r} in the {where} '
+                            f'(got an error: {error})') from error
         if row.dim() != 1 or row.numel() == 0 or not row.is_floating_point():
-            raise DataError(f'{where}: {label!r} must be a vector of floats '
-                            f'(got {row.dtype} with shape {list(row.shape)})')
+            raise DataError(f'Expected a vector of floats for {label!r} in '
+                            f'the {where} (got {row.dtype} with shape '
+                            f'{list(row.shape)})')
         if rows and row.numel() != rows[0].numel():
-            raise DataError(f'{where}: {label!r} must have '
-                            f'{rows[0].numel()} channels like the first one '
-                            f'(got {row.numel()})')
+            raise DataError(f'Expected {rows[0].numel()} channels for '
+                            f'{label!r} in the {where}, like for the first '
+                            f'label (got {row.numel()})')
         rows.append(row)
     if len(rows) == 0:
-        raise DataError(f'{where}: there are none')
+        raise DataError(f'Expected vectors in the {where} (got none)')
     return torch.stack(rows)
 
 
 def _verify(table: Path, manifest: Path) -> None:
     content = read_json(manifest)
     if not isinstance(content, dict):
-        raise FormatError(f"'{manifest}': expected the manifest of features, "
-                          f'got {type(content).__name__}')
+        raise FormatError(f"Expected '{manifest}' to be the manifest of "
+                          f'features (got {type(content).__name__})')
     verify_features(table, content)
 
 
 def _read(path: Path,
           where: str) -> tuple[list[str], Tensor, Tensor | None]:
     if not path.exists():
-        raise DataError(f"{where}: there is no file or folder '{path}'")
+        raise DataError(f'Expected the {where} (got no file or folder '
+                        f"'{path}')")
     if path.suffix == '.npz':
         arrays = read_npz(path)
         return list(arrays), _stack(arrays, where), None
@@ -148,15 +159,17 @@ def _read(path: Path,
         ptr = tensors.pop('ptr') if 'x' in tensors and (
             'ptr' in tensors) else None
         if len(tensors) != 1:
-            raise FormatError(f"{where}: expected one tensor, or 'x' and "
-                              f"'ptr' (got {sorted(tensors)})")
+            raise FormatError(f"Expected one tensor, or 'x' and 'ptr', in the "
+                              f'{where} (got {sorted(tensors)})')
         x = next(iter(tensors.values()))
         if x.dim() != 2 or x.numel() == 0 or not x.is_floating_point():
-            raise FormatError(f'{where}: expected a table of floats (got '
-                              f'{x.dtype} with shape {list(x.shape)})')
+            raise FormatError(f'Expected a table of floats as the {where} '
+                              f'(got {x.dtype} with shape {list(x.shape)})')
         if ptr is not None and not is_pointer(ptr, x.size(0)):
-            raise FormatError(f"{where}: expected 'ptr' to rise from 0 to "
-                              f'{x.size(0)}, the number of rows')
+            raise FormatError(f"Expected 'ptr' to increase from 0 to "
+                              f'{x.size(0)}, the number of rows, in the '
+                              f'{where} (got {ptr.dtype} with shape '
+                              f'{list(ptr.shape)})')
         num_rows = x.size(0) if ptr is None else ptr.numel() - 1
         manifest = path.with_name(MANIFEST)
         if path.name == TABLE and manifest.is_file():
@@ -164,15 +177,16 @@ def _read(path: Path,
         labels_path = path.with_name('labels.txt')
         labels = read_lines(labels_path)
         if len(labels) != num_rows:
-            raise FormatError(f'{where}: the table has {num_rows} rows, but '
-                              f"'{labels_path}' has {len(labels)} labels")
+            raise FormatError(f"Expected {num_rows} labels in '{labels_path}' "
+                              f'for the rows of the {where} (got '
+                              f'{len(labels)})')
         first: dict[str, int] = {}
         for row, label in enumerate(labels, start=1):
             if first.setdefault(label, row) != row:
-                raise FormatError(f"'{labels_path}', row {row}: label "
-                                  f'{label!r} is already in row '
-                                  f'{first[label]}')
+                raise FormatError(f"Expected unique labels in '{labels_path}' "
+                                  f'(got {label!r} in row {row} and row '
+                                  f'{first[label]})')
         return labels, x, ptr
 
-    raise DataError(f'{where}: expected a dict, an .npz or a .safetensors '
-                    f'file')
+    raise DataError(f'Expected a dict, an .npz or a .safetensors file for the '
+                    f'{where} (got {path.suffix!r})')

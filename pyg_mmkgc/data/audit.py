@@ -13,28 +13,30 @@ from pyg_mmkgc.report import Report, Table
 if TYPE_CHECKING:
     from pyg_mmkgc.data.knowledge_graph import KnowledgeGraph
 
-# Above this share of reversed pairs, a rule "the inverse is true, too" is
-# worth more than a model.
+# Above this share of reversed pairs, a simple rule that predicts the inverse
+# of each triple beats a model.
 INVERSE_LIMIT = 0.1
 
 
 @dataclass(frozen=True)
 class SplitAudit:
-    r"""The triples of one split. All but :obj:`triples` and
-    :obj:`self_loops` count distinct triples.
+    r"""The counts of triples in one split.
+
+    All counts except :obj:`triples` and :obj:`self_loops` are counts of
+    distinct triples.
     """
     triples: int
     distinct: int
     self_loops: int
-    #: Triples that are in an other split, too.
+    #: Triples that are also in another split, by the name of that split.
     overlaps: dict[str, int]
-    #: Training triples connect the pair the other way round.
+    #: Triples whose pair is connected in the other direction in training.
     reversed_in_train: int
-    #: Training triples connect the pair by another relation.
+    #: Triples whose pair is connected by another relation in training.
     other_relation_in_train: int
-    #: The head or the tail is in no training triple.
+    #: Triples whose head or tail is in no training triple.
     unseen_node: int
-    #: The relation is in no training triple.
+    #: Triples whose relation is in no training triple.
     unseen_relation: int
 
     @property
@@ -45,7 +47,7 @@ class SplitAudit:
 
 @dataclass(frozen=True)
 class ModalityAudit:
-    r"""The features of one modality. Rows are those that the mask marks as
+    r"""The statistics of one modality over the rows that its mask marks as
     present.
     """
     channels: int
@@ -63,8 +65,8 @@ class ModalityAudit:
 
 @dataclass(frozen=True, repr=False)
 class AuditReport(Report):
-    r"""What :meth:`~pyg_mmkgc.data.KnowledgeGraph.audit` found; printing it
-    shows a table.
+    r"""The findings of :meth:`~pyg_mmkgc.data.KnowledgeGraph.audit`, which
+    print as a table.
 
     .. code-block:: python
 
@@ -88,7 +90,7 @@ class AuditReport(Report):
 
     @property
     def warnings(self) -> list[str]:
-        r"""What makes the numbers measured on this graph misleading."""
+        r"""The reasons why results on this graph may be misleading."""
         return list(_warnings(self))
 
     def to_dict(self) -> dict[str, Any]:
@@ -163,16 +165,19 @@ class AuditReport(Report):
 
 
 def audit(kg: KnowledgeGraph) -> AuditReport:
-    r"""Counts what makes a benchmark misleading.
+    r"""Counts the flaws of a graph that make results on it misleading.
 
     Args:
         kg (KnowledgeGraph): The graph. Its triples must be valid, its
-            features may be not.
+            features may be invalid.
+
+    Raises:
+        DataError: If the triples do not fit into 64 bits.
     """
     if kg.num_nodes**2 * kg.num_relations > 2**63 - 1:
-        raise DataError(f'triples of {kg.num_nodes} nodes and '
-                        f'{kg.num_relations} relations do not fit into 64 '
-                        f'bits')
+        raise DataError(f'Expected triples that fit into 64 bits (got '
+                        f'{kg.num_nodes} nodes and {kg.num_relations} '
+                        f'relations)')
     splits = kg.splits()
     keys = {name: _triple_key(split) for name, split in splits.items()}
     unique = {name: key.unique() for name, key in keys.items()}
@@ -239,7 +244,7 @@ def _lookup(keys: Tensor, values: Tensor, query: Tensor) -> Tensor:
 
 def _audit_modality(x: Tensor, mask: Tensor) -> ModalityAudit:
     rows = int(mask.reshape(mask.size(0), -1).any(dim=1).sum())
-    x = x[mask].flatten(end_dim=-2)  # Where nodes have several: all of them.
+    x = x[mask].flatten(end_dim=-2)  # All rows of nodes with several.
     finite = x.isfinite().all(dim=1)
     norm = torch.linalg.vector_norm(x[finite].float(), dim=1)
     dead = (x == x[:1]).all(dim=0) if x.size(0) > 0 else x.new_zeros(0)
@@ -257,9 +262,9 @@ def _audit_modality(x: Tensor, mask: Tensor) -> ModalityAudit:
 
 
 def _row_hash(x: Tensor) -> Tensor:
-    # Equal rows have equal hashes. Sorting whole rows would take minutes for
-    # thousands of channels. Integers are summed, since a sum of floats may
-    # depend on the row's position.
+    # Hashes are compared, since sorting rows of thousands of channels would
+    # take minutes. They are sums of integers, since a sum of floats may depend
+    # on the position of the row.
     generator = torch.Generator().manual_seed(12345)
     weight = torch.randint(-2**62, 2**62, (x.size(1), ), generator=generator)
     weight = weight.to(x.device)
@@ -276,7 +281,7 @@ def _warnings(report: AuditReport) -> Iterator[str]:
             yield (f'{name}: {_n(split.duplicates)} triples repeat another '
                    f'triple of {name}')
         for other, count in split.overlaps.items():
-            # Each pair once, and train is never the one to blame:
+            # Each pair is reported once, for the split that is evaluated.
             if count > 0 and (name, other) in {
                     ('val', 'train'), ('test', 'train'), ('val', 'test')}:
                 yield (f'{name}: {_share(count, split.distinct)} of the '

@@ -1,4 +1,4 @@
-r"""Whether a graph is the one that a model was trained with."""
+r"""Checks that a graph is the one that a model was trained on."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from pyg_mmkgc.data.knowledge_graph import KnowledgeGraph
 
 
 def fingerprint(kg: KnowledgeGraph) -> dict[str, Any]:
-    r"""Returns what the results of a trained model depend on, part by part
-    and ready for JSON: the number of nodes and relations, and the SHA-256 of
-    their labels, of the triples of each split and of the filter. The order
-    of triples is no part of it, unlike the numbering of nodes and relations.
+    r"""Returns the fingerprint of a graph as values that JSON can hold.
+
+    It consists of the number of nodes and relations, and of the SHA-256 of
+    their labels, of the triples of each split, and of the filter. It depends
+    on the numbering of nodes and relations, but not on the order of triples.
+
+    Args:
+        kg (KnowledgeGraph): The graph.
     """
     out: dict[str, Any] = {
         'number of nodes': kg.num_nodes,
@@ -33,8 +37,12 @@ def fingerprint(kg: KnowledgeGraph) -> dict[str, Any]:
 
 
 def differences(saved: dict[str, Any], kg: KnowledgeGraph) -> list[str]:
-    r"""Returns the parts in which a graph differs from what
-    :func:`fingerprint` said of another, in words.
+    r"""Returns the descriptions of the parts in which a graph differs from a
+    saved fingerprint.
+
+    Args:
+        saved (dict): The saved result of :func:`fingerprint`.
+        kg (KnowledgeGraph): The graph.
     """
     now = fingerprint(kg)
     return [f'{part} ({saved.get(part)}, now {now.get(part)})'
@@ -52,6 +60,6 @@ def _digest_triples(edge_index: Tensor, edge_type: Tensor) -> str:
     head, tail = edge_index.cpu().numpy()
     rel = edge_type.cpu().numpy()
     order = np.lexsort((tail, rel, head))
-    # The same bytes on every machine.
+    # A fixed byte order makes the digest equal on every machine.
     rows = np.stack([head, rel, tail])[:, order].astype('<i8')
     return hashlib.sha256(rows.tobytes()).hexdigest()

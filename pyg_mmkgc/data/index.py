@@ -9,10 +9,10 @@ from pyg_mmkgc.errors import DataError
 class TripleIndex:
     r"""An immutable set of triples that answers many queries at once.
 
-    A triple :math:`(h, r, t)` is the integer
+    A triple :math:`(h, r, t)` is stored as the integer
     :math:`(h \cdot |\mathcal{R}| + r) \cdot |\mathcal{V}| + t`. The integers
-    are kept sorted, so that all tails of :math:`(h, r)` lie side by side and
-    each query is two binary searches. A second list serves the heads.
+    are sorted, so that all tails of :math:`(h, r)` are adjacent and a query
+    takes two binary searches. A second list answers queries for heads.
 
     Args:
         edge_index (torch.Tensor): The heads and tails with shape
@@ -30,9 +30,9 @@ class TripleIndex:
         num_relations: int,
     ) -> None:
         if num_nodes * num_nodes * num_relations > 2**63 - 1:
-            raise DataError(f'triples of {num_nodes} nodes and '
-                            f'{num_relations} relations do not fit into 64 '
-                            f'bits')
+            raise DataError(f'Expected triples that fit into 64 bits (got '
+                            f'{num_nodes} nodes and {num_relations} '
+                            f'relations)')
         self.num_nodes = num_nodes
         self.num_relations = num_relations
         head, tail = edge_index
@@ -41,13 +41,13 @@ class TripleIndex:
         self._heads = torch.unique(self._key(tail, edge_type, head))
 
     def contains(self, head: Tensor, rel: Tensor, tail: Tensor) -> Tensor:
-        r"""Returns which triples are in the set.
+        r"""Returns a mask of the triples that are in the set.
 
         Args:
             head (torch.Tensor): The heads.
             rel (torch.Tensor): The relations.
-            tail (torch.Tensor): The tails. The three shapes broadcast, and
-                the output has the shape they broadcast to.
+            tail (torch.Tensor): The tails. The three shapes are broadcast to
+                the shape of the output.
         """
         self._check(rel, head, tail)
         key = self._key(head, rel, tail)
@@ -57,9 +57,11 @@ class TripleIndex:
         return self._tails[pos.clamp_(max=self._tails.numel() - 1)] == key
 
     def tails(self, head: Tensor, rel: Tensor) -> tuple[Tensor, Tensor]:
-        r"""Returns all tails of each query in COO format: the query's
-        position with shape :obj:`[M]`, ascending, and the tail with shape
-        :obj:`[M]`, ascending within a query.
+        r"""Returns all tails of each query in COO format.
+
+        The output is the position of the query with shape :obj:`[M]`, in
+        ascending order, and the tail with shape :obj:`[M]`, in ascending
+        order for each query.
 
         Args:
             head (torch.Tensor): The heads with shape :obj:`[Q]`.
@@ -69,7 +71,7 @@ class TripleIndex:
         return self._ranges(self._tails, head, rel)
 
     def heads(self, rel: Tensor, tail: Tensor) -> tuple[Tensor, Tensor]:
-        r"""Returns all heads of each query in COO format, as :meth:`tails`.
+        r"""Returns all heads of each query in COO format (see :meth:`tails`).
 
         Args:
             rel (torch.Tensor): The relations with shape :obj:`[Q]`.
@@ -107,27 +109,36 @@ class TripleIndex:
         return row, keys[place] - start[row]
 
     def _check(self, rel: Tensor, *nodes: Tensor) -> None:
-        # An id out of range would be another triple's integer.
+        # An id out of range would result in the integer of another triple.
         for ids, size, name in [(rel, self.num_relations, 'relation')
                                 ] + [(n, self.num_nodes, 'node')
                                      for n in nodes]:
             if ids.dtype != torch.long:
-                raise DataError(f'{name} ids must be of dtype int64 (got '
+                raise DataError(f'Expected {name} ids of dtype int64 (got '
                                 f'{ids.dtype})')
             if ids.numel() > 0:
                 low, high = ids.aminmax()
                 if int(low) < 0 or int(high) >= size:
-                    raise DataError(f'{name} ids must lie in 0..{size - 1} '
-                                    f'(got {int(low)}..{int(high)})')
+                    raise DataError(f'Expected {name} ids from 0 to '
+                                    f'{size - 1} (got {int(low)} to '
+                                    f'{int(high)})')
 
 
 def ranges(first: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
-    r"""All positions :math:`first_i, \ldots, first_i + count_i - 1`, beside
-    the :math:`i` that each belongs to.
+    r"""Expands ranges to positions.
+
+    Args:
+        first (torch.Tensor): The first position of each range.
+        count (torch.Tensor): The length of each range.
+
+    Returns:
+        For all positions
+        :math:`\mathrm{first}_i, \ldots, \mathrm{first}_i + \mathrm{count}_i
+        - 1`, the index :math:`i` of the range and the position itself.
     """
     row = torch.arange(count.numel(), device=count.device)
     row = row.repeat_interleave(count)
-    # Position in the output, less that of the first of the same range:
+    # The offset within a range is the position minus the start of the range.
     within = torch.arange(row.numel(), device=count.device)
     within = within - (count.cumsum(0) - count)[row]
     return row, first[row] + within

@@ -27,7 +27,7 @@ _OTHER_KEYS = {
     'filter_edge_index', 'filter_edge_type', 'node_names', 'relation_names',
     'num_relations'
 }
-# What a file of a graph holds beside tensors.
+# The metadata of the file of a graph.
 _SCHEMA = {'format': str, 'version': int, 'attributes': {str: object},
            'keys': [str]}
 _TENSOR_KEYS = _EDGE_KEYS | {'filter_edge_index', 'filter_edge_type'}
@@ -36,12 +36,12 @@ _ATTRIBUTES = {'num_nodes': int, 'num_relations': (int, Tensor),
 
 
 class KnowledgeGraphStorage(GlobalStorage):
-    r"""Knows node- and edge-level attributes of a :class:`KnowledgeGraph` by
-    name.
+    r"""The storage of a :class:`KnowledgeGraph`, which distinguishes node- and
+    edge-level attributes by name.
 
-    :pyg:`PyG` tells them apart by their size, which takes an edge mask for a
-    node attribute as soon as a graph has as many nodes as triples, and trips
-    :class:`~torch_geometric.loader.NeighborLoader` over lists of names.
+    :pyg:`PyG` distinguishes them by size. This mistakes an edge mask for a
+    node attribute if a graph has as many nodes as triples, and it makes
+    :class:`~torch_geometric.loader.NeighborLoader` fail on lists of names.
     """
     def is_node_attr(self, key: str) -> bool:
         if key in _EDGE_KEYS or key in _OTHER_KEYS:
@@ -58,8 +58,9 @@ class KnowledgeGraph(Data):
     r"""A multi-modal knowledge graph: triples, their split, and one feature
     table per modality.
 
-    A modality :obj:`m` is the node-level pair :obj:`x_m` (features) and
-    :obj:`mask_m` (which rows are really there; all of them if left out).
+    A modality :obj:`m` consists of the node-level attributes :obj:`x_m` (its
+    features) and :obj:`mask_m` (a mask of the rows that are present, by
+    default all of them).
 
     .. code-block:: python
 
@@ -74,13 +75,13 @@ class KnowledgeGraph(Data):
             (default: :obj:`None`)
         edge_type (torch.Tensor, optional): The relations of all triples with
             shape :obj:`[num_edges]`. (default: :obj:`None`)
-        num_nodes (int, optional): The number of nodes. If not given, it is
-            the number of feature rows, of names, or the largest id plus one,
-            in this order. Give it whenever a node may be in no triple.
-            (default: :obj:`None`)
-        num_relations (int, optional): The number of relations. If not given,
-            it is the number of names or the largest id plus one.
-            (default: :obj:`None`)
+        num_nodes (int, optional): The number of nodes. If set to :obj:`None`,
+            it is inferred from the number of feature rows, the number of
+            names, or the largest id, in this order. Set it if some nodes may
+            be in no triple. (default: :obj:`None`)
+        num_relations (int, optional): The number of relations. If set to
+            :obj:`None`, it is inferred from the number of names or the
+            largest id. (default: :obj:`None`)
         train_mask (torch.Tensor, optional): The training triples with shape
             :obj:`[num_edges]`. (default: :obj:`None`)
         val_mask (torch.Tensor, optional): The validation triples.
@@ -91,23 +92,26 @@ class KnowledgeGraph(Data):
             (default: :obj:`None`)
         relation_names (list of str, optional): A label per relation.
             (default: :obj:`None`)
-        filter_edge_index (torch.Tensor, optional): Triples that are known to
-            be true and belong to no split, but to the evaluation filter, with
-            shape :obj:`[2, num_filter_edges]`. (default: :obj:`None`)
-        filter_edge_type (torch.Tensor, optional): Their relations with shape
-            :obj:`[num_filter_edges]`. (default: :obj:`None`)
-        **kwargs (optional): :obj:`x_<modality>` with shape
-            :obj:`[num_nodes, num_channels]`, :obj:`mask_<modality>` with
-            shape :obj:`[num_nodes]`, and any other attribute. Features of
-            double precision are cast to single precision. Where a node has
-            several images, say, features have shape
-            :obj:`[num_nodes, num_instances, num_channels]` and the mask may
+        filter_edge_index (torch.Tensor, optional): The heads and tails of
+            further true triples, which belong to the evaluation filter but to
+            no split, with shape :obj:`[2, num_filter_edges]`.
+            (default: :obj:`None`)
+        filter_edge_type (torch.Tensor, optional): The relations of these
+            triples with shape :obj:`[num_filter_edges]`.
+            (default: :obj:`None`)
+        **kwargs (optional): The features :obj:`x_<modality>` with shape
+            :obj:`[num_nodes, num_channels]`, the masks
+            :obj:`mask_<modality>` with shape :obj:`[num_nodes]`, and any
+            other attribute. Features in double precision are cast to single
+            precision. If nodes have several instances, such as several
+            images, features have shape
+            :obj:`[num_nodes, num_instances, num_channels]`, and the mask may
             have shape :obj:`[num_nodes, num_instances]`.
 
     .. note::
 
-        In a batch of :class:`~torch_geometric.loader.NeighborLoader`,
-        :obj:`node_names` and the filter are still those of the whole graph:
+        A batch of :class:`~torch_geometric.loader.NeighborLoader` keeps the
+        :obj:`node_names` and the filter of the whole graph, so
         :obj:`batch.node_names[batch.n_id[i]]` is the label of node :obj:`i`.
     """
     def __init__(
@@ -168,7 +172,7 @@ class KnowledgeGraph(Data):
 
     @property
     def num_relations(self) -> int:
-        r"""Returns the number of relations, used or not."""
+        r"""The number of relations, including unused ones."""
         value = self._store.get('num_relations')
         if isinstance(value, Tensor):  # Several graphs in one batch.
             return int(value.max())
@@ -182,7 +186,7 @@ class KnowledgeGraph(Data):
 
     @property
     def modalities(self) -> list[str]:
-        r"""Returns the names of the modalities."""
+        r"""The names of the modalities."""
         return [key[2:] for key in self._store.keys() if key[:2] == 'x_']
 
     def features(self) -> dict[str, Tensor]:
@@ -192,8 +196,9 @@ class KnowledgeGraph(Data):
         return {name: self._store[f'x_{name}'] for name in self.modalities}
 
     def masks(self) -> dict[str, Tensor]:
-        r"""Returns which rows of each modality are there, :obj:`[num_nodes]`,
-        or :obj:`[num_nodes, P]` where nodes have up to :obj:`P` rows.
+        r"""Returns the mask of present rows of each modality, with shape
+        :obj:`[num_nodes]`, or :obj:`[num_nodes, num_instances]` if nodes have
+        several instances.
         """
         return {
             name:
@@ -204,43 +209,45 @@ class KnowledgeGraph(Data):
 
     @property
     def num_node_features(self) -> int:
-        r"""Returns the number of channels of all modalities together."""
+        r"""The number of channels of all modalities together."""
         return super().num_node_features + sum(
             x.size(-1) for x in self.features().values())
 
     # Splits ##################################################################
 
     def split(self, name: str) -> KnowledgeGraph:
-        r"""Returns the graph of one split: its triples, and the nodes and
-        features of the whole graph, which are shared and not copied.
+        r"""Returns the graph of one split.
 
-        A graph without any split mask is one split called :obj:`"train"`.
+        It has the triples of the split, and shares all nodes and features
+        with this graph without copying them. A graph without split masks has
+        the single split :obj:`"train"`.
 
         Args:
             name (str): :obj:`"train"`, :obj:`"val"` or :obj:`"test"`.
         """
         if name not in SPLITS:
-            raise DataError(f"unknown split '{name}': expected one of "
-                            f"{', '.join(SPLITS)}")
+            raise DataError(f"Expected one of the splits {', '.join(SPLITS)} "
+                            f"(got '{name}')")
         present = [s for s in SPLITS if f'{s}_mask' in self]
         if name not in (present or ['train']):
-            raise DataError(f"the graph has no split '{name}': it has "
-                            f"{', '.join(present or ['train'])}")
+            raise DataError(f"Expected a graph with the split '{name}' (got "
+                            f"{', '.join(present or ['train'])})")
         out = copy.copy(self)
         if present:
             out = out.edge_subgraph(self[f'{name}_mask'])
-            # Selected columns are strided, which `view` does not take:
+            # Selected columns are strided, which `view` does not support.
             out.edge_index = out.edge_index.contiguous()
         for key in [f'{s}_mask' for s in SPLITS]:
             del out[key]
-        # The filter is for evaluation on the whole graph, never for training:
+        # The filter is for evaluation on the whole graph, not for training.
         del out['filter_edge_index'], out['filter_edge_type']
         if out.num_edges == 0:
-            raise DataError(f"the split '{name}' is empty")
+            raise DataError(f"Expected triples in the split '{name}' (got "
+                            'none)')
         return out
 
     def splits(self) -> dict[str, KnowledgeGraph]:
-        r"""Returns the graphs of all splits that are not empty."""
+        r"""Returns the graph of each split that is not empty."""
         present = [s for s in SPLITS if f'{s}_mask' in self]
         names = [s for s in present if bool(self[f'{s}_mask'].any())]
         if not present and self.num_edges > 0:
@@ -248,29 +255,29 @@ class KnowledgeGraph(Data):
         return {name: self.split(name) for name in names}
 
     def known_triples(self) -> tuple[Tensor, Tensor]:
-        r"""Returns all triples known to be true: those of every split and
-        those of the filter, as :obj:`(edge_index, edge_type)`.
+        r"""Returns the triples of all splits and of the filter as
+        :obj:`(edge_index, edge_type)`.
         """
         if 'filter_edge_index' not in self:
             return self.edge_index, self.edge_type
         if 'n_id' in self:
-            raise DataError('a sampled batch still holds the filter of the '
-                            'whole graph: ask the whole graph for its known '
-                            'triples')
+            raise DataError('Expected a whole graph (got a sampled batch, '
+                            'which keeps the filter of the whole graph). Call '
+                            'known_triples() of the whole graph instead.')
         return (
             torch.cat([self.edge_index, self.filter_edge_index], dim=1),
             torch.cat([self.edge_type, self.filter_edge_type]),
         )
 
     def subgraph(self, subset: Tensor) -> KnowledgeGraph:
-        r"""Returns the induced subgraph given by the node indices
-        :obj:`subset`; names and filter are those of the subgraph, too.
+        r"""Returns the subgraph that is induced by the nodes in
+        :obj:`subset`, including their names and filter triples.
 
         Args:
             subset (torch.Tensor): The nodes to keep, as indices or as a mask.
         """
         out = super().subgraph(subset)
-        if 'n_id' in self:  # Names and filter are the whole graph's.
+        if 'n_id' in self:  # A batch keeps names and filter.
             return out
         if 'filter_edge_index' in self:
             out.filter_edge_index, out.filter_edge_type = subgraph(
@@ -288,10 +295,16 @@ class KnowledgeGraph(Data):
         r"""Checks ids, splits, names and features.
 
         Args:
-            raise_on_error (bool, optional): If set to :obj:`False`, will warn
-                about each problem instead of raising
-                :class:`~pyg_mmkgc.errors.DataError` on the first one.
-                (default: :obj:`True`)
+            raise_on_error (bool, optional): If set to :obj:`False`, warns
+                about each problem instead of raising an error for the first
+                one. (default: :obj:`True`)
+
+        Returns:
+            :obj:`True` if the graph has no problems.
+
+        Raises:
+            DataError: If the graph has a problem and :obj:`raise_on_error` is
+                set.
         """
         valid = True
         for problem in find_problems(self):
@@ -302,8 +315,8 @@ class KnowledgeGraph(Data):
         return valid
 
     def audit(self) -> AuditReport:
-        r"""Counts what makes a benchmark misleading: duplicates, overlaps
-        between splits, inverse leakage, unseen nodes, bad features.
+        r"""Counts flaws that make results misleading: duplicates, overlaps
+        between splits, inverse leakage, unseen nodes and invalid features.
         """
         from pyg_mmkgc.data.audit import audit
         return audit(self)
@@ -311,7 +324,11 @@ class KnowledgeGraph(Data):
     # Reading and writing #####################################################
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        r"""Writes the graph into one :obj:`safetensors` file."""
+        r"""Writes the graph to one :obj:`safetensors` file.
+
+        Args:
+            path (str or os.PathLike): The file to write.
+        """
         from pyg_mmkgc.io.tensors import save_tensors
 
         tensors: dict[str, Tensor] = {}
@@ -322,51 +339,58 @@ class KnowledgeGraph(Data):
             elif _is_plain(value):
                 attributes[key] = value
             else:
-                raise DataError(f"cannot save the attribute '{key}': expected "
-                                f"a tensor, number, string, list or dict, got "
-                                f"{type(value).__name__}")
-        # The order of the keys is the order of the modalities:
+                raise DataError(f"Expected a tensor, number, string, list or "
+                                f"dict as the attribute '{key}' to save (got "
+                                f"{type(value).__name__})")
+        # The order of the keys determines the order of the modalities.
         metadata = dict(format=_FORMAT, version=1, attributes=attributes,
                         keys=list(self._store.keys()))
         save_tensors(path, tensors, metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> KnowledgeGraph:
-        r"""Reads a graph that :meth:`save` wrote."""
+        r"""Reads a graph that :meth:`save` wrote.
+
+        Args:
+            path (str or os.PathLike): The file to read.
+
+        Raises:
+            FormatError: If the file is damaged or holds no graph.
+        """
         from pyg_mmkgc.io.schema import check_schema
         from pyg_mmkgc.io.tensors import load_tensors
 
         tensors, metadata = load_tensors(path)
         if metadata.get('format') != _FORMAT or metadata.get('version') != 1:
             raise FormatError(
-                f"'{os.fspath(path)}': expected a file written by "
-                f"KnowledgeGraph.save, version 1, got format "
+                f"Expected '{os.fspath(path)}' to be written by "
+                f"KnowledgeGraph.save, version 1 (got format "
                 f"{metadata.get('format')!r:.80}, version "
-                f"{metadata.get('version')!r:.80}")
-        where = f"'{os.fspath(path)}', metadata"
+                f"{metadata.get('version')!r:.80})")
+        where = f"the metadata of '{os.fspath(path)}'"
         check_schema(metadata, _SCHEMA, where)
         values = tensors | metadata['attributes']
         if set(metadata['keys']) != set(values):
-            raise FormatError(f"{where}: expected the keys {sorted(values)}, "
-                              f"got {sorted(metadata['keys'])}")
+            raise FormatError(f"Expected the keys {sorted(values)} in {where} "
+                              f"(got {sorted(metadata['keys'])})")
         for key, value in values.items():
-            # What is no attribute of a graph, but of the class.
+            # Attributes and methods of the class must not be replaced.
             if (not key.isprintable() or key.startswith('_')
                     or callable(getattr(cls, key, None))):
-                raise FormatError(f'{where}: {key!r:.80} is no attribute of '
-                                  'a graph')
+                raise FormatError(f'Expected attributes of a graph in {where} '
+                                  f'(got {key!r:.80})')
             if key in _TENSOR_KEYS or _is_node_key(key):
                 kind: Any = Tensor
             else:
                 kind = _ATTRIBUTES.get(key, object)
-            check_schema(value, kind, f"{where}, '{key}'")
+            check_schema(value, kind, f"'{key}', from {where}")
         return cls(**{key: values[key] for key in metadata['keys']})
 
     @classmethod
     def from_pyg(cls, data: Any, val: Any = None, test: Any = None,
                  **kwargs: Any) -> KnowledgeGraph:
-        r"""Reads a knowledge graph of :pyg:`PyG`, see
-        :func:`~pyg_mmkgc.data.adapters.from_pyg`.
+        r"""Converts a knowledge graph of :pyg:`PyG` (see
+        :func:`~pyg_mmkgc.data.adapters.from_pyg`).
         """
         from pyg_mmkgc.data.adapters import from_pyg
         return from_pyg(data, val, test, **kwargs)
@@ -374,13 +398,13 @@ class KnowledgeGraph(Data):
     @classmethod
     def from_tsv(cls, train: Any, val: Any = None, test: Any = None,
                  **kwargs: Any) -> KnowledgeGraph:
-        r"""Reads labelled triples from text files, see
-        :func:`~pyg_mmkgc.data.tsv.from_tsv`.
+        r"""Reads labelled triples from text files (see
+        :func:`~pyg_mmkgc.data.tsv.from_tsv`).
         """
         from pyg_mmkgc.data.tsv import from_tsv
         return from_tsv(train, val, test, **kwargs)
 
-    # The names of modalities are free: none may be taken for an index.
+    # A modality may have any name, even one that PyG takes for an index.
 
     def __cat_dim__(self, key: str, value: Any, *args: Any,
                     **kwargs: Any) -> Any:
@@ -412,7 +436,7 @@ def _is_plain(value: Any) -> bool:
     return value is None or isinstance(value, (str, int, float, bool))
 
 
-# The last two are part of any `Data` object that `torch.save` writes.
+# `torch.save` writes the last two as parts of any `Data` object.
 torch.serialization.add_safe_globals([
     KnowledgeGraph,
     KnowledgeGraphStorage,

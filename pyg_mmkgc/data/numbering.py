@@ -14,9 +14,10 @@ Names = Sequence[str] | None
 
 def renumber(kg: KnowledgeGraph, node_names: Names,
              relation_names: Names) -> KnowledgeGraph:
-    r"""Returns the graph with nodes and relations numbered as given labels.
+    r"""Returns a graph whose nodes and relations are numbered in the order of
+    the given labels.
 
-    So a model serves a graph that was read from other files:
+    It allows a model to be used on a graph that was read from other files:
 
     .. code-block:: python
 
@@ -25,17 +26,17 @@ def renumber(kg: KnowledgeGraph, node_names: Names,
         kg = renumber(kg, model.node_names, model.relation_names)
 
     Args:
-        kg (KnowledgeGraph): The graph. It may lack some of the labels: they
-            become nodes without triples and features.
+        kg (KnowledgeGraph): The graph. Labels that it lacks become nodes
+            without triples and features.
         node_names (list of str, optional): The label of each node.
         relation_names (list of str, optional): The label of each relation.
 
     Raises:
-        DataError: If a label of the graph is not among the given ones, or
-            there are labels on one side only.
+        DataError: If a label of the graph is not given, or only one of the
+            two has labels.
     """
     if 'n_id' in kg:
-        raise DataError('expected a whole graph, got a sampled batch')
+        raise DataError('Expected a whole graph (got a sampled batch)')
     node = _places(kg.get('node_names'), node_names, 'node')
     rel = _places(kg.get('relation_names'), relation_names, 'relation')
     if node is None and rel is None:
@@ -63,25 +64,27 @@ def renumber(kg: KnowledgeGraph, node_names: Names,
 
 
 def _places(old: Names, new: Names, kind: str) -> Tensor | None:
-    # Where each id goes, or nothing where all stay.
+    # The new id of each old id, or `None` if no id changes.
     if old is None and new is None or (old is not None and new is not None
                                        and list(old) == list(new)):
         return None
     if old is None or new is None:
-        raise DataError(f'expected labels of the {kind}s both in the graph '
-                        f"and given, got none {'given' if old else 'in it'}")
+        raise DataError(f'Expected labels of the {kind}s both of the graph '
+                        f"and as an argument (got none "
+                        f"{'as an argument' if old else 'of the graph'})")
     place = {name: i for i, name in enumerate(new)}
     unknown = [name for name in old if name not in place]
     if unknown:
         raise DataError(
-            f'expected no {kind} beside the {len(new)} given, got '
-            f'{len(unknown)}: {", ".join(map(repr, unknown[:3]))}'
-            f'{", ..." if len(unknown) > 3 else ""}')
+            f'Expected each {kind} of the graph to be one of the {len(new)} '
+            f'given (got {len(unknown)} that are not: '
+            f'{", ".join(map(repr, unknown[:3]))}'
+            f'{", ..." if len(unknown) > 3 else ""})')
     return torch.tensor([place[name] for name in old])
 
 
 def _node_tensors(kg: KnowledgeGraph) -> dict[str, Tensor]:
-    # A modality without a mask has one as soon as a node may lack a row.
+    # New nodes lack features, so every modality needs a mask.
     masks = {f'mask_{name}': mask for name, mask in kg.masks().items()}
     return masks | {key: value for key, value in kg.to_dict().items()
                     if isinstance(value, Tensor) and kg.is_node_attr(key)}

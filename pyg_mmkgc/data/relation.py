@@ -8,31 +8,31 @@ from pyg_mmkgc.errors import DataError
 
 def relation_categories(edge_index: Tensor, edge_type: Tensor,
                         num_relations: int) -> list[str]:
-    r"""Returns the category of each relation: :obj:`"1-1"`, :obj:`"1-N"`,
-    :obj:`"N-1"` or :obj:`"N-N"`, as in the `"Translating Embeddings for
-    Modeling Multi-Relational Data"
+    r"""Returns the category of each relation, :obj:`"1-1"`, :obj:`"1-N"`,
+    :obj:`"N-1"` or :obj:`"N-N"`, as defined in the
+    `"Translating Embeddings for Modeling Multi-Relational Data"
     <https://papers.nips.cc/paper/5071-translating-embeddings-for-modeling
     -multi-relational-data>`_ paper.
 
-    A side is :obj:`"N"` if a relation has at least 1.5 distinct tails per head
-    (right side) or heads per tail (left side) on average. A relation without
-    triples is :obj:`"unseen"`.
+    The right side is :obj:`"N"` if a relation has on average at least 1.5
+    distinct tails per head, and the left side if it has at least 1.5 distinct
+    heads per tail. A relation without triples is :obj:`"unseen"`.
 
     Args:
         edge_index (torch.Tensor): The heads and tails of the training triples
             with shape :obj:`[2, num_edges]`.
-        edge_type (torch.Tensor): Their relations with shape
-            :obj:`[num_edges]`.
+        edge_type (torch.Tensor): The relations of the training triples with
+            shape :obj:`[num_edges]`.
         num_relations (int): The number of relations.
     """
     if edge_type.numel() > 0 and int(edge_type.max()) >= num_relations:
-        raise DataError(f'relation ids must be less than {num_relations} '
+        raise DataError(f'Expected relation ids less than {num_relations} '
                         f'(got {int(edge_type.max())})')
 
     num_nodes = int(edge_index.max()) + 1 if edge_index.numel() > 0 else 1
 
     def count(*columns: Tensor) -> Tensor:
-        # One integer a row: sorting rows takes a hundred times as long.
+        # Rows become integers, since sorting rows is a hundred times slower.
         key, base = edge_type, 1
         for column in columns:
             key, base = key * num_nodes + column, base * num_nodes

@@ -40,53 +40,55 @@ def from_tsv(
 ) -> KnowledgeGraph:
     r"""Reads a knowledge graph from text files.
 
-    Each line holds head, relation and tail, as labels separated by tabs. A
-    first line that names these columns is skipped. Nodes and relations are
-    numbered as they appear; see :func:`~pyg_mmkgc.data.renumber` for a graph
-    that a saved model shall serve.
+    Each line holds the labels of head, relation and tail, separated by tabs.
+    A first line with the names of these columns is skipped. Nodes and
+    relations are numbered in the order in which they appear. Use
+    :func:`~pyg_mmkgc.data.renumber` to number the graph like a saved model.
 
     Without :obj:`val` and :obj:`test`, the triples of the one file can be
-    split at random: repeated triples count once, with a warning, and one
-    triple of each node and each relation stays in train, so that nothing in
-    val and test is unseen. Only if there are too few other triples to reach
-    the ratios, some of these are taken, too.
+    split at random. Repeated triples are removed with a warning. One triple of
+    each node and each relation stays in the training split, so that the other
+    splits contain nothing unseen, unless too few other triples are left to
+    reach the ratios.
 
     Args:
-        train (str or os.PathLike): The file of the training triples, or of
+        train (str or os.PathLike): The file of the training triples or of
             all triples.
         val (str or os.PathLike, optional): The file of the validation
             triples. (default: :obj:`None`)
         test (str or os.PathLike, optional): The file of the test triples.
             (default: :obj:`None`)
-        val_ratio (float, optional): The share of all triples to become
-            validation triples. (default: :obj:`0.0`)
-        test_ratio (float, optional): The share of all triples to become test
-            triples. (default: :obj:`0.0`)
+        val_ratio (float, optional): The share of triples to use for
+            validation. (default: :obj:`0.0`)
+        test_ratio (float, optional): The share of triples to use for testing.
+            (default: :obj:`0.0`)
         seed (int, optional): The seed of the random split.
             (default: :obj:`0`)
-        features (dict, optional): For each modality, a vector per label: a
-            dictionary, an :obj:`.npz` file with one array per label, a
-            :obj:`.safetensors` file with one table whose rows belong to the
-            lines of :obj:`labels.txt` beside it, or a folder that
+        features (dict, optional): The vectors of each modality by label,
+            either as a dictionary, an :obj:`.npz` file with one array per
+            label, a :obj:`.safetensors` file with one table whose rows belong
+            to the lines of :obj:`labels.txt` next to it, or a folder that
             :obj:`mmkgc features` wrote. Nodes without a vector are masked.
             (default: :obj:`None`)
-        allow_overlap (bool, optional): If set to :obj:`True`, a triple may be
-            in several of the files. (default: :obj:`False`)
+        allow_overlap (bool, optional): If set to :obj:`True`, a triple may
+            occur in several files. (default: :obj:`False`)
 
     Raises:
-        FormatError: If a file is not what it should be, with its row.
-        DataError: If a triple is in several files, the ratios leave no
-            triples, or features fit no node.
+        FormatError: If a row of a file breaks the format.
+        DataError: If a triple occurs in several files, the ratios leave a
+            split empty, or the features belong to no node.
     """
     for name, ratio in [('val_ratio', val_ratio), ('test_ratio', test_ratio)]:
         if not 0.0 <= ratio < 1.0:
-            raise DataError(f"'{name}' must lie in [0, 1) (got {ratio})")
+            raise DataError(f"Expected '{name}' to lie in [0, 1) (got "
+                            f'{ratio})')
     if val_ratio + test_ratio >= 1.0:
-        raise DataError(f"'val_ratio' and 'test_ratio' leave no triples to "
-                        f'train (got {val_ratio} and {test_ratio})')
+        raise DataError(f"Expected 'val_ratio' and 'test_ratio' to leave "
+                        f'triples to train (got {val_ratio} and {test_ratio})')
     has_files = val is not None or test is not None
     if has_files and val_ratio + test_ratio > 0.0:
-        raise DataError('give files for the splits or ratios, not both')
+        raise DataError('Expected either files or ratios for the splits (got '
+                        'both)')
 
     as_path(train)
     paths = dict(train=train, val=val, test=test)
@@ -100,8 +102,9 @@ def from_tsv(
         unique = list(dict.fromkeys(rows['train']))
         repeated = len(rows['train']) - len(unique)
         if repeated > 0:
-            warnings.warn(f"'{os.fspath(train)}': {repeated} triples repeat "
-                          'others and are left out', stacklevel=3)
+            warnings.warn(f"Expected distinct triples in '{os.fspath(train)}' "
+                          f'(got {repeated} that repeat others). They are '
+                          'ignored.', stacklevel=3)
         rows = {'train': unique}
 
     node_ids: dict[str, int] = {}
@@ -120,8 +123,8 @@ def from_tsv(
 
     attributes: dict[str, Tensor] = {}
     if not isinstance(features, Mapping | None):
-        raise DataError("expected 'features' to be a dict of modalities, got "
-                        f'{type(features).__name__}')
+        raise DataError("Expected 'features' to be a dict of modalities (got "
+                        f'{type(features).__name__})')
     for modality, values in (features or {}).items():
         x, mask = align_features(modality, values, list(node_ids))
         attributes[f'x_{modality}'] = x
@@ -148,17 +151,18 @@ def _read_triples(path: PathLike) -> list[Triple]:
         if row == 1 and _is_header(columns, path):
             continue
         if len(columns) != 3:
-            raise FormatError(f"'{os.fspath(path)}', row {row}: expected "
-                              f'head, relation and tail separated by tabs '
-                              f'(got {line.count(TAB) + 1} columns in '
+            raise FormatError('Expected head, relation and tail, separated by '
+                              f"tabs, in '{os.fspath(path)}', row {row} (got "
+                              f'{line.count(TAB) + 1} columns in '
                               f'{line[:80]!r})')
         if any(label != label.strip() or label == '' for label in columns):
-            raise FormatError(f"'{os.fspath(path)}', row {row}: expected "
-                              f'labels without spaces around them (got '
+            raise FormatError('Expected labels without spaces around them in '
+                              f"'{os.fspath(path)}', row {row} (got "
                               f'{columns!s:.200})')
         triples.append((columns[0], columns[1], columns[2]))
     if len(triples) == 0:
-        raise FormatError(f"'{os.fspath(path)}': holds no triples")
+        raise FormatError(f"Expected triples in '{os.fspath(path)}' (got "
+                          'none)')
     return triples
 
 
@@ -167,14 +171,14 @@ def _is_header(columns: list[str], path: PathLike) -> bool:
     kinds = [next((i for i, kind in enumerate(_HEADER) if name in kind), None)
              for name in names]
     if len(kinds) == 3 and set(kinds) == {0, 1, 2} and kinds != [0, 1, 2]:
-        raise FormatError(f"'{os.fspath(path)}', row 1: expected the columns "
-                          f'head, relation, tail in this order (got '
+        raise FormatError('Expected the columns head, relation, tail in this '
+                          f"order in '{os.fspath(path)}', row 1 (got "
                           f'{names!s:.200})')
     if len(kinds) == 3 and sum(map(eq, kinds, range(3))) == 2:
-        warnings.warn(f"'{os.fspath(path)}', row 1: {columns!s:.200} looks "
-                      'like the names of columns, but is read as a triple: '
-                      'call them head, relation, tail, or leave the row out',
-                      stacklevel=5)
+        warnings.warn(f"Expected a triple in '{os.fspath(path)}', row 1 (got "
+                      f'{columns!s:.200}, which looks like column names but '
+                      'is read as a triple). Name the columns head, relation '
+                      'and tail, or remove the row.', stacklevel=5)
     return kinds == [0, 1, 2]
 
 
@@ -186,9 +190,10 @@ def _check_overlap(rows: dict[str, list[Triple]],
             other, j = first.setdefault(triple, (name, i))
             if other != name:
                 raise DataError(
-                    f"'{paths[name]}', triple {i + 1}: {triple} is also "
-                    f"triple {j + 1} of '{paths[other]}': {name} would be no "
-                    f'test of what is learned (allow_overlap=True accepts it)')
+                    f"Expected splits without common triples (got {triple} "
+                    f"as triple {i + 1} of '{paths[name]}' and triple {j + 1} "
+                    f"of '{paths[other]}'). Pass allow_overlap=True to accept "
+                    'it, although metrics become too optimistic.')
 
 
 def _random_split(ids: Tensor, val_ratio: float, test_ratio: float,
@@ -196,17 +201,17 @@ def _random_split(ids: Tensor, val_ratio: float, test_ratio: float,
     num_edges = ids.size(0)
     num_val, num_test = round(val_ratio * num_edges), round(
         test_ratio * num_edges)
-    # Rounding may leave none in any of the three.
+    # Rounding may leave any of the three splits empty.
     if ((val_ratio > 0.0 and num_val == 0)
             or (test_ratio > 0.0 and num_test == 0)
             or num_val + num_test >= num_edges):
-        raise DataError(f'{num_edges} triples are too few for val_ratio='
-                        f'{val_ratio} and test_ratio={test_ratio}')
+        raise DataError(f'Expected enough triples for val_ratio={val_ratio} '
+                        f'and test_ratio={test_ratio} (got {num_edges})')
     generator = torch.Generator().manual_seed(seed)
     perm = torch.randperm(num_edges, generator=generator)
     head, rel, tail = ids[perm].t()
 
-    # The first triple of each node and relation stays in train if possible:
+    # The first triple of each node and relation stays in train if possible.
     position = torch.arange(num_edges)
     keep = torch.zeros(num_edges, dtype=torch.bool)
     for key, pos in [(torch.cat([head, tail]), position.repeat(2)),

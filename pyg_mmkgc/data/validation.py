@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def find_problems(kg: KnowledgeGraph) -> Iterator[str]:
-    r"""Yields what is broken in a knowledge graph, one sentence each.
+    r"""Yields a message for each problem of a knowledge graph.
 
     Args:
         kg (KnowledgeGraph): The graph.
@@ -19,15 +19,15 @@ def find_problems(kg: KnowledgeGraph) -> Iterator[str]:
     for key in ['num_nodes', 'num_relations']:
         value = getattr(kg, key)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            yield f"'{key}' must be a positive int (got {value!r})"
-            return  # Nothing below can be checked.
+            yield f"Expected '{key}' to be a positive integer (got {value!r})"
+            return  # The checks below need it.
 
     if 'edge_index' not in kg or 'edge_type' not in kg:
-        yield "a knowledge graph needs 'edge_index' and 'edge_type'"
+        yield "Expected 'edge_index' and 'edge_type' in the graph (got none)"
         return
     yield from _triples(kg, 'edge_index', 'edge_type')
     if kg.num_edges == 0:
-        yield 'the graph has no triples'
+        yield 'Expected a graph with triples (got none)'
     if not _is_sampled(kg) and ('filter_edge_index' in kg
                                 or 'filter_edge_type' in kg):
         yield from _triples(kg, 'filter_edge_index', 'filter_edge_type')
@@ -50,14 +50,14 @@ def _triples(kg: KnowledgeGraph, index_key: str,
             problem = f'got shape {list(value.shape)}'
         if problem is not None:
             shape = '[2, num_edges]' if dims == 2 else '[num_edges]'
-            yield (f"'{key}' must be a tensor of dtype int64 with shape "
-                   f"{shape} ({problem})")
+            yield (f"Expected '{key}' to be a tensor of dtype int64 with "
+                   f"shape {shape} ({problem})")
             broken = True
     if broken:
         return
     if edge_index.size(1) != edge_type.size(0):
-        yield (f"'{index_key}' has {edge_index.size(1)} triples, but "
-               f"'{type_key}' has {edge_type.size(0)}")
+        yield (f"Expected '{type_key}' to have {edge_index.size(1)} triples, "
+               f"like '{index_key}' (got {edge_type.size(0)})")
     yield from _range(index_key, edge_index, kg.num_nodes, 'num_nodes')
     yield from _range(type_key, edge_type, kg.num_relations, 'num_relations')
 
@@ -66,9 +66,9 @@ def _range(key: str, ids: Tensor, size: int, of: str) -> Iterator[str]:
     bad = ((ids < 0) | (ids >= size)).nonzero()
     if bad.size(0) > 0:
         where = tuple(bad[0].tolist())
-        yield (f"'{key}' must hold ids from 0 to {size - 1} ({of}={size}), "
-               f"but holds {int(ids[where])} at triple {where[-1]} and "
-               f"{bad.size(0)} bad ids in all")
+        yield (f"Expected '{key}' to hold ids from 0 to {size - 1}, since "
+               f"{of}={size} (got {int(ids[where])} at triple {where[-1]}, "
+               f"and {bad.size(0)} invalid ids in total)")
 
 
 def _splits(kg: KnowledgeGraph) -> Iterator[str]:
@@ -79,14 +79,15 @@ def _splits(kg: KnowledgeGraph) -> Iterator[str]:
         mask = kg[key]
         problem = _not_a(mask, torch.bool, 1, kg.num_edges)
         if problem is not None:
-            yield (f"'{key}' must be a bool tensor with one entry for each "
-                   f"of the {kg.num_edges} triples ({problem})")
+            yield (f"Expected '{key}' to be a bool tensor with one entry for "
+                   f"each of the {kg.num_edges} triples ({problem})")
             continue
         if not bool(mask.any()) and not _is_sampled(kg):
-            yield f"the split of '{key}' is empty"
+            yield f"Expected triples in the split of '{key}' (got none)"
         if taken is not None and bool((taken & mask).any()):
             row = int((taken & mask).nonzero()[0])
-            yield f"triple {row} is in more than one split ('{key}' is one)"
+            yield ("Expected every triple in at most one split (got triple "
+                   f"{row} in '{key}' and another one)")
         taken = mask if taken is None else taken | mask
 
 
@@ -94,34 +95,35 @@ def _names(kg: KnowledgeGraph, key: str, size: int) -> Iterator[str]:
     names = kg[key]
     if not isinstance(names, list) or not all(
             isinstance(name, str) for name in names):
-        yield f"'{key}' must be a list of str (got {type(names).__name__})"
+        yield (f"Expected '{key}' to be a list of str (got "
+               f"{type(names).__name__})")
         return
     if len(names) != size and not (key == 'node_names' and _is_sampled(kg)):
-        yield f"'{key}' must hold {size} names (got {len(names)})"
+        yield f"Expected '{key}' to hold {size} names (got {len(names)})"
     if len(set(names)) != len(names):
         first: dict[str, int] = {}
         for row, name in enumerate(names):
             if first.setdefault(name, row) != row:
-                yield (f"'{key}' holds {name!r} twice, at rows "
-                       f"{first[name]} and {row}")
+                yield (f"Expected unique names in '{key}' (got {name!r} at "
+                       f"rows {first[name]} and {row})")
                 return
 
 
 def _modalities(kg: KnowledgeGraph) -> Iterator[str]:
     if kg.get('x') is not None:
-        yield ("'x' is no modality, and no model would see it: name it "
-               "'x_<modality>', as 'x_visual'")
+        yield ("Expected features with a modality, such as 'x_visual' (got "
+               "'x', which models ignore). Rename it to 'x_<modality>'.")
     for key in kg._store.keys():
         if key.startswith('mask_') and key[5:] not in kg.modalities:
-            yield (f"'{key}' belongs to no modality: known are "
-                   f"{kg.modalities}")
+            yield (f"Expected '{key}' to belong to a modality of the graph "
+                   f"(got {kg.modalities})")
     for name, x in kg.features().items():
         if name == '' or '.' in name:
-            yield (f"a modality needs a name without a dot (got {name!r} in "
-                   f"'x_{name}')")
+            yield ("Expected a modality to have a name without a dot (got "
+                   f"{name!r} in 'x_{name}')")
         if name == 'structure':
-            yield ("'structure' is the modality that a model learns itself: "
-                   "give 'x_structure' another name")
+            yield ("Expected a modality that models do not learn themselves "
+                   "(got 'structure'). Give 'x_structure' another name.")
         yield from _features(kg, name, x)
 
 
@@ -132,23 +134,25 @@ def _features(kg: KnowledgeGraph, name: str, x: Any) -> Iterator[str]:
             or x.layout != torch.strided or not x.is_floating_point():
         got = f'{x.dtype} {list(x.shape)}, {x.layout}' \
             if isinstance(x, Tensor) else type(x).__name__
-        yield (f'{what} must be a dense floating-point tensor with shape '
-               f'[num_nodes, num_channels], or [num_nodes, num_instances, '
-               f'num_channels] where a node has several (got {got})')
+        yield (f'Expected {what} to be a dense floating-point tensor with '
+               f'shape [num_nodes, num_channels], or [num_nodes, '
+               f'num_instances, num_channels] for nodes with several '
+               f'instances (got {got})')
         return
     if x.size(0) != kg.num_nodes:
-        yield f'{what} must have {kg.num_nodes} rows (got {x.size(0)})'
+        yield (f'Expected {what} to have {kg.num_nodes} rows (got '
+               f'{x.size(0)})')
         return
-    # A sum is finite only if all its terms are, and needs no mask in memory:
+    # The sum of each row is checked first, which needs less memory.
     rows = (~x.float().flatten(1).sum(dim=1).isfinite()).nonzero().view(-1)
     rows = rows[~x[rows].flatten(1).isfinite().all(dim=1)]
     if rows.numel() > 0:
         row = int(rows[0])
         label = f' ({kg.node_names[row]!r})' \
             if 'node_names' in kg and not _is_sampled(kg) else ''
-        kind = 'NaN' if bool(x[row].isnan().any()) else 'infinite'
-        yield (f'{what} must be finite: row {row}{label} is {kind}, '
-               f'{rows.numel()} such rows in all')
+        kind = 'NaN' if bool(x[row].isnan().any()) else 'infinity'
+        yield (f'Expected {what} to be finite (got {kind} in row '
+               f'{row}{label}, and {rows.numel()} such rows in total)')
         return
     mask = kg._store.get(f'mask_{name}')
     if mask is not None:
@@ -158,20 +162,21 @@ def _features(kg: KnowledgeGraph, name: str, x: Any) -> Iterator[str]:
             if problem is None and mask.shape != x.shape[:2]:
                 problem = f'got shape {list(mask.shape)}'
         if problem is not None:
-            yield (f"'mask_{name}' must be a bool tensor with one entry for "
-                   f"each of the {kg.num_nodes} nodes ({problem})")
+            yield (f"Expected 'mask_{name}' to be a bool tensor with one "
+                   f"entry for each of the {kg.num_nodes} nodes ({problem})")
             return
         if not bool(mask.any()) and not _is_sampled(kg):
-            yield f"'mask_{name}' leaves no row of modality '{name}'"
+            yield (f"Expected 'mask_{name}' to select rows of modality "
+                   f"'{name}' (got none)")
             return
     present = x if mask is None else x[mask]
     if not bool(present.any()) and not _is_sampled(kg):
-        yield f'{what} are all zero'
+        yield f'Expected {what} to be nonzero somewhere (got only zeros)'
 
 
 def _is_sampled(kg: KnowledgeGraph) -> bool:
-    # A batch of a neighbor sampler: a split or a modality may be missing in
-    # it, and its names and filter are those of the whole graph.
+    # A batch of a neighbor sampler may lack a split or a modality, and keeps
+    # the names and filter of the whole graph.
     return 'n_id' in kg
 
 

@@ -1,4 +1,4 @@
-r"""Multi-modal knowledge graphs."""
+r"""Datasets of multi-modal knowledge graphs."""
 from pyg_mmkgc.datasets.base import MMKGDataset
 from pyg_mmkgc.datasets.benchmark import DB15K, MKGW, MKGY
 from pyg_mmkgc.datasets.countries import Countries
@@ -13,5 +13,5 @@ __all__ = [
     'MKGY',
 ]
 
-# Those that can be loaded, which the base class cannot.
+# The base class cannot be loaded.
 classes = __all__[1:]

@@ -15,24 +15,27 @@ from pyg_mmkgc.io.atomic import read_json, write_json
 
 
 class MMKGDataset(InMemoryDataset):
-    r"""Base class of datasets of one graph, whose files never run code.
+    r"""The base class of datasets with a single
+    :class:`~pyg_mmkgc.data.KnowledgeGraph`.
 
-    The graph is a :class:`~pyg_mmkgc.data.KnowledgeGraph`. :pyg:`PyG`
-    unpickles the processed graph and :obj:`pre_transform.pt`. Here the
-    processed graph is a verified :obj:`safetensors` file, and what was
-    applied to it a JSON file beside it; no other file is read.
+    :pyg:`PyG` unpickles the processed graph and :obj:`pre_transform.pt`,
+    which can run code. Instead, this class reads a verified
+    :obj:`safetensors` file with the processed graph, and a JSON file next to
+    it with a description of :obj:`pre_transform`.
 
     A subclass implements :meth:`read` and :obj:`processed_file_names` (one
-    name that ends in :obj:`.safetensors`), and :meth:`download` with
-    :obj:`raw_file_names` if it has raw files.
+    name that ends in :obj:`.safetensors`). If it has raw files, it also
+    implements :meth:`download` and :obj:`raw_file_names`.
 
     Args:
         root (str or os.PathLike): Root directory where the dataset is saved.
         transform (callable, optional): A function/transform that takes in a
             :class:`~pyg_mmkgc.data.KnowledgeGraph` and returns a transformed
-            version, before every access. (default: :obj:`None`)
-        pre_transform (callable, optional): The same, applied once, before
-            the graph is saved to disk. (default: :obj:`None`)
+            version. It is applied before every access.
+            (default: :obj:`None`)
+        pre_transform (callable, optional): A function/transform like
+            :obj:`transform` that is applied once, before the graph is saved
+            to disk. (default: :obj:`None`)
         force_reload (bool, optional): Whether to re-process the dataset.
             (default: :obj:`False`)
     """
@@ -56,7 +59,7 @@ class MMKGDataset(InMemoryDataset):
 
     @property
     def keeps_processed(self) -> bool:
-        r"""Whether the processed graph is written to disk."""
+        r"""A flag that is :obj:`True` if the processed graph is saved."""
         return True
 
     def process(self) -> None:
@@ -71,14 +74,14 @@ class MMKGDataset(InMemoryDataset):
             return
         record = osp.splitext(self.processed_paths[0])[0] + '.json'
         applied = {'pre_transform': _describe(self.pre_transform)}
-        # The record is written last, so without it the graph may be stale.
+        # The record is written last: without it, the graph may be outdated.
         if (not self.force_reload and osp.exists(record)
                 and osp.exists(self.processed_paths[0])):
             if read_json(record) != applied:
                 warnings.warn(
-                    'The `pre_transform` argument differs from the one used '
-                    f"for the processed graph '{self.processed_paths[0]}'. "
-                    'Pass `force_reload=True` to process the dataset anew.',
+                    "Expected the same 'pre_transform' as for the processed "
+                    f"graph '{self.processed_paths[0]}' (got another one). "
+                    'Pass force_reload=True to process the dataset again.',
                     stacklevel=2)
             return
         with contextlib.suppress(FileNotFoundError):
@@ -88,7 +91,7 @@ class MMKGDataset(InMemoryDataset):
 
     @classmethod
     def save(cls, data_list: Sequence[Any], path: str) -> None:
-        r"""Writes the one graph in :obj:`data_list`."""
+        r"""Writes the only graph in :obj:`data_list`."""
         data, = data_list
         data.save(path)
 
@@ -98,5 +101,5 @@ class MMKGDataset(InMemoryDataset):
 
 
 def _describe(transform: Callable[..., Any] | None) -> str:
-    # The address of a function in memory differs from run to run.
+    # The memory address of a function changes from run to run.
     return re.sub(r' at 0x[0-9a-fA-F]+', '', repr(transform))

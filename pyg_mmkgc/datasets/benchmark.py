@@ -17,55 +17,57 @@ from pyg_mmkgc.datasets.openke import (
 )
 from pyg_mmkgc.errors import ConfigError
 
-LEAKY = ('The published validation file of DB15K repeats 6,584 training '
-         'triples and 824 test triples; of its 9,904 rows, 80 are in neither '
-         'file. A model selected on it is selected for memorising, partly '
-         'the test set.')
+LEAKY = ('The published validation split of DB15K is unusable: its 9,904 '
+         'triples repeat 6,584 training triples and 824 test triples, and '
+         'only 80 of them are in neither split. Selecting a model on it '
+         'rewards memorizing the training and test triples.')
 
 
 class DB15K(OpenKEDataset):
-    r"""The DB15K benchmark, a part of DBpedia.
+    r"""The DB15K benchmark, a subset of DBpedia.
 
-    It is from the `"MMKG: Multi-Modal Knowledge Graphs"
-    <https://arxiv.org/abs/1903.05485>`_ paper, in the split of the
+    It comes from the `"MMKG: Multi-Modal Knowledge Graphs"
+    <https://arxiv.org/abs/1903.05485>`_ paper, with the split of the
     `"Unleashing the Power of Imbalanced Modality Information for
     Multi-modal Knowledge Graph Completion"
     <https://arxiv.org/abs/2402.15444>`_ paper.
 
     .. warning::
 
-        The published validation file is none: it repeats 6,584 training
-        triples and 824 test triples. By default, a fixed tenth of the
-        training triples is held out instead.
+        The published validation split is unusable: it repeats 6,584
+        training triples and 824 test triples. By default, a fixed tenth of
+        the training triples is held out instead.
 
     See :class:`~pyg_mmkgc.datasets.openke.OpenKEDataset` for the layout of
-    :obj:`root` and the files in it.
+    :obj:`root`.
 
     Args:
         root (str or os.PathLike): Root directory where the dataset is saved,
             or a folder that holds the files in :obj:`DB15K/`.
         valid (str, optional): The validation triples. If set to
-            :obj:`"clean"`, they are a tenth of the training triples, the same
-            on every machine, and the published ones only serve to filter
-            ranks. If set to :obj:`"official"`, they are the published ones;
-            :obj:`selection_refused` of the graph then says why no model may
-            be selected on them. (default: :obj:`"clean"`)
+            :obj:`"clean"`, uses a fixed tenth of the training triples, and
+            uses the published validation triples only to filter ranks. If set
+            to :obj:`"official"`, uses the published validation triples, and
+            :obj:`selection_refused` of the graph explains why no model can be
+            selected on them. (default: :obj:`"clean"`)
         features (str or dict, optional): The features of the nodes. If set to
-            :obj:`None`, takes the files that are there:
-            :obj:`DB15K-visual.pth` or :obj:`visual` with the ending
-            :obj:`.pth`, :obj:`.safetensors` or :obj:`.npy`, and likewise
-            :obj:`DB15K-textual.pth` or :obj:`text`. If set to a dictionary,
-            it maps each modality to a path or a tensor. If set to
+            :obj:`None`, uses the existing files with the names
+            :obj:`DB15K-visual` or :obj:`visual`, and
+            :obj:`DB15K-textual` or :obj:`text`, and the suffix
+            :obj:`.pth`, :obj:`.safetensors` or :obj:`.npy`. If set to a
+            dictionary, it maps each modality to a path or a tensor. If set to
             :obj:`"none"`, there are no features. (default: :obj:`None`)
         transform (callable, optional): A function/transform that takes in a
             :class:`~pyg_mmkgc.data.KnowledgeGraph` and returns a transformed
-            version, before every access. (default: :obj:`None`)
-        pre_transform (callable, optional): The same, applied once, before
-            the graph is saved to disk. (default: :obj:`None`)
+            version. It is applied before every access.
+            (default: :obj:`None`)
+        pre_transform (callable, optional): A function/transform like
+            :obj:`transform` that is applied once, before the graph is saved
+            to disk. (default: :obj:`None`)
         force_reload (bool, optional): Whether to re-process the dataset.
             (default: :obj:`False`)
-        download_features (bool, optional): Whether to fetch features that
-            are not there from the authors' Google Drive, which needs
+        download_features (bool, optional): Whether to download missing
+            features from the authors' Google Drive, which requires
             :obj:`gdown`. (default: :obj:`False`)
 
     **STATS:**
@@ -117,11 +119,11 @@ class DB15K(OpenKEDataset):
         download_features: bool = False,
     ) -> None:
         if valid not in ('clean', 'official'):
-            raise ConfigError(f"expected valid to be 'clean' or 'official' "
+            raise ConfigError(f"Expected 'valid' to be 'clean' or 'official' "
                               f'(got {valid!r})')
         self.valid = valid
         if valid == 'official':
-            warnings.warn(f"{LEAKY} Use valid='clean'.", stacklevel=2)
+            warnings.warn(f"{LEAKY} Pass valid='clean'.", stacklevel=2)
         super().__init__(root, features, transform, pre_transform,
                          force_reload, download_features)
 
@@ -150,34 +152,36 @@ class DB15K(OpenKEDataset):
 
 
 class MKGW(OpenKEDataset):
-    r"""The MKG-W benchmark, a part of Wikidata.
+    r"""The MKG-W benchmark, a subset of Wikidata.
 
-    It is from the `"Relation-enhanced Negative Sampling for Multimodal
+    It comes from the `"Relation-enhanced Negative Sampling for Multimodal
     Knowledge Graph Completion"
     <https://dl.acm.org/doi/10.1145/3503161.3548388>`_ paper.
 
     See :class:`~pyg_mmkgc.datasets.openke.OpenKEDataset` for the layout of
-    :obj:`root` and the files in it.
+    :obj:`root`.
 
     Args:
         root (str or os.PathLike): Root directory where the dataset is saved,
             or a folder that holds the files in :obj:`MKG-W/`.
         features (str or dict, optional): The features of the nodes. If set to
-            :obj:`None`, takes the files that are there:
-            :obj:`MKG-W-visual.pth` or :obj:`visual` with the ending
-            :obj:`.pth`, :obj:`.safetensors` or :obj:`.npy`, and likewise
-            :obj:`MKG-W-textual.pth` or :obj:`text`. If set to a dictionary,
-            it maps each modality to a path or a tensor. If set to
+            :obj:`None`, uses the existing files with the names
+            :obj:`MKG-W-visual` or :obj:`visual`, and
+            :obj:`MKG-W-textual` or :obj:`text`, and the suffix
+            :obj:`.pth`, :obj:`.safetensors` or :obj:`.npy`. If set to a
+            dictionary, it maps each modality to a path or a tensor. If set to
             :obj:`"none"`, there are no features. (default: :obj:`None`)
         transform (callable, optional): A function/transform that takes in a
             :class:`~pyg_mmkgc.data.KnowledgeGraph` and returns a transformed
-            version, before every access. (default: :obj:`None`)
-        pre_transform (callable, optional): The same, applied once, before
-            the graph is saved to disk. (default: :obj:`None`)
+            version. It is applied before every access.
+            (default: :obj:`None`)
+        pre_transform (callable, optional): A function/transform like
+            :obj:`transform` that is applied once, before the graph is saved
+            to disk. (default: :obj:`None`)
         force_reload (bool, optional): Whether to re-process the dataset.
             (default: :obj:`False`)
-        download_features (bool, optional): Whether to fetch features that
-            are not there from the authors' Google Drive, which needs
+        download_features (bool, optional): Whether to download missing
+            features from the authors' Google Drive, which requires
             :obj:`gdown`. (default: :obj:`False`)
 
     **STATS:**
@@ -220,34 +224,36 @@ class MKGW(OpenKEDataset):
 
 
 class MKGY(OpenKEDataset):
-    r"""The MKG-Y benchmark, a part of YAGO.
+    r"""The MKG-Y benchmark, a subset of YAGO.
 
-    It is from the `"Relation-enhanced Negative Sampling for Multimodal
+    It comes from the `"Relation-enhanced Negative Sampling for Multimodal
     Knowledge Graph Completion"
     <https://dl.acm.org/doi/10.1145/3503161.3548388>`_ paper.
 
     See :class:`~pyg_mmkgc.datasets.openke.OpenKEDataset` for the layout of
-    :obj:`root` and the files in it.
+    :obj:`root`.
 
     Args:
         root (str or os.PathLike): Root directory where the dataset is saved,
             or a folder that holds the files in :obj:`MKG-Y/`.
         features (str or dict, optional): The features of the nodes. If set to
-            :obj:`None`, takes the files that are there:
-            :obj:`MKG-Y-visual.pth` or :obj:`visual` with the ending
-            :obj:`.pth`, :obj:`.safetensors` or :obj:`.npy`, and likewise
-            :obj:`MKG-Y-textual.pth` or :obj:`text`. If set to a dictionary,
-            it maps each modality to a path or a tensor. If set to
+            :obj:`None`, uses the existing files with the names
+            :obj:`MKG-Y-visual` or :obj:`visual`, and
+            :obj:`MKG-Y-textual` or :obj:`text`, and the suffix
+            :obj:`.pth`, :obj:`.safetensors` or :obj:`.npy`. If set to a
+            dictionary, it maps each modality to a path or a tensor. If set to
             :obj:`"none"`, there are no features. (default: :obj:`None`)
         transform (callable, optional): A function/transform that takes in a
             :class:`~pyg_mmkgc.data.KnowledgeGraph` and returns a transformed
-            version, before every access. (default: :obj:`None`)
-        pre_transform (callable, optional): The same, applied once, before
-            the graph is saved to disk. (default: :obj:`None`)
+            version. It is applied before every access.
+            (default: :obj:`None`)
+        pre_transform (callable, optional): A function/transform like
+            :obj:`transform` that is applied once, before the graph is saved
+            to disk. (default: :obj:`None`)
         force_reload (bool, optional): Whether to re-process the dataset.
             (default: :obj:`False`)
-        download_features (bool, optional): Whether to fetch features that
-            are not there from the authors' Google Drive, which needs
+        download_features (bool, optional): Whether to download missing
+            features from the authors' Google Drive, which requires
             :obj:`gdown`. (default: :obj:`False`)
 
     **STATS:**
@@ -290,19 +296,21 @@ class MKGY(OpenKEDataset):
 
 
 def fixed_tenth(edge_index: Tensor, edge_type: Tensor) -> Tensor:
-    r"""Selects a tenth of distinct triples, the same one everywhere.
+    r"""Selects a tenth of distinct triples, which is the same on every
+    machine.
 
-    The triples with the smallest hashes are taken. The hash is the
-    finaliser of SplitMix64, integer arithmetic that no version of a library
-    changes, of an integer that holds the three ids.
+    It takes the triples with the smallest hashes. The hash is the finalizer
+    of SplitMix64 of an integer that holds the three ids. It only uses integer
+    arithmetic, which does not depend on the version of a library.
 
     Args:
-        edge_index (torch.Tensor): Heads and tails, each below
-            :math:`2^{24}`.
-        edge_type (torch.Tensor): The relations, below :math:`2^{16}`.
+        edge_index (torch.Tensor): The heads and tails, less than
+            :math:`2^{24}`, with shape :obj:`[2, num_edges]`.
+        edge_type (torch.Tensor): The relations, less than :math:`2^{16}`,
+            with shape :obj:`[num_edges]`.
 
     Returns:
-        A mask with shape :obj:`[num_edges]`.
+        The mask of the selected triples with shape :obj:`[num_edges]`.
     """
     head, tail = edge_index.cpu().numpy().astype(np.uint64)
     relation = edge_type.cpu().numpy().astype(np.uint64)
@@ -310,7 +318,7 @@ def fixed_tenth(edge_index: Tensor, edge_type: Tensor) -> Tensor:
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xbf58476d1ce4e5b9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94d049bb133111eb)
     z = z ^ (z >> np.uint64(31))
-    # A bijection of distinct keys: there are no ties.
+    # There are no ties, since the hash is a bijection.
     mask = np.zeros(z.size, dtype=bool)
     mask[np.argsort(z, kind='stable')[:z.size // 10]] = True
     return torch.from_numpy(mask)

@@ -18,33 +18,34 @@ FILES = {'train': 'train.tsv', 'val': 'valid.tsv', 'test': 'test.tsv'}
 
 
 class Countries(MMKGDataset):
-    r"""A small real multi-modal knowledge graph that ships with the package:
-    countries, cities, languages, scripts, currencies and time zones, from
-    `GeoNames <https://www.geonames.org>`_ and
-    `CLDR <https://cldr.unicode.org>`_.
+    r"""The Countries knowledge graph, a small real dataset that ships with
+    the package.
 
-    It is loaded offline and nothing is written.
-    The two modalities are as imbalanced as they are in reality:
+    It connects countries, cities, languages, scripts, currencies and time
+    zones from `GeoNames <https://www.geonames.org>`_ and
+    `CLDR <https://cldr.unicode.org>`_. It is loaded offline, without writing
+    any file. Its two modalities are imbalanced, as in real graphs:
 
-    * :obj:`x_text` with shape :obj:`[num_nodes, 384]`: sentence embedding of
-      a one-line description, such as *Graz, a city of 222 thousand people at
-      47.1 degrees north and 15.4 degrees east.* It names no other node,
-      unless the node's own name does. UTC offsets, and languages without an
-      English name, have none.
-    * :obj:`x_visual` with shape :obj:`[num_nodes, 304]`: colour layout,
-      gradients and colour histogram of the flag. Only countries have one.
+    * :obj:`x_text` with shape :obj:`[num_nodes, 384]`: The sentence embedding
+      of a one-line description, such as *Graz, a city of 222 thousand people
+      at 47.1 degrees north and 15.4 degrees east.* It mentions no other node,
+      unless the name of the node does. UTC offsets, and languages without an
+      English name, have no description.
+    * :obj:`x_visual` with shape :obj:`[num_nodes, 304]`: The color layout,
+      gradients and color histogram of the flag. Only countries have a flag.
 
-    No relation is the inverse of another, and all triples between the same
-    two nodes, in either direction, are in the same split.
-    Sources and their licences are named in :obj:`LICENSES.md` beside the
-    data; :obj:`examples/build_countries.py` builds it.
+    No relation is the inverse of another one, and all triples between the
+    same two nodes, in either direction, are in the same split.
+    The file :obj:`LICENSES.md` next to the data lists the sources and their
+    licenses, and :obj:`examples/build_countries.py` builds the data.
 
     Args:
-        root (str or os.PathLike, optional): A folder with the files of
-            another build. (default: :obj:`None`, those of the package)
+        root (str or os.PathLike, optional): The folder of another build.
+            (default: :obj:`None`, the data of the package)
         transform (callable, optional): A function/transform that takes in a
             :class:`~pyg_mmkgc.data.KnowledgeGraph` and returns a transformed
-            version, before every access. (default: :obj:`None`)
+            version. It is applied before every access.
+            (default: :obj:`None`)
 
     **STATS:**
 
@@ -89,14 +90,14 @@ class Countries(MMKGDataset):
                              ids[t]) for h, r, t in rows]
             except KeyError as error:
                 raise FormatError(
-                    f"'{self._path(name)}': expected the labels in "
-                    f'nodes.tsv (got {error})') from None
+                    f'Expected labels of nodes.tsv in '
+                    f"'{self._path(name)}' (got {error})") from None
             sizes.append(len(rows))
         head, edge_type, tail = torch.tensor(triples).t().contiguous()
         split = torch.arange(3).repeat_interleave(torch.tensor(sizes))
 
         tables = self._tables
-        # One scale per row: zero where there is no description.
+        # Each row has a scale, which is zero without a description.
         text_scale = tables['text_scale'].float()
         visual = tables['visual'].float()
         num_flags = visual.size(0)  # Countries are the first nodes.
@@ -118,12 +119,12 @@ class Countries(MMKGDataset):
 
     @property
     def descriptions(self) -> list[str]:
-        r"""The text of each node, empty where there is none."""
+        r"""The description of each node, which may be empty."""
         return [node[3] for node in self._nodes]
 
     @property
     def kinds(self) -> list[str]:
-        r"""What each node is: :obj:`"country"`, :obj:`"city"`,
+        r"""The kind of each node: :obj:`"country"`, :obj:`"city"`,
         :obj:`"region"`, :obj:`"currency"`, :obj:`"language"`,
         :obj:`"script"`, :obj:`"time zone"`, :obj:`"clock"` or
         :obj:`"utc offset"`.
@@ -133,7 +134,7 @@ class Countries(MMKGDataset):
     @property
     def thumbnails(self) -> Tensor:
         r"""The flags with shape :obj:`[num_flags, height, width, 3]` and type
-        :obj:`torch.uint8`; flag :obj:`i` is that of node :obj:`i`.
+        :obj:`torch.uint8`. Flag :obj:`i` belongs to node :obj:`i`.
         """
         return self._tables['thumbnails']
 
@@ -149,8 +150,9 @@ class Countries(MMKGDataset):
         rows = [line.split('\t') for line in read_lines(self._path(name))]
         for i, row in enumerate(rows, start=1):
             if len(row) != num_columns:
-                raise FormatError(f"'{self._path(name)}', row {i}: expected "
-                                  f'{num_columns} columns (got {len(row)})')
+                raise FormatError(f'Expected {num_columns} columns in '
+                                  f"'{self._path(name)}', row {i} (got "
+                                  f'{len(row)})')
         return rows
 
     def _path(self, name: str) -> pathlib.Path:

@@ -11,20 +11,21 @@ from torch_geometric.data import InMemoryDataset
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import DataError
 
-# Complex dimensions of the hidden positions; distance of a plausible tail.
+# The complex dimension of hidden positions, and the softmax temperature of
+# tails.
 CHANNELS = 4
 TEMPERATURE = 0.05
 
 
 class FakeMMKG(InMemoryDataset):
-    r"""A small random multi-modal knowledge graph whose features help.
+    r"""A small random multi-modal knowledge graph with informative features.
 
     Each node has a hidden position, a vector of complex numbers of modulus
-    one, and each relation a hidden rotation. The tail of a triple is drawn
-    among the nodes close to the rotated head. Each modality is a noisy linear
-    image of one share of the coordinates. Nodes differ in popularity: many are
-    in few training triples, so that only a model that uses the features can
-    tell where they are.
+    one, and each relation has a hidden rotation. The tail of a triple is
+    sampled from the nodes close to the rotated head. Each modality is a noisy
+    linear projection of a part of the coordinates. Many nodes occur in few
+    training triples, so that only a model that uses the features can locate
+    them.
 
     .. code-block:: python
 
@@ -38,21 +39,23 @@ class FakeMMKG(InMemoryDataset):
         num_edges (int, optional): The number of distinct triples.
             (default: :obj:`1200`)
         modalities (dict[str, int], optional): The number of channels of each
-            modality; :obj:`None` is
+            modality. If set to :obj:`None`, uses
             :obj:`{"visual": 32, "text": 16}`. (default: :obj:`None`)
-        coverage (float, optional): The share of nodes that have features, of
-            each modality. (default: :obj:`0.8`)
+        coverage (float, optional): The share of nodes with features in each
+            modality. (default: :obj:`0.8`)
         noise (float, optional): The standard deviation of the noise in the
-            features, whose signal has about one. (default: :obj:`0.1`)
+            features. The signal has a standard deviation of about one.
+            (default: :obj:`0.1`)
         val_ratio (float, optional): The share of validation triples.
             (default: :obj:`0.1`)
         test_ratio (float, optional): The share of test triples.
             (default: :obj:`0.1`)
-        seed (int, optional): The seed; the global one stays untouched.
-            (default: :obj:`0`)
+        seed (int, optional): The seed. The global random state does not
+            change. (default: :obj:`0`)
         transform (callable, optional): A function/transform that takes in a
             :class:`~pyg_mmkgc.data.KnowledgeGraph` and returns a transformed
-            version, before every access. (default: :obj:`None`)
+            version. It is applied before every access.
+            (default: :obj:`None`)
     """
     def __init__(
         self,
@@ -69,16 +72,19 @@ class FakeMMKG(InMemoryDataset):
     ) -> None:
         super().__init__(None, transform)
         if num_nodes < 2 or num_relations < 1 or num_edges < 1:
-            raise DataError(f"expected 'num_nodes' >= 2, 'num_relations' >= 1 "
+            raise DataError(f"Expected 'num_nodes' >= 2, 'num_relations' >= 1 "
                             f"and 'num_edges' >= 1 (got {num_nodes}, "
                             f'{num_relations} and {num_edges})')
         if not noise >= 0.0:
-            raise DataError(f"'noise' must not be negative (got {noise})")
+            raise DataError(f"Expected 'noise' to be non-negative (got "
+                            f'{noise})')
         if not 0.0 < coverage <= 1.0:
-            raise DataError(f"'coverage' must lie in (0, 1] (got {coverage})")
+            raise DataError(f"Expected 'coverage' to lie in (0, 1] (got "
+                            f'{coverage})')
         if min(val_ratio, test_ratio) < 0.0 or val_ratio + test_ratio >= 1.0:
-            raise DataError(f"'val_ratio' and 'test_ratio' must leave triples "
-                            f'to train (got {val_ratio} and {test_ratio})')
+            raise DataError("Expected 'val_ratio' and 'test_ratio' to leave "
+                            f'triples to train (got {val_ratio} and '
+                            f'{test_ratio})')
         if modalities is None:
             modalities = {'visual': 32, 'text': 16}
         generator = torch.Generator().manual_seed(seed)
@@ -87,14 +93,14 @@ class FakeMMKG(InMemoryDataset):
                                          generator=generator)
         edge_index, edge_type = _triples(angle, num_relations, num_edges,
                                          generator)
-        # The triples come in random order: the split is a cut.
+        # The triples are in random order, so the split is contiguous.
         position = torch.arange(num_edges)
         num_test = round(test_ratio * num_edges)
         num_val = round(val_ratio * num_edges)
-        if num_val + num_test >= num_edges:  # By rounding.
-            raise DataError(f"'val_ratio' and 'test_ratio' must leave triples "
-                            f'to train (got {val_ratio} and {test_ratio} of '
-                            f'{num_edges})')
+        if num_val + num_test >= num_edges:  # Due to rounding.
+            raise DataError("Expected 'val_ratio' and 'test_ratio' to leave "
+                            f'triples to train (got {val_ratio} and '
+                            f'{test_ratio} of {num_edges})')
         split = (position >= num_test).long() \
             + (position >= num_test + num_val).long()
         masks = {f'{name}_mask': split == i
@@ -111,7 +117,7 @@ class FakeMMKG(InMemoryDataset):
             **masks,
         )
         for i, (name, channels) in enumerate(modalities.items()):
-            # Each modality knows its own share of the coordinates.
+            # Each modality depends on its own part of the coordinates.
             part = angle[:, i % CHANNELS::len(modalities)]
             part = torch.cat([part.cos(), part.sin()], dim=1)
             weight = torch.randn(part.size(1), channels, generator=generator)
@@ -142,7 +148,7 @@ def _triples(angle: Tensor, num_relations: int, num_edges: int,
         rel = torch.randint(num_relations, (chunk, ), generator=generator)
         goal = angle[head] + rotation[rel]
         goal = torch.cat([goal.cos(), goal.sin()], dim=1)
-        # The product is the mean cosine of the angles still to go.
+        # The product is the mean cosine of the remaining angles.
         logits = (goal @ z.t() / CHANNELS) / TEMPERATURE + popularity.log()
         logits.scatter_(1, head.view(-1, 1), -math.inf)
         tail = torch.multinomial(logits.softmax(dim=1), 1,
@@ -155,5 +161,6 @@ def _triples(angle: Tensor, num_relations: int, num_edges: int,
             rest = keys // num_nodes
             return torch.stack([rest // num_relations, keys % num_nodes]), \
                 rest % num_relations
-    raise DataError(f'{num_nodes} nodes and {num_relations} relations have '
-                    f'too few plausible triples for num_edges={num_edges}')
+    raise DataError(f'Expected enough plausible triples for num_edges='
+                    f'{num_edges} (got too few from {num_nodes} nodes and '
+                    f'{num_relations} relations)')

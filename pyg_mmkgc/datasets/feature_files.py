@@ -1,4 +1,4 @@
-r"""Where the feature tables of the published benchmarks are."""
+r"""Locations of the feature tables of the published benchmarks."""
 from __future__ import annotations
 
 import pathlib
@@ -10,10 +10,10 @@ from pyg_mmkgc.io.atomic import atomic_path, temporary_folder
 from pyg_mmkgc.io.download import download_drive
 from pyg_mmkgc.io.features import load_features
 
-ARCHIVE_ID = '1nRHdeWiVi9d_FKli3x7sO87ARasad39w'  # Of MoMoK.
-FOLDER_ID = '1UJSfnb8DEx2s-k8zaQx1fWUw5f45GBpI'  # Of AdaMF-MAT.
+ARCHIVE_ID = '1nRHdeWiVi9d_FKli3x7sO87ARasad39w'  # From MoMoK.
+FOLDER_ID = '1UJSfnb8DEx2s-k8zaQx1fWUw5f45GBpI'  # From AdaMF-MAT.
 
-# File names without suffix; the one that the authors gave comes first.
+# The file names without suffix, starting with the authors' names.
 STEMS = {
     'visual': ('{name}-visual', 'visual'),
     'text': ('{name}-textual', 'text'),
@@ -25,12 +25,12 @@ def find_features(folder: pathlib.Path, name: str) -> dict[str, pathlib.Path]:
     r"""Finds the feature files of a benchmark.
 
     Args:
-        folder (pathlib.Path): Where to look.
-        name (str): The name of the benchmark as the files have it.
+        folder (pathlib.Path): The folder to search.
+        name (str): The name of the benchmark in file names.
 
     Returns:
-        The file of each modality that has one. Of several, the one with the
-        authors' name is taken.
+        The file of each modality that has one. A file with the authors' name
+        takes precedence.
     """
     out: dict[str, pathlib.Path] = {}
     for modality, stems in STEMS.items():
@@ -43,32 +43,45 @@ def find_features(folder: pathlib.Path, name: str) -> dict[str, pathlib.Path]:
 
 
 def no_features(folder: pathlib.Path, name: str) -> DataError:
-    r"""Returns the error that says what to put where."""
+    r"""Returns the error for missing features, with instructions.
+
+    Args:
+        folder (pathlib.Path): The folder of the features.
+        name (str): The name of the benchmark in file names.
+    """
     return DataError(
-        f"'{folder}': there are no features of {name}. {by_hand(name)} Or "
-        f"pass features={{'text': path or tensor}}, download_features=True "
-        f"to try to fetch them, or features='none' for the triples alone.")
+        f"Expected features of {name} in '{folder}' (got none). "
+        f"{by_hand(name)} Or pass features={{'text': path or tensor}}, "
+        f"download_features=True to try to download them, or features='none' "
+        f"to use the triples only.")
 
 
 def by_hand(name: str) -> str:
-    r"""Returns how to get the features of a benchmark by hand."""
+    r"""Returns instructions to get the features of a benchmark by hand.
+
+    Args:
+        name (str): The name of the benchmark in file names.
+    """
     files = ' and '.join(f'{stems[0].format(name=name)}.pth'
                          for stems in STEMS.values())
     own = ' and '.join(f'{stems[1]}' for stems in STEMS.values())
     return (f'Put {files} there (from '
             f'https://drive.google.com/drive/folders/{FOLDER_ID} or the '
-            f'archive https://drive.google.com/file/d/{ARCHIVE_ID}), or '
-            f'tables of your own as {own} with the ending '
+            f'archive https://drive.google.com/file/d/{ARCHIVE_ID}), or your '
+            f'own tables as {own} with one of the suffixes '
             f'{", ".join(SUFFIXES)}.')
 
 
 def fetch_features(folder: pathlib.Path, name: str, num_nodes: int) -> None:
-    r"""Fetches the features that are not there from Google Drive.
+    r"""Downloads missing features from Google Drive.
 
     Args:
-        folder (pathlib.Path): Where to put them.
-        name (str): The name of the benchmark as the files have it.
-        num_nodes (int): The number of rows that they must have.
+        folder (pathlib.Path): The folder to write to.
+        name (str): The name of the benchmark in file names.
+        num_nodes (int): The expected number of rows.
+
+    Raises:
+        DownloadError: If features are still missing.
     """
     failures: list[str] = []
     for is_folder in (False, True):
@@ -83,9 +96,9 @@ def fetch_features(folder: pathlib.Path, name: str, num_nodes: int) -> None:
     missing = set(STEMS) - set(find_features(folder, name))
     if missing:
         raise DownloadError(
-            f'no {" and ".join(sorted(missing))} features of {name} came from '
-            f'Google Drive for \'{folder}\': {" ".join(failures)} '
-            f'{by_hand(name)}')
+            f'Expected {" and ".join(sorted(missing))} features of {name} '
+            f"from Google Drive for '{folder}' (got none). "
+            f'{" ".join(failures)} {by_hand(name)}')
 
 
 def _fetch(temp: pathlib.Path, is_folder: bool) -> None:
@@ -107,10 +120,10 @@ def _take(
         found = sorted(temp.rglob(stems[0].format(name=name) + '.pth'))
         if modality in there or not found:
             continue
-        # Nobody published a hash: what is kept has at least to fit.
+        # No hash was published, so only the number of rows can be checked.
         rows = load_features(found[0]).size(0)
         if rows != num_nodes:
-            raise FormatError(f"'{found[0].name}': expected {num_nodes} rows, "
-                              f'got {rows}')
+            raise FormatError(f"Expected {num_nodes} rows in "
+                              f"'{found[0].name}' (got {rows})")
         with atomic_path(folder / found[0].name) as target:
             shutil.copyfile(found[0], target)

@@ -33,28 +33,28 @@ LABELS = 'labels.txt'
 
 
 class OpenKEDataset(MMKGDataset):
-    r"""The benchmarks of the AdaMF-MAT release, which come as OpenKE files.
+    r"""The base class of the benchmarks of the AdaMF-MAT release, which are
+    OpenKE files.
 
     A subclass sets :obj:`name`, :obj:`sha256` and :obj:`sizes`.
 
-    There are two layouts of :obj:`root`, and which one it is decides the
-    file :obj:`{root}/{name}/train2id.txt`:
+    The folder :obj:`root` has one of two layouts:
 
-    * If it is there, all files are read directly from
-      :obj:`{root}/{name}`, which may be read-only: nothing is written.
-    * If not, raw files are downloaded to :obj:`{root}/{name}/raw` and the
+    * If :obj:`{root}/{name}/train2id.txt` exists, all files are read directly
+      from :obj:`{root}/{name}`. The folder may be read-only, since nothing is
+      written.
+    * Otherwise, raw files are downloaded to :obj:`{root}/{name}/raw`, and the
       processed graph is written to :obj:`{root}/{name}/processed`.
 
-    The triples are verified by their SHA-256 in both. Names of the nodes are
-    the lines of :obj:`labels.txt`, if there is such a file, or those of
-    :obj:`entity2id.txt`.
+    In both layouts, the triples are verified by their SHA-256. The names of
+    the nodes are the lines of :obj:`labels.txt`, if this file exists, or come
+    from :obj:`entity2id.txt`.
 
-    A feature file has one row per node, in the order of the ids. A folder
-    that :obj:`mmkgc features` wrote may take its place, or a file
-    :obj:`.safetensors` with its own :obj:`labels.txt` beside it: the rows
-    are aligned by name, and nodes without one are masked. In the folder of
-    the raw files, :obj:`labels.txt` names the nodes, and tables are in the
-    order of the ids.
+    A feature file has one row per node, in the order of the ids. Features can
+    also be a folder that :obj:`mmkgc features` wrote, or a
+    :obj:`.safetensors` file with its own :obj:`labels.txt` next to it. Their
+    rows are aligned by name, and nodes without a row are masked. Tables in
+    the folder of the raw files are always in the order of the ids.
     """
     name: ClassVar[str]
     sha256: ClassVar[Mapping[str, str]]
@@ -71,7 +71,7 @@ class OpenKEDataset(MMKGDataset):
         download_features: bool = False,
     ) -> None:
         if isinstance(features, str) and features != 'none':
-            raise ConfigError(f"expected features to be None, 'none' or a "
+            raise ConfigError(f"Expected 'features' to be None, 'none' or a "
                               f'dictionary from modality to path or tensor '
                               f'(got {features!r})')
         self._features = features
@@ -81,7 +81,9 @@ class OpenKEDataset(MMKGDataset):
 
     @property
     def in_place(self) -> bool:
-        r"""Whether the files lie directly in :obj:`{root}/{name}`."""
+        r"""A flag that is :obj:`True` if the files are in
+        :obj:`{root}/{name}`.
+        """
         return osp.isfile(osp.join(self.root, self.name, 'train2id.txt'))
 
     @property
@@ -99,7 +101,7 @@ class OpenKEDataset(MMKGDataset):
 
     @property
     def variant(self) -> str:
-        r"""What distinguishes the graphs that the same files can give."""
+        r"""The name of the graph among all graphs from the same files."""
         return 'graph'
 
     @property
@@ -133,12 +135,12 @@ class OpenKEDataset(MMKGDataset):
 
     def _download(self) -> None:
         if not self.in_place and osp.isdir(self.raw_dir):
-            sweep(self.raw_dir)  # What a killed download has left.
+            sweep(self.raw_dir)  # Leftovers of a killed download.
         missing = [path for path in self.raw_paths if not osp.exists(path)]
         if missing and self.in_place:
-            raise DataError(f"'{missing[0]}': there is no such file, but "
-                            f'train2id.txt is there: put all of '
-                            f'{", ".join(self.raw_file_names)} beside it')
+            raise DataError(f"Expected '{missing[0]}' next to train2id.txt "
+                            f'(got no such file). Put all of '
+                            f'{", ".join(self.raw_file_names)} there.')
         if missing:
             self.download()
         for path, sha256 in zip(self.raw_paths, self.sha256.values(),
@@ -150,9 +152,9 @@ class OpenKEDataset(MMKGDataset):
         if isinstance(self._features, Mapping):
             for key, source in self._features.items():
                 if not isinstance(source, (str, os.PathLike, Tensor)):
-                    raise DataError(f"features of modality '{key}': expected "
-                                    'a path or a tensor, got '
-                                    f'{type(source).__name__}')
+                    raise DataError('Expected a path or a tensor as the '
+                                    f"features of modality '{key}' (got "
+                                    f'{type(source).__name__})')
             return dict(self._features)
         if self._features == 'none':
             return {}
@@ -194,7 +196,14 @@ class OpenKEDataset(MMKGDataset):
         valid: Triples,
         test: Triples,
     ) -> dict[str, Any]:
-        r"""Puts the triples of the three files together.
+        r"""Combines the triples of the three files.
+
+        Args:
+            train (tuple): The :obj:`(edge_index, edge_type)` of the training
+                file.
+            valid (tuple): The :obj:`(edge_index, edge_type)` of the
+                validation file.
+            test (tuple): The :obj:`(edge_index, edge_type)` of the test file.
 
         Returns:
             The edges and masks of the graph.
@@ -203,7 +212,7 @@ class OpenKEDataset(MMKGDataset):
 
 
 def join_splits(**splits: Triples) -> dict[str, Tensor]:
-    r"""Joins triples to one list with a mask for each split.
+    r"""Joins the triples of splits, with a mask for each split.
 
     Args:
         **splits (tuple): The :obj:`(edge_index, edge_type)` of each split.
@@ -223,11 +232,11 @@ def _stamp(source: PathLike | Tensor) -> list[Any]:
         return [digest({'x': source.detach().cpu()}, '')]
     path = find_table(source) or pathlib.Path(source)
     if not path.is_file():
-        raise DataError(f"'{path.absolute()}': there is no such file or "
-                        'folder')
-    # Copies of equal size and time are told apart by where they are.
+        raise DataError(f"Expected features in '{path.absolute()}' (got no "
+                        'such file or folder)')
+    # The path distinguishes copies of equal size and modification time.
     out: list[Any] = [str(path.absolute())]
-    # Of a table with labels, its rows are placed by them.
+    # Labels determine the order of the rows, so they count as well.
     for file in dict.fromkeys([path, path.with_name(LABELS)]):
         if file.is_file():
             stat = file.stat()
@@ -252,8 +261,8 @@ def _load(key: str, source: PathLike | Tensor, node_names: list[str],
     given = isinstance(source, Tensor)
     x = source if isinstance(source, Tensor) else load_features(source)
     if x.dim() != 2 or x.size(0) != len(node_names):
-        where = 'the tensor given' if given else f"'{source}'"
-        raise DataError(f"{where} for modality '{key}': expected features of "
-                        f'shape [{len(node_names)}, num_channels], one row '
-                        f'for every node, got {list(x.shape)}')
+        where = 'the given tensor' if given else f"'{source}'"
+        raise DataError(f"Expected {where} for modality '{key}' to have shape "
+                        f'[{len(node_names)}, num_channels], one row for '
+                        f'every node (got {list(x.shape)})')
     return {f'x_{key}': x}

@@ -1,4 +1,4 @@
-r"""Files: atomic, verified, and never a way to run code."""
+r"""Atomic and verified files, none of which can run code."""
 from pyg_mmkgc.io.archive import extract
 from pyg_mmkgc.io.atomic import (
     atomic_path,

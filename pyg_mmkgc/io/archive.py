@@ -1,4 +1,4 @@
-r"""Archives from strangers, unpacked as a whole or not at all."""
+r"""Untrusted archives, unpacked completely or not at all."""
 from __future__ import annotations
 
 import bz2
@@ -24,9 +24,10 @@ from pyg_mmkgc.io.budget import GIB, BoundedFile, Budget, open_zip
 from pyg_mmkgc.io.reading import as_path, open_file
 
 CHUNK = 1 << 20
-# Of one file in a tar archive. Python searches it in quadratic time.
+# The largest header of a file in a tar archive, which Python searches in
+# quadratic time.
 MAX_HEADER = 1 << 13
-# How the files begin that tar archives are compressed to.
+# The first bytes of compressed tar archives.
 PACKED: dict[bytes, Callable[[IO[bytes]], Any]] = {
     b'\x1f\x8b': lambda file: gzip.GzipFile(fileobj=file),
     b'BZh': bz2.BZ2File,
@@ -49,16 +50,17 @@ def extract(
 ) -> pathlib.Path:
     r"""Unpacks a zip or tar archive into a new folder.
 
-    All members are looked at before a byte is written. One that would leave
-    the folder, that is a link or a device, that comes twice (also when only
-    the case differs), that has no name, or too many files, bytes or seconds
-    refuse the whole archive, and so does one that unfolds to more than 200
-    times its size. The folder appears under its name only when complete.
+    All members are checked before anything is written. The archive is
+    refused if a member would lie outside of the folder, is a link or a
+    device, has no name, or has the name of another member (ignoring case). It
+    is also refused if it has too many files or bytes, takes too long, or
+    expands to more than 200 times its size. The folder appears under its name
+    only when it is complete.
 
     Args:
         archive (str or os.PathLike): The archive.
-        folder (str or os.PathLike): The folder to make, which must not exist.
-        max_bytes (int, optional): The most bytes that the members may have
+        folder (str or os.PathLike): The new folder, which must not exist yet.
+        max_bytes (int, optional): The maximum number of bytes of all members
             together. (default: 32 GiB)
 
     Raises:
@@ -66,7 +68,8 @@ def extract(
     """
     archive, folder = as_path(archive), as_path(folder)
     if folder.exists():
-        raise FileExistsError(f"'{folder}': exists already")
+        raise FileExistsError(f"Expected a new folder (got '{folder}', which "
+                              f'exists already)')
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         with _members(archive, max_bytes) as (members, budget), \
@@ -77,12 +80,14 @@ def extract(
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError,
             struct.error, EOFError, ValueError, NotImplementedError,
             RuntimeError, OSError) as error:
-        # A position before the file's start, or no error of the system at
-        # all but one of gzip. Others, such as a full disk, stay themselves.
+        # EINVAL is a position before the start of the file, and gzip sets no
+        # error number. Other system errors, such as a full disk, are not the
+        # fault of the archive.
         if (isinstance(error, OSError)
                 and error.errno not in (errno.EINVAL, None)):
             raise
-        raise FormatError(f"'{archive}': not unpacked: {error}") from error
+        raise FormatError(f"Expected a complete and safe archive in "
+                          f"'{archive}' (got an error: {error})") from error
     return folder
 
 
@@ -94,7 +99,7 @@ def _write(member: _Member, folder: pathlib.Path, budget: Budget) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     source = member.open()
     if source is None:
-        raise ValueError(f'{member.name!r} is not a plain file')
+        raise ValueError(f'{member.name!r} is not a regular file')
     size = 0
     with source, open(target, 'xb') as file:
         while chunk := source.read(CHUNK):
@@ -104,8 +109,8 @@ def _write(member: _Member, folder: pathlib.Path, budget: Budget) -> None:
             budget.check_time()
             file.write(chunk)
     if size != member.size:
-        raise ValueError(f'{member.name!r} should have {member.size} bytes, '
-                         f'but has {size}')
+        raise ValueError(f'{member.name!r} has {size} bytes instead of '
+                         f'{member.size}')
 
 
 @contextlib.contextmanager
@@ -117,8 +122,8 @@ def _members(path: pathlib.Path,
         with open_zip(path, max_bytes) as (file, infos, budget):
             yield _check(_list_zip(file, infos)), budget
         return
-    # By its first bytes, not by trial: the readers of compressed files take
-    # others for a row of many empty ones.
+    # The first bytes decide, since trying each reader is not reliable: some
+    # read other formats as a sequence of empty compressed files.
     unpack = next((unpack for magic, unpack in PACKED.items()
                    if start.startswith(magic)), None)
     budget = Budget(os.path.getsize(path), max_bytes)
@@ -127,8 +132,8 @@ def _members(path: pathlib.Path,
         head = plain.read(512)
         plain.seek(0)
         if len(head) < 512 or not any(head):
-            raise ValueError('expected a zip or tar archive, got a file that '
-                             f'begins {start!r}')
+            raise ValueError('it is neither a zip nor a tar archive: it '
+                             f'begins with {start!r}')
         file_ = BoundedFile(plain, budget, MAX_HEADER)
         with tarfile.open(fileobj=file_, mode='r:') as tar:
             members = _check(_list_tar(tar, budget))
@@ -138,7 +143,7 @@ def _members(path: pathlib.Path,
 
 def _list_zip(file: zipfile.ZipFile,
               infos: Mapping[str, zipfile.ZipInfo]) -> Iterator[_Member]:
-    # `filename` ends at a NUL byte; the name in the archive may not.
+    # `filename` is cut at a NUL byte, so the original name is checked.
     for name, info in infos.items():
         kind = stat.S_IFMT(info.external_attr >> 16)
         if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
@@ -149,7 +154,8 @@ def _list_zip(file: zipfile.ZipFile,
 
 def _list_tar(file: tarfile.TarFile, budget: Budget) -> Iterator[_Member]:
     for info in file:
-        # Before the reader goes on behind it, and unpacks it for that.
+        # The budget is checked before the reader skips the member, since
+        # skipping decompresses it.
         budget.spend(info.name, info.size)
         if not (info.isreg() or info.isdir()) or info.issparse():
             raise ValueError(f'{info.name!r} is a link, a device or sparse')
@@ -165,14 +171,14 @@ def _check(members: Iterator[_Member]) -> list[_Member]:
             continue
         _check_name(member.name)
         if member.name.casefold() in seen:
-            raise ValueError(f'{member.name!r} comes twice')
+            raise ValueError(f'{member.name!r} occurs twice')
         seen.add(member.name.casefold())
         out.append(member)
     files = {member.name.casefold() for member in out if not member.is_folder}
     for name in seen:
         if any(str(parent) in files
                for parent in pathlib.PurePosixPath(name).parents):
-            raise ValueError(f'{name!r} lies in what is a file')
+            raise ValueError(f'{name!r} has a file as a parent folder')
     return out
 
 

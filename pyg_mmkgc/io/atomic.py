@@ -1,4 +1,4 @@
-r"""Files that are either the old complete one or the new complete one."""
+r"""Atomic writes: a file has its old or its new content, never a mix."""
 from __future__ import annotations
 
 import contextlib
@@ -20,22 +20,21 @@ from pyg_mmkgc.io.schema import parse_json
 try:
     import fcntl
     HAS_LOCKS = True
-except ImportError:  # Windows has no such locks: nothing is swept there.
+except ImportError:  # Windows has no such locks: nothing is removed there.
     HAS_LOCKS = False
 
 
 
 @contextlib.contextmanager
 def atomic_path(path: PathLike) -> Iterator[pathlib.Path]:
-    r"""Context manager that writes a file as a whole or not at all.
+    r"""A context manager that writes a file completely or not at all.
 
-    It yields an empty temporary file beside :obj:`path`, to be written into,
-    and gives it the name :obj:`path` when the block ends without an
-    exception.
+    It yields an empty temporary file next to :obj:`path` to write to, and
+    renames it to :obj:`path` when the block ends without an exception.
 
-    A reader sees the old file or the new one, whole, also when the process
-    is killed at any moment or the disk is full. The new file has the
-    permissions that the umask grants. Folders are made as needed, and
+    A reader sees either the complete old file or the complete new one, even
+    if the process is killed or the disk is full. The new file has the
+    permissions that the umask grants. Missing folders are created, and
     temporary files that a killed process left behind are removed.
 
     Args:
@@ -54,7 +53,7 @@ def atomic_path(path: PathLike) -> Iterator[pathlib.Path]:
             os.unlink(temp)
         if (isinstance(error, OSError) and error.errno is not None
                 and error.filename is None):
-            error.filename = str(path)  # Of a full disk, say.
+            error.filename = str(path)  # For a full disk.
         raise
     finally:
         os.close(handle)
@@ -63,13 +62,15 @@ def atomic_path(path: PathLike) -> Iterator[pathlib.Path]:
 
 @contextlib.contextmanager
 def temporary_folder(path: PathLike) -> Iterator[pathlib.Path]:
-    r"""Context manager that makes a folder next to :obj:`path` and removes it
-    at the end, unless it was renamed.
+    r"""A context manager that creates a folder next to :obj:`path` and
+    removes it at the end, unless it was renamed.
 
-    What a killed process left behind is removed, as for :func:`atomic_path`.
+    Folders that a killed process left behind are removed, as for
+    :func:`atomic_path`.
 
     Args:
-        path (str or os.PathLike): The name that the folder's is made of.
+        path (str or os.PathLike): The path whose name the temporary name
+            contains.
     """
     path = as_path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -84,11 +85,11 @@ def temporary_folder(path: PathLike) -> Iterator[pathlib.Path]:
 
 
 def write_atomic(path: PathLike, content: bytes | str) -> None:
-    r"""Writes a file atomically, see :func:`atomic_path`.
+    r"""Writes a file atomically (see :func:`atomic_path`).
 
     Args:
         path (str or os.PathLike): The file to write.
-        content (bytes or str): Its whole content. Text becomes UTF-8.
+        content (bytes or str): The whole content. Text is encoded as UTF-8.
     """
     if isinstance(content, str):
         content = content.encode('utf-8')
@@ -101,13 +102,17 @@ def write_json(path: PathLike, obj: Any) -> None:
 
     Args:
         path (str or os.PathLike): The file to write.
-        obj (Any): What the :mod:`json` module can write. NaN and infinities
-            are refused, since JSON has no such numbers.
+        obj (Any): Any value that the :mod:`json` module can write, except
+            NaN and infinities, which JSON does not have.
+
+    Raises:
+        DataError: If :obj:`obj` cannot be written as JSON.
     """
     try:
         text = json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise DataError(f"'{path}': not writable as JSON: {error}") from error
+        raise DataError(f"Expected a value that JSON can hold for '{path}' "
+                        f'(got an error: {error})') from error
     write_atomic(path, text + '\n')
 
 
@@ -118,21 +123,21 @@ def read_json(path: PathLike) -> Any:
         path (str or os.PathLike): The file to read.
 
     Raises:
-        FormatError: If the content is not JSON in UTF-8, has a key twice or
-            a number that is not finite.
+        FormatError: If the content is not JSON in UTF-8, repeats a key or
+            contains a number that is not finite.
     """
     content = read_file(path)
     try:
         return parse_json(content.decode('utf-8'))
     except ValueError as error:
-        raise FormatError(f"'{path}': expected JSON in UTF-8, but reading it "
-                          f"failed: {error}") from error
+        raise FormatError(f"Expected JSON in UTF-8 in '{path}' (got an error: "
+                          f'{error})') from error
 
 
 def sync_folder(folder: PathLike) -> None:
     r"""Makes a rename inside :obj:`folder` survive a power failure."""
-    # Some network file systems refuse to sync a folder, and Windows to open
-    # one. The files in it are complete all the same.
+    # Some network file systems cannot sync a folder, and Windows cannot open
+    # one. The files in it are complete in either case.
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -142,19 +147,19 @@ def sync_folder(folder: PathLike) -> None:
 
 
 def take_lock(file: BinaryIO) -> bool:
-    r"""Locks a file until it is closed or the process ends, however it does.
+    r"""Locks a file until it is closed or the process ends for any reason.
 
     Args:
         file (BinaryIO): The file, open for writing.
 
     Returns:
-        :obj:`False` if another process holds the lock. Where the system or
-        the file system knows no locks, nothing is held back.
+        :obj:`False` if another process holds the lock, and :obj:`True`
+        otherwise, also if the system or the file system has no locks.
     """
     if not HAS_LOCKS:
         return True
-    # Of the process, not of the file: workers that outlive a killed process
-    # for a moment do not hold it.
+    # This lock belongs to the process, not to the open file: data loading
+    # workers that briefly outlive a killed process do not keep it.
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -179,9 +184,9 @@ def _create_temp(path: pathlib.Path,
             handle = os.open(temp, flags, 0o666)
         if not HAS_LOCKS:
             return temp, handle
-        # The lock says that the writer is alive; the kernel drops it when
-        # the process dies. Another process may sweep between the two calls,
-        # and then the file has no name left.
+        # The lock shows that the writer is alive, since the kernel releases
+        # it when the process dies. If another process removes the file
+        # between creating and locking it, the file has no link left.
         with contextlib.suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.fstat(handle).st_nlink > 0:
@@ -190,13 +195,13 @@ def _create_temp(path: pathlib.Path,
 
 
 def sweep(folder: PathLike, name: str | None = None) -> None:
-    r"""Removes what killed processes left behind of :func:`atomic_path` and
-    :func:`temporary_folder`.
+    r"""Removes temporary files and folders that killed processes left behind
+    in :func:`atomic_path` and :func:`temporary_folder`.
 
     Args:
-        folder (str or os.PathLike): Where to look.
-        name (str, optional): Whose temporary files are removed.
-            (default: :obj:`None`, all of them)
+        folder (str or os.PathLike): The folder to search.
+        name (str, optional): The final name whose temporary files are
+            removed. (default: :obj:`None`, any name)
     """
     if not HAS_LOCKS:
         return
@@ -206,7 +211,7 @@ def sweep(folder: PathLike, name: str | None = None) -> None:
     for found in os.listdir(folder):
         if not pattern.fullmatch(found):
             continue
-        # An error means that the writer lives or the file is gone already.
+        # An error means that the writer is alive or the file was removed.
         with contextlib.suppress(OSError):
             handle = os.open(folder / found, os.O_RDONLY | os.O_NOFOLLOW
                              | os.O_NONBLOCK)

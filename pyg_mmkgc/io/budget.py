@@ -1,4 +1,4 @@
-r"""What reading a file from a stranger may cost."""
+r"""Limits on the cost of reading an untrusted archive."""
 from __future__ import annotations
 
 import contextlib
@@ -14,22 +14,22 @@ from pyg_mmkgc.errors import FormatError
 
 GIB = 1 << 30
 MAX_FILES = 100_000
-#: How many times as large as in its archive a file may be. Deflate reaches
-#: 1,032 on zeros; tables of numbers stay far below this.
+#: The largest ratio of the size of a file to its size in the archive. Deflate
+#: reaches 1,032 on zeros, and tables of numbers stay far below 200.
 MAX_RATIO = 200
-#: What is smaller than this in an archive counts as this large.
+#: The size in the archive that a smaller file counts as.
 SMALL = 1 << 16
-#: Seconds to read an archive: some, and one for each of these bytes in it.
+#: An archive may take these seconds, plus one second per this many bytes.
 SECONDS, BYTES_PER_SECOND = 60.0, 1 << 20
 
 
 class Budget:
-    r"""The files, bytes and seconds that an archive may take.
+    r"""The number of files, bytes and seconds that an archive may take.
 
     Args:
-        packed (int): The number of bytes of the archive.
-        max_bytes (int, optional): The most bytes that its files may have
-            together. (default: 32 GiB)
+        packed (int): The size of the archive in bytes.
+        max_bytes (int, optional): The maximum number of bytes of all its
+            files together. (default: 32 GiB)
     """
     def __init__(self, packed: int, max_bytes: int = 32 * GIB) -> None:
         self.packed, self.max_bytes = packed, max_bytes
@@ -38,48 +38,48 @@ class Budget:
         self.start = time.monotonic()
 
     def spend(self, name: str, size: int, packed: int | None = None) -> None:
-        r"""Takes one more file into account, before it is read.
+        r"""Adds one file to the costs, before it is read.
 
         Args:
-            name (str): Its name.
-            size (int): The number of its bytes.
-            packed (int, optional): The bytes that it takes in the archive,
-                where it is compressed alone. (default: :obj:`None`)
+            name (str): The name of the file.
+            size (int): The size of the file in bytes.
+            packed (int, optional): The size of the file in the archive, if it
+                is compressed separately. (default: :obj:`None`)
 
         Raises:
-            FormatError: If it is too much.
+            FormatError: If the costs exceed the budget.
         """
         self.files += 1
         self.bytes += size
         if self.bytes > self.max_bytes or self.files > MAX_FILES:
-            raise FormatError(f'more than {self.max_bytes:,} bytes or '
-                              f'{MAX_FILES:,} files')
-        # A file cannot take more than all of the archive.
+            raise FormatError(f'it holds more than {self.max_bytes:,} bytes '
+                              f'or {MAX_FILES:,} files')
+        # A file cannot take more space than the whole archive.
         packed = self.packed if packed is None else min(packed, self.packed)
         for unfolded, part in ((size, packed), (self.bytes, self.packed)):
             if unfolded > MAX_RATIO * max(part, SMALL):
-                raise FormatError(f'{name!r} unfolds {part} bytes to '
+                raise FormatError(f'{name!r} expands {part} bytes to '
                                   f'{unfolded}')
         self.check_time()
 
     def check_time(self) -> None:
-        r"""Raises :class:`FormatError` when the time is over."""
+        r"""Raises :class:`FormatError` if the time is up."""
         if time.monotonic() - self.start > self.seconds:
             raise FormatError(f'it takes more than {self.seconds:.0f} seconds')
 
 
 class BoundedFile(io.RawIOBase):
-    r"""A file that can be read within a budget.
+    r"""A file that is read within a budget.
 
-    Readers of archives ask for as many bytes as an archive says: here, never
-    for more than :obj:`max_read` at once, and never beyond what the budget
-    allows to unfold.
+    Archive readers request as many bytes as the archive claims to have. This
+    file returns at most :obj:`max_read` bytes at once, and no more in total
+    than the budget allows.
 
     Args:
-        file (IO): The file, or what unpacks it.
+        file (IO): The file or its decompressor.
         budget (Budget): The budget.
-        max_read (int, optional): The most bytes that are asked for at once,
-            the names of all files, say. (default: 16 MiB)
+        max_read (int, optional): The maximum number of bytes of one read,
+            such as the names of all files. (default: 16 MiB)
     """
     def __init__(self, file: IO[bytes], budget: Budget,
                  max_read: int = 1 << 24) -> None:
@@ -96,7 +96,7 @@ class BoundedFile(io.RawIOBase):
         limit = max(packed, self.max_read + min(
             self.budget.max_bytes, MAX_RATIO * max(packed, SMALL)))
         if self.file.tell() > limit:
-            raise FormatError(f'it unfolds {packed} bytes to more than '
+            raise FormatError(f'it expands {packed} bytes to more than '
                               f'{limit}')
         return out
 
@@ -118,15 +118,16 @@ def open_zip(
     path: pathlib.Path,
     max_bytes: int = 32 * GIB,
 ) -> Iterator[tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo], Budget]]:
-    r"""Opens a zip archive, all of whose files fit into the budget.
+    r"""Opens a zip archive whose files fit into the budget.
 
     Args:
         path (pathlib.Path): The archive.
-        max_bytes (int, optional): As for :class:`Budget`.
+        max_bytes (int, optional): The maximum number of bytes of all its
+            files together. (default: 32 GiB)
 
     Raises:
-        FormatError: If it costs too much, or a file in it is encrypted or
-            comes twice.
+        FormatError: If the archive exceeds the budget, a file in it is
+            encrypted, or a name occurs twice.
     """
     budget = Budget(os.path.getsize(path), max_bytes)
     members: dict[str, zipfile.ZipInfo] = {}
@@ -138,6 +139,6 @@ def open_zip(
                 raise FormatError(f'{name!r} is encrypted')
             budget.spend(name, info.file_size, info.compress_size)
             if name in members:
-                raise FormatError(f'{name!r} comes twice')
+                raise FormatError(f'{name!r} occurs twice')
             members[name] = info
         yield file, members, budget

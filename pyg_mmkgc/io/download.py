@@ -1,4 +1,4 @@
-r"""Downloads that appear under their name only when they are right."""
+r"""Downloads whose content is verified before they get their name."""
 from __future__ import annotations
 
 import contextlib
@@ -22,7 +22,7 @@ from pyg_mmkgc.io.atomic import PathLike, atomic_path, sweep
 from pyg_mmkgc.io.reading import as_path, file_sha256
 
 CHUNK = 1 << 20
-# Where nobody said how large a file is.
+# The limit for files of unknown size.
 MAX_BYTES = 1 << 30
 MAX_REDIRECTS = 5
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
@@ -41,30 +41,30 @@ def download(
 ) -> pathlib.Path:
     r"""Downloads one file and verifies its size and SHA-256.
 
-    The file appears as :obj:`path` only when it is right. Certificates are
-    verified, only :obj:`http` and :obj:`https` are spoken, and at most five
-    redirects are followed. What may pass (no answer, server errors, a
-    connection cut off) is tried again. What an earlier process left behind
-    when it was killed is removed.
+    The file appears as :obj:`path` only when its content is verified. Only
+    :obj:`http` and :obj:`https` with valid certificates are allowed, and at
+    most five redirects are followed. Temporary failures (no answer, server
+    errors, a lost connection) are retried. Temporary files that a killed
+    process left behind are removed.
 
     Args:
         url (str): The address.
         path (str or os.PathLike): The file to write.
-        sha256 (str): The SHA-256 that the content must have, in hexadecimal
+        sha256 (str): The expected SHA-256 of the content, in hexadecimal
             digits.
-        size (int, optional): The number of its bytes: no more are taken.
-            (default: :obj:`None`, at most 1 GiB)
-        timeout (float, optional): How many seconds the server may be silent.
-            (default: :obj:`30.0`)
-        max_seconds (float, optional): How many seconds all tries may take
-            together, however the server spends them.
-            (default: :obj:`3600.0`)
-        retries (int, optional): How often to try again. (default: :obj:`3`)
-        wait (float, optional): The seconds before the first new try; they
-            double each time. (default: :obj:`1.0`)
+        size (int, optional): The maximum number of bytes.
+            (default: :obj:`None`, 1 GiB)
+        timeout (float, optional): The number of seconds that the server may
+            be silent. (default: :obj:`30.0`)
+        max_seconds (float, optional): The number of seconds that all attempts
+            may take together. (default: :obj:`3600.0`)
+        retries (int, optional): The number of retries. (default: :obj:`3`)
+        wait (float, optional): The number of seconds before the first retry,
+            which doubles with each further one. (default: :obj:`1.0`)
 
     Raises:
-        DownloadError: If no right file came. Nothing is written then.
+        DownloadError: If no attempt succeeds. Nothing is written in this
+            case.
     """
     _check_arguments(size, timeout, max_seconds, retries, wait)
     path = as_path(path)
@@ -82,9 +82,9 @@ def download(
                 time.sleep(pause)
                 continue
             raise DownloadError(
-                f'{url!s:.500}: could not be downloaded: {failure} Fetch it '
-                f"by hand (SHA-256 {sha256}), save it as '{path}' and try "
-                f'again.') from failure
+                f'Expected to download {url!s:.500} (got an error: '
+                f'{failure}). Fetch it by hand (SHA-256 {sha256}), save it '
+                f"as '{path}' and try again.") from failure
     raise AssertionError('unreachable')
 
 
@@ -92,34 +92,34 @@ def _check_arguments(size: int | None, timeout: float, max_seconds: float,
                      retries: int, wait: float) -> None:
     for name, value, low in (('size', size, 0), ('retries', retries, 0)):
         if value is not None and (not isinstance(value, int) or value < low):
-            raise DownloadError(f"Expected '{name}' to be an integer, not "
-                                f'negative (got {value!r})')
+            raise DownloadError(f"Expected '{name}' to be a non-negative "
+                                f'integer (got {value!r})')
     for name, number in (('timeout', timeout), ('max_seconds', max_seconds)):
         if not 0 < number < math.inf:
             raise DownloadError(f"Expected '{name}' to be positive and finite "
                                 f'(got {number!r})')
     if not 0 <= wait < math.inf:
-        raise DownloadError("Expected 'wait' to be finite and not negative "
+        raise DownloadError("Expected 'wait' to be non-negative and finite "
                             f'(got {wait!r})')
 
 
 def verify_sha256(path: PathLike, sha256: str) -> None:
-    r"""Checks the content of a file.
+    r"""Verifies the SHA-256 of a file.
 
     Args:
-        path (str or os.PathLike): The file to check.
-        sha256 (str): The SHA-256 that it must have.
+        path (str or os.PathLike): The file to verify.
+        sha256 (str): The expected SHA-256.
 
     Raises:
-        FormatError: If it has another.
+        FormatError: If the file has another SHA-256.
     """
     found = file_sha256(path)
     if found != sha256:
         raise FormatError(
-            f"'{path}': expected a file with SHA-256 {sha256}, got "
-            f'{found} ({os.path.getsize(path)} bytes). It is '
-            f'another version or damaged: replace it, or remove it to '
-            f'download it again')
+            f"Expected '{path}' to have the SHA-256 {sha256} (got {found} "
+            f'with {os.path.getsize(path)} bytes). The file is damaged or '
+            f'another version: replace it, or remove it to download it '
+            f'again.')
 
 
 def download_drive(
@@ -130,20 +130,23 @@ def download_drive(
 ) -> pathlib.Path:
     r"""Downloads a file or a folder from Google Drive with :obj:`gdown`.
 
-    There is no hash to check against: whoever reads the result has to treat
-    it as any file from a stranger.
+    No hash is verified, so the result must be treated as untrusted.
 
     Args:
-        file_id (str): The id in its address.
-        path (str or os.PathLike): The file to write, or the folder to fill.
-        folder (bool, optional): If set to :obj:`True`, the id is the one of
-            a folder. (default: :obj:`False`)
+        file_id (str): The id in the address of the file or folder.
+        path (str or os.PathLike): The file or folder to write.
+        folder (bool, optional): If set to :obj:`True`, downloads a folder.
+            (default: :obj:`False`)
+
+    Raises:
+        DownloadError: If the download fails or :obj:`gdown` is missing.
     """
     try:
         import gdown
     except ImportError as error:
         raise DownloadError(
-            f'downloading {file_id} from Google Drive needs gdown: '
+            f"Expected 'gdown' to be installed to download {file_id} from "
+            f'Google Drive (got none). Run: '
             f"pip install 'pyg_mmkgc[download]'") from error
 
     path = as_path(path)
@@ -162,13 +165,14 @@ def download_drive(
                 with open(temp, 'rb') as file:
                     start = file.read(512)
                 if out is None or len(start) == 0 or _is_html(start):
-                    raise DownloadError('got no file but '
-                                        f'{start[:60]!r} (quota or login?)')
-    except Exception as error:  # The errors of gdown and of what it uses.
-        raise DownloadError(f'{url}: could not be downloaded: {error}. '
-                            f'{advice}') from error
+                    raise DownloadError(f'it sent {start[:60]!r}, so a quota '
+                                        'or a login may prevent the download')
+    except Exception as error:  # gdown and its dependencies can raise any.
+        raise DownloadError(f'Expected to download {url} (got an error: '
+                            f'{error}). {advice}') from error
     if not out:
-        raise DownloadError(f'{url}: could not be downloaded. {advice}')
+        raise DownloadError(f'Expected to download {url} (got no file). '
+                            f'{advice}')
     return path
 
 
@@ -187,15 +191,15 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         new = urllib.parse.urlsplit(newurl).scheme
         if new != old and (old, new) != ('http', 'https'):
             raise _Failure(f'it redirects from {old} to {newurl[:200]!r}, '
-                           f'which is refused.')
+                           f'which is refused')
         return super().redirect_request(req, fp, code, msg, headers, newurl)
 
 
 class _Bytes(io.RawIOBase):
-    r"""What a connection receives until a deadline.
+    r"""The bytes that a connection receives before a deadline.
 
-    A timeout of a socket bounds one silence: a server that sends a byte now
-    and then could keep a reader of headers or bodies for ever.
+    The timeout of a socket only limits each pause: a server that sends a byte
+    now and then could keep a reader busy forever.
     """
     def __init__(self, raw: Any, sock: socket.socket,
                  deadline: float) -> None:
@@ -208,7 +212,7 @@ class _Bytes(io.RawIOBase):
     def readinto(self, buffer: Any) -> Any:
         left = self.deadline - time.monotonic()
         if left <= 0:
-            raise _Failure('the time for it is over.')
+            raise _Failure('the time limit was reached')
         self.sock.settimeout(min(left, self.timeout or left))
         return self.raw.readinto(buffer)
 
@@ -218,7 +222,7 @@ class _Bytes(io.RawIOBase):
 
 
 class _Web(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
-    r"""Opens connections whose answers have a deadline."""
+    r"""The handler of connections whose answers have a deadline."""
     def __init__(self, deadline: float) -> None:
         super().__init__()
         self.deadline = deadline
@@ -243,14 +247,14 @@ class _Web(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
             connection.response_class = respond
             return connection
 
-        # Connecting has the timeout of a request for each address.
+        # The timeout of the request also limits connecting to each address.
         req.timeout = min(req.timeout, max(self.deadline - time.monotonic(),
                                            0.001))
         return self.do_open(connect, req, **kwargs)
 
 
 def _opener(deadline: float) -> urllib.request.OpenerDirector:
-    # Put together by hand, since the default also opens files and FTP.
+    # The default opener is not used, since it also opens files and FTP.
     opener = urllib.request.OpenerDirector()
     for handler in (
             urllib.request.ProxyHandler(),
@@ -270,8 +274,8 @@ def _fetch(url: str, path: pathlib.Path, sha256: str, size: int | None,
     with _translate():
         if not isinstance(url, str) or urllib.parse.urlsplit(
                 url).scheme not in ('http', 'https'):
-            raise _Failure('expected an address that begins with http:// or '
-                           'https://.')
+            raise _Failure('the address does not begin with http:// or '
+                           'https://')
         request = urllib.request.Request(url,
                                          headers={'User-Agent': 'pyg_mmkgc'})
         with _opener(deadline).open(request, timeout=timeout) as response:
@@ -288,17 +292,17 @@ def _save(response: Any, path: pathlib.Path, sha256: str, limit: int) -> None:
             digest.update(chunk)
             size += len(chunk)
             if size > limit:
-                raise _Failure(f'expected at most {limit} bytes, got more.')
+                raise _Failure(f'it has more than {limit} bytes')
             file.write(chunk)
         file.flush()
         if length.isdigit() and str(size) != length.lstrip('0').rjust(1, '0'):
-            raise _Failure(f'expected {length:.20} bytes, got {size}.', True)
+            raise _Failure(f'{size} bytes instead of {length:.20}', True)
         if digest.hexdigest() == sha256:
             return
         what = f'{size} bytes with SHA-256 {digest.hexdigest()}'
         if _is_html(start) or 'html' in kind:
-            what += f', an HTML page that begins {start[:60]!r}'
-        raise _Failure(f'expected SHA-256 {sha256}, got {what}.')
+            what += f', an HTML page that begins with {start[:60]!r},'
+        raise _Failure(f'{what} instead of SHA-256 {sha256}')
 
 
 @contextlib.contextmanager
@@ -307,17 +311,17 @@ def _translate() -> Iterator[None]:
         yield
     except urllib.error.HTTPError as error:
         error.close()
-        raise _Failure(f'the server answered {error.code} {error.reason}.',
+        raise _Failure(f'the server answered {error.code} {error.reason}',
                        error.code in TRANSIENT) from error
     except (TimeoutError, ConnectionError, http.client.HTTPException,
             urllib.error.URLError, ssl.SSLError) as error:
         reason = getattr(error, 'reason', error)
-        # A certificate does not get better by trying again.
+        # Retrying does not help against an invalid certificate.
         transient = not isinstance(reason, ssl.SSLCertVerificationError)
-        raise _Failure(f'{type(reason).__name__}: {reason}.',
+        raise _Failure(f'{type(reason).__name__}: {reason}',
                        transient) from error
-    except ValueError as error:  # Not an address at all.
-        raise _Failure(f'{error}.') from error
+    except ValueError as error:  # An invalid address.
+        raise _Failure(f'{error}') from error
 
 
 def _is_html(start: bytes) -> bool:

@@ -1,4 +1,4 @@
-r"""Folders whose files are the ones that were written, byte by byte."""
+r"""Folders with a manifest that detects changed files."""
 from __future__ import annotations
 
 import contextlib
@@ -21,13 +21,13 @@ SCHEMA = {'format': str, 'version': int, 'files': {str: str}}
 def seal(folder: PathLike, names: Sequence[str] | None = None) -> None:
     r"""Writes the SHA-256 of a folder's files to its :obj:`manifest.json`.
 
-    Do so after you have changed a file in it by hand.
+    Call it after changing a file of the folder by hand.
 
     Args:
         folder (str or os.PathLike): The folder.
-        names (list of str, optional): The names of the files that are
-            recorded if they are there. (default: :obj:`None`, all files but
-            hidden ones)
+        names (list of str, optional): The names of the files to record.
+            Missing files are skipped. (default: :obj:`None`, all files
+            except hidden ones)
     """
     folder = as_path(folder)
     if names is None:
@@ -40,13 +40,13 @@ def seal(folder: PathLike, names: Sequence[str] | None = None) -> None:
 
 
 def unseal(folder: PathLike) -> None:
-    r"""Removes the manifest of a folder that is about to be written."""
+    r"""Removes the manifest of a folder before its files are rewritten."""
     with contextlib.suppress(FileNotFoundError):
         os.unlink(as_path(folder) / MANIFEST)
 
 
 class SealedFolder:
-    r"""A folder and its manifest, if it has one.
+    r"""A folder and its optional manifest.
 
     Args:
         folder (str or os.PathLike): The folder.
@@ -62,44 +62,45 @@ class SealedFolder:
             content = read_json(path)
             check_schema(content, SCHEMA, f"'{path}'")
             if content['format'] != FORMAT or content['version'] != VERSION:
-                raise FormatError(f"'{path}': expected the format {FORMAT}, "
-                                  f'version {VERSION}, got '
+                raise FormatError(f"Expected the format {FORMAT}, version "
+                                  f"{VERSION}, in '{path}' (got "
                                   f"{content['format']!r:.40}, version "
-                                  f"{content['version']}")
+                                  f"{content['version']})")
             self.sha256 = content['files']
 
     def warn_if_unsealed(self, stacklevel: int) -> None:
-        r"""Warns where an earlier version wrote no manifest."""
+        r"""Warns if the folder has no manifest."""
         if self.sha256 is None:
-            warnings.warn(f"'{self.folder}' has no '{MANIFEST}': an earlier "
-                          'version wrote it, and nothing says whether its '
-                          f'files have changed since. {self.advice}',
+            warnings.warn(f"Expected '{MANIFEST}' in '{self.folder}' (got "
+                          'none). An earlier version wrote it, so changes to '
+                          f'its files cannot be detected. {self.advice}',
                           stacklevel=stacklevel + 1)
 
     @property
     def advice(self) -> str:
-        r"""How to make a manifest for what is there."""
-        return ('If its files are as they should be, seal them: python -c '
+        r"""The advice to create a manifest for the current files."""
+        return ('If its files are correct, seal them: python -c '
                 f'"from pyg_mmkgc.io import seal; seal({str(self.folder)!r})"')
 
     def has(self, name: str) -> bool:
         r"""Returns whether a file belongs to the folder.
 
         Raises:
-            FormatError: If there is no such file, but there should be.
+            FormatError: If the manifest lists the file, but it is missing.
         """
         there = (self.folder / name).is_file()
         if not there and name in (self.sha256 or {}):
-            raise FormatError(f"'{self.folder}': expected '{name}', which its "
-                              f'{MANIFEST} names, got none')
+            raise FormatError(f"Expected '{name}', which its {MANIFEST} "
+                              f"lists, in '{self.folder}' (got none)")
         return there
 
     def read_json(self, name: str, schema: Any) -> Any:
-        r"""Reads a JSON file, verified.
+        r"""Reads and verifies a JSON file.
 
         Args:
             name (str): The name of the file.
-            schema (Any): As for :func:`~pyg_mmkgc.io.schema.check_schema`.
+            schema (Any): The schema of the content, see
+                :func:`~pyg_mmkgc.io.schema.check_schema`.
         """
         path = self.folder / name
         content = read_file(path)
@@ -107,14 +108,14 @@ class SealedFolder:
         try:
             value = parse_json(content.decode('utf-8'))
         except ValueError as error:
-            raise FormatError(f"'{path}': expected JSON in UTF-8, but "
-                              f'reading it failed: {error}') from error
+            raise FormatError(f"Expected JSON in UTF-8 in '{path}' (got an "
+                              f'error: {error})') from error
         check_schema(value, schema, f"'{path}'", CheckpointError)
         return value
 
     def expected(self, name: str) -> str | None:
-        r"""Returns the SHA-256 that a file must have, :obj:`None` where no
-        manifest says so.
+        r"""Returns the expected SHA-256 of a file, or :obj:`None` if the
+        folder has no manifest.
         """
         if self.sha256 is None:
             return None
@@ -126,7 +127,7 @@ class SealedFolder:
         if self.sha256 is None or self.sha256.get(name) == found:
             return
         raise FormatError(
-            f"'{self.folder / name}': expected the SHA-256 "
-            f'{self.sha256.get(name, "of no such file"):.64}, which the '
-            f"'{MANIFEST}' beside it names, got {found}: the file is damaged, "
-            f'or was changed. {self.advice}')
+            f"Expected '{self.folder / name}' to match its SHA-256 in the "
+            f"'{MANIFEST}' next to it, which is "
+            f'{self.sha256.get(name, "missing"):.64} (got {found}). The file '
+            f'is damaged or was changed. {self.advice}')

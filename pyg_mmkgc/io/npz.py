@@ -18,27 +18,26 @@ _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0,
 def read_npz(path: PathLike) -> dict[str, np.ndarray]:
     r"""Reads what :func:`numpy.savez` or :func:`numpy.savez_compressed` wrote.
 
-    The sizes of all arrays are compared with the archive and its budget
-    before one of them is made.
+    The sizes of all arrays are checked against the archive and its budget
+    before any memory is allocated.
 
     Args:
         path (str or os.PathLike): The file.
 
     Raises:
-        FormatError: If it is damaged, holds anything but arrays of numbers,
-            or unfolds to much more than it is.
+        FormatError: If the file is damaged, holds anything but arrays of
+            numbers, or expands to many times its size.
     """
     path = as_path(path)
     try:
         with open_zip(path) as (file, members, _):
             return {name.removesuffix('.npy'): _read(file, info)
                     for name, info in members.items()}
-    except Exception as error:  # Of a damaged archive, any may come.
+    except Exception as error:  # A damaged archive can raise any.
         if isinstance(error, FileNotFoundError):
             raise
-        raise FormatError(f"'{path}': expected an .npz file of arrays of "
-                          f'numbers, but reading it failed: '
-                          f'{error}') from error
+        raise FormatError(f'Expected an .npz file of arrays of numbers in '
+                          f"'{path}' (got an error: {error})") from error
 
 
 def _read(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> Any:
@@ -50,8 +49,8 @@ def _read(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> Any:
         size = math.prod(shape) * dtype.itemsize
         if dtype.kind not in 'biuf' or size != info.file_size - member.tell():
             raise FormatError(f'{info.filename!r} has {info.file_size} bytes '
-                              f'for an array of {dtype}, shape {shape}')
-        # A copy in the order of this machine, which can be written.
+                              f'for a {dtype} array of shape {shape}')
+        # The copy is writable and in the byte order of this machine.
         flat = np.frombuffer(member.read(), dtype)
         flat = flat.astype(dtype.newbyteorder('='))
     return flat.reshape(shape, order='F' if in_columns else 'C')

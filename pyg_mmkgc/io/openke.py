@@ -1,4 +1,4 @@
-r"""The text files of OpenKE: name maps and triples, with their counts."""
+r"""Readers of the text files of OpenKE: name maps and triples."""
 from __future__ import annotations
 
 import torch
@@ -11,7 +11,8 @@ from pyg_mmkgc.io.reading import PathLike, read_file
 def read_names(path: PathLike) -> list[str]:
     r"""Reads the names of :obj:`entity2id.txt` or :obj:`relation2id.txt`.
 
-    The first line is a count, each further one is :obj:`name id`.
+    The first line is the number of names, and each further line is
+    :obj:`name id`.
 
     Args:
         path (str or os.PathLike): The file to read.
@@ -20,20 +21,20 @@ def read_names(path: PathLike) -> list[str]:
         The names in the order of their ids.
 
     Raises:
-        FormatError: If the file breaks the format, with its row.
+        FormatError: If a row breaks the format.
     """
     rows = _read_rows(path)
     names: list[str | None] = [None] * len(rows)
     seen: dict[str, int] = {}
     for i, row in enumerate(rows, start=2):
-        # Names may hold blanks, ids cannot.
+        # Names may contain blanks, ids cannot.
         fields = row.rsplit(None, 1)
         if len(fields) != 2:
             raise _error(path, i, "'name id'", row)
         name = fields[0]
         index = _to_id(path, i, fields[1], len(rows), 'id')
         if names[index] is not None:
-            raise _error(path, i, 'every id once', f'id {index} again')
+            raise _error(path, i, 'every id once', f'{index} again')
         if name in seen:
             raise _error(path, i, 'every name once',
                          f'{name!r} again, after row {seen[name]}')
@@ -47,22 +48,22 @@ def read_triples(
     num_nodes: int,
     num_relations: int,
 ) -> tuple[Tensor, Tensor]:
-    r"""Reads the triples of one split, :obj:`train2id.txt` for instance.
+    r"""Reads the triples of one split, such as :obj:`train2id.txt`.
 
-    The first line is a count, each further one is
+    The first line is the number of triples, and each further line is
     :obj:`head tail relation`, in this order.
 
     Args:
         path (str or os.PathLike): The file to read.
-        num_nodes (int): The number of nodes, which no id may reach.
-        num_relations (int): The number of relations, likewise.
+        num_nodes (int): The number of nodes.
+        num_relations (int): The number of relations.
 
     Returns:
         The triples as :obj:`edge_index` with shape :obj:`[2, num_edges]` and
         :obj:`edge_type` with shape :obj:`[num_edges]`.
 
     Raises:
-        FormatError: If the file breaks the format, with its row.
+        FormatError: If a row breaks the format.
     """
     columns = (('head', num_nodes), ('tail', num_nodes),
                ('relation', num_relations))
@@ -81,19 +82,19 @@ def read_triples(
 
 
 def read_labels(path: PathLike, num_nodes: int) -> list[str]:
-    r"""Reads one label a line, in the order of the ids.
+    r"""Reads one label per line, in the order of the ids.
 
     Args:
         path (str or os.PathLike): The file to read.
-        num_nodes (int): The number of labels that there must be.
+        num_nodes (int): The expected number of labels.
 
     Raises:
-        FormatError: If there are more or fewer.
+        FormatError: If the file has another number of labels.
     """
     labels = _read_lines(path)
     if len(labels) != num_nodes:
-        raise FormatError(f"'{path}': expected {num_nodes} labels, one a "
-                          f'line for every node, got {len(labels)}')
+        raise FormatError(f"Expected {num_nodes} labels in '{path}', one line "
+                          f'for every node (got {len(labels)})')
     return labels
 
 
@@ -114,13 +115,13 @@ def _read_lines(path: PathLike) -> list[str]:
         text = content.decode('utf-8')
     except UnicodeDecodeError as error:
         row = content.count(b'\n', 0, error.start) + 1
-        raise FormatError(f"'{path}', row {row}: expected text in UTF-8: "
-                          f'{error}') from error
+        raise FormatError(f"Expected text in UTF-8 in '{path}', row {row} "
+                          f'(got an error: {error})') from error
     for char, name in (('\ufeff', 'a byte order mark'), ('\0', 'a NUL byte')):
         if char in text:
             row = text.count('\n', 0, text.index(char)) + 1
             raise _error(path, row, 'plain text', name)
-    # Not `splitlines`: names may hold what else it takes for a line's end.
+    # Names may contain other characters at which `splitlines` would split.
     lines = text.replace('\r\n', '\n').split('\n')
     return lines[:-1] if lines[-1] == '' else lines
 
@@ -128,7 +129,7 @@ def _read_lines(path: PathLike) -> list[str]:
 def _to_id(path: PathLike, i: int, field: str, size: int, name: str) -> int:
     if not (field.isascii() and field.removeprefix('-').isdigit()):
         raise _error(path, i, f'an integer as {name}', field)
-    # No id needs more digits, and long numbers are slow to read.
+    # Long numbers are slow to parse, and no id needs so many digits.
     value = int(field) if field[0] != '-' and len(field) < 19 else -1
     if not 0 <= value < size:
         raise _error(path, i, f'a {name} from 0 to {size - 1}', field)
@@ -136,5 +137,5 @@ def _to_id(path: PathLike, i: int, field: str, size: int, name: str) -> int:
 
 
 def _error(path: PathLike, i: int, expected: str, got: str) -> FormatError:
-    return FormatError(f"'{path}', row {i}: expected {expected}, got "
-                       f'{got[:80]!r}')
+    return FormatError(f"Expected {expected} in '{path}', row {i} (got "
+                       f'{got[:80]!r})')

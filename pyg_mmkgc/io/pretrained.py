@@ -16,7 +16,7 @@ from pyg_mmkgc.io.tensors import load_tensors, save_tensors
 
 T = TypeVar('T', bound='Pretrained')
 TENSORS = ('modalities', 'masks')
-# What loading a model reads; the graph's is of a run.
+# The files of a saved model. Only a run has a `graph.json`.
 FILES = ('config.json', 'graph.json', 'labels.json', 'model.safetensors')
 VERSION = 2
 CONFIG_SCHEMA = {'version?': int, 'class': str, 'arguments': {str: object},
@@ -26,8 +26,8 @@ LABELS_SCHEMA = {'nodes?': NAMES_SCHEMA, 'relations?': NAMES_SCHEMA}
 
 
 def arguments_of(cls: type) -> list[str]:
-    r"""The names of a constructor's arguments, with those of the bases that
-    :obj:`*args` or :obj:`**kwargs` are passed on to.
+    r"""Returns the names of a constructor's arguments, including the arguments
+    of base classes that receive its :obj:`*args` or :obj:`**kwargs`.
     """
     names: dict[str, None] = {}
     for base in cls.__mro__:
@@ -43,7 +43,9 @@ def arguments_of(cls: type) -> list[str]:
 
 def read_labels(folder: Union[str, Path, SealedFolder],
                 ) -> tuple[Optional[list[str]], Optional[list[str]]]:
-    r"""The names of nodes and relations in the folder of a model, if any."""
+    r"""Returns the names of nodes and relations in the folder of a model, or
+    :obj:`None` if there are none.
+    """
     if not isinstance(folder, SealedFolder):
         folder = SealedFolder(folder)
     if not folder.has('labels.json'):
@@ -53,7 +55,7 @@ def read_labels(folder: Union[str, Path, SealedFolder],
 
 
 def write_labels(folder: Path, source: Any) -> None:
-    r"""Writes the names of a graph or model for :func:`read_labels`."""
+    r"""Writes the names of nodes and relations of a graph or a model."""
     write_json(folder / 'labels.json', {
         'nodes': getattr(source, 'node_names', None),
         'relations': getattr(source, 'relation_names', None)})
@@ -64,7 +66,7 @@ def load_weights(model: torch.nn.Module, state: dict[str, Tensor],
     r"""Loads weights into a model.
 
     Raises:
-        CheckpointError: If they do not fit: the message names what differs.
+        CheckpointError: If the weights do not fit the model.
     """
     try:
         model.load_state_dict(state, assign=assign)
@@ -73,13 +75,13 @@ def load_weights(model: torch.nn.Module, state: dict[str, Tensor],
 
 
 def _no_fit(where: Union[str, Path], reason: Any) -> CheckpointError:
-    return CheckpointError(f"the weights in '{where}' do not fit its config: "
-                           f'{reason}')
+    return CheckpointError(f"Expected the weights in '{where}' to fit its "
+                           f'config (got an error: {reason})')
 
 
 def check_numbering(model: Any, kg: Any) -> None:
     r"""Raises :class:`~pyg_mmkgc.errors.ModelError` if a label of the graph
-    has no or another id in the labels that the model keeps, if any.
+    has another id, or none, in a model that keeps labels.
     """
     for kind in ('node', 'relation'):
         theirs = getattr(kg, f'{kind}_names', None)
@@ -90,42 +92,48 @@ def check_numbering(model: Any, kg: Any) -> None:
         for i, name in enumerate(theirs):
             if name not in place:
                 raise ModelError(
-                    f"'{type(model).__name__}' has no {kind} {name!r}, which "
-                    f'the graph has as {kind} {i}: it is of another graph; '
-                    'if only the labels are others, give the graph the '
-                    f"model's {kind}_names")
+                    f"Expected a graph with the {kind}s of "
+                    f"'{type(model).__name__}' (got {name!r} as {kind} {i}, "
+                    'which the model does not have). The model was trained '
+                    'on another graph. If only the labels differ, give the '
+                    f"graph the model's {kind}_names.")
             if place[name] != i:
                 raise ModelError(
-                    f"'{type(model).__name__}' has {name!r} as {kind} "
-                    f'{place[name]}, but the graph as {kind} {i}: '
-                    'pyg_mmkgc.data.renumber(kg, model.node_names, '
-                    'model.relation_names) numbers it as the model')
+                    f'Expected {name!r} to be {kind} {place[name]} of the '
+                    f"graph, as in '{type(model).__name__}' (got {kind} "
+                    f'{i}). Call pyg_mmkgc.data.renumber(kg, '
+                    'model.node_names, model.relation_names) to number the '
+                    'graph like the model.')
 
 
 class Pretrained(torch.nn.Module):
-    r"""Saving to and loading from a folder: :obj:`config.json` holds the
-    class and its arguments, :obj:`model.safetensors` weights and features,
-    :obj:`labels.json` the names of nodes and relations, and
-    :obj:`manifest.json` the SHA-256 of each of them, which loading verifies.
-    Nothing is pickled. After a change by hand, :func:`pyg_mmkgc.io.seal`
-    makes a new manifest.
+    r"""The base class of modules that can be saved to and loaded from a
+    folder.
 
-    A model that was built from a graph or loaded keeps its
-    :obj:`node_names` and :obj:`relation_names`: a graph that numbers them
-    otherwise is refused, see :func:`~pyg_mmkgc.data.renumber`.
+    In the folder, :obj:`config.json` holds the class and its arguments,
+    :obj:`model.safetensors` the weights and features, :obj:`labels.json` the
+    names of nodes and relations, and :obj:`manifest.json` the SHA-256 of each
+    of these files, which loading verifies. Nothing is pickled. After changing
+    a file by hand, call :func:`pyg_mmkgc.io.seal` to update the manifest.
+
+    A model that was loaded or built from a graph keeps its :obj:`node_names`
+    and :obj:`relation_names`. A graph that numbers them differently is
+    refused (see :func:`~pyg_mmkgc.data.renumber`).
     """
     node_names: Optional[list[str]] = None
     relation_names: Optional[list[str]] = None
 
     def config(self) -> dict[str, Any]:
-        r"""The constructor's arguments, less the tensors, as plain values."""
+        r"""Returns the constructor's arguments as plain values, without
+        tensors.
+        """
         names = [name for name in arguments_of(type(self))
                  if name not in TENSORS]
         for name in names:
             if not hasattr(self, name):
-                raise ModelError(f'expected {type(self).__name__} to keep the '
+                raise ModelError(f'Expected {type(self).__name__} to keep the '
                                  f"argument '{name}' of its constructor as "
-                                 'the attribute of that name, to save it')
+                                 'an attribute of the same name (got none)')
         return {name: getattr(self, name) for name in names}
 
     def save_pretrained(self, folder: Union[str, Path],
@@ -133,29 +141,29 @@ class Pretrained(torch.nn.Module):
         r"""Writes the model to a folder.
 
         Args:
-            folder (str or pathlib.Path): The folder, made if missing.
-            data (KnowledgeGraph, optional): Where the labels come from.
-                (default: :obj:`None`, those that the model keeps, if any)
+            folder (str or pathlib.Path): The folder, created if missing.
+            data (KnowledgeGraph, optional): The graph whose labels are saved.
+                (default: :obj:`None`, the labels of the model)
 
         Raises:
-            ModelError: If an argument of the constructor is no attribute, or
-                the graph numbers the labels of the model otherwise.
+            ModelError: If an argument of the constructor is not an attribute,
+                or the graph numbers the labels differently from the model.
         """
-        config = self.config()  # Before anything is written.
+        config = self.config()  # May raise, so nothing is written before.
         folder = as_path(folder)
         state = self.state_dict()
-        # A model may take modalities and encode none of them.
+        # Some models accept modalities without encoding them.
         names = [name for name in getattr(self, 'modalities', [])
                  if name in getattr(self, 'encoders', {})]
         for name in names:
-            # Features that are the graph's are in no state.
+            # Features that are shared with the graph are not in the state.
             state.setdefault(f'encoders.{name}.x',
                              self.get_submodule(f'encoders.{name}').x)
         widths = {name: state[f'encoders.{name}.x'].size(1)
                   for name in names}
         labels = self if data is None else data
         check_numbering(self, labels)
-        # What an earlier model has left there does not fit this one.
+        # Files of an earlier model in this folder do not fit this model.
         for name in ('manifest.json', 'config.json', 'labels.json'):
             (folder / name).unlink(missing_ok=True)
         save_tensors(folder / 'model.safetensors', state, {})
@@ -163,45 +171,49 @@ class Pretrained(torch.nn.Module):
         write_json(folder / 'config.json', {
             'version': VERSION, 'class': type(self).__name__,
             'arguments': config, 'modalities': widths})
-        # Written last: a folder with a manifest is a whole one.
+        # A manifest marks a complete folder, so it is written last.
         seal(folder, FILES)
 
     @classmethod
     def from_pretrained(cls: type[T], folder: Union[str, Path]) -> T:
         r"""Loads a model that :meth:`save_pretrained` wrote, in evaluation
-        mode. Called on a base class, it gives the class that was saved.
+        mode. Called on a base class, it returns the class that was saved.
+
+        Args:
+            folder (str or pathlib.Path): The folder of the model.
 
         Raises:
-            CheckpointError: If the folder holds no model, or one of another
-                class.
-            FormatError: If a file is not the one that was written.
+            CheckpointError: If the folder holds no model, or a model of
+                another class.
+            FormatError: If a file is damaged or was changed.
         """
         folder = as_path(folder)
         if not (folder / 'config.json').is_file():
-            hint = (f"; the model of this run is in '{folder / 'model'}'"
+            hint = (f" The model of this run is in '{folder / 'model'}'."
                     if (folder / 'model' / 'config.json').is_file() else '')
-            raise CheckpointError(f"expected 'config.json' in '{folder}', as "
-                                  f'save_pretrained writes it, got none{hint}')
+            raise CheckpointError(f"Expected 'config.json' in '{folder}', as "
+                                  'save_pretrained writes it (got none).'
+                                  f'{hint}')
         sealed = SealedFolder(folder)
         saved = sealed.read_json('config.json', CONFIG_SCHEMA)
         if saved.get('version', 1) > VERSION:
-            raise CheckpointError(f"'{folder}' is of a later version "
-                                  f'(expected {VERSION}, got '
+            raise CheckpointError(f'Expected a model of version {VERSION} or '
+                                  f"earlier in '{folder}' (got version "
                                   f"{saved['version']})")
         if saved.get('version', 1) > 1 and sealed.sha256 is None:
-            raise CheckpointError(f"expected 'manifest.json' in '{folder}', "
-                                  'which is written last, got none. '
+            raise CheckpointError(f"Expected 'manifest.json' in '{folder}', "
+                                  'which is written last (got none). '
                                   f'{sealed.advice}')
         sealed.warn_if_unsealed(stacklevel=2)
         known = {c.__name__: c for c in (cls, *_subclasses(cls))}
         name = saved['class']
         if name not in known:
-            raise CheckpointError(f"expected one of {sorted(known)} in "
-                                  f"'{folder}', got {name!r:.80}; a class of "
-                                  'your own has to be imported first')
+            raise CheckpointError(f"Expected one of {sorted(known)} in "
+                                  f"'{folder}' (got {name!r:.80}). Import a "
+                                  'class of your own before loading it.')
         if not sealed.has('model.safetensors'):
-            raise CheckpointError(f"expected 'model.safetensors' in "
-                                  f"'{folder}', got none")
+            raise CheckpointError(f"Expected 'model.safetensors' in "
+                                  f"'{folder}' (got none)")
         labels = read_labels(sealed)
         state, _ = load_tensors(
             folder / 'model.safetensors',
@@ -221,7 +233,7 @@ class Pretrained(torch.nn.Module):
 
 def _build(cls: type[T], saved: dict[str, Any], state: dict[str, Tensor],
            folder: Path) -> T:
-    r"""A model with weights, less features that are not the model's."""
+    r"""Builds a model with weights, without features that it does not use."""
     arguments = dict(saved['arguments'])
     for kind, part in (('modalities', 'x'), ('masks', 'mask')):
         if saved['modalities']:
@@ -229,30 +241,30 @@ def _build(cls: type[T], saved: dict[str, Any], state: dict[str, Tensor],
                                           folder)
                                for m in saved['modalities']}
     for m, width in saved['modalities'].items():
-        # Of several rows per node, the file holds their number instead.
+        # For several rows per node, the file holds their number instead.
         if list(arguments['modalities'][m].shape[1:2]) != [width]:
-            raise _no_fit(folder, f'expected {width} channels of {m!r:.80}')
+            raise _no_fit(folder, f'{m!r:.80} does not have {width} channels')
 
-    # Of our models, no shape takes memory before it was compared with the
-    # file. A class of somebody else may do what only numbers allow.
+    # The shapes of this library's models are checked against the file before
+    # memory is allocated. Other classes may need real values in between.
     ours = cls.__module__.partition('.')[0] == __name__.partition('.')[0]
     for device in ('meta', 'cpu') if ours else ('cpu', ):
         model = cls.__new__(cls)
-        if device == 'meta':  # Only shapes: no parameter gets a value.
+        if device == 'meta':  # Parameters have shapes, but no values.
             model.__dict__['reset_parameters'] = lambda: None
         try:
             with torch.device(device), torch.random.fork_rng(devices=[]):
                 cls.__init__(model, **arguments)
         except MMKGCError:
             raise
-        except Exception as error:  # Of any constructor, any may come.
+        except Exception as error:  # Constructors can raise any.
             raise _no_fit(folder, f'{type(error).__name__}: '
                           f'{error!s:.500}') from error
         names = model.state_dict()
         for m in saved['modalities']:
             if f'encoders.{m}.x' not in names:
                 state.pop(f'encoders.{m}.x', None)
-        # Assigned, not copied: a model in double precision stays so.
+        # Assigning instead of copying keeps double precision.
         load_weights(model, state, folder, assign=True)
         if device == 'meta':
             del model.__dict__['reset_parameters']
@@ -273,7 +285,7 @@ def _lacks_values(value: Any) -> bool:
 
 def _tensor(state: dict[str, Tensor], name: str, folder: Path) -> Tensor:
     if name not in state:
-        raise _no_fit(folder, f"there is no '{name:.200}'")
+        raise _no_fit(folder, f"there is no tensor '{name:.200}'")
     return state[name]
 
 
@@ -282,8 +294,9 @@ def _check_labels(model: Any, labels: Sequence[Optional[list[str]]],
     for kind, names in zip(('nodes', 'relations'), labels, strict=True):
         size = getattr(model, f'num_{kind}', None)
         if names is not None and size is not None and len(names) > size:
-            raise CheckpointError(f"'{folder / 'labels.json'}': expected at "
-                                  f'most {size} {kind}, got {len(names)}')
+            raise CheckpointError(f'Expected at most {size} {kind} in '
+                                  f"'{folder / 'labels.json'}' (got "
+                                  f'{len(names)})')
 
 
 def _subclasses(cls: type[T]) -> list[type[T]]:

@@ -1,4 +1,4 @@
-r"""Opens files that others have written: plain ones, and nothing else."""
+r"""Readers of untrusted files, which must be regular files."""
 from __future__ import annotations
 
 import hashlib
@@ -19,11 +19,11 @@ def as_path(path: PathLike) -> pathlib.Path:
         path (str or os.PathLike): The path.
 
     Raises:
-        DataError: If no file can have this name.
+        DataError: If :obj:`path` cannot be the name of a file.
     """
     try:
         text = os.fspath(path)
-        # Lone surrogates are no character, a NUL byte ends a name.
+        # Lone surrogates cannot be encoded, and names end at a NUL byte.
         usable = isinstance(text, str) and b'\0' not in os.fsencode(text)
     except (TypeError, ValueError):
         usable = False
@@ -33,25 +33,25 @@ def as_path(path: PathLike) -> pathlib.Path:
 
 
 def user_path(path: PathLike) -> pathlib.Path:
-    r"""Returns a path as :func:`as_path`, with :obj:`~` replaced."""
+    r"""Returns a path with :obj:`~` replaced by the home folder."""
     try:
         return as_path(path).expanduser()
     except RuntimeError as error:
-        raise DataError(f'Expected the path of a file (got {path!r:.200}): '
+        raise DataError(f'Expected the path of a file (got {path!r:.200}). '
                         f'{error}') from error
 
 
 def open_file(path: PathLike) -> BinaryIO:
-    r"""Opens a regular file to read its bytes.
+    r"""Opens a regular file for reading bytes.
 
-    A pipe would be waited for without end, and a device such as
-    :obj:`/dev/zero` has no end.
+    Pipes and devices are refused: opening a pipe may block forever, and
+    reading a device such as :obj:`/dev/zero` never ends.
 
     Args:
         path (str or os.PathLike): The file.
 
     Raises:
-        FormatError: If it is anything but a regular file.
+        FormatError: If :obj:`path` is not a regular file.
     """
     path = as_path(path)
     flags = (os.O_RDONLY | getattr(os, 'O_NONBLOCK', 0)
@@ -61,18 +61,18 @@ def open_file(path: PathLike) -> BinaryIO:
     if not stat.S_ISREG(mode):
         os.close(handle)
         kind = 'folder' if stat.S_ISDIR(mode) else 'pipe or device'
-        raise FormatError(f"'{path}': expected a file, got a {kind}")
+        raise FormatError(f"Expected a file as '{path}' (got a {kind})")
     return os.fdopen(handle, 'rb')
 
 
 def read_file(path: PathLike) -> bytes:
-    r"""Reads all bytes of a regular file, see :func:`open_file`."""
+    r"""Reads all bytes of a regular file (see :func:`open_file`)."""
     with open_file(path) as file:
         return file.read()
 
 
 def file_sha256(path: PathLike) -> str:
-    r"""Returns the SHA-256 of a file, which may be larger than the memory.
+    r"""Returns the SHA-256 of a file, which may be larger than memory.
 
     Args:
         path (str or os.PathLike): The file to read.

@@ -1,4 +1,4 @@
-r"""JSON of strangers: read strictly, and checked against a small schema."""
+r"""Untrusted JSON, parsed strictly and checked against a small schema."""
 from __future__ import annotations
 
 import json
@@ -11,13 +11,13 @@ NUMBER = (int, float)
 
 
 def parse_json(text: str) -> Any:
-    r"""Reads JSON in which every key comes once and every number is finite.
+    r"""Parses JSON in which keys are unique and all numbers are finite.
 
     Args:
         text (str): The text.
 
     Raises:
-        ValueError: If it is anything else.
+        ValueError: If the text is not such JSON.
     """
     try:
         return json.loads(text, parse_constant=_refuse, parse_float=_number,
@@ -28,24 +28,27 @@ def parse_json(text: str) -> Any:
 
 def check_schema(value: Any, schema: Any, where: str,
                  error: type[Exception] = FormatError) -> None:
-    r"""Checks a plain value.
+    r"""Checks that a value fits a schema.
 
-    A schema is a type, :obj:`None`, :obj:`object` for any value, a tuple of
-    alternatives, a list with the schema of all items, a dictionary from
-    :obj:`str` to the schema of all values, or one with a schema for each
-    key; a key that ends in :obj:`?` may be missing, and the key :obj:`...`
-    allows others.
+    A schema is one of the following:
+
+    * A type, or :obj:`None`. The type :obj:`object` fits any value.
+    * A tuple of alternative schemas.
+    * A list with the schema of all items.
+    * A dictionary from :obj:`str` to the schema of all values.
+    * A dictionary with a schema for each key. A key that ends in :obj:`?` may
+      be missing, and the key :obj:`...` allows further keys.
 
     Args:
         value (Any): The value.
         schema (Any): The schema.
-        where (str): What to call the value in an error.
+        where (str): The description of the value in an error message.
         error (type, optional): The class of the error.
             (default: :class:`~pyg_mmkgc.errors.FormatError`)
     """
     problem = _problem(value, schema, '')
     if problem is not None:
-        raise error(f'{where}: {problem}')
+        raise error(f'Expected valid content in {where} (got {problem})')
 
 
 def _problem(value: Any, schema: Any, path: str) -> str | None:
@@ -55,7 +58,7 @@ def _problem(value: Any, schema: Any, path: str) -> str | None:
         problems = [_problem(value, kind, path) for kind in schema]
         if None in problems:
             return None
-        # Of the one that is a list or dictionary as the value is.
+        # Only the alternative of the same kind locates the problem.
         nested = [p for p, kind in zip(problems, schema, strict=True)
                   if isinstance(kind, (list, dict))
                   and isinstance(value, type(kind))]
@@ -63,7 +66,7 @@ def _problem(value: Any, schema: Any, path: str) -> str | None:
     if isinstance(schema, list) and isinstance(value, list):
         if isinstance(schema[0], type) and (
                 set(map(type, value)) == {schema[0]}):
-            return None  # A long list of strings.
+            return None  # Fast for long lists of strings.
         for i, item in enumerate(value):
             problem = _problem(item, schema[0], f'{path}[{i}]')
             if problem is not None:
@@ -83,11 +86,11 @@ def _object_problem(value: dict[str, Any], schema: dict[Any, Any],
     kinds = {key.removesuffix('?'): schema[key] for key in named}
     for key in named:
         if not key.endswith('?') and key not in value:
-            return f"expected the key '{_join(path, key)}', got none"
+            return f"no key '{_join(path, key)}'"
     rest = schema.get(str, schema.get(...))
     for key, item in value.items():
         if key not in kinds and rest is None:
-            return f'unexpected key {_join(path, key)!r:.80}'
+            return f'the unknown key {_join(path, key)!r:.80}'
         problem = _problem(item, kinds.get(key, rest), _join(path, key))
         if problem is not None:
             return problem
@@ -95,10 +98,10 @@ def _object_problem(value: dict[str, Any], schema: dict[Any, Any],
 
 
 def _wrong(value: Any, schema: Any, path: str) -> str:
-    at = f"expected {_name(schema)} as '{path:.80}'" if path else \
-        f'expected {_name(schema)}'
+    at = f"{_name(schema)} as '{path:.80}'" if path else \
+        f'{_name(schema)}'
     shown = '' if isinstance(value, (list, dict)) else f' {value!r:.60}'
-    return f'{at}, got {type(value).__name__}{shown}'
+    return f'{type(value).__name__}{shown} instead of {at}'
 
 
 def _name(schema: Any) -> str:
@@ -116,13 +119,13 @@ def _join(path: str, key: str) -> str:
 
 
 def _refuse(constant: str) -> Any:
-    raise ValueError(f'{constant} is no JSON number')
+    raise ValueError(f'{constant} is not a JSON number')
 
 
 def _number(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f'{text:.40} is larger than any number')
+        raise ValueError(f'{text:.40} does not fit into a float')
     return value
 
 
@@ -132,6 +135,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise ValueError(f'the key {key!r:.80} comes twice')
+                raise ValueError(f'the key {key!r:.80} occurs twice')
             seen.add(key)
     return out

@@ -16,11 +16,11 @@ from pyg_mmkgc.io.atomic import atomic_path
 from pyg_mmkgc.io.reading import PathLike, as_path, file_sha256, open_file
 from pyg_mmkgc.io.schema import check_schema, parse_json
 
-# The header of a safetensors file may hold 100 MB; names and shapes need room.
+# A header may have 100 MB, some of which names and shapes need.
 MAX_METADATA = 90_000_000
 KEYS = {'format', 'metadata', 'sha256'}
-# Rows that are hashed at once where they have to be copied: a table may be
-# larger than the memory.
+# The number of rows that are copied and hashed at once, since a table may be
+# larger than memory.
 ROWS = 256
 
 
@@ -31,30 +31,33 @@ def save_tensors(
 ) -> None:
     r"""Writes tensors and metadata to one :obj:`safetensors` file.
 
-    The file appears under its name only when complete. Its header holds the
-    metadata as JSON and a SHA-256 over names, dtypes, shapes, bytes and
+    The file appears under its name only when it is complete. Its header holds
+    the metadata as JSON, and the SHA-256 of names, dtypes, shapes, bytes and
     metadata, which :func:`load_tensors` verifies.
 
     Args:
         path (str or os.PathLike): The file to write.
         tensors (dict[str, torch.Tensor]): Dense tensors of any shape, dtype
             and device.
-        metadata (dict, optional): What JSON can hold.
+        metadata (dict, optional): Any values that JSON can hold.
             (default: :obj:`None`)
+
+    Raises:
+        DataError: If a tensor is not dense, or JSON cannot hold the metadata.
     """
     try:
         text = json.dumps(dict(metadata or {}), allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise DataError(f"'{path}': metadata is not writable as JSON: "
-                        f'{error}') from error
+        raise DataError(f"Expected metadata that JSON can hold for '{path}' "
+                        f'(got an error: {error})') from error
     if len(text) > MAX_METADATA:
-        raise DataError(f"'{path}': metadata of {len(text):,} bytes exceeds "
-                        f'the {MAX_METADATA:,} that a header can hold; store '
-                        f'it as tensors')
+        raise DataError(f'Expected at most {MAX_METADATA:,} bytes of metadata '
+                        f"in '{path}' (got {len(text):,}). Store it as "
+                        f'tensors instead.')
     plain = _plain(path, tensors)
     header = {'format': 'pt', 'metadata': text, 'sha256': digest(plain, text)}
-    # Not `save_file`: it brings a temporary file of its own, readable by the
-    # owner only and left behind when the process is killed.
+    # `save_file` is not used: its own temporary file is readable by the owner
+    # only and left behind if the process is killed.
     content = save(plain, metadata=header)
     start, rest = _in_order(content, header)
     with atomic_path(path) as temp, open(temp, 'wb') as file:
@@ -64,8 +67,8 @@ def save_tensors(
 
 def _in_order(content: bytes,
               header: Mapping[str, str]) -> tuple[bytes, memoryview]:
-    # The library writes metadata in an order of chance, and equal tensors
-    # shall give equal files.
+    # The library writes metadata in random order, but equal tensors should
+    # result in equal files.
     size = int.from_bytes(content[:8], 'little')
     entries = json.loads(content[8:8 + size])
     entries = {'__metadata__': dict(header), **{
@@ -81,46 +84,47 @@ def load_tensors(
     path: PathLike,
     sha256: str | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    r"""Reads what :func:`save_tensors` wrote, verified, on the CPU.
+    r"""Reads and verifies a file of :func:`save_tensors`.
 
     Args:
         path (str or os.PathLike): The file to read.
-        sha256 (str, optional): The SHA-256 of the whole file, where it is
-            known. (default: :obj:`None`, that of its content in its header
-            is taken)
+        sha256 (str, optional): The expected SHA-256 of the whole file. If set
+            to :obj:`None`, verifies the SHA-256 of the content in the header
+            instead. (default: :obj:`None`)
 
     Returns:
-        The tensors by name, and the metadata.
+        The tensors by name, on the CPU, and the metadata.
 
     Raises:
         FormatError: If the file is truncated, corrupt or of another kind.
     """
     found = None if sha256 is None else file_sha256(path)
     if found != sha256:
-        raise FormatError(f"'{path}': expected the SHA-256 {sha256:.64}, got "
-                          f'{found}: the file is damaged, or was changed')
+        raise FormatError(f"Expected '{path}' to have the SHA-256 "
+                          f'{sha256:.64} (got {found}). The file is damaged '
+                          'or was changed.')
     header, tensors = read_safetensors(path)
     if set(header) != KEYS or header['format'] != 'pt':
-        raise FormatError(f"'{path}': a safetensors file, but not written by "
-                          f'this library (header keys {sorted(header)}, '
-                          f'expected {sorted(KEYS)})')
+        raise FormatError(f"Expected '{path}' to be written by this library, "
+                          f'with the header keys {sorted(KEYS)} (got '
+                          f'{sorted(header)})')
     text = header['metadata']
     if sha256 is None and digest(tensors, text) != header['sha256']:
-        raise FormatError(f"'{path}': the content does not match its "
-                          f'SHA-256: the file is corrupt, restore it or '
-                          f'write it again')
+        raise FormatError(f"Expected '{path}' to match the SHA-256 in its "
+                          f'header (got other content). The file is corrupt: '
+                          f'restore it or write it again.')
     try:
         metadata = parse_json(text)
     except ValueError as error:
-        raise FormatError(f"'{path}': its metadata is no JSON: "
-                          f'{error}') from error
-    check_schema(metadata, {str: object}, f"'{path}', metadata")
+        raise FormatError(f"Expected JSON as the metadata of '{path}' (got an "
+                          f'error: {error})') from error
+    check_schema(metadata, {str: object}, f"the metadata of '{path}'")
     return tensors, metadata
 
 
 def read_safetensors(
     path: PathLike, ) -> tuple[dict[str, str], dict[str, Tensor]]:
-    r"""Reads any :obj:`safetensors` file, unverified.
+    r"""Reads any :obj:`safetensors` file without verifying its content.
 
     Args:
         path (str or os.PathLike): The file to read.
@@ -129,10 +133,10 @@ def read_safetensors(
         The header's metadata, and the tensors by name on the CPU.
 
     Raises:
-        FormatError: If the file is no complete :obj:`safetensors` file.
+        FormatError: If the file is not a complete :obj:`safetensors` file.
     """
     path = as_path(path)
-    open_file(path).close()  # A missing file is a plain `FileNotFoundError`.
+    open_file(path).close()  # A missing file raises `FileNotFoundError`.
     try:
         with safetensors.safe_open(path, framework='pt') as file:
             header = file.metadata() or {}
@@ -140,8 +144,8 @@ def read_safetensors(
                        for key in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, ValueError, TypeError,
             KeyError, AttributeError, RuntimeError) as error:
-        raise FormatError(f"'{path}': expected a complete safetensors file, "
-                          f'but reading it failed: {error}') from error
+        raise FormatError(f"Expected '{path}' to be a complete safetensors "
+                          f'file (got an error: {error})') from error
     return header, tensors
 
 
@@ -151,10 +155,10 @@ def _plain(path: PathLike, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
             got = getattr(tensor, 'layout', type(tensor).__name__)
-            raise DataError(f"'{path}': expected a dense tensor as '{name}' "
+            raise DataError(f"Expected a dense tensor as '{name}' in '{path}' "
                             f'(got {got})')
         tensor = tensor.detach().cpu().contiguous()
-        # The format knows no sharing: each name gets bytes of its own.
+        # The format has no shared storages, so each name needs its own bytes.
         if tensor.untyped_storage().data_ptr() in storages:
             tensor = tensor.clone()
         storages.add(tensor.untyped_storage().data_ptr())
@@ -163,8 +167,8 @@ def _plain(path: PathLike, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _copy(tensor: Tensor) -> Tensor:
-    # A view on the mapped file would change with the file. Bytes are copied,
-    # since copying booleans as such would hide a flipped bit.
+    # A view of the mapped file would change with the file. Raw bytes are
+    # copied, since copying booleans would hide a flipped bit.
     copy = _bytes(tensor).clone()
     return copy.view(tensor.dtype).reshape(tensor.shape)
 
@@ -174,7 +178,7 @@ def _bytes(tensor: Tensor) -> Tensor:
 
 
 def digest(tensors: Mapping[str, Tensor], text: str) -> str:
-    r"""Returns the SHA-256 of tensors and a text, in hexadecimal digits.
+    r"""Returns the SHA-256 of tensors and a text in hexadecimal digits.
 
     Args:
         tensors (dict[str, torch.Tensor]): Dense tensors.
@@ -183,7 +187,7 @@ def digest(tensors: Mapping[str, Tensor], text: str) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach()
-        # Lengths are part of the hashed text, so no two files read alike.
+        # Lengths are hashed as well, so that the input is unambiguous.
         key = json.dumps([name, str(tensor.dtype), list(tensor.shape)])
         digest.update(f'{len(key)}:{key}'.encode())
         whole = tensor.dim() == 0 or (tensor.device.type == 'cpu'

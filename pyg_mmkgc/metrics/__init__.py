@@ -1,4 +1,4 @@
-r"""Ranks and ranking metrics: pure tensor code."""
+r"""Ranks and ranking metrics in pure tensor code."""
 
 from .ranking import (
     Ranks,

@@ -1,4 +1,4 @@
-r"""Filtered ranks of targets among candidates, and means over ranks."""
+r"""Filtered ranks of targets among candidates, and metrics over ranks."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pyg_mmkgc.errors import ConfigError, NonFiniteError
 
 
 class Ranks(NamedTuple):
-    r"""The ranks of :math:`Q` targets, the best being :obj:`1`.
+    r"""The ranks of :math:`Q` targets, from :obj:`1` for the best.
 
-    With :math:`n` candidates left after filtering (the target among them),
-    every rank lies in :math:`[1, n]`.
+    With :math:`n` candidates after filtering (including the target), every
+    rank lies in :math:`[1, n]`. All tensors have type :obj:`int64` and shape
+    :math:`[Q]`.
 
     Args:
-        optimistic (torch.Tensor): The rank if the target came first among
-            all candidates of the same score, :obj:`int64` of shape
-            :math:`[Q]`.
-        pessimistic (torch.Tensor): The rank if it came last, of the same
-            type and shape.
-        num_candidates (torch.Tensor): The :math:`n` of each query, of the
-            same type and shape.
+        optimistic (torch.Tensor): The rank of the target if it comes first
+            among all candidates with the same score.
+        pessimistic (torch.Tensor): The rank of the target if it comes last
+            among all candidates with the same score.
+        num_candidates (torch.Tensor): The number of candidates :math:`n` of
+            each query.
     """
     optimistic: Tensor
     pessimistic: Tensor
@@ -34,13 +34,13 @@ class Ranks(NamedTuple):
     def realistic(self) -> Tensor:
         r"""The mean of the optimistic and the pessimistic rank.
 
-        It is the expected rank under a random order of ties
-        (:obj:`float64`).
+        It is the expected rank under a random order of ties, as
+        :obj:`float64`.
         """
         return (self.optimistic + self.pessimistic).to(torch.float64) / 2
 
     def by_ties(self, ties: str) -> Tensor:
-        r"""The ranks under one treatment of ties, as :obj:`float64`.
+        r"""Returns the ranks under one treatment of ties as :obj:`float64`.
 
         Args:
             ties (str): :obj:`"realistic"`, :obj:`"optimistic"` or
@@ -56,7 +56,11 @@ class Ranks(NamedTuple):
                           f"or 'pessimistic' (got '{ties}')")
 
     def select(self, index: Tensor) -> Ranks:
-        r"""The ranks of some of the queries (a mask or positions)."""
+        r"""Returns the ranks of some of the queries.
+
+        Args:
+            index (torch.Tensor): The queries as positions or as a mask.
+        """
         return Ranks(*(value[index] for value in self))
 
 
@@ -67,22 +71,23 @@ def rank_targets(
 ) -> Ranks:
     r"""Ranks one target per query among all candidates that are not filtered.
 
-    Nothing is masked or copied for the filter: better candidates are counted
-    over the whole row first, then the filtered ones among them are taken off.
-    The target itself always stays, even where the filter names it.
+    Filtering does not mask or copy any scores: better candidates are counted
+    over the whole row, and filtered candidates are subtracted. The target is
+    never filtered.
 
     Args:
-        scores (torch.Tensor): The candidate scores, higher is better, of
-            shape :math:`[Q, N]`. Scores of less than single precision are
-            compared as they are.
+        scores (torch.Tensor): The candidate scores, of shape
+            :math:`[Q, N]`. Higher is better. Scores in half precision are
+            compared in half precision.
         target (torch.Tensor): The target candidate of each query, of shape
             :math:`[Q]`.
-        filter_index (tuple, optional): The candidates that do not count, as
-            the pair :obj:`(row, node)` of query positions and candidates,
-            both of shape :math:`[M]`, in any order. (default: :obj:`None`)
+        filter_index (tuple, optional): The candidates to filter, as a pair
+            :obj:`(row, node)` of query positions and candidates, both of
+            shape :math:`[M]`, in any order. (default: :obj:`None`)
 
     Raises:
-        NonFiniteError: If any score is NaN or infinite, filtered or not.
+        NonFiniteError: If any score is NaN or infinite, even if its candidate
+            is filtered.
     """
     assert_finite(scores)
     if filter_index is not None:
@@ -91,7 +96,7 @@ def rank_targets(
         filter_index = row[keep], node[keep]
     better, not_worse, counts = count_rivals(
         scores, scores.gather(1, target.view(-1, 1)).view(-1), filter_index)
-    # `not_worse` counts the target itself, `better` does not:
+    # Only `not_worse` counts the target itself.
     return Ranks(better + 1, not_worse, counts)
 
 
@@ -100,17 +105,21 @@ def count_rivals(
     truth: Tensor,
     filter_index: tuple[Tensor, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    r"""Counts the candidates that score higher than a target, those that do
-    not score lower, and all of them; counts of parts of the candidates add
-    up.
+    r"""Counts the candidates with a higher score than the target, the
+    candidates with a score that is not lower, and all candidates.
+
+    The counts of disjoint sets of candidates can be added.
 
     Args:
         scores (torch.Tensor): The scores of candidates, of shape
             :math:`[Q, N]`.
         truth (torch.Tensor): The score of the target of each query, of shape
             :math:`[Q]`.
-        filter_index (tuple, optional): The candidates that do not count, as
-            for :meth:`rank_targets`, but each once. (default: :obj:`None`)
+        filter_index (tuple, optional): The candidates to filter, as for
+            :meth:`rank_targets`, without duplicates. (default: :obj:`None`)
+
+    Returns:
+        The three counts, each of shape :math:`[Q]`.
     """
     better = _count_rows(scores > truth.view(-1, 1))
     not_worse = _count_rows(scores >= truth.view(-1, 1))
@@ -128,17 +137,20 @@ def without_known(
     rival: Tensor,
     own: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    r"""Takes candidates off the counts of :func:`count_rivals`, which have
-    them.
+    r"""Subtracts filtered candidates from the counts of :func:`count_rivals`.
 
     Args:
-        counts (tuple): The counts, each of shape :math:`[Q]`.
-        row (torch.Tensor): The query of each candidate that does not count,
-            of shape :math:`[M]`.
-        rival (torch.Tensor): The score of that candidate, of shape
+        counts (tuple): The counts with the filtered candidates, each of shape
+            :math:`[Q]`.
+        row (torch.Tensor): The query of each filtered candidate, of shape
             :math:`[M]`.
-        own (torch.Tensor): The score of the target of that query, of shape
+        rival (torch.Tensor): The score of each filtered candidate, of shape
             :math:`[M]`.
+        own (torch.Tensor): The score of the target of its query, of shape
+            :math:`[M]`.
+
+    Returns:
+        The three counts without the filtered candidates.
     """
     better, not_worse, total = counts
     if row.numel() == 0:
@@ -150,11 +162,18 @@ def without_known(
 
 
 def assert_finite(scores: Tensor, first: int = 0) -> None:
-    r"""Raises if a score is NaN or infinite, naming the first one; columns
-    are candidates that count from :obj:`first`.
+    r"""Raises an error if a score is NaN or infinite.
 
-    A sum that is finite proves that every term is. Only where it is not (a
-    sum of finite scores may overflow) is each score looked at.
+    If the sum of all scores is finite, so is each of them. Otherwise, each
+    score is checked, since a sum of finite scores may overflow.
+
+    Args:
+        scores (torch.Tensor): The scores, of shape :math:`[Q, N]`.
+        first (int, optional): The id of the candidate in the first column.
+            (default: :obj:`0`)
+
+    Raises:
+        NonFiniteError: If a score is NaN or infinite.
     """
     if bool(torch.isfinite(scores.sum())):
         return
@@ -169,8 +188,8 @@ def assert_finite(scores: Tensor, first: int = 0) -> None:
 
 
 def _distinct(row: Tensor, node: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    # A pair given twice would be taken off twice. An index of known triples
-    # is sorted and free of duplicates already, which is cheap to see.
+    # Duplicate pairs would be subtracted twice. The pairs of an index of known
+    # triples are sorted and distinct, which is cheap to check.
     key = row * size + node
     if bool((key[1:] > key[:-1]).all()):
         return row, node
@@ -179,7 +198,7 @@ def _distinct(row: Tensor, node: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 
 def _count_rows(hit: Tensor) -> Tensor:
-    if hit.device.type == 'cpu':  # ten times faster than PyTorch's sum
+    if hit.device.type == 'cpu':  # Ten times faster than PyTorch.
         counts = np.count_nonzero(hit.numpy(), axis=1)
         return torch.from_numpy(counts.astype(np.int64, copy=False))
     return hit.sum(dim=1)
@@ -190,7 +209,7 @@ def _count(row: Tensor, hit: Tensor, like: Tensor) -> Tensor:
 
 
 def mean_reciprocal_rank(ranks: Tensor) -> float:
-    r"""The mean reciprocal rank.
+    r"""Returns the mean reciprocal rank.
 
     .. math::
         \mathrm{MRR} = \frac{1}{Q} \sum_i \frac{1}{\mathrm{rank}_i}
@@ -202,7 +221,8 @@ def mean_reciprocal_rank(ranks: Tensor) -> float:
 
 
 def mean_rank(ranks: Tensor) -> float:
-    r"""The mean rank :math:`\frac{1}{Q} \sum_i \mathrm{rank}_i`.
+    r"""Returns the mean rank
+    :math:`\frac{1}{Q} \sum_i \mathrm{rank}_i`.
 
     Args:
         ranks (torch.Tensor): The ranks, from :obj:`1`, of shape :math:`[Q]`.
@@ -211,9 +231,9 @@ def mean_rank(ranks: Tensor) -> float:
 
 
 def adjusted_mean_rank_index(ranks: Tensor, num_candidates: Tensor) -> float:
-    r"""The adjusted mean rank index.
+    r"""Returns the adjusted mean rank index.
 
-    It comes from the `"On the Ambiguity of Rank-Based
+    It was proposed in the `"On the Ambiguity of Rank-Based
     Evaluation of Entity Alignment or Link Prediction Methods"
     <https://arxiv.org/abs/2002.06914>`_ paper:
 
@@ -222,9 +242,10 @@ def adjusted_mean_rank_index(ranks: Tensor, num_candidates: Tensor) -> float:
         1} = 1 - \frac{\sum_i (\mathrm{rank}_i - 1)}{\frac{1}{2} \sum_i (n_i
         - 1)},
 
-    with :math:`n_i` candidates for query :math:`i`: :obj:`1` is perfect,
-    :obj:`0` is what random scores reach, negative is worse than random. It is
-    :obj:`0` where no query leaves a choice (:math:`n_i = 1` everywhere).
+    where :math:`n_i` is the number of candidates of query :math:`i`. It is
+    :obj:`1` for perfect ranks, :obj:`0` on average for random scores, and
+    negative for ranks worse than random. It is also :obj:`0` if all queries
+    have a single candidate.
 
     Args:
         ranks (torch.Tensor): The ranks, from :obj:`1`, of shape :math:`[Q]`.
@@ -238,7 +259,7 @@ def adjusted_mean_rank_index(ranks: Tensor, num_candidates: Tensor) -> float:
 
 
 def hits_at_k(ranks: Tensor, k: int) -> float:
-    r"""The share of ranks that are at most :math:`k`.
+    r"""Returns the share of ranks that are at most :math:`k`.
 
     Args:
         ranks (torch.Tensor): The ranks, from :obj:`1`, of shape :math:`[Q]`.

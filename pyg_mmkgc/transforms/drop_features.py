@@ -9,8 +9,8 @@ from pyg_mmkgc.transforms.drop_modality import check_modality
 
 
 class DropFeatures(BaseTransform):
-    r"""Marks a random share of a modality's rows as missing, to study missing
-    modalities. Their features become zero.
+    r"""Marks a random share of the rows of a modality as missing and sets
+    their features to zero, to study missing modalities.
 
     .. code-block:: python
 
@@ -18,14 +18,14 @@ class DropFeatures(BaseTransform):
 
     Args:
         modality (str): The modality.
-        ratio (float): The share of the rows present to drop, less than one.
-            With the same seed, a larger share contains a smaller one, and
-            modalities that the same nodes have lose the same ones.
+        ratio (float): The share of present rows to drop, less than one. With
+            the same seed, a larger share drops a superset of a smaller one,
+            and modalities of the same nodes lose the same nodes.
         seed (int, optional): The seed. (default: :obj:`0`)
     """
     def __init__(self, modality: str, ratio: float, seed: int = 0) -> None:
         if not 0.0 <= ratio < 1.0:
-            raise DataError(f"'ratio' must lie in [0, 1) (got {ratio})")
+            raise DataError(f"Expected 'ratio' to lie in [0, 1) (got {ratio})")
         self.modality = modality
         self.ratio = ratio
         self.seed = seed
@@ -35,11 +35,11 @@ class DropFeatures(BaseTransform):
         mask = data.masks()[self.modality].clone()
         present = mask.reshape(mask.size(0), -1).any(dim=1)
         generator = torch.Generator().manual_seed(self.seed)
-        # One order of all nodes, whatever modality is dropped.
+        # The order of nodes is the same for all modalities.
         perm = torch.randperm(mask.size(0), generator=generator)
         perm = perm.to(mask.device)
         rows = perm[present[perm]]
-        # At least one row is left, or else nothing of the modality is.
+        # A modality needs at least one row.
         num_drops = min(round(self.ratio * rows.numel()), rows.numel() - 1)
         mask[rows[:num_drops]] = False
         x = data[f'x_{self.modality}']

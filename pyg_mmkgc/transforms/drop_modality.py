@@ -7,7 +7,7 @@ from pyg_mmkgc.errors import DataError
 
 
 class DropModality(BaseTransform):
-    r"""Takes modalities out of a knowledge graph, for ablations.
+    r"""Removes modalities from a knowledge graph, for ablations.
 
     .. code-block:: python
 
@@ -32,9 +32,13 @@ class DropModality(BaseTransform):
 
 
 def check_modality(data: KnowledgeGraph, name: str) -> None:
-    r"""Raises :class:`~pyg_mmkgc.errors.DataError` for a modality that a
-    knowledge graph does not have.
+    r"""Raises :class:`~pyg_mmkgc.errors.DataError` if a knowledge graph does
+    not have a modality.
+
+    Args:
+        data (KnowledgeGraph): The graph.
+        name (str): The name of the modality.
     """
     if name not in data.modalities:
-        raise DataError(f"unknown modality '{name}': the graph has "
-                        f'{data.modalities}')
+        raise DataError(f"Expected a graph with modality '{name}' (got "
+                        f'{data.modalities})')

@@ -40,5 +40,5 @@ def test_command_prints_a_table_and_writes_nothing(tiny, capsys):
 
 def test_bad_input_is_one_line(tiny, capsys):
     assert main(['profile', 'tiny.yaml', '--steps', '0']) == 2
-    assert 'steps >= 1, got 0' in capsys.readouterr().err
+    assert "'steps' to be an integer >= 1 (got 0)" in capsys.readouterr().err
     assert main(['profile', 'no_such']) == 2

@@ -132,7 +132,7 @@ def test_audit_of_features() -> None:
     assert audit_features(half)['duplicate_rows'] == 1
     assert audit_features(x, torch.zeros(7).bool())['rows'] == 0
 
-    # Nodes with several rows count once, their rows each.
+    # A node counts once, and each of its rows counts.
     several, mask = torch.stack([x[:5], x[:5]], 1), torch.eye(5, 2) > 0
     out = audit_features(several, mask)
     assert (out['channels'], out['rows'], out['zero_rows']) == (3, 2, 0)

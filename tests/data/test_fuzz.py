@@ -41,7 +41,7 @@ def damage(content: bytes, rng: random.Random) -> bytes:
         return content[:rng.randrange(len(content))]
     out = bytearray(content)
     for _ in range(rng.choice([1, 1, 1, 3, 10])):
-        # Often where a file says what it is.
+        # Damage the header more often than the rest.
         end = min(64, len(out)) if rng.random() < 0.3 else len(out)
         out[rng.randrange(end)] = rng.choice([
             0, 255, rng.randrange(256),

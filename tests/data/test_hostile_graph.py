@@ -1,4 +1,4 @@
-"""Graphs of a stranger, with the right hash; and what prints them."""
+"""Hostile graph files with a valid hash, and the printing of their text."""
 
 import json
 import re
@@ -35,7 +35,7 @@ def graph(**kwargs):
     json.dumps({'format': ['x'] * 100_000}),
 ])
 def test_metadata_that_is_none(text, tmp_path):
-    """The first file that safetensors accepts, with the hash that fits."""
+    """The first file that safetensors accepts, with a valid hash."""
     path = tmp_path / 'x.safetensors'
     safetensors.torch.save_file(EDGES, path, {
         'format': 'pt', 'metadata': text, 'sha256': digest(EDGES, text)})
@@ -80,7 +80,7 @@ def test_other_attributes_still_load(tmp_path):
 
 
 def test_a_line_of_tabs(tmp_path, in_a_fork):
-    """Five times its size, and not forty times."""
+    """Memory is limited to five times the size, not forty times."""
     line = b'a\tb\tc' + b'\t' * (50 << 20)
     (tmp_path / 'x.tsv').write_bytes(line + b'\n')
     message = in_a_fork(limited, KnowledgeGraph.from_tsv, tmp_path / 'x.tsv')
@@ -92,7 +92,8 @@ def test_a_line_of_ids(tmp_path, in_a_fork):
     (tmp_path / 'x').write_bytes(line + b'\n')
     message = in_a_fork(limited, lambda path: read_triples(path, 5, 5),
                         tmp_path / 'x')
-    assert "row 2: expected 'head tail relation'" in message
+    assert "Expected 'head tail relation' in " in message
+    assert 'row 2 (got' in message
 
 
 def limited(read, path, pipe):
@@ -108,7 +109,7 @@ def limited(read, path, pipe):
         pipe.send(f'{type(error).__name__} instead: {error}')
 
 
-# Clears the screen, hides what follows, turns its direction, ends the line.
+# Clears the screen, hides or reverses the following text, ends the line.
 EVIL = 'x\x1b[2J\x1b[8m\x9b0m\u202e\x07\r\ny'
 ACTS = re.compile('[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]')
 

@@ -1,4 +1,4 @@
-"""Graphs of one set of labels, numbered in two ways."""
+"""Graphs with the same labels that are numbered differently."""
 
 from pathlib import Path
 
@@ -28,12 +28,12 @@ def test_renumber(tmp_path: Path) -> None:
     features = {'text': {name: torch.full((2, ), float(ord(name)))
                          for name in 'abd'}}
     kg = read(tmp_path, LINES, features=features)
-    with pytest.warns(UserWarning, match="no node and left out: 'b'"):
+    with pytest.warns(UserWarning, match="labels that are not: 'b'"):
         other = read(tmp_path, LINES[:1:-1], features=features)
     assert other.node_names == ['d', 'a', 'c'] and kg.node_names[0] == 'a'
     other.filter_edge_index = torch.tensor([[2], [1]])  # c r a
     other.filter_edge_type = torch.tensor([0])
-    other.x_raw = torch.arange(3.0).view(3, 1)  # No mask: all have it.
+    other.x_raw = torch.arange(3.0).view(3, 1)  # Without a mask.
 
     out = renumber(other, kg.node_names, kg.relation_names)
     out.validate()
@@ -41,7 +41,7 @@ def test_renumber(tmp_path: Path) -> None:
     assert triples(out) == triples(other)
     assert out.filter_edge_index.tolist() == [[2], [0]]
     assert torch.equal(out.x_text[[0, 3]], kg.x_text[[0, 3]])
-    # Node b is in no triple that is left: a row that is not there.
+    # Node b is in no remaining triple, so its row is missing.
     assert out.mask_text.tolist() == [True, False, False, True]
     assert out.mask_raw.tolist() == [True, False, True, True]
     assert out.x_raw.flatten().tolist() == [1, 0, 2, 0]
@@ -51,15 +51,15 @@ def test_renumber(tmp_path: Path) -> None:
 
 def test_what_cannot_be_renumbered(tmp_path: Path) -> None:
     kg = read(tmp_path, LINES)
-    with pytest.raises(DataError, match="no node beside the 2 .* 2: 'c', 'd'"):
+    with pytest.raises(DataError, match="of the 2 given .got 2 .*'c', 'd'"):
         renumber(kg, ['a', 'b'], kg.relation_names)
-    with pytest.raises(DataError, match='no relation beside the 1 given'):
+    with pytest.raises(DataError, match='each relation .* one of the 1 given'):
         renumber(kg, kg.node_names, ['r'])
-    with pytest.raises(DataError, match='relations both in .* none given'):
+    with pytest.raises(DataError, match='relations both .*got none as an a'):
         renumber(kg, kg.node_names, None)
     names = kg.node_names
     del kg.node_names
-    with pytest.raises(DataError, match='nodes both in .* got none in it'):
+    with pytest.raises(DataError, match='nodes both .*got none of the graph'):
         renumber(kg, names, kg.relation_names)
     kg.n_id = torch.arange(4)
     with pytest.raises(DataError, match='sampled batch'):
@@ -79,8 +79,8 @@ def test_a_model_refuses_another_numbering(saved, tmp_path: Path) -> None:
     for call in (lambda: predict(model, other, head='b', rel_type='r'),
                  lambda: evaluate(model, other, 'train'),
                  lambda: Trainer(model, other)):
-        with pytest.raises(ModelError, match="'d' as node 3, but the graph "
-                                             'as node 0'):
+        with pytest.raises(ModelError, match="'d' to be node 3 of the graph"
+                                             '.*got node 0'):
             call()
     there = renumber(other, model.node_names, model.relation_names)
     assert predict(model, there, head='b', rel_type='r',
@@ -89,15 +89,15 @@ def test_a_model_refuses_another_numbering(saved, tmp_path: Path) -> None:
         model, kg, 'train').mrr
 
     kg.relation_names = ['s', 'r']
-    with pytest.raises(ModelError, match="'s' as relation 1, but the graph"):
+    with pytest.raises(ModelError, match="'s' to be relation 1 of the graph"):
         evaluate(model, kg, 'train')
-    # Labels of another kind may be those of another graph.
+    # Only one kind of labels may differ.
     kg.node_names, kg.relation_names = list('wxyz'), ['p', 'q']
     for names, kind in ((list('wxyz'), 'node'), (model.node_names,
                                                  'relation')):
         kg.node_names = names
-        with pytest.raises(ModelError, match=f"has no {kind} '[wp]', which "
-                           f".*model's {kind}_names$"):
+        with pytest.raises(ModelError, match=f"got '[wp]' as {kind} .*does not"
+                           f".*model's {kind}_names.$"):
             evaluate(model, kg, 'train')
     kg.relation_names = model.relation_names
     evaluate(model, kg, 'train')

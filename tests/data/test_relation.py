@@ -33,5 +33,5 @@ def test_relation_categories_by_hand() -> None:
 def test_relation_categories_errors() -> None:
     empty = torch.empty(2, 0, dtype=torch.long)
     assert relation_categories(empty, empty[0], 2) == ['unseen'] * 2
-    with pytest.raises(DataError, match='less than 2'):
+    with pytest.raises(DataError, match='less than 2 .got 2'):
         relation_categories(torch.tensor([[0], [0]]), torch.tensor([2]), 2)

@@ -32,7 +32,7 @@ FILES = {
 
 @pytest.fixture
 def small(monkeypatch):
-    """Makes the benchmarks tiny: these are the files that they expect."""
+    """Makes the benchmarks expect tiny files."""
     sha256 = {
         name: hashlib.sha256(content.encode()).hexdigest()
         for name, content in FILES.items()

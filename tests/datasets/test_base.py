@@ -119,14 +119,14 @@ def test_planted_files_do_not_run(tmp_path, name, zipped):
             Small(tmp_path)
     else:
         Small(tmp_path)
-    # Nor when the dataset is written again, over the planted file.
+    # Processing again over the planted file must not run it either.
     Small(tmp_path, force_reload=True)
     assert len(Small(tmp_path)) == 1
     assert not os.path.exists(marker)
 
 
 def test_the_planted_file_would_run(tmp_path):
-    """What the test above relies on."""
+    """The payloads of the test above are effective."""
     marker = str(tmp_path / 'marker')
     torch.save(Evil(marker), tmp_path / 'x.pt')
     torch.load(tmp_path / 'x.pt', weights_only=False)

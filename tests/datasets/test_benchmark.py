@@ -9,8 +9,8 @@ from pyg_mmkgc.datasets import DB15K, MKGW, MKGY
 from pyg_mmkgc.datasets.benchmark import fixed_tenth
 from pyg_mmkgc.errors import ConfigError
 
-# SHA-256 of DB15K's held-out triples, sorted, as the function `mix` below,
-# which needs nothing but Python, selects them from train2id.txt.
+# The SHA-256 of the sorted held-out triples of DB15K, selected from
+# train2id.txt by the function `mix` below, which is plain Python.
 GOLDEN = (
     '46a56e34b23129cac2223da8674848fa'
     '3e2b5171a8c38de91ae05575b06c2947')
@@ -43,7 +43,7 @@ def test_fixed_tenth():
     limit = sorted(hashes)[100]
     mask = fixed_tenth(edge_index, edge_type)
     assert mask.tolist() == [value < limit for value in hashes]
-    # It depends on the triples and not on their order.
+    # The selection does not depend on the order of triples.
     perm = torch.randperm(1009)
     assert torch.equal(fixed_tenth(edge_index[:, perm], edge_type[perm]),
                        mask[perm])
@@ -123,7 +123,7 @@ def test_db15k_official(shared_data):
         data = DB15K(shared_data, valid='official', features='none')[0]
     sizes = [kg.num_edges for kg in data.splits().values()]
     assert sizes == [79_222, 9_904, 9_902]
-    assert 'memorising' in data.selection_refused
+    assert 'memorizing' in data.selection_refused
 
 
 @pytest.mark.parametrize('cls, num_relations, sizes, label', [

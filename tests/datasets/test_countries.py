@@ -66,8 +66,8 @@ def test_countries_no_leakage(splits):
             assert head != tail
             split_of[frozenset((head, tail))].add(name)
             rows += 1
-    # Neither a triple, nor its reverse, nor another relation of the same two
-    # nodes is in two splits.
+    # All triples between the same two nodes, in either direction, are in one
+    # split.
     assert all(len(names) == 1 for names in split_of.values())
     assert len({t for triples in splits.values() for t in triples}) == rows
 
@@ -125,7 +125,7 @@ def test_countries_facts(splits, triple):
 
 @pytest.mark.parametrize('triple', [
     ('Austria', 'neighbour', 'France'),
-    ('Vienna', 'located_in', 'Austria'),  # Would tell the capital.
+    ('Vienna', 'located_in', 'Austria'),  # Would reveal the capital.
     ('Portugal', 'neighbour', 'Germany'),
 ])
 def test_countries_non_facts(splits, triple):
@@ -151,7 +151,7 @@ def test_countries_features(dataset):
         assert x.isfinite().all()
         assert (x[~mask] == 0).all()
         assert (x[mask].norm(dim=1) > 0.5).all()
-    # Sentence embeddings are unit vectors; 8 bits keep that.
+    # Sentence embeddings are unit vectors, even in 8 bits.
     norm = kg.x_text[kg.mask_text].norm(dim=1)
     assert torch.allclose(norm, torch.ones_like(norm), atol=5e-3)
 
@@ -230,7 +230,7 @@ def test_countries_writes_nothing(tmp_path):
 
 @pytest.mark.parametrize(('line', 'message'), [
     ('Austria\tneighbour\tAtlantis', 'Atlantis'),
-    ('Austria\tneighbour', 'expected 3 columns'),
+    ('Austria\tneighbour', 'Expected 3 columns .*got 2'),
 ])
 def test_countries_broken_file(tmp_path, line, message):
     shutil.copytree(FOLDER, tmp_path, dirs_exist_ok=True)

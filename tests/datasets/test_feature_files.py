@@ -11,7 +11,7 @@ from pyg_mmkgc.errors import DownloadError
 
 @pytest.fixture
 def drive(monkeypatch):
-    """A Google Drive: what ``archive`` and ``files`` of it hold is there."""
+    """A fake Google Drive that holds ``archive`` and ``files``."""
     class Drive:
         archive, files, asked = {}, {}, []
 

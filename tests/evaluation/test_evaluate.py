@@ -349,9 +349,9 @@ def test_bad_input(make_kg, hand_kg, Line):
         evaluate(Line(), kg, sides=['head', 'relation'])
     with pytest.raises(ConfigError, match='got 0'):
         evaluate(Line(), kg, batch_size=0)
-    with pytest.raises(DataError, match='unknown split'):
+    with pytest.raises(DataError, match='one of the splits .*got'):
         evaluate(Line(), kg, split='valid')
-    with pytest.raises(DataError, match='empty'):
+    with pytest.raises(DataError, match="in the split 'test' .got none"):
         evaluate(Line(2, (1, )), make_kg([(0, 0, 1)], [(1, 0, 0)]))
     with pytest.raises(DataError):
         evaluate(Line(), kg.split('train'))

@@ -100,7 +100,7 @@ def flip(path: Path) -> None:
 
 def test_a_table_that_has_changed(folder: Path) -> None:
     flip(folder / 'features.safetensors')
-    message = "features.safetensors': expected the SHA-256 .* extract the"
+    message = "features.safetensors' to have the SHA-256 .* extract the"
     with pytest.raises(FormatError, match=message):
         load_feature_folder(folder)
     items = texts(('b', 'abc'), ('a', 'aab'), ('b', 'ccc'))
@@ -115,7 +115,7 @@ def test_a_table_that_has_changed(folder: Path) -> None:
 def test_labels_are_verified(folder: Path) -> None:
     """Exchanged, they would give each node the features of another."""
     (folder / 'labels.txt').write_text('b\na\n')
-    message = "labels.txt': expected the SHA-256"
+    message = "labels.txt' to have the SHA-256"
     with pytest.raises(FormatError, match=message):
         load_feature_folder(folder)
     with pytest.raises(FormatError, match=message):

@@ -27,7 +27,7 @@ def kill_writer():
         process = context.Process(target=alone,
                                   args=(writer, path, sender))
         process.start()
-        sender.close()  # A writer that dies ends what is received.
+        sender.close()  # The pipe ends when the writer dies.
         for _ in range(rng.randrange(1, 4)):
             receiver.recv()
         for _ in range(rng.randrange(50_000)):

@@ -115,7 +115,7 @@ def test_names_that_come_twice(tmp_path, names):
 def test_a_file_that_is_also_a_folder(tmp_path):
     for members in [[('a', b'x'), ('A/b', b'y')], [('a/b', b'y'), ('a', b'')]]:
         archive = make_zip(tmp_path / 'x.zip', members)
-        refused(archive, tmp_path, 'what is a file')
+        refused(archive, tmp_path, 'has a file as a parent')
 
 
 def extract_on_a_full_disk(archive, folder, pipe):
@@ -157,7 +157,7 @@ def test_links_and_devices_in_a_zip(tmp_path, kind):
 
 def test_bombs(tmp_path):
     zeros = [('zeros', bytes(20 << 20))]
-    refused(make_zip(tmp_path / 'x.zip', zeros), tmp_path, 'unfolds')
+    refused(make_zip(tmp_path / 'x.zip', zeros), tmp_path, 'expands')
     two = [('a', bytes(600)), ('b', bytes(600))]
     for make in [make_zip, make_tar]:
         archive = make(tmp_path / 'y', two)
@@ -168,15 +168,15 @@ def test_bombs(tmp_path):
 @pytest.mark.parametrize('mode', ['w:gz', 'w:bz2', 'w:xz'])
 def test_a_tar_that_unfolds(tmp_path, mode):
     zeros = [('zeros', bytes(20 << 20))]
-    refused(make_tar(tmp_path / 'x.tar', zeros, mode), tmp_path, 'unfolds')
-    # Each of them is small enough, all of them are not.
+    refused(make_tar(tmp_path / 'x.tar', zeros, mode), tmp_path, 'expands')
+    # Each file is small enough, but all of them together are not.
     many = [(f'{i}', bytes(1 << 20)) for i in range(20)]
-    refused(make_tar(tmp_path / 'x.tar', many, mode), tmp_path, 'unfolds')
+    refused(make_tar(tmp_path / 'x.tar', many, mode), tmp_path, 'expands')
     extract(make_tar(tmp_path / 'x.tar', many[:10], mode), tmp_path / 'out')
 
 
 def test_files_that_overlap_in_a_zip(tmp_path):
-    """Twenty names for one place in the archive."""
+    """Twenty names refer to the same bytes of the archive."""
     archive = make_zip(tmp_path / 'x.zip', [('00', bytes(12 << 20))])
     content = archive.read_bytes()
     at, end = content.index(b'PK\1\2'), content.index(b'PK\5\6')
@@ -186,15 +186,15 @@ def test_files_that_overlap_in_a_zip(tmp_path):
     tail = struct.pack('<4s4H2IH', b'PK\5\6', 0, 0, 20, 20, len(entries), at,
                        0)
     archive.write_bytes(content[:at] + entries + tail)
-    refused(archive, tmp_path, 'unfolds')
+    refused(archive, tmp_path, 'expands')
 
 
 @pytest.mark.parametrize('packed', [False, True])
 def test_zeros_are_no_archive(tmp_path, packed):
-    """They read as ever more empty parts of a compressed file."""
+    """Some readers take zeros for endless empty compressed files."""
     zeros = bytes(10 << 20)
     (tmp_path / 'x').write_bytes(gzip.compress(zeros) if packed else zeros)
-    refused(tmp_path / 'x', tmp_path, 'expected a zip or tar archive')
+    refused(tmp_path / 'x', tmp_path, 'neither a zip nor a tar archive')
 
 
 @pytest.mark.filterwarnings('ignore:Duplicate name')
@@ -213,13 +213,13 @@ def test_a_file_without_a_name(tmp_path):
 ])
 @pytest.mark.parametrize('size', [1 << 14, 8 << 30])
 def test_a_header_that_is_too_long(tmp_path, kind, size):
-    """Python reads it as a whole, and searches it in quadratic time."""
+    """Python reads such a header at once and searches it in quadratic time."""
     info = tarfile.TarInfo('x')
     info.type, info.size = kind, size
     content = info.tobuf(tarfile.GNU_FORMAT) + b'1' * (1 << 20)
     for pack in [bytes, gzip.compress]:
         (tmp_path / 'x.tar').write_bytes(pack(content))
-        refused(tmp_path / 'x.tar', tmp_path, 'header of more than|unfolds')
+        refused(tmp_path / 'x.tar', tmp_path, 'header of more than|expands')
 
 
 def test_long_names_in_a_tar(tmp_path):
@@ -232,7 +232,7 @@ def test_long_names_in_a_tar(tmp_path):
 
 
 def test_a_list_of_files_that_is_too_long(tmp_path):
-    """It is refused before a million entries are made of it."""
+    """The archive is refused before a million entries are created."""
     size = 20 << 20
     tail = struct.pack('<4s4H2IH', b'PK\5\6', 0, 0, 65535, 65535, size, 0, 0)
     (tmp_path / 'x.zip').write_bytes(bytes(size) + tail)

@@ -83,14 +83,14 @@ def test_stale_files_are_removed_and_live_ones_are_not(tmp_path):
     foreign.write_text('of another file')
     with atomic_path(path) as temp:
         temp.write_text('outer')
-        write_atomic(path, 'inner')  # Sweeps while the outer one is at work.
+        write_atomic(path, 'inner')  # Sweeps during the outer write.
         assert temp.read_text() == 'outer'
     assert path.read_text() == 'outer'
     assert sorted(os.listdir(tmp_path)) == ['.y.0123abcd.tmp', 'x']
 
 
 def test_a_temporary_folder(tmp_path):
-    """It stays while it is at work, and not when its process has ended."""
+    """A temporary folder is kept only while its process is alive."""
     stale = tmp_path / '.x.0123abcd.tmp'
     stale.mkdir()
     (stale / 'half').write_text('')

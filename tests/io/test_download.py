@@ -19,7 +19,7 @@ PAGE = b'<!DOCTYPE html><html><body>Too many users</body></html>'
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Misbehaves as the path of the request says."""
+    """A server that misbehaves in the way that the path requests."""
     def do_GET(self):
         self.server.requests.append(self.path)
         getattr(self, self.path[1:])()
@@ -104,7 +104,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server.done.wait()
 
     def endless(self):
-        """Ever more bytes, and no word on how many."""
+        """Sends endless bytes without a Content-Length."""
         self.send_response(200)
         self.end_headers()
         while not self.server.done.is_set():
@@ -135,7 +135,7 @@ class Handler(BaseHTTPRequestHandler):
         raise AttributeError(name)
 
     def drip(self, content):
-        """Now and then a byte, always soon enough for a timeout."""
+        """Sends single bytes, each before the timeout."""
         for byte in content:
             self.wfile.write(bytes([byte]))
             self.wfile.flush()
@@ -208,13 +208,13 @@ def test_right_files(server, tmp_path, name):
 
 
 BAD = {
-    'truncated': f'expected {len(BODY)} bytes, got 1000',
-    'reset': 'got 1000|Connection',
+    'truncated': f'1000 bytes instead of {len(BODY)}',
+    'reset': '1000 bytes instead|Connection',
     'truncated_chunks': 'IncompleteRead',
     'longer': f'{len(BODY) + 1} bytes with SHA-256',
     'wrong': hashlib.sha256(BODY[:-1] + b'x').hexdigest(),
-    'empty': 'got 0 bytes',
-    'claims': 'expected 9+ bytes, got 10240',
+    'empty': '0 bytes with SHA-256',
+    'claims': '10240 bytes instead of 9+',
     'html': 'an HTML page',
     'html_as_zip': 'an HTML page',
     'absent': '404',
@@ -240,26 +240,26 @@ def test_bad_files(server, tmp_path, name):
 
 @pytest.mark.parametrize('name', ['endless', 'endless_chunks', 'longer'])
 def test_more_bytes_than_there_are(server, tmp_path, name):
-    """They are not taken: the disk stays as it is."""
-    with pytest.raises(DownloadError, match=f'at most {len(BODY)} bytes'):
+    """Surplus bytes are not written to disk."""
+    with pytest.raises(DownloadError, match=f'more than {len(BODY)} bytes'):
         download(url(server, name), tmp_path / 'file', SHA256, size=len(BODY))
     assert os.listdir(tmp_path) == []
     assert server.requests == [f'/{name}']
 
 
 def test_more_bytes_than_any_file_has(server, tmp_path, monkeypatch):
-    # The package has a function of the module's name.
+    # In the package, a function hides the module of the same name.
     module = sys.modules['pyg_mmkgc.io.download']
     monkeypatch.setattr(module, 'MAX_BYTES', 1 << 22)
-    with pytest.raises(DownloadError, match='at most 4194304 bytes'):
+    with pytest.raises(DownloadError, match='more than 4194304 bytes'):
         download(url(server, 'endless'), tmp_path / 'file', SHA256)
     assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.parametrize('name', ['slow_body', 'slow_headers', 'slow_line'])
 def test_a_slow_server(server, tmp_path, name):
-    """It is never silent for long, and never ready."""
-    with pytest.raises(DownloadError, match='time for it is over|timed out'):
+    """The server is never silent for long, but never finishes."""
+    with pytest.raises(DownloadError, match='time limit was|timed out'):
         download(url(server, name), tmp_path / 'file', SHA256,
                  max_seconds=0.3)
     assert os.listdir(tmp_path) == []

@@ -1,4 +1,4 @@
-"""Arrays of an ``.npz`` file, as many as are there."""
+"""Reading arrays of ``.npz`` files."""
 
 import io
 import zipfile
@@ -45,10 +45,10 @@ def refused(path, members, message):
 
 def test_arrays_that_unfold(tmp_path):
     zeros = member((5 << 20, ), bytes(20 << 20))
-    refused(tmp_path / 'x.npz', {'a.npy': zeros}, 'unfolds')
+    refused(tmp_path / 'x.npz', {'a.npy': zeros}, 'expands')
     many = {f'{i}.npy': member((1 << 18, ), bytes(1 << 20))
             for i in range(20)}
-    refused(tmp_path / 'x.npz', many, 'unfolds')
+    refused(tmp_path / 'x.npz', many, 'expands')
 
 
 @pytest.mark.parametrize('shape, size, descr', [

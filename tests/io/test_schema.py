@@ -38,23 +38,24 @@ def test_good_values(change):
 
 
 @pytest.mark.parametrize('change, message', [
-    ({'name': 5}, "a string as 'name', got int 5"),
-    ({'name': None}, "a string as 'name', got NoneType"),
-    ({'size': True}, "an integer or null as 'size', got bool True"),
+    ({'name': 5}, "got int 5 instead of a string as 'name'"),
+    ({'name': None}, "got NoneType .* a string as 'name'"),
+    ({'size': True}, "got bool True .* an integer or null as 'size'"),
     ({'size': 2.5}, 'got float 2.5'),
-    ({'on': 1}, "true or false as 'on', got int 1"),
-    ({'items': 'abc'}, "a list as 'items', got str 'abc'"),
+    ({'on': 1}, "got int 1 .* true or false as 'on'"),
+    ({'items': 'abc'}, "got str 'abc' .* a list as 'items'"),
     ({'items': [{'a': 'x'}]}, r"an integer or a number as 'items\[0\].a'"),
-    ({'items': [{}, 5]}, r"an object as 'items\[1\]', got int 5"),
-    ({'any': {}}, "the key 'any.kind', got none"),
-    ({'more': 1}, "unexpected key 'more'"),
-    ({'name': 'x' * 5, 'items': {'a': 'y' * 10_000}}, 'got dict$')])
+    ({'items': [{}, 5]}, r"got int 5 .* an object as 'items\[1\]'"),
+    ({'any': {}}, "got no key 'any.kind'"),
+    ({'more': 1}, "got the unknown key 'more'"),
+    ({'name': 'x' * 5, 'items': {'a': 'y' * 10_000}},
+     "got dict instead of a list as 'items'.$")])
 def test_bad_values(change, message):
-    with pytest.raises(CheckpointError, match=f'^the file: .*{message}'):
+    with pytest.raises(CheckpointError, match=f' in the file .*{message}'):
         check_schema({**GOOD, **change}, SCHEMA, 'the file', CheckpointError)
 
 
 @pytest.mark.parametrize('value', [None, [], 5, 'x'])
 def test_no_object(value):
-    with pytest.raises(FormatError, match='expected an object, got'):
+    with pytest.raises(FormatError, match='got .* instead of an object'):
         check_schema(value, SCHEMA, 'x')

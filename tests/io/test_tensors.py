@@ -124,7 +124,7 @@ def test_every_truncation_and_appendix_is_rejected(tmp_path):
 
 
 def test_swapped_tensors_are_rejected(tmp_path):
-    # The same bytes and names, given to each other.
+    # The bytes of the two names are swapped.
     a, b = torch.tensor([1]), torch.tensor([2])
     header = {'format': 'pt', 'metadata': '{}',
               'sha256': digest({'a': a, 'b': b}, '{}')}
@@ -139,7 +139,7 @@ def test_swapped_tensors_are_rejected(tmp_path):
 def test_foreign_files(tmp_path):
     path = tmp_path / 'x.safetensors'
     safetensors.torch.save_file({'a': torch.ones(2)}, path)
-    with pytest.raises(FormatError, match='not written by this library'):
+    with pytest.raises(FormatError, match='to be written by this library'):
         load_tensors(path)
     header = {'a': {'dtype': 'F32', 'shape': [10**9, 10**9],
                     'data_offsets': [0, 4 * 10**18]}}

@@ -1,4 +1,4 @@
-"""Files of ``torch.save``: as PyTorch reads them, no more than is there."""
+"""Files of ``torch.save`` are read as in PyTorch, within their size."""
 
 import pickle
 import resource
@@ -14,7 +14,7 @@ from pyg_mmkgc.io.torch_file import MAX_PICKLE, StoredTensor, open_torch
 
 
 def read(path):
-    """All of a file, as ``torch.load`` gives it."""
+    """Returns the whole content of a file, like ``torch.load``."""
     file = open_torch(path)
 
     def fill(value):
@@ -62,7 +62,7 @@ def test_as_pytorch_reads_it(tmp_path, content, new):
     assert same(read(path), torch.load(path))
 
 
-# What a stranger writes by hand, instruction by instruction.
+# Hostile pickles, written instruction by instruction.
 
 
 def text(value):
@@ -115,7 +115,7 @@ def test_by_hand(tmp_path, legacy):
 
 TWICE = b'q\0h\0'
 HOSTILE = {
-    # Memory from nothing, for what the restricted reader of PyTorch calls.
+    # Functions of PyTorch's restricted reader that allocate memory.
     'FloatTensor': b'ctorch\nFloatTensor\n' + numbers(5, 3) + b'R',
     'bytearray': b'c__builtin__\nbytearray\n' + numbers(1000) + b'R',
     'nothing': tensor((0, 1 << 40), (1, 1)),
@@ -141,7 +141,7 @@ HOSTILE = {
     'an empty stack': b'0',
     'no memory there': b'h\x05',
     'a method of a number': number(3) + b']a',
-    # The hash of tuples in tuples in ... takes 2 ** 100 steps.
+    # Hashing 100 nested tuples takes 2 ** 100 steps.
     'nested keys': b'})' + (TWICE + b'\x86') * 100 + b'Ns',
     'an object': b'cbuiltins\nobject\n)\x81',
     'attributes': b'ccollections\nOrderedDict\n)R}}b' + b'0',
@@ -157,12 +157,12 @@ HOSTILE = {
 def test_hostile_instructions(tmp_path, name, legacy):
     path = tmp_path / 'x.pth'
     write(path, HOSTILE[name], legacy=legacy)
-    with pytest.raises(FormatError, match=r"x\.pth': expected "):
+    with pytest.raises(FormatError, match=r"^Expected '.*x\.pth' to "):
         load_features(path)
 
 
 def test_places_in_memory_cost_nothing(tmp_path):
-    """The compiled unpickler would make 32 GB of room for this one."""
+    """The compiled unpickler would allocate 32 GB for this memo index."""
     write(tmp_path / 'x.pth', tensor((5, 3), (3, 1)) + b'r\xff\xff\xff\x7f')
     assert load_features(tmp_path / 'x.pth').shape == (5, 3)
 
@@ -178,7 +178,7 @@ def test_deep_and_long_instructions(tmp_path):
 
 
 def limited(path, pipe):
-    """Loads a file with little memory left, and says what came of it."""
+    """Loads a file with little memory left and reports the outcome."""
     with open('/proc/self/statm') as file:
         used = int(file.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + (256 << 20), ) * 2)

@@ -35,7 +35,7 @@ def random_case(seed):
 
 def to_coo(known, shuffle=None):
     pairs = [(q, n) for q, nodes in enumerate(known) for n in sorted(nodes)]
-    if shuffle is not None:  # any order, some pairs twice
+    if shuffle is not None:  # Random order, some pairs twice.
         pairs = pairs + shuffle.sample(pairs, len(pairs) // 2)
         shuffle.shuffle(pairs)
     coo = torch.tensor(pairs, dtype=torch.long).view(-1, 2)
@@ -97,7 +97,7 @@ def test_constant_model_ranks_in_the_middle(num_nodes, num_filtered):
     scores = torch.full((3, num_nodes), 0.7)
     target = torch.tensor([0, 1, num_nodes - 1])
     row = torch.arange(3).repeat(num_filtered)
-    node = (target + 1) % num_nodes  # the filter takes one rival away
+    node = (target + 1) % num_nodes  # The filter removes one rival.
     out = rank_targets(scores, target, (row, node.repeat(num_filtered)))
     n = num_nodes - num_filtered
 
@@ -118,7 +118,7 @@ def test_constant_model_ranks_in_the_middle(num_nodes, num_filtered):
 def test_non_finite_scores_raise(value, node):
     scores = torch.zeros(2, 3)
     scores[1, node] = value
-    known = torch.tensor([1]), torch.tensor([2])  # even where filtered
+    known = torch.tensor([1]), torch.tensor([2])  # Even if filtered.
     with pytest.raises(NonFiniteError, match=f'candidate {node} of query 1'):
         rank_targets(scores, torch.tensor([1, 1]), known)
 
@@ -194,13 +194,13 @@ def test_rank_properties(seed):
     assert bool((out.realistic <= out.pessimistic).all())
     assert bool((out.pessimistic <= out.num_candidates).all())
 
-    # A strictly increasing map, through dense ranks so that no tie is made.
+    # A strictly increasing map of dense ranks, which creates no ties.
     dense = scores.unique(return_inverse=True)[1].double()
     for mapped in (dense, dense.exp(), dense ** 3 - 10):
         same = rank_targets(mapped, target, to_coo(known))
         assert_same(out, same)
 
-    # New names for the candidates.
+    # Permute the candidates.
     g = torch.Generator().manual_seed(seed)
     perm = torch.randperm(num_nodes, generator=g)
     renamed = torch.empty_like(scores)
@@ -221,7 +221,7 @@ def test_rank_properties(seed):
     more = rank_targets(scores, target, to_coo(extra))
     assert bool((more.realistic <= out.realistic).all())
 
-    # Over all targets of one query the realistic ranks sum to N(N + 1)/2.
+    # The realistic ranks of all targets of a query sum to N(N + 1)/2.
     every = rank_targets(scores[:1].expand(num_nodes, -1),
                          torch.arange(num_nodes))
     assert float(every.realistic.sum()) == num_nodes * (num_nodes + 1) / 2

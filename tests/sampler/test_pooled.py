@@ -90,9 +90,9 @@ def test_follows_the_generator() -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(ModelError, match='chunk_size >= 1, got 0'):
+    with pytest.raises(ModelError, match="'chunk_size' .*>= 1 .got 0"):
         PooledSampler(chunk_size=0)
-    with pytest.raises(ModelError, match='num_negatives >= 1, got 0'):
+    with pytest.raises(ModelError, match="'num_negatives' .*>= 1 .got 0"):
         PooledSampler(0)
 
 

@@ -22,5 +22,5 @@ def test_uniform() -> None:
 
 
 def test_bad_number() -> None:
-    with pytest.raises(ModelError, match='num_negatives >= 1, got -1'):
+    with pytest.raises(ModelError, match="'num_negatives'.* >= 1 .got -1"):
         UniformSampler(-1)

@@ -145,7 +145,7 @@ def test_peak_memory_grows():
 
 
 def test_refuses_no_steps():
-    with pytest.raises(ModelError, match='steps >= 1'):
+    with pytest.raises(ModelError, match="'steps' to be an integer >= 1"):
         profile(trainer(), steps=0)
 
 

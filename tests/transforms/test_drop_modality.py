@@ -12,11 +12,11 @@ def test_drop_modality() -> None:
     out = transform(kg)
     assert out.modalities == ['text'] and out.validate()
     assert 'mask_visual' not in out and out.x_text is kg.x_text
-    assert kg.modalities == ['visual', 'text']  # Untouched.
+    assert kg.modalities == ['visual', 'text']  # Unchanged.
     del kg.mask_text
     assert DropModality('visual', 'text')(kg).modalities == []
     assert FakeMMKG(num_edges=300, transform=transform)[0].modalities == [
         'text']
-    with pytest.raises(DataError, match="unknown modality 'image': the graph "
-                       r"has \['visual', 'text'\]"):
+    with pytest.raises(DataError, match="graph with modality 'image' .got "
+                       r"\['visual', 'text'\]"):
         DropModality('visual', 'image')(kg)

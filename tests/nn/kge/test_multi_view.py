@@ -201,7 +201,7 @@ def test_errors(cls: type[MultiViewModel]) -> None:
     with pytest.raises(ModelError, match=rf"'modalities' of {cls.__name__} .*"
                        r'\(got None\)'):
         cls(N, R, D)
-    with pytest.raises(ModelError, match='hidden_channels >= 1'):
+    with pytest.raises(ModelError, match="'hidden_channels' .*>= 1 .got"):
         cls(N, R, 0, modalities=x)
     with pytest.raises(
             ModelError, match=r"'margin' to be positive \(got -1.0\)"):

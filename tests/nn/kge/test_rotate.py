@@ -75,5 +75,5 @@ def test_bad_input() -> None:
     with pytest.raises(
             ModelError, match=r"'margin' to be positive \(got -1.0\)"):
         RotatE(N, R, D, margin=-1.0)
-    with pytest.raises(ModelError, match='hidden_channels >= 1'):
+    with pytest.raises(ModelError, match="'hidden_channels' .*>= 1 .got"):
         RotatE(N, R, 0)
