@@ -1,4 +1,4 @@
-r"""Textual encoders, of transformers and sentence-transformers."""
+r"""Textual encoders of transformers and sentence-transformers."""
 
 from __future__ import annotations
 
@@ -95,12 +95,11 @@ class SentenceEncoder(PretrainedEncoder):
         name = model_name('sentence-transformers', model)
         if isinstance(model, str):
             library = load_library('sentence_transformers')
-            # Older ones may run code that lies in the folder of a model.
+            # Older versions may run code from the folder of a model.
             if int(library.__version__.partition('.')[0]) < 6:
-                raise MMKGCError('this encoder needs sentence_transformers '
-                                 '6.0 or newer, got '
-                                 f'{library.__version__}: pip install '
-                                 '"pyg_mmkgc[features]"')
+                raise MMKGCError("Expected 'sentence_transformers' to be 6.0 "
+                                 f'or newer (got {library.__version__}). '
+                                 'Run: pip install "pyg_mmkgc[features]"')
             load = functools.partial(library.SentenceTransformer,
                                      device='cpu')
             model = from_hub(load, model, revision)
