@@ -26,7 +26,7 @@ class BERTEncoder(PretrainedEncoder):
         model (str or transformers.PreTrainedModel): The name or folder of a
             pre-trained model, or a model.
         tokenizer (transformers.PreTrainedTokenizerBase, optional): The
-            tokenizer. If not given, that of the pre-trained model.
+            tokenizer. If set to :obj:`None`, it is loaded with the model.
             (default: :obj:`None`)
         revision (str, optional): The branch, tag or commit of the model on
             the hub. (default: :obj:`None`)

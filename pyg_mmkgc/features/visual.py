@@ -67,7 +67,7 @@ class TransformersEncoder(PretrainedEncoder):
         model (str or transformers.PreTrainedModel): The name or folder of a
             pre-trained model, or a model.
         processor (transformers.BaseImageProcessor, optional): The
-            preprocessing. If not given, that of the pre-trained model.
+            preprocessing. If set to :obj:`None`, it is loaded with the model.
             (default: :obj:`None`)
         revision (str, optional): The branch, tag or commit of the model on
             the hub. (default: :obj:`None`)
