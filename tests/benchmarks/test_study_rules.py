@@ -77,7 +77,7 @@ def test_features_are_compared_by_content(study, tmp_path):
     save_file(tensors, file)
     look.check_features(cell.resolved, run, str(tmp_path))  # Seen already.
     seen.clear()
-    with pytest.raises(DataError, match=f"in .{run}. to have.*sha256"):
+    with pytest.raises(DataError, match=f'in .{run}. to have.*sha256'):
         look.check_features(cell.resolved, run, str(tmp_path))
     # What takes no features does not look at them.
     alone = cell.set('dataset.modalities=[]').resolved
