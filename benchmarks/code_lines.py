@@ -1,4 +1,4 @@
-r"""Counts lines of code: no blank lines, comments or docstrings.
+r"""Counts lines of code without blank lines, comments and docstrings.
 
 .. code-block:: sh
 

@@ -1,9 +1,9 @@
-"""Quality against seconds and memory: AdaMF-MAT, AdaMF, structural models.
+"""Quality against time and memory: AdaMF-MAT, AdaMF, structural models.
 
     python benchmarks/efficiency.py --dataset mkg_y --data-root DIR
 
-Validation MRR over the seconds of training, as the shipped configurations
-train, with ten validations each.
+Shows the validation MRR over the seconds of training, for the shipped
+configurations with ten validations each.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ POINTS = 10
 
 
 def train(args: argparse.Namespace) -> None:
-    """Trains with frequent validation, writes the result file."""
+    """Trains with frequent validation and writes the result file."""
     apply_budget(args)
     cells = []
     for row in wanted(ROWS, args):
@@ -45,7 +45,7 @@ def train(args: argparse.Namespace) -> None:
 
 
 def report(args: argparse.Namespace) -> None:
-    """Makes figure and table from the result file."""
+    """Creates the figure and the table from the result file."""
     head, results = read_results(STUDY, args)
     figure, ax = axes()
     rows = []

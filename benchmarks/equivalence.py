@@ -1,8 +1,8 @@
 r"""Compares two commits of the library number by number.
 
-Each commit records what every model of ``tests/nn/kge/cases.py`` computes in
-double precision, from the weights that its seed gives: scores of triples, of
-candidates, of all tails and heads, ranks, losses and gradients, with and
+Each commit records the outputs of every model in ``tests/nn/kge/cases.py``,
+in double precision and with weights from a fixed seed: scores of triples, of
+candidates, and of all tails and heads, ranks, losses and gradients, with and
 without compiled loops.
 
     PYTHONPATH=OLD python benchmarks/equivalence.py record old.pt
@@ -92,8 +92,8 @@ def record_model(name: str, kwargs: dict[str, Any]) -> dict[str, Tensor]:
 
 def record_training(name: str, kwargs: dict[str, Any],
                     hints: dict[str, Any]) -> dict[str, Tensor]:
-    """One step of a trainer by plain gradient descent, with samplers, losses
-    and adversaries.
+    """Records a step of a trainer with plain gradient descent, with
+    samplers, losses and adversaries.
     """
     from pyg_mmkgc import AdversarialTrainer, Trainer, nn, sampler, training
     from pyg_mmkgc.datasets import FakeMMKG
@@ -140,7 +140,7 @@ def record_training(name: str, kwargs: dict[str, Any],
                     model, **options).double()
                 trainer = AdversarialTrainer(model, kg, adversary=adversary,
                                              **common)
-        except Exception as error:  # Not every model takes every way.
+        except Exception as error:  # Some models do not support every way.
             if type(error).__name__ != 'ModelError':
                 raise
             continue

@@ -2,11 +2,11 @@
 
     python benchmarks/figure3.py --dataset mkg_y --data-root DIR
 
-A share of the entities loses its modalities, the same entities all of them
-(where only some have a modality, that share of these); what is missing is
-initialised at random, as in the paper. AdaMF, TBKGC and IKRL, each with and
-without MAT. Beyond the paper, AdaMF with every policy for missing rows that
-the package has.
+A share of the entities loses its modalities, with the same entities for all
+modalities. If only some entities have a modality, the share refers to these.
+Missing features are initialized at random, as in the paper. Compares AdaMF,
+TBKGC and IKRL, each with and without MAT. Beyond the paper, it compares all
+policies of the package for missing rows, applied to AdaMF.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from pyg_mmkgc.evaluation.compare import spread
 
 STUDY = 'figure3'
 RATIOS = (0.1, 0.3, 0.5, 0.7, 0.9)
-SHIFT = 1.5  # Percent of the axis, between lines at the same ratio.
+SHIFT = 1.5  # The distance in percent between lines at the same ratio.
 MAT = ('adversary.name=MAT', 'adversary.weight=0.01', 'adversary.lr=1e-4')
 LINES: dict[str, tuple[str, tuple[str, ...]]] = {
     'AdaMF': ('adamf', ()), 'AdaMF + MAT': ('adamf_mat', ()),
@@ -43,21 +43,21 @@ POLICIES = ('zeros', 'mean', 'learned', 'drop')
 
 
 def lines() -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Configuration and overrides of all lines."""
+    """Returns the configuration and the overrides of all lines."""
     return LINES | {f'AdaMF, {policy}': ('adamf', (
         f'model.missing={policy}',)) for policy in POLICIES}
 
 
 def train(args: argparse.Namespace) -> None:
-    """Trains all lines at all ratios over seeds, writes the result file."""
+    """Trains all lines at all ratios and writes the result file."""
     apply_budget(args)
     cells = []
     for row in wanted(list(lines()), args):
         config, overrides = lines()[row]
         names = modalities(config, args)
         if not names:
-            raise SystemExit(f'{args.dataset}: no features are at hand, so '
-                             'none can be missing')
+            raise SystemExit(f'Expected the features of {args.dataset}, some '
+                             'of which are then removed (got none)')
         for ratio in args.ratios:
             dropped = ', '.join(f'{name}: {ratio}' for name in names)
             cells += [Cell(f'{row} @ {ratio}', f'{config}/{args.dataset}', (
@@ -67,7 +67,7 @@ def train(args: argparse.Namespace) -> None:
 
 
 def report(args: argparse.Namespace) -> None:
-    """Makes the figure and the table from the result file."""
+    """Creates the figure and the table from the result file."""
     head, results = read_results(STUDY, args)
     points: dict[str, dict[float, list[float]]] = {}
     for row, found in by_row(results).items():
@@ -96,7 +96,7 @@ def report(args: argparse.Namespace) -> None:
 
 
 def epochs_set(results: list[dict[str, Any]]) -> str:
-    """The number of epochs, where it is not that of the configurations."""
+    """Returns the number of epochs if it differs from the configurations."""
     epochs = sorted({int(o.partition('=')[2]) for x in results
                      for o in x['overrides']
                      if o.startswith('training.epochs=')})
@@ -105,7 +105,7 @@ def epochs_set(results: list[dict[str, Any]]) -> str:
 
 def plot(points: dict[str, Any], names: list[str], args: argparse.Namespace,
          part: str, title: str) -> str:
-    """Curves with 95 % intervals over seeds, where there are several."""
+    """Plots curves, with 95 % intervals if there are several seeds."""
     names = [name for name in names if name in points]
     if not names:
         return ''

@@ -1,5 +1,5 @@
-"""Figure 4 of AdaMF-MAT: the number L of groups of synthetic triples; beyond
-the paper, the weight lambda of the adversarial loss.
+"""Figure 4 of AdaMF-MAT: the number L of groups of synthetic triples and,
+beyond the paper, the weight lambda of the adversarial loss.
 
     python benchmarks/figure4.py --dataset mkg_y --data-root DIR
 """
@@ -31,7 +31,7 @@ WEIGHTS = (0.0001, 0.001, 0.01, 0.1, 1.0)
 
 
 def train(args: argparse.Namespace) -> None:
-    """Trains over groups, weights and seeds, writes the result file."""
+    """Trains over groups, weights and seeds and writes the result file."""
     apply_budget(args)
     values = [('groups', x) for x in args.groups]
     values += [('weight', x) for x in args.weights]
@@ -44,7 +44,7 @@ def train(args: argparse.Namespace) -> None:
 
 
 def report(args: argparse.Namespace) -> None:
-    """Makes the figure and the table from the result file."""
+    """Creates the figure and the table from the result file."""
     head, results = read_results(STUDY, args)
     rows = by_row(results)
     figure, axs = axes(9.0, 3.6, ncols=2)

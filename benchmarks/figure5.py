@@ -2,10 +2,10 @@
 
     python benchmarks/figure5.py --dataset mkg_y --data-root DIR
 
-The test triples are grouped by relation; the bars are the mean weights of
-their entities, by AdaMF without and with MAT. Beyond the paper: the weights
-of an entity against its degree in the training triples, and by whether it has
-the modality.
+The test triples are grouped by relation. The bars show the mean weights of
+their entities for AdaMF without and with MAT. Beyond the paper, it shows the
+weights of entities by their degree in the training triples, and by the
+presence of the modality.
 """
 
 from __future__ import annotations
@@ -33,14 +33,16 @@ HATCHES = ('', '//', '..', 'xx')
 
 
 def train(args: argparse.Namespace) -> None:
-    """Trains both models over seeds, measures, writes the result file."""
+    """Trains both models over seeds, measures their weights and writes the
+    result file.
+    """
     apply_budget(args)
     cells = [Cell(row, f'{config}/{args.dataset}', settings(args, row), seed)
              for row, config in MODELS.items() for seed in args.seeds]
     results = run_cells(cells, args)
     by_digest = {cell.digest: cell for cell in cells}
     for result in results:
-        if 'test' in result:  # What diverged has no model.
+        if 'test' in result:  # Diverged trainings have no model.
             cell = by_digest[result['digest']]
             result |= weights_of(str(folder_of(cell, args)),
                                  root_of(args.dataset, args))
@@ -49,10 +51,10 @@ def train(args: argparse.Namespace) -> None:
 
 @torch.no_grad()
 def weights_of(folder: str, data_root: str | None) -> dict[str, Any]:
-    """Mean weights by relation, by degree, and by presence of a modality."""
+    """Returns mean weights by relation, degree and presence of a modality."""
     from pyg_mmkgc.config import Run
 
-    run = Run.open(folder, data_root, 'cpu')  # As the indices below.
+    run = Run.open(folder, data_root, 'cpu')  # The indices are on the CPU.
     model, graph = run.load_model(), run.graph
     index = torch.arange(graph.num_nodes)
     weight = torch.cat([model.fuser.weights(model.embed(part))
@@ -84,20 +86,21 @@ def weights_of(folder: str, data_root: str | None) -> dict[str, Any]:
 
 
 def mean(items: list[list[float]]) -> list[float]:
-    """Over seeds."""
+    """Returns the mean over seeds."""
     return torch.tensor(items).mean(dim=0).tolist()
 
 
 def report(args: argparse.Namespace) -> None:
-    """Makes figures and table from the result file."""
+    """Creates the figures and the table from the result file."""
     head, results = read_results(STUDY, args)
     rows: dict[str, list[dict[str, Any]]] = {
         row: [x for x in results if x['row'] == row and 'names' in x]
         for row in MODELS}
     rows = {row: found for row, found in rows.items() if found}
     if not rows:
-        raise SystemExit(f'{args.dataset}: no training has weights to show: '
-                         'none is done, or all diverged')
+        raise SystemExit(f'Expected a finished training on {args.dataset} '
+                         'with weights to show (got none, or only diverged '
+                         'ones)')
     largest = sorted(next(iter(rows.values()))[0]['relations'],
                      key=lambda x: -x['count'])[:NUM_RELATIONS]
     relations = [x['relation'] for x in largest]
@@ -131,7 +134,7 @@ def report(args: argparse.Namespace) -> None:
 
 def plot_relations(rows: dict[str, list[dict[str, Any]]],
                    relations: list[str], args: argparse.Namespace) -> str:
-    """Stacked bars, one panel per model."""
+    """Plots stacked bars with one panel per model."""
     figure, axs = axes(5.0 * len(rows) + 1, 0.4 * len(relations) + 1.8,
                        ncols=len(rows), sharey=True, squeeze=False)
     for ax, (row, found) in zip(axs[0], rows.items(), strict=True):
@@ -157,7 +160,7 @@ def plot_relations(rows: dict[str, list[dict[str, Any]]],
 
 def plot_degrees(rows: dict[str, list[dict[str, Any]]],
                  args: argparse.Namespace) -> str:
-    """Weights against the degree, one line per modality and model."""
+    """Plots weights against degrees, with a line per modality and model."""
     figure, ax = axes()
     for row, found in rows.items():
         starts = [x['from'] for x in found[0]['degrees']]

@@ -1,8 +1,9 @@
-"""GC-OTE as its code trains it: OTE first, then GC-OTE from its weights.
+"""GC-OTE in two stages, like its released code: OTE first, then GC-OTE from
+the weights of OTE.
 
     python benchmarks/gc_ote.py --dataset mkg_w --data-root DIR
 
-Table 2 trains GC-OTE from new weights, like every other method.
+Table 2 trains GC-OTE from scratch, like every other method.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ FIRST, SECOND = 'OTE', 'GC-OTE, from OTE'
 
 
 def train(args: argparse.Namespace) -> None:
-    """Trains both stages over seeds, writes the result file."""
+    """Trains both stages over seeds and writes the result file."""
     apply_budget(args)
     begun = [Cell(FIRST, f'ote/{args.dataset}', settings(args, FIRST), seed)
              for seed in args.seeds]
@@ -50,7 +51,7 @@ def train(args: argparse.Namespace) -> None:
 
 
 def go_on(cell: Cell, start: Cell, args: argparse.Namespace) -> dict[str, Any]:
-    """Trains a cell from the weights of another, or reads what it left."""
+    """Trains a cell from the weights of another, or reads its result."""
     root = root_of(args.dataset, args)
     folder = args.runs / f'{cell.name}-from-{start.digest}'
     if not (folder / 'cell.json').is_file():
@@ -66,16 +67,17 @@ def go_on(cell: Cell, start: Cell, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def load(model: torch.nn.Module, folder: Path) -> None:
-    """The weights of an OTE; what GC-OTE has beside them is as it was."""
+    """Loads the weights of an OTE and keeps the further weights of GC-OTE."""
     state, _ = load_tensors(folder / 'model' / 'model.safetensors')
     found = model.load_state_dict(state, strict=False)
     if found.unexpected_keys or (set(found.missing_keys)
                                  - {'dummy', 'edge_index', 'edge_type'}):
-        raise SystemExit(f"'{folder}' is no OTE of these settings: {found}")
+        raise SystemExit(f"Expected an OTE with the same settings in "
+                         f"'{folder}' (got {found})")
 
 
 def report(args: argparse.Namespace) -> None:
-    """Makes the table from the result file."""
+    """Creates the table from the result file."""
     head, results = read_results(STUDY, args)
     published = TABLE_2.get(args.dataset, {})
     rows = [[row, *metric_cells(x, published.get(row.split(',')[0])),

@@ -1,12 +1,12 @@
-"""Does MAT help? AdaMF beside AdaMF-MAT in its variants, over seeds.
+"""The effect of MAT: AdaMF against variants of AdaMF-MAT, over seeds.
 
     python benchmarks/mat.py --dataset mkg_y --data-root DIR
 
-The paper's loss at three weights; the softmax over the batch of the released
-code; a condition that the model's gradient does not reach; one backward pass
-for both sides; faster generators.
-The same seeds serve all: differences are taken seed by seed, with Student's
-interval over seeds.
+The variants are the paper's loss at three weights, the softmax over the
+batch of the released code, a condition without a gradient to the model, one
+backward pass for both sides, and faster generators.
+All variants share the same seeds. Differences are taken seed by seed, with
+Student's interval over seeds.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 
 
 def train(args: argparse.Namespace) -> None:
-    """Trains all variants over seeds, writes the result file."""
+    """Trains all variants over seeds and writes the result file."""
     apply_budget(args)
     rows = wanted([REFERENCE, *VARIANTS], args)
     cells = []
@@ -75,12 +75,12 @@ def train(args: argparse.Namespace) -> None:
 
 @torch.no_grad()
 def measure(folder: str, data_root: str | None) -> dict[str, Any]:
-    """How far synthetic embeddings are from real ones after training: their
-    length over that of the real ones, and their mean cosine, by modality.
+    """Compares synthetic and real embeddings after training, by modality:
+    the ratio of their lengths, and their mean cosine.
     """
     from pyg_mmkgc.config import Run
 
-    run = Run.open(folder, data_root, 'cpu')  # As the indices below.
+    run = Run.open(folder, data_root, 'cpu')  # The indices are on the CPU.
     model = run.load_model()
     index = run.graph.split('train').edge_index[0].unique()[:4096]
     views = model.embed(index)
@@ -91,7 +91,7 @@ def measure(folder: str, data_root: str | None) -> dict[str, Any]:
         mask = masks[name][index].reshape(index.numel(), -1).any(dim=1)
         noise = torch.randn(index.numel(), module.noise_channels,
                             generator=generator)
-        # What stands for a row that is missing is not real either.
+        # Substitutes of missing rows are not real embeddings either.
         fake = module(views['structure'], noise)[mask]
         real = views[name][mask]
         out['length'][name] = float((fake.norm(dim=1)
@@ -102,7 +102,7 @@ def measure(folder: str, data_root: str | None) -> dict[str, Any]:
 
 
 def report(args: argparse.Namespace) -> None:
-    """Makes the table from the result file."""
+    """Creates the table from the result file."""
     head, results = read_results(STUDY, args)
     found = by_row(results)
     plain = {x['seed']: x for x in found.get(REFERENCE, [])}

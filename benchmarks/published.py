@@ -1,17 +1,17 @@
-"""What AdaMF-MAT (arXiv 2402.15444) publishes: MRR and Hits@1, 3 and 10 on
-test, in percent, one run each; multi-modal rows with structure, visual and
-text.
+"""The results published with AdaMF-MAT (arXiv 2402.15444): MRR and Hits@1, 3
+and 10 on test, in percent, from a single run each. Multi-modal methods use
+structure, visual and text.
 """
 
-# Nodes, relations, triples of train, validation and test. For DB15K, the
-# paper has the last two the other way round than its files.
+# Nodes, relations, and triples of train, validation and test. For DB15K, the
+# paper swaps the last two compared to its files.
 TABLE_1: dict[str, tuple[int, ...]] = {
     'db15k': (12842, 279, 79222, 9902, 9904),
     'mkg_w': (15000, 169, 34196, 4276, 4274),
     'mkg_y': (15000, 28, 21310, 2665, 2663),
 }
 
-# Of DB15K.
+# The results on DB15K.
 TABLE_3: dict[str, tuple[float, ...]] = {
     'AdaMF-MAT': (35.14, 25.30, 41.11, 52.92),
     'AdaMF': (33.19, 23.08, 40.34, 52.47),

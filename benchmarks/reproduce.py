@@ -1,9 +1,9 @@
-"""Every table and figure, one after the other, with the same options.
+"""Reproduces all tables and figures, one by one, with the same options.
 
 python benchmarks/reproduce.py --dataset countries --budget quick
 
---trials goes to table2, which alone searches; --dataset to all but table1,
-which shows all datasets.
+--trials is passed only to table2, which runs the search. --dataset is passed
+to all but table1, which shows all datasets.
 """
 
 import argparse
@@ -46,7 +46,8 @@ def main() -> None:
         if status != 0:
             failed.append(study)
     if failed:
-        raise SystemExit(f'failed: {", ".join(failed)}')
+        raise SystemExit(f'Expected all tables and figures to be created (got '
+                         f'failures of {", ".join(failed)})')
 
 
 if __name__ == '__main__':

@@ -1,11 +1,11 @@
-"""What was tried: finished runs of one dataset in one table.
+"""A table of all finished runs on a dataset.
 
     python benchmarks/runs.py runs/* --dataset mkg_w --results DIR
     python benchmarks/runs.py --dataset mkg_w --results DIR --report
 
-Runs are the folders that `mmkgc train` leaves. Each line of the table is one,
-by its settings where they are not those of all; the best on validation comes
-first. `--report` makes the table again from its result file.
+Runs are folders written by `mmkgc train`. Each line of the table shows the
+settings in which a run differs from others, and the best run on validation
+comes first. `--report` creates the table from an existing result file.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from pyg_mmkgc.io.atomic import read_json, write_atomic
 STUDY = 'runs'
 COLUMNS = ('settings', 'validation MRR', 'Hits@1', 'test MRR', 'Hits@1',
            'Hits@3', 'Hits@10', 'minutes')
-# Neither says what was trained.
+# Neither key describes the training.
 PLACES = ('dataset.root', 'training.device')
 
 
 def read(folder: Path, found: dict[str, Any]) -> dict[str, Any]:
-    """One finished run, with its metrics, as one line of the result file."""
+    """Reads a finished run and its metrics as a line of the result file."""
     history = read_json(folder / 'history.json')
     settings = flat(load_config(str(folder / 'config.yaml')).to_dict())
     return {
@@ -41,7 +41,7 @@ def read(folder: Path, found: dict[str, Any]) -> dict[str, Any]:
 
 
 def flat(values: dict[str, Any], prefix: str = '') -> dict[str, Any]:
-    """Nested keys, joined by dots."""
+    """Flattens nested keys by joining them with dots."""
     out: dict[str, Any] = {}
     for key, value in values.items():
         out |= (flat(value, f'{prefix}{key}.') if isinstance(value, dict)
@@ -50,28 +50,29 @@ def flat(values: dict[str, Any], prefix: str = '') -> dict[str, Any]:
 
 
 def train(args: argparse.Namespace) -> None:
-    """Reads the runs, writes the result file."""
+    """Reads the runs and writes the result file."""
     done = {path: read_json(path / 'metrics.json') for path in args.runs
             if (path / 'metrics.json').is_file()}
     found = [read(path, metrics) for path, metrics in done.items()
              if metrics['test'] is not None]
     if not found:
-        raise SystemExit('expected folders of finished runs with test '
-                         'triples')
+        raise SystemExit('Expected folders of finished runs with test '
+                         'triples (got none)')
     for key in ('dataset.name', 'dataset.valid'):
         names = {x['settings'].get(key) for x in found}
         if len(names) > 1:
-            raise SystemExit(f'expected runs of one {key}, got '
-                             f'{sorted(map(str, names))}')
+            raise SystemExit(f'Expected runs of one {key} (got '
+                             f'{sorted(map(str, names))})')
     write_atomic(path_of(STUDY, args).with_suffix('.jsonl'), ''.join(
         json.dumps(x) + '\n' for x in found))
 
 
 def report(args: argparse.Namespace) -> None:
-    """Makes the table from the result file."""
+    """Creates the table from the result file."""
     path = path_of(STUDY, args).with_suffix('.jsonl')
     if not path.is_file():
-        raise SystemExit(f'{path}: no such result file; name runs to make it')
+        raise SystemExit(f"Expected a result file (got '{path}', which does "
+                         'not exist). Pass runs to create it.')
     found = [json.loads(x) for x in path.read_text().splitlines()]
     found.sort(key=lambda x: -x['val']['mrr'])
     keys = dict.fromkeys(key for x in found for key in x['settings'])

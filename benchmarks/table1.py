@@ -2,9 +2,10 @@
 
     python benchmarks/table1.py --data-root DIR
 
-Beside the counts of the paper: triples that two splits share, test triples
-with an entity that no training triple has, and how many entities have each
-modality. Datasets whose files are not below --data-root are left out.
+In addition to the paper's counts, it lists triples shared by two splits,
+test triples with an entity that is not in any training triple, and the
+number of entities with each modality. Datasets without files in --data-root
+are left out.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ STUDY = 'table1'
 
 
 def measure(args: argparse.Namespace) -> None:
-    """Audits the datasets that are there, writes the result file."""
+    """Audits the available datasets and writes the result file."""
     from pyg_mmkgc.config import build_graph, load_config
     from pyg_mmkgc.errors import ConfigError, DataError, DownloadError
 
-    args.dataset = 'all'  # In the names of the files.
+    args.dataset = 'all'  # Part of the file names.
     results: list[dict[str, Any]] = []
     for name in DATASETS:
         variants = {name: ()}
@@ -43,7 +44,7 @@ def measure(args: argparse.Namespace) -> None:
 
 
 def report(args: argparse.Namespace) -> None:
-    """Makes the table from the result file."""
+    """Creates the table from the result file."""
     args.dataset = 'all'
     head, results = read_results(STUDY, args)
     rows, notes = [], ['## Warnings of the audit', '']

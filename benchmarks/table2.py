@@ -1,11 +1,11 @@
-"""Table 2 of AdaMF-MAT: link prediction by every method of the paper, those
-of its successors that the package has, and PyG's own models.
+"""Table 2 of AdaMF-MAT: link prediction by all methods of the paper, by later
+methods that the package implements, and by PyG's own models.
 
     python benchmarks/table2.py --dataset mkg_y --data-root DIR
 
-The settings of each method are searched with one budget on validation; what
-was tried is in the result file. A paired bootstrap over the test queries says
-which differences from AdaMF-MAT are more than luck.
+The settings of each method are searched on validation with the same budget,
+and the result file lists all trials. A paired bootstrap over the test queries
+shows which differences from AdaMF-MAT are significant.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ REFERENCE = 'AdaMF-MAT'
 
 
 def train(args: argparse.Namespace) -> None:
-    """Searches, trains over seeds, writes the result files."""
+    """Searches settings, trains over seeds and writes the result files."""
     apply_budget(args)
     check_add(STUDY, args)
     methods = [METHODS[row] for row in wanted(list(METHODS), args)]
@@ -53,7 +53,7 @@ def train(args: argparse.Namespace) -> None:
 
 
 def report(args: argparse.Namespace) -> None:
-    """Makes the tables from the result files."""
+    """Creates the tables from the result files."""
     head, results = read_results(STUDY, args)
     published = TABLE_2.get(args.dataset, {})
     found = by_row(results)
@@ -76,7 +76,7 @@ def report(args: argparse.Namespace) -> None:
 
 def tried_notes(head: dict[str, Any], found: dict[str, list[dict[str, Any]]]
                 ) -> list[str]:
-    """What the search tried, and what was not searched, as a list."""
+    """Returns a list of the trials, and of the methods without a search."""
     rest = {row: x[0]['overrides'] for row, x in found.items()
             if row not in trials_of(head)}
     lines = _tried(head['tried'])

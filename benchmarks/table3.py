@@ -1,10 +1,10 @@
-"""Table 3 of AdaMF-MAT: what the parts of the method are worth.
+"""Table 3 of AdaMF-MAT: an ablation of the parts of the method.
 
     python benchmarks/table3.py --dataset mkg_y --data-root DIR
 
-AdaMF-MAT whole; without adversarial training; with equal weights instead of
-adaptive ones; with each modality left out; and with each kind of synthetic
-triple left out.
+Compares the full AdaMF-MAT with variants without adversarial training, with
+equal instead of adaptive weights, without each of the modalities, and without
+each kind of synthetic triples.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ KINDS = {'head': '(h*, r, t)', 'tail': '(h, r, t*)', 'both': '(h*, r, t*)'}
 
 
 def variants(names: list[str]) -> dict[str, tuple[str, tuple[str, ...]]]:
-    """Configuration and overrides by row, for a graph with these
-    modalities.
+    """Returns the configuration and overrides of each row, for a graph with
+    the given modalities.
     """
     out: dict[str, tuple[str, tuple[str, ...]]] = {
         REFERENCE: ('adamf_mat', ()),
@@ -54,7 +54,7 @@ def variants(names: list[str]) -> dict[str, tuple[str, tuple[str, ...]]]:
 
 
 def train(args: argparse.Namespace) -> None:
-    """Trains all variants over seeds, writes the result files."""
+    """Trains all variants over seeds and writes the result files."""
     apply_budget(args)
     check_add(STUDY, args)
     rows = variants(modalities('adamf', args))
@@ -67,7 +67,7 @@ def train(args: argparse.Namespace) -> None:
 
 
 def report(args: argparse.Namespace) -> None:
-    """Makes the table from the result files."""
+    """Creates the table from the result files."""
     head, results = read_results(STUDY, args)
     published = TABLE_3 if args.dataset == 'db15k' else {}
     found = by_row(results)

@@ -1,4 +1,6 @@
-r"""AdaMF-MAT in a plain PyG loop: one optimizer, PyG's triplet loader."""
+r"""Trains AdaMF-MAT in a plain PyG loop, with one optimizer and PyG's triplet
+loader.
+"""
 
 import argparse
 

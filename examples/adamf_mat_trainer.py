@@ -1,6 +1,6 @@
-r"""AdaMF-MAT with the trainer: two optimizers that alternate (algorithm 1 of
-the paper), early stopping on validation, filtered metrics, predictions with
-labels, and the trained model in a folder.
+r"""Trains AdaMF-MAT with the trainer: two alternating optimizers (algorithm 1
+of the paper), early stopping on validation and filtered metrics. Then predicts
+answers with labels and saves the model to a folder.
 """
 
 import argparse

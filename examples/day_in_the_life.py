@@ -1,10 +1,11 @@
 r"""From a data frame to predictions, explanations, a table for a paper and a
 page for colleagues.
 
-The nodes are the times of a day, a quarter of an hour apart; the triple
+The nodes are the times of a day in steps of a quarter of an hour, and
 `23:45  quarter_later  00:00` is a row of the data frame. There are two
-modalities: where the hands of a clock are, and how light it is, which every
-tenth time lacks. The command line does the same, see `day_in_the_life.txt`.
+modalities: the position of the hands of a clock, and the daylight, which is
+missing for every tenth node. The commands in `day_in_the_life.txt` do the
+same.
 """
 
 import argparse
@@ -65,7 +66,7 @@ kg.validate()
 audit = kg.audit()
 print(repr(audit))
 
-# Noon: two methods, some seeds each. #########################################
+# Noon: two methods with several seeds. #######################################
 results, models = {'RotatE': [], 'AdaMF': []}, {}
 for cls, name in [(RotatE, 'RotatE'), (AdaMF, 'AdaMF')]:
     for seed in range(args.seeds):
@@ -81,7 +82,7 @@ print(comparison)
 with open('table.tex', 'w', encoding='utf-8') as file:
     file.write(comparison.to_latex())
 
-# Afternoon: what the model says, and why. ####################################
+# Afternoon: predictions and explanations. ####################################
 model = models['AdaMF']
 answers = predict(model, kg, head=['09:00', '23:45'],
                   rel_type='quarter_later', k=3)
@@ -101,7 +102,7 @@ with open('day.html', 'w', encoding='utf-8') as file:
         file.write(f'{result._repr_html_()}\n')
     file.write('<img src="why.png" alt="weights and ranks">\n')
 
-# The same on the command line, see day_in_the_life.txt. ######################
+# Files for the commands in day_in_the_life.txt. ##############################
 for name, features in [('rotate', '{}'), (
         'adamf', '{clock: clock.npz, light: light.npz}')]:
     with open(f'{name}.yaml', 'w', encoding='utf-8') as file:

@@ -1,9 +1,9 @@
-r"""What happens to AdaMF when nodes miss a modality, and what stands for it.
+r"""Compares policies for nodes that lack a modality.
 
-AdaMF is trained on the same triples with fewer and fewer features, with each
-policy for missing rows: `random` features as in the paper, `zeros`, the
-`mean`, one `learned` embedding, or `drop`, which leaves the modality out of
-the fusion's softmax.
+AdaMF is trained on the same triples with an increasing share of missing
+features, with each policy: `random` features as in the paper, `zeros`, the
+`mean`, one `learned` embedding, or `drop`, which removes the modality from
+the softmax of the fusion.
 """
 
 import argparse

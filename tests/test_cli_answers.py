@@ -102,7 +102,7 @@ def test_a_file_of_queries(capsys, tmp_path) -> None:
     assert 'known' not in lines[0]
 
     queries.write_text('n1\ta\n')
-    assert "q.tsv', row 1: Expected" in error_of(
+    assert f"in row 1 of '{queries}'" in error_of(
         capsys, 'predict', 'a0', '--queries', str(queries), '--out',
         str(tmp_path / 'c.tsv'))
     assert "'.jsonl'" in error_of(capsys, 'predict', 'a0', '--queries',

@@ -71,9 +71,9 @@ def test_from_images_to_a_model(work, capsys):
     assert 'visual' in fails(capsys, 'train', 'own.yaml')
     assert main(IMAGES) == 0
     out = capsys.readouterr().out
-    for line in ['6 of 30 (20.0 %) covered; 1 entities are no node',
+    for line in ['6 of 30 (20.0 %) covered; 1 entities are not in the graph',
                  '11 of 15 (73.3 %) usable', 'unusable: 4 x',
-                 'no node: stranger', 'features: visual']:
+                 'not in the graph: stranger', 'features: visual']:
         assert line in out
     features = load_feature_folder('visual')
     assert sorted(features.labels) == ['n1', 'n3', 'n4', 'n5', 'n6', 'n7']
@@ -121,7 +121,7 @@ def test_texts(work, capsys):
             '--workers', '0', '--quiet']
     assert main(argv) == 0
     out = capsys.readouterr().out
-    assert '2 of 30 (6.7 %) covered; 1 entities are no node' in out
+    assert '2 of 30 (6.7 %) covered; 1 entities are not in the graph' in out
     assert '3 of 4 (75.0 %) usable' in out and 'a blank text' in out
     names = KnowledgeGraph.from_tsv('data/all.tsv').node_names
     assert load_feature_folder('text').labels == [names[0], names[7]]
@@ -159,7 +159,7 @@ def test_the_same_command_goes_on(work, capsys, monkeypatch):
         patch.setattr(DescriptorEncoder, 'encode', interrupted)
         assert main(argv) == 130
     assert 'to continue: the same command' in capsys.readouterr().err
-    assert 'expected complete features' in fails(
+    assert 'Expected complete features' in fails(
         capsys, 'features', 'inspect', 'other')
     calls.clear()
     monkeypatch.setattr(DescriptorEncoder, 'encode', lambda self, batch: (
@@ -172,7 +172,7 @@ def test_the_same_command_goes_on(work, capsys, monkeypatch):
     calls.clear()
     assert main(argv) == 0  # Complete: nothing is left to do.
     assert calls == []
-    assert 'another encoder, of other inputs' in fails(
+    assert 'same encoder, inputs and options (got other ones' in fails(
         capsys, *argv, '--dtype', 'float16')
 
 
@@ -209,7 +209,7 @@ def test_inspect(work, capsys, monkeypatch):
     assert '; --source says where they are' in capsys.readouterr().out
     assert main([*argv, '--source', '../moved']) == 0
     assert (work / 'again.png').read_bytes() == picture
-    assert "no node 'x' has features" in fails(
+    assert "a node with features in '../visual' (got 'x')" in fails(
         capsys, 'features', 'inspect', '../visual', '--entity', 'x')
 
 
@@ -218,7 +218,8 @@ def test_inspect_without_matplotlib(work, capsys, monkeypatch):
     monkeypatch.setitem(__import__('sys').modules, 'matplotlib.figure', None)
     assert main(['features', 'inspect', 'visual']) == 0
     out = capsys.readouterr().out
-    assert 'no picture: plots need matplotlib: pip install' in out
+    assert "no picture: Expected 'matplotlib' to be installed for plots. Run:"\
+        ' pip install' in out
     assert 'norms' in out
 
 
@@ -231,19 +232,19 @@ def swap(old, *new):
     (swap('descriptor', 'resnet'), "got 'resnet'"),
     (swap('descriptor', 'hashing'), "'hashing' is one for texts, expected"),
     (swap('raw', 'nowhere'), "'nowhere': expected a folder with one subfol"),
-    (swap('raw', 'raw/n1/0.png'), 'expected a table that ends in .tsv'),
+    (swap('raw', 'raw/n1/0.png'), 'table that ends in .tsv.*got .*n1/0.png'),
     (swap('own.yaml', 'none.yaml'), "cannot read 'none.yaml'"),
     (swap('own.yaml', 'contries'), "Did you mean 'countries'"),
-    (swap('own.yaml', 'countries'), 'none of the .* is a node by its label'),
+    (swap('own.yaml', 'countries'), 'entities to match a node by its label'),
     ([*IMAGES, '--device', 'tpu9'], "'--device': 'tpu9' cannot be used"),
-    ([*IMAGES, '--batch-size', '0'], 'positive batch size'),
-    ([*IMAGES, '--workers', '-1'], 'workers, got .* and -1'),
+    ([*IMAGES, '--batch-size', '0'], "'batch_size' to be positive.*got 0 and"),
+    ([*IMAGES, '--workers', '-1'], "'num_workers' not to .* and -1"),
     ([*IMAGES, '--revision', 'main'], 'revision'),
-    (['features', 'inspect', 'nowhere'], 'expected complete features'),
+    (['features', 'inspect', 'nowhere'], 'Expected complete features'),
     (['features', 'inspect', 'nowhere', '--output', 'picture'],
-     "'picture': expected a picture that ends in .jpeg, .jpg, .pdf, "),
+     "picture that ends in .jpeg, .jpg, .pdf, .*got 'picture'"),
     (['features', 'inspect', 'nowhere', '--output', 'a.docx'],
-     "'a.docx': expected a picture that ends in"),
+     "Expected a picture that ends in .*got 'a.docx'"),
 ])
 def test_errors(capsys, argv, match):
     assert re.search(match, fails(capsys, *argv))

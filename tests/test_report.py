@@ -28,7 +28,8 @@ TABLE = Table(['name', 'n', 'x'], [['a & b', 1, 0.5], ['<c>', None, 2.0]],
 
 
 class Reader(html.parser.HTMLParser):
-    """The cells of all tables, and whether every tag is closed."""
+    """Collects the cells of all tables, and checks that all tags are closed.
+    """
     def __init__(self, text: str) -> None:
         super().__init__()
         self.open: list[str] = []
@@ -82,7 +83,7 @@ def test_latex() -> None:
 def test_labels_cannot_steer_a_terminal() -> None:
     assert printable('a\x1b[31m\r\nb\u202ec\tÖ日') == (
         'a\\x1b[31m\\x0d\\x0ab\\u202ec\\x09Ö日')
-    # Persian needs the joiners.
+    # Persian labels need joiners.
     assert printable('می\u200cخواهم') == 'می\u200cخواهم'
     assert cut('a' * 61) == 'a' * 59 + '…' and cut('a' * 60) == 'a' * 60
     table = Table(['x'], [['\x1b']])

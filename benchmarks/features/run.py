@@ -1,15 +1,15 @@
-r"""What extraction costs beside its encoder, in time and in memory.
+r"""Measures the overhead of extraction over its encoder, in time and memory.
 
 .. code-block:: sh
 
     python benchmarks/features/run.py                        # both parts
     python benchmarks/features/run.py --quick --results DIR  # smoke test
 
-Throughput: BEiT-base, random weights, on images as large as photographs on
-the web; once by `extract`, from files to files, and once bare, in a loop
-over batches that are ready in memory, in turns. Memory: the peak of a
-process that extracts vectors of 4,096 channels of so many images. Nothing
-else should run.
+Throughput: BEiT-base with random weights encodes images of the size of web
+photographs, in turns by `extract`, from files to files, and by a bare loop
+over batches in memory. Memory: the peak of a process that extracts vectors
+with 4,096 channels for a given number of images. Nothing else should run at
+the same time.
 """
 
 import argparse
@@ -43,10 +43,10 @@ TITLE = 'Features: throughput and memory of extraction'
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=TITLE)
     parser.add_argument('--images', type=int, default=192,
-                        help='images of a round of the throughput')
+                        help='number of images per round of the throughput')
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--sizes', type=int, nargs=2, default=[1000, 20_000],
-                        help='numbers of images of which memory is compared')
+                        help='numbers of images whose memory is compared')
     parser.add_argument('--batch-size', type=int, default=32)
     parser.add_argument('--workers', type=int, default=2)
     parser.add_argument('--device', default='cpu')
@@ -54,7 +54,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--results', type=Path,
                         default=HERE.parent / 'results')
     parser.add_argument('--quick', action='store_true',
-                        help='tiny sizes: shows only that it runs')
+                        help='use tiny sizes, as a smoke test')
     parser.add_argument('--child', nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.quick:
@@ -64,7 +64,9 @@ def parse() -> argparse.Namespace:
 
 
 def draw(folder: Path, count: int, distinct: int, size: int) -> None:
-    """JPEG files of noise over gradients; beyond some, links to the same."""
+    """Writes distinct JPEG files of noise over gradients, and further links
+    to them.
+    """
     from PIL import Image
     rng = np.random.default_rng(0)
     wave = np.linspace(0, 200, size)
@@ -82,7 +84,7 @@ def draw(folder: Path, count: int, distinct: int, size: int) -> None:
 
 
 def beit(args: argparse.Namespace) -> TransformersEncoder:
-    """The architecture of the paper's encoder for MKG-W and MKG-Y."""
+    """Returns the architecture of the paper's encoder for MKG-W and MKG-Y."""
     import transformers
     torch.manual_seed(0)
     config = transformers.BeitConfig(
@@ -93,7 +95,7 @@ def beit(args: argparse.Namespace) -> TransformersEncoder:
 
 
 def throughput(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
-    """Images per second, with files and without, in turns."""
+    """Measures images per second with and without files, in turns."""
     draw(scratch / 'images', args.images, args.images, 400)
     items = read_folder(scratch / 'images')
     encoder = beit(args)
@@ -106,7 +108,7 @@ def throughput(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
                 encoder.encode(batch).cpu()
 
     seconds: dict[str, list[float]] = {'bare': [], 'extract': []}
-    for round_ in range(-1, args.rounds):  # The first one does not count.
+    for round_ in range(-1, args.rounds):  # The first round is a warm-up.
         for name in seconds:
             folder = scratch / f'{name}{round_}'
             start = time.perf_counter()
@@ -117,7 +119,7 @@ def throughput(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
                         num_workers=args.workers, progress=False)
             if round_ >= 0:
                 seconds[name].append(time.perf_counter() - start)
-    # Round by round, since both of one met the same machine.
+    # Compare round by round, since the load may change between rounds.
     ratios = [a / b for a, b in zip(seconds['bare'], seconds['extract'],
                                      strict=True)]
     return {
@@ -133,7 +135,7 @@ def throughput(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
 
 
 class Wide:
-    """As many channels as VGG-16 has, for next to no work."""
+    """An encoder with the channels of VGG-16 and almost no work."""
     kind = 'image'
 
     def prepare(self, image: Any) -> torch.Tensor:
@@ -148,7 +150,9 @@ class Wide:
 
 
 def child(images: str, folder: str, args: argparse.Namespace) -> None:
-    """Extracts, and prints the peak memory of this process and a worker."""
+    """Extracts features and prints the peak memory of this process and a
+    worker.
+    """
     items: list[Item] = read_folder(images)
     features = extract(items, Wide(), folder, batch_size=args.batch_size,
                        num_workers=args.workers, progress=False)
@@ -160,7 +164,7 @@ def child(images: str, folder: str, args: argparse.Namespace) -> None:
 
 
 def memory(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
-    """Peak memory in bytes, by the number of images."""
+    """Measures peak memory in bytes, by the number of images."""
     out: dict[str, Any] = {}
     for size in args.sizes:
         draw(scratch / f'{size}', size, 200, 100)

@@ -1,6 +1,6 @@
-r"""PyG's knowledge graph models and AdaMF-MAT with equal budgets.
+r"""Compares PyG's knowledge graph models and AdaMF-MAT with equal budgets.
 
-Writes one JSON file per dataset, and a table of all of them.
+Writes one JSON file per dataset, and a table of all datasets.
 """
 
 import argparse
@@ -38,8 +38,9 @@ from pyg_mmkgc.sampler import PooledSampler
 
 HERE = Path(__file__).resolve().parent
 
-# Model, real channels per hidden channel of a node, and the margins to choose
-# from. Each has as many margins as the others, ComplEx, which has none, one.
+# The model, its real channels per hidden channel, and its margins to select
+# from. All models have the same number of margins, except for ComplEx, which
+# has none.
 MODELS: dict[str, tuple[type[KGEModel], int, tuple[float, ...]]] = {
     'TransE': (TransE, 1, (0.5, 1.0, 2.0)),
     'DistMult': (DistMult, 1, (0.5, 1.0, 2.0)),
@@ -50,7 +51,9 @@ MODELS: dict[str, tuple[type[KGEModel], int, tuple[float, ...]]] = {
 
 
 def loss_of(name: str, margin: float) -> torch.nn.Module:
-    """The family of loss that PyG gives a model, here over many negatives."""
+    """Returns the kind of loss that PyG uses for a model, here over many
+    negatives.
+    """
     if name in ('TransE', 'DistMult'):
         return MarginRankingLoss(margin)
     if name == 'ComplEx':
@@ -59,7 +62,7 @@ def loss_of(name: str, margin: float) -> torch.nn.Module:
 
 
 def load(name: str, root: str, data_root: str | None) -> KnowledgeGraph:
-    """Loads a graph; ``data_root`` holds files that are there already."""
+    """Loads a graph, from ``data_root`` if its files are there."""
     if name == 'countries':
         return Countries()[0]
     if name == 'mkg_w':
@@ -76,21 +79,21 @@ def load(name: str, root: str, data_root: str | None) -> KnowledgeGraph:
 
 def build(name: str, kg: KnowledgeGraph, channels: int,
           margin: float) -> KGEModel:
-    """Builds a model whose nodes have ``channels`` real channels."""
+    """Builds a model with ``channels`` real channels per node."""
     cls, width, _ = MODELS[name]
     if name == 'AdaMFMAT':
-        # Without modalities there is nothing to generate.
+        # Without modalities, there is nothing to generate.
         cls = AdaMFMAT if kg.modalities else AdaMF
         return cls.from_data(kg, hidden_channels=channels // width,
                              margin=margin)
-    # The margin of the others is that of their loss.
+    # The other models have their margin in the loss.
     kwargs = {'margin': margin} if cls is RotatE else {}
     return cls(kg.num_nodes, kg.num_relations, channels // width, **kwargs)
 
 
 def train(name: str, kg: KnowledgeGraph, lr: float, margin: float, seed: int,
           args: argparse.Namespace) -> tuple[KGEModel, dict[str, Any]]:
-    """Trains with a budget that is the same for all models."""
+    """Trains with the same budget for all models."""
     torch.manual_seed(seed)
     model = build(name, kg, args.channels, margin)
     options = dict(
@@ -125,7 +128,7 @@ def train(name: str, kg: KnowledgeGraph, lr: float, margin: float, seed: int,
 
 def benchmark(name: str, kg: KnowledgeGraph,
               args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Chooses learning rate and margin on validation, then runs every seed.
+    """Selects learning rate and margin on validation, then runs all seeds.
 
     The test split is ranked once per seed, at the end.
     """
@@ -146,14 +149,14 @@ def benchmark(name: str, kg: KnowledgeGraph,
 
 
 def git(*command: str) -> str:
-    """What git says about this file's repository, nothing without one."""
+    """Returns the output of git, or an empty text without a repository."""
     done = subprocess.run(['git', *command], cwd=HERE, capture_output=True,
                           text=True)
     return done.stdout.strip()
 
 
 def describe(args: argparse.Namespace) -> dict[str, Any]:
-    """Everything that is needed to run it again."""
+    """Returns everything that is needed to repeat the run."""
     words = [osp.relpath(sys.argv[0]), *sys.argv[1:]]
     places = {args.data_root: 'DATA', args.root: 'ROOT'}
     words = [places.get(word, word) for word in words]
@@ -178,7 +181,7 @@ def describe(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def cell(values: list[float], scale: float = 100.0) -> str:
-    """Mean, and standard deviation where there are several seeds."""
+    """Formats the mean, with the standard deviation for several seeds."""
     text = f'{scale * statistics.mean(values):.1f}'
     if len(values) > 1:
         text += f' ± {scale * statistics.stdev(values):.1f}'
@@ -186,7 +189,7 @@ def cell(values: list[float], scale: float = 100.0) -> str:
 
 
 def table(folder: Path) -> str:
-    """All results in a folder as Markdown."""
+    """Returns all results of a folder as Markdown."""
     out = ['# PyG baselines: results', '',
            'Written by `run.py` from the JSON files in this folder.', '']
     for path in sorted(folder.glob('*.json')):
@@ -229,7 +232,7 @@ def main() -> None:
                         help='real channels of a node in every model')
     parser.add_argument('--epochs', type=int, default=50)
     parser.add_argument('--validations', type=int, default=4,
-                        help='how often validation may choose the epoch')
+                        help='number of validations to select the epoch from')
     parser.add_argument('--batch_size', type=int, default=1024)
     parser.add_argument('--num_negatives', type=int, default=128)
     parser.add_argument('--lrs', type=float, nargs='+',
@@ -238,8 +241,8 @@ def main() -> None:
     parser.add_argument('--seeds', type=int, nargs='+', default=[0, 1, 2])
     parser.add_argument('--device', default='cuda' if
                         torch.cuda.is_available() else 'cpu')
-    parser.add_argument('--data_root', help='a folder with the files of '
-                        'MKG-W and FB15k-237, instead of a download')
+    parser.add_argument('--data_root', help='folder with the files of MKG-W '
+                        'and FB15k-237, which replaces the download')
     parser.add_argument('--root', default=osp.join(HERE, '..', '..', 'data'))
     parser.add_argument('--output', type=Path, default=HERE / 'results')
     args = parser.parse_args()

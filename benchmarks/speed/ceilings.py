@@ -1,4 +1,4 @@
-"""What the machine can do at most, measured."""
+"""The measured maximal throughput of the machine."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,8 +9,8 @@ from torch import Tensor
 
 
 def ceilings(setup: Setup) -> dict[str, list[float]]:
-    """Bytes of copying, operations of matrix products in single precision
-    and bfloat16, and complex moduli, all per second.
+    """Measures copied bytes, operations of matrix products in single
+    precision and bfloat16, and complex moduli, all per second.
     """
     device = setup.device
     size = 1 << (18 if setup.quick else 26)  # 256 MiB of floats.
@@ -24,7 +24,7 @@ def ceilings(setup: Setup) -> dict[str, list[float]]:
         'fp32': (lambda: matrix @ matrix, 2 * width**3),
         'bf16': (lambda: half @ half, 2 * width**3),
         'moduli': (moduli, count)}
-    for task, _ in tasks.values():  # Compiled, and warm.
+    for task, _ in tasks.values():  # Compile and warm up.
         task()
     found = setup.interleave({name: task for name, (task, _)
                               in tasks.items()})
@@ -33,12 +33,12 @@ def ceilings(setup: Setup) -> dict[str, list[float]]:
 
 
 def best(found: dict[str, list[float]]) -> dict[str, float]:
-    """The highest of each: a ceiling is what was reached once."""
+    """Returns the highest value of each measurement as its ceiling."""
     return {name: max(values) for name, values in found.items()}
 
 
 def _moduli(setup: Setup) -> tuple[Callable[[], Any], float]:
-    """A loop of square roots whose inputs stay in cache."""
+    """Returns a loop of square roots whose inputs stay in cache."""
     channels, rows = 256, 64
     queries = 64 if setup.quick else 1 << 12
     query = torch.randn(queries, 2 * channels, device=setup.device)

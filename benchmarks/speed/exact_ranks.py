@@ -1,8 +1,8 @@
-"""Ranks in double precision, and how far rounding may move them.
+"""Ranks in double precision, with bounds on the effect of rounding.
 
-In single precision, candidates whose scores differ by less than its rounding
-may come in any order. A rank is explained if it lies between the ranks that
-the target has before and behind all of these.
+In single precision, candidates may come in any order if their scores differ
+by less than the rounding error. A rank is explained by rounding if it lies
+between the first and the last rank of the target among such candidates.
 """
 
 from copy import deepcopy
@@ -13,15 +13,16 @@ from torch_geometric.nn import RotatE
 
 from pyg_mmkgc import AdaMF, KnowledgeGraph
 
-# Relative to the distance, a sum of some hundred terms.
+# The error relative to the distance, a sum of several hundred terms.
 ROUNDING = 1e-6
 
 
 @torch.no_grad()
 def bounds(model: RotatE | AdaMF, kg: KnowledgeGraph, rows: Tensor, side: str,
            filtered: bool) -> tuple[Tensor, Tensor]:
-    """The first and the last rank of test triples, by the formula alone: one
-    norm of all differences for PyG's RotatE, the sum of moduli for AdaMF.
+    """Returns the first and last possible ranks of test triples, computed
+    from the formulas: one norm of all differences for PyG's RotatE, and the
+    sum of moduli for AdaMF.
     """
     test = kg.split('test')
     edge_index, edge_type = kg.known_triples()
@@ -55,5 +56,5 @@ def bounds(model: RotatE | AdaMF, kg: KnowledgeGraph, rows: Tensor, side: str,
 
 
 def unexplained(ranks: Tensor, limits: tuple[Tensor, Tensor]) -> float:
-    """How many ranks rounding does not explain."""
+    """Returns the number of ranks that rounding does not explain."""
     return float(((ranks < limits[0]) | (ranks > limits[1])).sum())

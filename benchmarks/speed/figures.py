@@ -1,5 +1,5 @@
-"""Figures of the results. Colours are those of Okabe and Ito, which people
-with any colour vision tell apart; markers and labels differ as well.
+"""Figures of the results, in the colours of Okabe and Ito, which are safe for
+colour-blind readers. Markers and labels differ as well.
 """
 
 from pathlib import Path
@@ -24,7 +24,7 @@ Groups = dict[str, dict[str, Any]]
 
 
 def draw(part: str, groups: Groups, folder: Path) -> list[str]:
-    """Draws the figures of a part; gives the names of the files."""
+    """Draws the figures of a part and returns the names of the files."""
     if part == 'growth':
         return [_growth(groups, folder)]
     if part == 'roofline':
@@ -45,11 +45,9 @@ def _save(figure: Any, folder: Path, name: str) -> str:
 
 def _times(part: str, name: str, group: dict[str, Any],
            folder: Path) -> list[str]:
-    """Times with their range, and a mark at the bar that they have to
-    meet.
-    """
+    """Draws times with their range and a mark at the required bar."""
     rows = [x for x in group['rows'] if x['unit'] in ('s', 'ms')]
-    if len(rows) < 2:  # A table says as much.
+    if len(rows) < 2:  # A table is enough.
         return []
     figure, axes = plt.subplots(figsize=(8, 0.8 + 0.3 * len(rows)))
     place = np.arange(len(rows))[::-1]
@@ -57,7 +55,7 @@ def _times(part: str, name: str, group: dict[str, Any],
     median, low, high = (np.array([x[key] * s for x, s in
                                    zip(rows, scale, strict=True)])
                          for key in ('median', 'min', 'max'))
-    # Where the axis is logarithmic, the length of a bar would say nothing.
+    # On a logarithmic axis, the length of a bar has no meaning.
     axes.errorbar(median, place, xerr=[median - low, high - median], fmt='o',
                   color=BLUE, ecolor=BLUE, capsize=2, linewidth=1)
     for y, x, s, value, top in zip(place, rows, scale, median, high,
@@ -66,7 +64,7 @@ def _times(part: str, name: str, group: dict[str, Any],
         if 'bar' in x:
             axes.plot([bar] * 2, [y - 0.4, y + 0.4], color=ORANGE,
                       linewidth=2.5)
-        # A bar close behind would be written over.
+        # Text would overlap a mark close to the end of the bar.
         end = bar if top < bar < 1.5 * top else top
         axes.text(end * 1.06, y, _seconds(value), va='center', fontsize=8)
     axes.set_yticks(place, [x['name'] for x in rows], fontsize=8)
@@ -86,7 +84,7 @@ def _times(part: str, name: str, group: dict[str, Any],
 
 def _curves(part: str, name: str, group: dict[str, Any],
             folder: Path) -> list[str]:
-    """The loss over epochs."""
+    """Draws the loss over epochs."""
     figure, axes = plt.subplots(figsize=(6, 3.4))
     rows = [x for x in group['rows'] if 'curve' in x.get('detail', {})]
     for i, x in enumerate(rows):
@@ -117,7 +115,7 @@ def _clean(axes: Any) -> None:
 
 
 def _growth(groups: Groups, folder: Path) -> str:
-    """A panel for each thing that grows, with the fitted lines."""
+    """Draws a panel for each growing size, with the fitted lines."""
     figure, panels = plt.subplots(1, len(groups), squeeze=False,
                                   figsize=(3.3 * len(groups), 3.1))
     for axes, group in zip(panels[0], groups.values(), strict=True):
@@ -142,7 +140,7 @@ def _growth(groups: Groups, folder: Path) -> str:
         axes.set_xticks(ticks, [_count(v) for v in ticks])
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(LABELS[axis])
-        # Room for the legend, and the same span of time in every panel.
+        # Leave room for the legend, with the same span in every panel.
         low, high = axes.get_ylim()
         middle = np.sqrt(low * high)
         span = max(high / low, 30.0)
@@ -161,7 +159,7 @@ def _count(value: float) -> str:
 
 
 def _roofline(name: str, group: dict[str, Any], folder: Path) -> str:
-    """The time of each part beside its time at the ceiling."""
+    """Draws the time of each part next to its time at the ceiling."""
     rows = [x for x in group['rows'] if 'ceiling_ms' in x.get('detail', {})]
     figure, axes = plt.subplots(figsize=(8, 0.9 + 0.36 * len(rows)))
     place = np.arange(len(rows))[::-1]

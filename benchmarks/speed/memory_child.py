@@ -1,4 +1,4 @@
-"""Peak memory of one case, in a process of its own; prints JSON."""
+"""Measures the peak memory of a case in its own process and prints JSON."""
 
 import json
 import sys
@@ -16,17 +16,17 @@ from pyg_mmkgc.training.profile import peak_memory
 
 
 def now(device: torch.device) -> int:
-    """Bytes in use now."""
+    """Returns the number of bytes in use."""
     if device.type == 'cuda':
         return torch.cuda.memory_allocated(device)
     for line in Path('/proc/self/status').read_text().splitlines():
         if line.startswith('VmRSS'):
             return 1024 * int(line.split()[1])
-    raise OSError('the system does not tell the memory of a process')
+    raise OSError('Expected a system that reports the memory of a process')
 
 
 def reset(device: torch.device) -> None:
-    """Forgets the peak so far."""
+    """Resets the recorded peak."""
     if device.type == 'cuda':
         torch.cuda.reset_peak_memory_stats(device)
     else:
@@ -34,7 +34,7 @@ def reset(device: torch.device) -> None:
 
 
 def step(setup: Setup, sampler: str, bits: int) -> Callable[[], Any]:
-    """Three steps of AdaMF-MAT at the full size of DB15K."""
+    """Returns three steps of AdaMF-MAT at the full size of DB15K."""
     kg = db15k(setup, {16: torch.float16, 32: torch.float32}[bits])
     size = Size.of(setup, 250)
     run = trainer(setup, build('AdaMF-MAT', kg, size.channels), kg, sampler,
@@ -43,7 +43,7 @@ def step(setup: Setup, sampler: str, bits: int) -> Callable[[], Any]:
 
 
 def ranking(setup: Setup, name: str, num_nodes: int) -> Callable[[], Any]:
-    """Ranking of 100 triples among many nodes, d=200."""
+    """Returns the ranking of 100 triples among many nodes, d=200."""
     kg = synthetic(num_nodes, 10_000, num_test=100)
     channels = Size.of(setup).channels
     if name == 'DistMult':
@@ -62,7 +62,7 @@ def main() -> None:
                   None if spec['data_root'] is None else
                   Path(spec['data_root']))
     started = now(setup.device)
-    # Compiled loops are loaded, and compiled where they were not.
+    # Load the compiled loops, and compile them if necessary.
     ranking(setup, 'RotatE', 200)()
     case = {'step': step, 'ranking': ranking}[spec['case']]
     run = case(setup, **spec['options'])

@@ -1,9 +1,9 @@
-"""How the time of a training step grows, and the fitted exponent.
+"""The growth of the time of a training step, with the fitted exponent.
 
 AdaMF-MAT on a graph of uniform triples (N=15,000 nodes, 100,000 triples, 100
-relations) with one modality of 384 features in half precision; d=200,
-B=1024, K=128 where they do not grow. The exponent is the slope of a least
-squares line through logarithms; a fixed cost makes it smaller.
+relations) with one modality of 384 features in half precision, and d=200,
+B=1024 and K=128 unless they grow. The exponent is the slope of a least
+squares line through the logarithms. A fixed cost makes it smaller.
 """
 
 import math
@@ -41,7 +41,7 @@ NAMES = {'K': 'negatives', 'D': 'complex channels', 'B': 'batch',
 
 
 def exponent(x: Sequence[float], y: Sequence[float]) -> float:
-    """The slope of log y over log x."""
+    """Returns the slope of log y over log x."""
     slope, _ = np.polyfit([math.log(v) for v in x], [math.log(v) for v in y],
                           1)
     return float(slope)
@@ -102,8 +102,8 @@ def triples(setup: Setup) -> list[Row]:
 
 
 def nodes(setup: Setup) -> list[Row]:
-    """Nodes N, with 768 features that stay in a memory-mapped file in half
-    precision; every N in turns with the smallest one. 'Sparse' is a model
+    """Nodes N, with 768 features in a memory-mapped file in half precision.
+    Every N is measured in turns with the smallest one. 'Sparse' is a model
     with ``sparse=True``.
     """
     first, *others = (QUICK if setup.quick else VALUES)['N']

@@ -1,5 +1,5 @@
-"""Compiled loops against plain PyTorch, the same calls in two processes:
-one has numba and, on a GPU, triton; from the other they are hidden.
+"""Compiled loops against plain PyTorch, with the same calls in two processes.
+One of them has numba and, on a GPU, triton, which are hidden from the other.
 """
 
 import sys
@@ -43,7 +43,7 @@ def _error(sums: dict[str, list[float]]) -> float:
 
 def kernels(setup: Setup) -> list[Row]:
     """Distances of B=1024 positives to K=128 candidates each among 3,000
-    rows, d=200, forward and backward; and of 64 queries to 15,000 rows.
+    rows, d=200, forward and backward, and of 64 queries to 15,000 rows.
     """
     out = []
     with _peers(setup) as peers:
@@ -89,8 +89,8 @@ def training(setup: Setup) -> list[Row]:
 
 def agreement(setup: Setup) -> list[Row]:
     """The loss of AdaMF-MAT over an epoch on MKG-W, and the ranks of the test
-    triples by an AdaMF that is not trained, whose scores are as near to each
-    other as they get.
+    triples by an untrained AdaMF, whose scores are as close to each other as
+    possible.
     """
     with _peers(setup) as peers:
         a, b = (peers[side].ask('loss')['loss'] for side in SIDES)
@@ -99,7 +99,7 @@ def agreement(setup: Setup) -> list[Row]:
     kg = mkg_w(setup)
     model = build('AdaMF', kg, Size.of(setup).channels)
     assert isinstance(model, AdaMF)
-    # All heads come first. What both sides agree on needs no explanation.
+    # All heads come first. Only ranks that differ need an explanation.
     num_triples = kg.split('test').num_edges
     rows = torch.arange(2 * num_triples)
     rows = rows[ranks['compiled'] != ranks['plain']]

@@ -1,8 +1,8 @@
-"""Peak memory, each case in a process of its own.
+"""Peak memory, with each case in its own process.
 
-On the CPU the resident set, on a GPU what torch holds there. 'Peak' is that
-of the whole process while it works, libraries, model and features included;
-'beside what was there' is the peak less what was in memory before.
+On the CPU, it is the resident set, and on a GPU, the memory held by torch.
+'Peak' refers to the whole process, including libraries, model and features;
+'beside what was there' is the peak minus the memory in use before.
 """
 
 import json
@@ -16,7 +16,7 @@ from protocol import Row, Setup, row
 
 CHILD = Path(__file__).with_name('memory_child.py')
 NODES = (15_000, 100_000, 1_000_000)
-# The largest block of scores, and what is made of it beside: 64 MiB each.
+# The largest block of scores and the tensors derived from it: 64 MiB each.
 BLOCK_BYTES = 4 * (1 << 24)
 
 
@@ -28,7 +28,8 @@ def _run(setup: Setup, case: str, **options: Any) -> dict[str, float]:
     done = subprocess.run([sys.executable, str(CHILD), json.dumps(spec)],
                           text=True, capture_output=True, check=False)
     if done.returncode != 0:
-        raise RuntimeError(f'{case} {options}: {done.stderr[-2000:]}')
+        raise RuntimeError(f'Expected {case} {options} to finish (got '
+                           f'{done.stderr[-2000:]})')
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -43,7 +44,7 @@ def _rows(name: str, found: list[dict[str, float]], bar: Any) -> list[Row]:
 
 def step(setup: Setup) -> list[Row]:
     """Steps of AdaMF-MAT at the full size of DB15K (features 4096 and 768,
-    d=250, B=1024, K=128), the features in memory.
+    d=250, B=1024, K=128), with the features in memory.
     """
     out = []
     for sampler in ('pooled', 'bernoulli')[:1 if setup.quick else 2]:
@@ -56,9 +57,9 @@ def step(setup: Setup) -> list[Row]:
 
 
 def ranking(setup: Setup) -> list[Row]:
-    """Ranking of 100 test triples, both sides, d=200. The largest block has
-    16 Mi scores, and 32,768 nodes have rows in a table at once, whatever the
-    number of nodes: four blocks of 64 MiB are enough for both.
+    """Ranking of 100 test triples, both sides, d=200. For any number of
+    nodes, the largest block has 16 Mi scores, and a table has at most 32,768
+    rows. Four blocks of 64 MiB are enough for both.
     """
     out = []
     for name in ('RotatE', 'DistMult')[:1 if setup.quick else 2]:

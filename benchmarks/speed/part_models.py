@@ -1,4 +1,4 @@
-"""A training step of the models that no other part measures."""
+"""Training steps of the models that no other part measures."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from workloads import Size, mkg_w, steps
 from pyg_mmkgc import Trainer, nn
 from pyg_mmkgc.sampler import PooledSampler
 
-# Constructor arguments, as in the models' configurations.
+# The constructor arguments of the models' configurations.
 MODELS: dict[str, dict[str, Any]] = {
     'TransE': {'margin': 6.0, 'norm': 'none'},
     'TransE, p=2': {'margin': 6.0, 'p_norm': 2.0, 'norm': 'none'},

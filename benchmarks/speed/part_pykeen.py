@@ -1,7 +1,7 @@
 """RotatE of PyKEEN 1.11.1 against ours: training and ranking of MKG-W.
 
-PyKEEN draws Bernoulli negatives without leaving out known triples, which is
-its faster way; ours are filtered. A few of its steps and queries are
+PyKEEN draws Bernoulli negatives without filtering known triples, which is
+its faster option; ours are filtered. A few of its steps and queries are
 measured and extrapolated linearly to an epoch and to all test triples.
 """
 
@@ -51,14 +51,14 @@ def _prepare(folder: Path, kg: KnowledgeGraph, model: RotatE, size: Size,
 
 
 def rotate(setup: Setup) -> list[Row]:
-    """RotatE, NSSA, 128 Bernoulli negatives, d=200, B=1024; PyKEEN in its
+    """RotatE, NSSA, 128 Bernoulli negatives, d=200, B=1024. PyKEEN has its
     own process, which waits while ours works. Ranks are compared with the
-    same weights, in PyKEEN's form of the distance, which is also PyG's.
+    same weights and the distance of PyKEEN, which is also PyG's.
     """
     if setup.pykeen is None:
         if setup.quick:
             return []
-        raise ValueError('expected --pykeen PYTHON, see README.md')
+        raise ValueError('Expected --pykeen PYTHON (got none). See README.md.')
     kg, size = mkg_w(setup), Size.of(setup)
     torch.manual_seed(0)
     model = RotatE(kg.num_nodes, kg.num_relations, size.channels)
@@ -84,7 +84,7 @@ def rotate(setup: Setup) -> list[Row]:
         version = peer.ask('version')
     num_steps = len(runs['pooled'])
     epochs = [x * num_steps for x in found['train']]
-    # What does not grow with the number of triples is counted once.
+    # Costs that do not grow with the number of triples are counted once.
     once = statistics.median(found['one'])
     ranking = [once + max(x - once, 0.0) * (total - 1) / (sample.numel() - 1)
                for x in found['many']]
@@ -108,7 +108,7 @@ def _compare(model: RotatE, kg: KnowledgeGraph, sample: torch.Tensor,
              theirs: dict[str, list[float]], setup: Setup) -> list[Row]:
     part = evaluate(model, with_test(kg, sample)).ranks
     limits = [bounds(model, kg, sample, side, filtered=True)
-              for side in ('head', 'tail')]  # As `evaluate` has them.
+              for side in ('head', 'tail')]  # The order of `evaluate`.
     return compared(
         {'PyKEEN': torch.tensor(theirs['head'] + theirs['tail']),
          'ours': part.by_ties('realistic')},

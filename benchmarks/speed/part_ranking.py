@@ -14,14 +14,14 @@ from workloads import Size, build, db15k, mkg_w
 from pyg_mmkgc import KnowledgeGraph, evaluate, nn
 from pyg_mmkgc.evaluation.scorer import scoring
 
-# Seconds, 2 cores; on a GPU, DB15K at full size.
+# Seconds on 2 cores, and on a GPU for DB15K at full size.
 FULL = {'MKG-W': 4.0, 'DB15K': 12.0}
 GPU_DB15K = 1.5
 
 
 def full(setup: Setup) -> list[Row]:
-    """RotatE (structure only) and AdaMF (all modalities), MKG-W with d=200
-    and DB15K with d=250 and features of 4096 and 768.
+    """RotatE (structure only) and AdaMF (all modalities), on MKG-W with d=200,
+    and on DB15K with d=250 and features of 4096 and 768.
     """
     tasks: dict[str, Callable[[], Any]] = {}
     sizes: dict[str, tuple[str, int]] = {}
@@ -46,14 +46,14 @@ def full(setup: Setup) -> list[Row]:
 
 def _evaluation(model: torch.nn.Module,
                 kg: KnowledgeGraph) -> Callable[[], Any]:
-    def run() -> None:  # Keeps no result: the ranks are memory.
+    def run() -> None:  # The ranks take memory, so they are dropped.
         evaluate(model, kg, 'test')
 
     return run
 
 
 def with_test(kg: KnowledgeGraph, rows: Tensor) -> KnowledgeGraph:
-    """The graph with only some of its test triples, filtered by all."""
+    """Returns the graph with some of its test triples, filtered by all."""
     test, edges = kg.split('test'), kg.known_triples()
     index = torch.cat([kg.split('train').edge_index,
                        test.edge_index[:, rows]], dim=1)
@@ -67,10 +67,10 @@ def with_test(kg: KnowledgeGraph, rows: Tensor) -> KnowledgeGraph:
 
 
 def pyg_test(setup: Setup) -> list[Row]:
-    """PyG's ``test`` of a sample of test triples (tails, unfiltered, all
+    """PyG's ``test`` on a sample of test triples (tails, unfiltered, all
     nodes in one block) against our full ranking (both sides, filtered), by
-    query; RotatE with the same weights, and our RotatE. A query of ours is
-    one ranking: a triple has two.
+    query, for PyG's RotatE with the same weights and for our RotatE. Each
+    triple is two queries in our ranking.
     """
     kg, size = mkg_w(setup), Size.of(setup)
     torch.manual_seed(0)
@@ -107,7 +107,7 @@ def pyg_test(setup: Setup) -> list[Row]:
 
 def compared(ranks: dict[str, Tensor], limits: tuple[Tensor, Tensor],
              setup: Setup) -> list[Row]:
-    """Whether both sides rank alike, up to rounding."""
+    """Compares the ranks of both sides, up to rounding."""
     first, second = ranks.values()
     differ = (first.double() - second.double()).abs()
     return [row(f'ranks of {name} that rounding does not explain',
@@ -119,11 +119,10 @@ def compared(ranks: dict[str, Tensor], limits: tuple[Tensor, Tensor],
 
 
 def bare(setup: Setup) -> list[Row]:
-    """Ranking against the bare operation on as many queries of the same
-    width, in blocks of as many: ``torch.cdist`` for TransE, the matrix
-    product for DistMult and ComplEx. The bare operation has no filter and
-    makes no ranks. The row 'scores' is the scoring of the distinct queries
-    alone.
+    """Ranking against the bare operation for the same number of queries,
+    width and block size: ``torch.cdist`` for TransE, the matrix product for
+    DistMult and ComplEx. The bare operation has no filter and computes no
+    ranks. The row 'scores' only scores the distinct queries.
     """
     kg, size = mkg_w(setup), Size.of(setup)
     out = []
@@ -180,7 +179,7 @@ def _cases(kg: KnowledgeGraph, size: Size
 
 def _scores_only(model: torch.nn.Module, kg: KnowledgeGraph
                  ) -> tuple[Callable[[], None], int, int]:
-    """Scores all queries; their number, and that of a block."""
+    """Scores all queries. Returns their number and the number in a block."""
     test = kg.split('test')
     (head, tail), rel = test.edge_index, test.edge_type
     device, queries = next(model.parameters()).device, []

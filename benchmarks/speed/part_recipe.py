@@ -1,4 +1,4 @@
-"""``mmkgc train``, from the command to the result."""
+"""The command ``mmkgc train`` from start to end."""
 
 import json
 import subprocess
@@ -9,8 +9,8 @@ from protocol import Row, Setup, row
 
 
 def mkg_w(setup: Setup) -> list[Row]:
-    """``mmkgc train mkg_w``: training, validations and test ranking, as
-    shipped; once.
+    """``mmkgc train mkg_w`` with the shipped configuration: training,
+    validations and test ranking, measured once.
     """
     folder = setup.scratch / 'run'
     words = [sys.executable, '-m', 'mmkgc', 'train', '--quiet',

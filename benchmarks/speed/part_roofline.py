@@ -1,10 +1,10 @@
-"""How far each part of a training step is from what the machine can do.
+"""The time of each part of a training step compared to the machine's ceilings.
 
-Operations and bytes are counted from shapes: the least that the part needs,
-every input read once and every output written once. Ceilings are measured:
-copying, matrix products, a loop of square roots whose inputs stay in cache.
-The time at the ceiling is the larger of that of the bytes and that of the
-operations.
+Operations and bytes are counted from shapes, as the least that a part needs:
+every input is read once and every output written once. Ceilings are measured
+with copies, matrix products and a loop of square roots whose inputs stay in
+cache. The time at the ceiling is the maximum of the time for the bytes and
+the time for the operations.
 """
 
 import statistics
@@ -22,8 +22,8 @@ from pyg_mmkgc.training.profile import full_batches, profile
 
 @dataclass
 class Work:
-    """What a part has to do at least."""
-    products: float = 0.0  # Operations of matrix products.
+    """The minimal work of a part."""
+    products: float = 0.0  # The operations of matrix products.
     moduli: float = 0.0
     bytes: float = 0.0
 
@@ -34,7 +34,7 @@ class Work:
 
 
 def count(run: Trainer, kg: KnowledgeGraph, size: Size) -> dict[str, Work]:
-    """The work of the parts of a step, by their names in the profile."""
+    """Counts the work of each part of a step, by its name in the profile."""
     model: Any = run.model
     batch = next(full_batches(run))
     negatives = batch.negatives
@@ -54,7 +54,8 @@ def count(run: Trainer, kg: KnowledgeGraph, size: Size) -> dict[str, Work]:
         'batch/sampling': Work(bytes=9.0 * B * K),
         'encode/fuse': Work(bytes=4.0 * U * C * (views + 1)),
         'score negatives': Work(moduli=moduli, bytes=pairs),
-        # Read parameter, gradient, two moments; write all but the gradient.
+        # Reads parameter, gradient and two moments, and writes all but the
+        # gradient.
         'optimizer of the model': Work(bytes=28.0 * params),
         'the rest: checks, bookkeeping': Work(bytes=4.0 * params),
     }
@@ -63,7 +64,7 @@ def count(run: Trainer, kg: KnowledgeGraph, size: Size) -> dict[str, Work]:
         product = 2.0 * U * x.size(1) * C
         out[f'encode/embed/project {name}'] = Work(product, bytes=(
             float(U * x.size(1) * x.element_size()) + 4.0 * U * C))
-        backward.products += product  # Of the weights: features are frozen.
+        backward.products += product  # Of weights only: features are frozen.
         backward.bytes += float(U * x.size(1) * x.element_size())
     if 'adversary' in run.optimizers:
         _count_adversary(run, out, backward, features, B, P, C)
@@ -89,7 +90,7 @@ def _count_adversary(run: Any, out: dict[str, Work], backward: Work,
                for x in features.values())
     out['adversary, its own side'] = Work(project + first + second,
                                           bytes=read + rows)
-    # Of the weights of both layers, and of the input of the second.
+    # The gradients of both layers' weights, and of the second layer's input.
     out['backward of the adversary'] = Work(first + 2 * second,
                                             bytes=rows + 4.0 * params)
     out['optimizer of the adversary'] = Work(bytes=28.0 * params)

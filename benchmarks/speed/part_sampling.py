@@ -1,4 +1,4 @@
-"""Drawing the negatives of a step."""
+"""The drawing of negatives for a step."""
 
 import torch
 from protocol import Row, Setup, row
@@ -8,8 +8,8 @@ CALLS = 20
 
 
 def samplers(setup: Setup) -> list[Row]:
-    """A call of each sampler for B=1024 positives and K=128, on graphs of
-    several sizes; the mean of 20 calls is one value.
+    """A call of each sampler for B=1024 positives and K=128 on graphs of
+    several sizes. A value is the mean of 20 calls.
     """
     size, out = Size.of(setup), []
     graphs = {'MKG-W': mkg_w(setup), 'DB15K': db15k(setup, torch.float16)}
@@ -42,7 +42,7 @@ def samplers(setup: Setup) -> list[Row]:
 
 
 def preparation(setup: Setup) -> list[Row]:
-    """Reading the training triples, once before training."""
+    """The reading of the training triples, once before training."""
     kg, tasks = mkg_w(setup), {}
     train = kg.split('train')
     for label, cls in SAMPLERS.items():

@@ -6,10 +6,10 @@ import torch
 from protocol import Row, Setup, row
 from workloads import Size, build, db15k, epoch, mkg_w, steps, trainer
 
-# Seconds of an epoch on MKG-W with pooled negatives, 2 cores.
+# Seconds of an epoch on MKG-W with pooled negatives on 2 cores.
 EPOCH = {'RotatE': 1.5, 'AdaMF': 1.6, 'AdaMF-MAT': 2.5,
          'AdaMF-MAT in one pass': 2.5}
-# Seconds of a step at the full size of DB15K, 2 cores.
+# Seconds of a step at the full size of DB15K on 2 cores.
 STEP = {'pooled': 0.30, 'bernoulli': 0.9}
 # 77,000 steps in six minutes.
 GPU_STEP = 360 / 77_000
@@ -17,8 +17,8 @@ GPU_STEP = 360 / 77_000
 
 # MAT(simultaneous=True): both sides by one backward pass.
 ONE_PASS = ' in one pass'
-# As the recipes of DB15K and MKG-Y train: updates of the rows of a step alone,
-# projections in bfloat16 where the hardware has it.
+# The settings of the recipes of DB15K and MKG-Y: a step updates only its own
+# rows, and projections are in bfloat16 if the hardware supports it.
 SHIPPED = 'sparse, bf16'
 
 
@@ -49,7 +49,7 @@ def mkg_w_epochs(setup: Setup) -> list[Row]:
 
 def full_size_steps(setup: Setup) -> list[Row]:
     """AdaMF-MAT at the paper's size of DB15K (features 4096 and 768,
-    d=250, B=1024, K=128, lambda=0.01), every precision of the features.
+    d=250, B=1024, K=128, lambda=0.01), for each precision of the features.
     """
     size, tasks, count = Size.of(setup, 250), {}, {}
     for dtype, shipped, one_pass in ((torch.float32, False, False),

@@ -1,7 +1,7 @@
-"""A child process that is asked to measure, line by line.
+"""A child process that measures on request, with one request per line.
 
-Both sides of a comparison run in turns: while one works, the other waits
-for its next line. Only the standard library is used, since the child may be
+Both sides of a comparison run in turns: while one works, the other waits for
+its next line. Only the standard library is used, since the child may run
 another Python.
 """
 
@@ -14,12 +14,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# What begins with it is an answer: a library may print as well.
+# The prefix that separates answers from the output of libraries.
 MARK = '\x1e'
 
 
 class Peer:
-    """Starts a script that calls :func:`serve`."""
+    """A script in a child process that calls :func:`serve`."""
 
     def __init__(self, python: str, script: str, *args: str,
                  log: Path) -> None:
@@ -31,19 +31,19 @@ class Peer:
                 text=True)
 
     def ask(self, call: str, **kwargs: Any) -> Any:
-        """Calls a function of the child and waits for what it returns."""
+        """Calls a function of the child and waits for its result."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         try:
             self.process.stdin.write(json.dumps([call, kwargs]) + '\n')
             self.process.stdin.flush()
         except BrokenPipeError:
-            pass  # The log says why.
+            pass  # The log contains the reason.
         for line in self.process.stdout:
             if line.startswith(MARK):
                 return json.loads(line[len(MARK):])
-        raise RuntimeError(f'{call}: the child ended: '
-                           f'{self.log.read_text()[-2000:]}')
+        raise RuntimeError(f'Expected an answer to {call} (got the end of the '
+                           f'child: {self.log.read_text()[-2000:]})')
 
     def __enter__(self) -> 'Peer':
         return self
@@ -60,7 +60,7 @@ class Peer:
 
 
 def serve(calls: dict[str, Callable[..., Any]]) -> None:
-    """Answers until there is no more input. What libraries print goes to
+    """Answers requests until the input ends. The output of libraries goes to
     the log.
     """
     answers = os.fdopen(os.dup(1), 'w')

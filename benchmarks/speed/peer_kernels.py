@@ -1,4 +1,6 @@
-"""One side of compiled against plain: ``plain`` hides the compilers first."""
+"""A side of the comparison of compiled loops with plain PyTorch. The argument
+``plain`` hides the compilers.
+"""
 
 import sys
 
@@ -24,7 +26,7 @@ QUERIES = 64
 
 
 class Side:
-    """The same inputs on both sides, from a seed."""
+    """The calls of a side, with inputs from a seed that both sides share."""
 
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
@@ -43,7 +45,7 @@ class Side:
                 for i, x in enumerate(args)]
 
     def candidates(self, group: int) -> dict[str, Any]:
-        """Forward and backward of the distances of negatives."""
+        """Computes the distances of negatives, forward and backward."""
         args = self._inputs(group)
         found: dict[str, Any] = {}
 
@@ -60,7 +62,7 @@ class Side:
         return {'seconds': seconds, 'sums': sums}
 
     def dense(self, group: int) -> dict[str, Any]:
-        """The distances of queries to all rows, without gradients."""
+        """Computes the distances of queries to all rows without gradients."""
         query, _, table = self._inputs(group)[:3]
         query = query.detach()[:QUERIES]
         table = table.detach().repeat(5, 1)
@@ -70,7 +72,7 @@ class Side:
         return {'seconds': seconds, 'sums': [float(out[0].double().sum())]}
 
     def step(self, sampler: str) -> dict[str, Any]:
-        """A training step of AdaMF-MAT at the full size of DB15K."""
+        """Runs a training step of AdaMF-MAT at the full size of DB15K."""
         if sampler not in self.steps:
             kg = db15k(self.setup, torch.float16)
             size = Size.of(self.setup, 250)
@@ -80,14 +82,14 @@ class Side:
         return {'seconds': self.steps[sampler]()}
 
     def loss(self) -> dict[str, Any]:
-        """The loss of an epoch on MKG-W."""
+        """Returns the loss of an epoch on MKG-W."""
         kg = mkg_w(self.setup)
         run = trainer(self.setup, build('AdaMF-MAT', kg, self.size.channels),
                       kg, 'pooled', self.size)
         return {'loss': run.fit().epochs[-1]['loss']}
 
     def ranks(self) -> dict[str, Any]:
-        """The ranks of the test triples of MKG-W, before training."""
+        """Returns the ranks of the test triples of MKG-W before training."""
         kg = mkg_w(self.setup)
         model = build('AdaMF', kg, self.size.channels).to(self.setup.device)
         ranks = evaluate(model, kg).ranks.by_ties('realistic')
@@ -99,7 +101,7 @@ class Side:
 
 def main() -> None:
     kind, device, threads, quick, root = sys.argv[1:]
-    warnings.simplefilter('ignore')  # That a faster path exists.
+    warnings.simplefilter('ignore')  # Warnings about a faster path.
     torch.set_num_threads(int(threads))
     side = Side(Setup(quick == 'True', 1, torch.device(device), Path(),
                       Path(root) if root else None))

@@ -1,6 +1,6 @@
-"""PyKEEN's side: RotatE with NSSA and Bernoulli negatives.
+"""The side of PyKEEN: RotatE with NSSA and Bernoulli negatives.
 
-Runs in a Python of its own, which has ``requirements.txt``.
+It runs in a separate Python with the packages of ``requirements.txt``.
 """
 
 import json
@@ -21,7 +21,7 @@ from pykeen.triples import CoreTriplesFactory
 
 
 class Clock(TrainingCallback):
-    """When each batch was done."""
+    """Records the time at which each batch ends."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -32,7 +32,7 @@ class Clock(TrainingCallback):
 
 
 class Side:
-    """One model, its training and its evaluator."""
+    """A model with its training and its evaluator."""
 
     def __init__(self, folder: Path) -> None:
         self.spec = json.loads((folder / 'spec.json').read_text())
@@ -65,7 +65,9 @@ class Side:
                       random_seed=0).to(self.spec['device'])
 
     def train(self) -> list[float]:
-        """The seconds of each step but the first, which sets up."""
+        """Returns the seconds of each step except the first, which includes
+        the setup.
+        """
         clock = Clock()
         SLCWATrainingLoop(
             model=self.trained, triples_factory=self.few,
@@ -78,8 +80,8 @@ class Side:
                                       strict=False)]
 
     def rank(self, count: int) -> dict[str, Any]:
-        """Filtered ranks of the first triples of the sample, both sides,
-        and the seconds that they took.
+        """Returns the filtered ranks of the first triples of the sample on
+        both sides, and the seconds needed.
         """
         evaluator = RankBasedEvaluator(filtered=True, clear_on_finalize=False)
         start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""How everything here is measured, and what is written down with it."""
+"""The protocol of all measurements, and the facts recorded with them."""
 
 import gc
 import json
@@ -19,7 +19,7 @@ import torch
 
 HERE = Path(__file__).resolve().parent
 Row = dict[str, Any]
-# A bar: '<=' or '>=', and the limit.
+# A bar is '<=' or '>=' with a limit.
 Bar = tuple[str, float]
 TEXT = ('Each measurement is repeated in rounds, every side once in each, so '
         'that noise of the machine hits all of them; one round before is not '
@@ -29,7 +29,7 @@ TEXT = ('Each measurement is repeated in rounds, every side once in each, so '
 
 @dataclass(frozen=True)
 class Setup:
-    """What a part may use."""
+    """The settings and resources of a part."""
     quick: bool
     repeat: int
     device: torch.device
@@ -39,7 +39,7 @@ class Setup:
 
     def bar(self, cpu: Bar | None = None,
             cuda: Bar | None = None) -> Bar | None:
-        """What is asked for; it counts at full size only."""
+        """Returns the required bar, which only applies at full size."""
         if self.quick:
             return None
         return cuda if self.device.type == 'cuda' else cpu
@@ -49,7 +49,7 @@ class Setup:
             torch.cuda.synchronize(self.device)
 
     def seconds(self, task: Callable[[], Any]) -> list[float]:
-        """How long a task took, or what it says itself."""
+        """Returns the time of a task, or the time that it reports itself."""
         self.synchronize()
         start = time.perf_counter()
         own = task()
@@ -62,7 +62,7 @@ class Setup:
 
     def interleave(self, tasks: dict[str, Callable[[], Any]],
                    warmup: int | None = None) -> dict[str, list[float]]:
-        """A B A B ..., so that noise hits both sides."""
+        """Runs tasks in turns (A B A B ...), so that noise affects all."""
         out: dict[str, list[float]] = {name: [] for name in tasks}
         if warmup is None:
             warmup = 0 if self.quick else 1
@@ -78,7 +78,7 @@ class Setup:
 
 def row(name: str, values: float | Iterable[float], unit: str = 's',
         bar: Bar | None = None, note: str = '', **detail: Any) -> Row:
-    """One line of a table, with the bar that it has to meet."""
+    """Creates a line of a table with its required bar."""
     found = [float(values)] if isinstance(values, (int, float)) else [
         float(x) for x in values]
     median = statistics.median(found)
@@ -97,13 +97,13 @@ def row(name: str, values: float | Iterable[float], unit: str = 's',
 
 def ratio(name: str, slow: list[float], fast: list[float],
           bar: Bar | None = None, note: str = '') -> Row:
-    """How many times as long the first takes, by medians."""
+    """Creates a line with the ratio of two median times."""
     return row(name, statistics.median(slow) / statistics.median(fast),
                'times', bar, note)
 
 
 def git(*command: str) -> str:
-    """What git says about this repository, nothing without one."""
+    """Returns the output of git, or an empty text without a repository."""
     try:
         done = subprocess.run(['git', *command], cwd=HERE, text=True,
                               capture_output=True, check=False)
@@ -113,7 +113,7 @@ def git(*command: str) -> str:
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """The hardware, and how busy it is."""
+    """Returns the hardware and its load."""
     model, memory = platform.processor(), None
     try:
         for line in Path('/proc/cpuinfo').read_text().splitlines():
@@ -134,7 +134,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """The versions that a number may depend on."""
+    """Returns the versions that a measurement may depend on."""
     out = {'python': platform.python_version(),
            'platform': platform.platform()}
     for name in ('torch', 'torch_geometric', 'numba', 'triton', 'numpy'):
@@ -146,13 +146,13 @@ def versions() -> dict[str, str]:
 
 
 def command(paths: dict[str, str]) -> str:
-    """The command line, without the paths of one machine."""
+    """Returns the command line without the paths of this machine."""
     words = ['python', 'benchmarks/speed/run.py']
     return shlex.join(words + [paths.get(x, x) for x in sys.argv[1:]])
 
 
 def save(path: Path, content: dict[str, Any]) -> None:
-    """Writes JSON: the old file or the whole new one."""
+    """Writes JSON atomically."""
     part = path.with_suffix('.part')
     part.write_text(json.dumps(content, indent=1) + '\n')
     part.replace(path)

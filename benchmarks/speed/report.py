@@ -1,4 +1,4 @@
-"""The Markdown of the results, made from the JSON files alone."""
+"""The Markdown of the results, created from the JSON files alone."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ ORDER = ('training', 'recipe', 'pyg_loop', 'pykeen', 'ranking', 'sampling',
 
 
 def write_report(folder: Path) -> None:
-    """Writes ``README.md`` and figures beside the JSON files."""
+    """Writes ``README.md`` and figures next to the JSON files."""
     from figures import draw
 
     parts = [json.loads((folder / f'{name}.json').read_text())
@@ -112,7 +112,7 @@ def _bar(row: dict[str, Any]) -> str:
 
 
 def _value(value: float) -> str:
-    """Three digits, but whole numbers are not cut."""
+    """Formats a value with three digits, but does not round integers."""
     return f'{value:.0f}' if abs(value) >= 1000 else f'{value:.3g}'
 
 

@@ -1,4 +1,4 @@
-r"""How fast the library is, and how far from what the machine can do.
+r"""Measures the speed of the library, and compares it to the machine's limits.
 
 .. code-block:: sh
 
@@ -6,8 +6,8 @@ r"""How fast the library is, and how far from what the machine can do.
     python benchmarks/speed/run.py training ranking:mkg_w --data-root DIR
     python benchmarks/speed/run.py --quick --results DIR      # smoke test
 
-Each part is made of groups, whose rows were measured in one process and
-one run; a group that the results have already is skipped.
+Each part consists of groups, whose rows are measured in the same run and
+process. Groups that are already in the results are skipped.
 """
 
 import argparse
@@ -28,25 +28,26 @@ PARTS = ('training', 'recipe', 'pyg_loop', 'sampling', 'ranking', 'pykeen',
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description='Measures speed and memory.',
-        epilog=f'Parts: {", ".join(PARTS)}; PART:GROUP for one group.')
+        epilog=f'Parts: {", ".join(PARTS)}. PART:GROUP selects one group.')
     parser.add_argument('parts', nargs='*', default=list(PARTS),
                         metavar='PART[:GROUP]')
     parser.add_argument('--data-root', type=Path,
-                        help='folder of MKG-W/ and DB15K/')
+                        help='folder with MKG-W/ and DB15K/')
     parser.add_argument('--results', type=Path, default=None,
-                        help='where the files go (results/DEVICE)')
+                        help='folder of the results (default: results/DEVICE)')
     parser.add_argument('--device', default='cpu')
     parser.add_argument('--threads', type=int, default=os.cpu_count())
     parser.add_argument('--repeat', type=int, default=None,
-                        help='rounds that count (5; quick: 1)')
+                        help='number of measured rounds (default: 5; with '
+                        '--quick: 1)')
     parser.add_argument('--pykeen', type=Path, metavar='PYTHON',
-                        help='a Python that has requirements.txt')
+                        help='a Python with the packages of requirements.txt')
     parser.add_argument('--scratch', type=Path,
-                        help='folder for large files (a temporary one)')
+                        help='folder for large files (default: temporary)')
     parser.add_argument('--quick', action='store_true',
-                        help='tiny sizes: shows only that it runs')
+                        help='use tiny sizes, as a smoke test')
     parser.add_argument('--force', action='store_true',
-                        help='measure again what is there')
+                        help='measure existing groups again')
     parser.add_argument('--list', action='store_true',
                         help='list parts and groups')
     args = parser.parse_args(argv)
@@ -60,7 +61,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> int:
     args = parse()
-    # Read when torch and numba are imported, here and in child processes.
+    # torch and numba read this on import, here and in child processes.
     os.environ['OMP_NUM_THREADS'] = str(args.threads)
     os.environ['NUMBA_NUM_THREADS'] = str(args.threads)
     import torch
@@ -93,8 +94,8 @@ def main() -> int:
 
 
 def measure(name: str, setup: Any, args: argparse.Namespace) -> list[str]:
-    """Measures the groups of a part that are asked for and not there yet;
-    gives those that failed.
+    """Measures the selected groups of a part that are not in the results, and
+    returns the failed ones.
     """
     from protocol import (
         TEXT,
@@ -108,7 +109,8 @@ def measure(name: str, setup: Any, args: argparse.Namespace) -> list[str]:
     part, _, only = name.partition(':')
     module = importlib.import_module(f'part_{part}')
     if only and only not in module.GROUPS:
-        raise SystemExit(f'{part} has the groups {", ".join(module.GROUPS)}')
+        raise SystemExit(f'Expected groups of {part} among '
+                         f'{", ".join(module.GROUPS)} (got {name!r})')
     path = args.results / f'{part}.json'
     content = json.loads(path.read_text()) if path.exists() else {
         'part': part, 'about': module.__doc__, 'protocol': TEXT, 'groups': {}}
@@ -117,7 +119,7 @@ def measure(name: str, setup: Any, args: argparse.Namespace) -> list[str]:
         (args.scratch, 'SCRATCH'), (args.results, 'RESULTS'))}
     failed = []
     for group, function in module.GROUPS.items():
-        # A quick measurement is none where a whole one is asked for.
+        # A quick measurement does not replace a full one.
         there = group in content['groups'] and (
             setup.quick or not content['groups'][group]['quick'])
         if (only and group != only) or (there and not args.force):
@@ -126,7 +128,7 @@ def measure(name: str, setup: Any, args: argparse.Namespace) -> list[str]:
         start, before = time.perf_counter(), machine(setup.device)
         try:
             rows = function(setup)
-        except Exception as error:  # The others are measured all the same.
+        except Exception as error:  # Continue with the other groups.
             if args.quick:
                 raise
             print(f'failed: {type(error).__name__}: {error}')
@@ -139,7 +141,7 @@ def measure(name: str, setup: Any, args: argparse.Namespace) -> list[str]:
             'repeat': setup.repeat, 'machine': before,
             'load_average_after': machine(setup.device)['load_average'],
             'versions': versions(), 'commit': git('rev-parse', 'HEAD'),
-            # Those of other groups are results, not code.
+            # Changes to other results do not affect the code.
             'changed_since_commit': bool(git(
                 'status', '--porcelain', '-uno', '--', ':/', ':!results')),
             'command': command(hidden),

@@ -1,12 +1,12 @@
-r"""Two checkouts measured in turns, A B A B ..., each in a process of its own.
+r"""Measures two checkouts in turns (A B A B ...), each in its own process.
 
 .. code-block:: sh
 
     python benchmarks/speed/versus.py OLD NEW models ranking:full \
         --data-root DIR --rounds 3 --out versus.json
 
-Prints the median of each row in both and their ratio. The parts are those of
-the checkout that this file is in, run on the packages of the two.
+Prints the median of each row for both checkouts, and their ratio. The parts
+come from the checkout of this file and run on the packages of both.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def commit(checkout: Path) -> str:
 
 
 def measure(checkout: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """The rows of all parts, by part, group and name."""
+    """Returns the rows of all parts by part, group and name."""
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(
             [sys.executable, HERE / 'run.py', *args.parts, '--data-root',

@@ -1,4 +1,4 @@
-"""Graphs, models and trainers of the sizes that are measured."""
+"""The graphs, models and trainers of the measurements."""
 
 import functools
 from collections.abc import Callable
@@ -30,7 +30,7 @@ MODELS = ('RotatE', 'AdaMF', 'AdaMF-MAT')
 
 @dataclass(frozen=True)
 class Size:
-    """The width of the model and of the step; the paper's by default."""
+    """The width of the model and of the step, by default as in the paper."""
     channels: int = 200
     batch_size: int = 1024
     num_negatives: int = 128
@@ -41,14 +41,14 @@ class Size:
 
 
 def mkg_w(setup: Setup) -> KnowledgeGraph:
-    """MKG-W with structure and text."""
+    """Returns MKG-W with structure and text."""
     if setup.quick:
         return _fake(('text', ), torch.float16)
     return _mkg_w(str(setup.data_root))
 
 
 def db15k(setup: Setup, dtype: torch.dtype) -> KnowledgeGraph:
-    """DB15K with random features of the width of the published ones."""
+    """Returns DB15K with random features of the published width."""
     if setup.quick:
         return _fake(('visual', 'text'), dtype)
     return _db15k(str(setup.data_root), dtype)
@@ -79,7 +79,7 @@ def _db15k(root: str, dtype: torch.dtype) -> KnowledgeGraph:
 def synthetic(num_nodes: int, num_edges: int, num_relations: int = 100,
               num_test: int = 0, seed: int = 0,
               **features: Tensor) -> KnowledgeGraph:
-    """A graph of distinct uniform triples, of any size."""
+    """Returns a graph of any size with distinct uniform triples."""
     generator = torch.Generator().manual_seed(seed)
     size = num_nodes * num_relations * num_nodes
     key = torch.randint(size, (num_edges + num_test, ),
@@ -96,7 +96,7 @@ def synthetic(num_nodes: int, num_edges: int, num_relations: int = 100,
 
 
 def mapped_features(path: Path, num_nodes: int, width: int) -> Tensor:
-    """Random features in half precision, in a file that is memory-mapped."""
+    """Returns random features in half precision from a memory-mapped file."""
     generator = torch.Generator().manual_seed(0)
     with path.open('wb') as file:
         for start in range(0, num_nodes, 1 << 14):
@@ -110,7 +110,7 @@ def mapped_features(path: Path, num_nodes: int, width: int) -> Tensor:
 
 def build(name: str, kg: KnowledgeGraph, channels: int,
           **kwargs: Any) -> torch.nn.Module:
-    """RotatE, AdaMF or AdaMF-MAT for a graph."""
+    """Returns RotatE, AdaMF or AdaMF-MAT for a graph."""
     torch.manual_seed(0)
     if name == 'RotatE':
         own = getattr(nn, 'RotatE', None)
@@ -125,8 +125,8 @@ def build(name: str, kg: KnowledgeGraph, channels: int,
 def trainer(setup: Setup, model: torch.nn.Module, kg: KnowledgeGraph,
             sampler: str | None, size: Size, one_pass: bool = False,
             **kwargs: Any) -> Trainer:
-    """The trainer of a model; AdaMF-MAT gets its adversary, which steps along
-    with the model or after it.
+    """Returns the trainer of a model. For AdaMF-MAT, it has an adversary,
+    which steps together with the model or after it.
     """
     if sampler is not None:
         kwargs['sampler'] = SAMPLERS[sampler](size.num_negatives)
@@ -139,14 +139,16 @@ def trainer(setup: Setup, model: torch.nn.Module, kg: KnowledgeGraph,
 
 
 def epoch(trainer: Trainer) -> Callable[[], float]:
-    """An epoch by the user's own call; gives the seconds of its history."""
+    """Returns a task that trains for an epoch with the public API and returns
+    the seconds in its history.
+    """
     return lambda: float(trainer.fit().epochs[-1]['seconds'])
 
 
 def steps(trainer: Trainer, setup: Setup,
           count: int = 1) -> Callable[[], list[float]]:
-    """Full training steps, each with the drawing of its batch. On a GPU,
-    which works behind, a value is the mean of ten steps.
+    """Returns full training steps, including the drawing of batches. On a
+    GPU, which works asynchronously, a value is the mean of ten steps.
     """
     batches = full_batches(trainer)
     together = 10 if setup.device.type == 'cuda' else 1

@@ -1,4 +1,4 @@
-"""What ``--budget`` stands for."""
+"""The defaults behind ``--budget``."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 
 class Budget(NamedTuple):
-    """Defaults that options of the command line replace."""
+    """Defaults that options of the command line override."""
 
     seeds: list[int]
     trials: int
-    epochs: int | None  # None: what the configuration says.
+    epochs: int | None  # None: the value of the configuration.
 
 
 BUDGETS = {
@@ -32,9 +32,10 @@ def apply_budget(args: argparse.Namespace) -> None:
 
 
 def settings(args: argparse.Namespace, row: str) -> tuple[str, ...]:
-    """What the cells of a row have to set, by ``--budget`` and ``--set``.
+    """Returns the overrides for the cells of a row, from ``--budget`` and
+    ``--set``.
 
-    An item ``PATTERN:KEY=VALUE`` of ``--set`` is for the rows that match.
+    An item ``PATTERN:KEY=VALUE`` of ``--set`` applies to the rows that match.
     """
     epochs = BUDGETS[args.budget].epochs
     out = [] if epochs is None else [

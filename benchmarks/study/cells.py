@@ -1,4 +1,4 @@
-"""One training of a study: what it is, and what it left."""
+"""A single training of a study, and its results."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from pyg_mmkgc.config import Config, dump_config, load_config
 
 @dataclass(frozen=True)
 class Cell:
-    """A configuration of the package, what is set in it, and a seed.
+    """A configuration of the package with overrides and a seed.
 
-    Two cells with the same resolved configuration are one training, whatever
-    study asks for it.
+    Cells with the same resolved configuration share one training, also
+    across studies.
     """
 
     row: str
@@ -29,27 +29,27 @@ class Cell:
 
     @property
     def options(self) -> list[str]:
-        """All that is set, the seed with it."""
+        """All overrides, including the seed."""
         return [*self.overrides, f'training.seed={self.seed}']
 
     @cached_property
     def resolved(self) -> Config:
-        """The checked configuration."""
+        """The resolved and checked configuration."""
         return load_config(self.config, self.options)
 
     @cached_property
     def digest(self) -> str:
-        """Of the resolved configuration, but for where its files are."""
+        """The hash of the resolved configuration without its paths."""
         return digest(self.resolved)
 
     @property
     def name(self) -> str:
-        """A file name."""
+        """The name of the cell's folder."""
         model, dataset = self.config.split('/')
         return f'{dataset}-{model}-seed{self.seed}-{self.digest}'
 
     def command(self, data_root: str | None) -> str:
-        """What trains this cell alone."""
+        """Returns the command that trains this cell alone."""
         words = ['mmkgc', 'train', self.config]
         for option in self.options:
             words += ['--set', option]
@@ -58,13 +58,15 @@ class Cell:
         return shlex.join(words)
 
     def set(self, *overrides: str) -> Cell:
-        """The same, with more set."""
+        """Returns the same cell with further overrides."""
         return dataclasses.replace(self,
                                    overrides=(*self.overrides, *overrides))
 
 
 def digest(config: Config) -> str:
-    """A short hash of what decides about the result of a configuration."""
+    """Returns a short hash of everything in a configuration that affects its
+    result.
+    """
     options = {**config.dataset.options, 'root': None}
     dataset = dataclasses.replace(config.dataset, options=options)
     training = dataclasses.replace(config.training, device=None)
@@ -74,7 +76,7 @@ def digest(config: Config) -> str:
 
 def read_run(cell: Cell, folder: Path, data_root: str | None
              ) -> dict[str, Any]:
-    """What a finished run says, as one line of a result file."""
+    """Returns a finished run as one line of a result file."""
     done = json.loads((folder / 'cell.json').read_text())
     out = {'row': cell.row, 'config': cell.config, 'seed': cell.seed,
            'overrides': list(cell.overrides), 'digest': cell.digest,
@@ -86,14 +88,14 @@ def read_run(cell: Cell, folder: Path, data_root: str | None
     out |= {key: found[key] for key in (
         'best_epoch', 'epochs', 'parameters', 'modalities', 'commit',
         'versions', 'device')}
-    # Runs of an earlier version say only what was asked for.
+    # Runs of earlier versions record only the requested precision.
     out['autocast'] = found.get('autocast', cell.resolved.training.autocast)
     out['protocol'] = found['test']['protocol']
     out['test'] = found['test']['metrics']
     out['val'] = found['val']
     out['minutes'] = sum(x['seconds'] for x in history['epochs']) / 60
     seconds = 0.0
-    out['curve'] = []  # Epoch, seconds of training so far, validation MRR.
+    out['curve'] = []  # Epochs, seconds of training so far, validation MRR.
     for x in history['epochs']:
         seconds += x['seconds']
         if 'val_mrr' in x:

@@ -1,5 +1,5 @@
-"""The features that a cell is trained with: its configuration says where they
-are, not what they hold.
+"""The features that a cell is trained with: its configuration only holds
+their paths, not their content.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from pyg_mmkgc.errors import DataError
 from pyg_mmkgc.io import read_json
 from pyg_mmkgc.training.inputs import features_digest
 
-#: In the folder of a run, written when its training starts.
+#: The file in the folder of a run that is written when its training starts.
 RECORD = 'features.json'
 _seen: dict[str, dict[str, dict[str, Any]]] = {}
 
 
 def features_of(config: Config, data_root: str | None
                 ) -> dict[str, dict[str, Any]]:
-    """Channels and a hash of each modality that the dataset now has, of
-    those that a configuration takes. What it drops at random is in its own
-    digest.
+    """Returns the number of channels and a hash of each modality of the
+    current dataset that a configuration uses. Features that are dropped at
+    random are covered by the digest of the configuration.
     """
     chosen = config.dataset.options['modalities']
     if chosen == []:
@@ -31,7 +31,7 @@ def features_of(config: Config, data_root: str | None
     options = {**config.dataset.options, 'modalities': None,
                'drop_features': None}
     key = json.dumps([config.dataset.name, options, data_root], default=str)
-    if key not in _seen:  # Once for all cells: the tables are large.
+    if key not in _seen:  # Read large tables only once for all cells.
         graph = build_graph(dataclasses.replace(
             config, dataset=dataclasses.replace(config.dataset,
                                                 options=options)), data_root)
@@ -44,9 +44,10 @@ def features_of(config: Config, data_root: str | None
 
 def check_features(config: Config, folder: Path, data_root: str | None
                    ) -> None:
-    """Refuses the folder of a training that had other features.
+    """Checks that the training in a folder used the current features.
 
-    Older runs have no record: of these, names and channels are compared.
+    Older runs have no record of them, so only names and channels are
+    compared.
     """
     now = features_of(config, data_root)
     if (folder / RECORD).is_file():
@@ -57,13 +58,14 @@ def check_features(config: Config, folder: Path, data_root: str | None
             folder / 'metrics.json')['modalities'].items()}
         same = then == {name: {'channels': x['channels']}
                         for name, x in now.items()}
-    else:  # Interrupted or diverged, and older than the record.
+    else:  # An interrupted or diverged run from before the record.
         return
     if not same:
         raise DataError(
-            f"'{folder}': trained with the features {_words(then)}, but the "
-            f'dataset now has {_words(now)}. Delete the folder to train '
-            'again, give another --runs, or put the former features back')
+            f"Expected the training in '{folder}' to have the dataset's "
+            f'features {_words(now)} (got {_words(then)}). Delete the folder '
+            'to train again, pass another --runs, or restore the former '
+            'features.')
 
 
 def _words(features: dict[str, dict[str, Any]]) -> str:

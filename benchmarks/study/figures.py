@@ -1,4 +1,6 @@
-"""One look for all figures: legible in grey, safe for the colour-blind."""
+"""The style of all figures, legible in grey and safe for colour-blind
+readers.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from typing import Any
 
 from pyg_mmkgc.io import atomic_path
 
-# Okabe and Ito's colours; marker and dash tell lines apart without them.
+# Okabe and Ito's colours. Markers and dashes distinguish lines without them.
 COLORS = ('#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9',
           '#000000', '#7F7F7F', '#F0E442')
 MARKERS = ('o', 's', '^', 'D', 'v', 'P', 'X', '<', '>')
@@ -15,7 +17,7 @@ DASHES = ('-', '--', '-.', ':')
 
 
 def axes(width: float = 6.4, height: float = 4.0, **options: Any) -> Any:
-    """A figure and its axes."""
+    """Creates a figure and its axes."""
     import matplotlib
     matplotlib.use('Agg')
     from matplotlib import pyplot
@@ -30,8 +32,8 @@ def axes(width: float = 6.4, height: float = 4.0, **options: Any) -> Any:
 
 
 def style(i: int, dashed: bool | None = None) -> dict[str, Any]:
-    """Colour, marker and dash of the i-th line; hollow, where it is dashed
-    to stand beside another of its colour.
+    """Returns the colour, marker and dash of the i-th line. Markers are
+    hollow on dashed lines, which share their colour with a solid line.
     """
     dash = DASHES[i % len(DASHES)] if dashed is None else DASHES[int(dashed)]
     out = {'color': COLORS[i % len(COLORS)], 'linestyle': dash,
@@ -40,7 +42,9 @@ def style(i: int, dashed: bool | None = None) -> dict[str, Any]:
 
 
 def log_scale(ax: Any) -> None:
-    """Logarithmic in x, with ticks at 1, 2, 5 and written out."""
+    """Makes the x axis logarithmic, with ticks at 1, 2 and 5 in plain
+    numbers.
+    """
     from matplotlib.ticker import LogLocator, NullFormatter
 
     ax.set_xscale('log')
@@ -51,9 +55,10 @@ def log_scale(ax: Any) -> None:
 
 def save(figure: Any, study: str, args: argparse.Namespace,
          part: str = '') -> str:
-    """Writes a PNG file beside the results, and returns its name."""
+    """Writes a PNG file next to the results and returns its name."""
     name = f'{study}_{args.dataset}{part}.png'
-    with atomic_path(args.results / name) as path:  # Has no ending.
+    # The temporary path has no ending, so the format is passed.
+    with atomic_path(args.results / name) as path:
         figure.savefig(path, format='png', dpi=150, bbox_inches='tight',
                        metadata={'Software': None})
     from matplotlib import pyplot

@@ -1,22 +1,22 @@
-"""The methods of table 2, and what is searched in each."""
+"""The methods of table 2 and their search spaces."""
 
 from __future__ import annotations
 
 from study.search import Method
 
-#: Margin, temperature and learning rate: models of distances.
+#: Margin, temperature and learning rate, for models of distances.
 DISTANCE = {'model.margin': (3.0, 4.0, 6.0, 9.0, 12.0),
             'loss.temperature': (0.5, 1.0, 2.0),
             'training.lr': (1e-3, 2e-3, 5e-3)}
-#: The same, where the distances of several views are added up.
+#: The same settings for models that add up the distances of several views.
 SUMS = {**DISTANCE, 'model.margin': (6.0, 12.0, 18.0, 24.0, 36.0)}
-#: As DISTANCE, with the weight of the adversary.
+#: The space DISTANCE with the weight of the adversary.
 ADVERSARIAL = {**DISTANCE, 'adversary.weight': (1e-1, 1e-2, 1e-3)}
-#: TransD, KBGAN and MANS take a hinge: the margin is the loss's. The order
-#: keeps the trials that were made while 12 was the largest.
+#: TransD, KBGAN and MANS use a hinge loss with its own margin. The order
+#: keeps the trials from the time when 12 was the largest margin.
 HINGE = {'loss.margin': (1.0, 12.0, 6.0, 3.0, 24.0, 48.0),
          'training.lr': (1e-3, 3e-3)}
-#: Products against all nodes, with the N3 regulariser.
+#: Products against all nodes with the N3 regularizer.
 PRODUCT = {'model.n3': (0.005, 0.02, 0.05, 0.1, 0.2),
            'training.lr': (2e-3, 5e-3, 1e-2)}
 #: PyG's own losses.
@@ -54,7 +54,7 @@ OURS = [
     Method('AdaMF', 'adamf', DISTANCE),
     Method('AdaMF-MAT', 'adamf_mat', ADVERSARIAL),
 ]
-#: PyG's own, by their own loss on one negative.
+#: PyG's models with their own loss on one negative.
 PYG = [
     Method('PyG TransE', 'pyg_transe', PLAIN),
     Method('PyG DistMult', 'pyg_distmult', PLAIN),

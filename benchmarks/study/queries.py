@@ -1,4 +1,4 @@
-"""The reciprocal rank of every test query: what a paired test needs."""
+"""The reciprocal rank of every test query, for paired tests."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ def _file(study: str, args: argparse.Namespace) -> Path:
 
 
 def check_add(study: str, args: argparse.Namespace) -> None:
-    """Refuses ``--add`` to results whose queries are not there, before
-    anything is trained.
+    """Checks before any training that ``--add`` finds the queries of the
+    results.
     """
     file = _file(study, args)
     results = path_of(study, args).with_suffix('.jsonl')
     if args.add and results.is_file() and not file.is_file():
         raise SystemExit(
-            f'--add: {results} is there, but {file} is not, which has the '
-            'ranks of its rows; leave --add out and give all rows, or give '
-            'another --results')
+            f"Expected '{file}' with the ranks of the rows in '{results}' for "
+            '--add (got no such file). Leave --add out and train all rows, or '
+            'pass another --results.')
 
 
 def write_queries(study: str, results: list[dict[str, Any]],
                   cells: list[Cell], args: argparse.Namespace) -> None:
-    """Keeps, for each row, one number per query: the mean over seeds."""
+    """Writes one number per query for each row: the mean over seeds."""
     folders = {cell.digest: folder_of(cell, args) for cell in cells}
     triples: torch.Tensor | None = None
     values: dict[str, list[torch.Tensor]] = {}
@@ -49,22 +49,25 @@ def write_queries(study: str, results: list[dict[str, Any]],
             'head_index', 'rel_type', 'tail_index')])
         triples = asked if triples is None else triples
         if not torch.equal(asked, triples):
-            raise SystemExit(f'{folder}: other queries than in the first '
-                             'training')
+            raise SystemExit('Expected the queries of the first training in '
+                             f"'{folder}' (got other queries)")
         values.setdefault(result['row'], []).append(1 / found['rank'].float())
     rows = {row: torch.stack(x).mean(dim=0) for row, x in values.items()}
     file = _file(study, args)
     if args.add and file.is_file():
         rows = load_tensors(file)[0] | rows
         if len({x.numel() for x in rows.values()}) != 1:
-            raise SystemExit(f'{file}: other queries than those of '
-                             f'{", ".join(values)}; give another --results')
+            raise SystemExit(f"Expected the queries of {', '.join(values)} in "
+                             f"'{file}' (got other queries). Pass another "
+                             '--results.')
     save_tensors(file, rows, {})
 
 
 def read_queries(study: str, args: argparse.Namespace
                  ) -> dict[str, np.ndarray]:
-    """What :func:`write_queries` kept; nothing where the file is missing."""
+    """Reads the numbers of :func:`write_queries`, which are empty if the
+    file is missing.
+    """
     file = _file(study, args)
     if not file.is_file():
         return {}
@@ -74,17 +77,18 @@ def read_queries(study: str, args: argparse.Namespace
 def with_differences(table: Table, found: dict[str, list[dict[str, Any]]],
                      column: int, study: str, args: argparse.Namespace,
                      reference: str) -> None:
-    """Puts the differences of the rows from one of them into a table and
-    its caption, which says so where there are none.
+    """Adds the differences between one row and all others to a table and
+    its caption. The caption mentions if there are none.
     """
     queries = read_queries(study, args)
     for row, runs in found.items():
         mrr = np.mean([x['test']['mrr'] for x in runs])
-        # The two files are written one after the other.
+        # A kill between writing the two files leaves an outdated one.
         if row in queries and abs(queries[row].mean() - mrr) > 1e-5:
             raise SystemExit(
-                f'{_file(study, args)}: ranks of other trainings of {row} '
-                'than the results; repeat the command that trained')
+                f'Expected the ranks of the same trainings of {row} in '
+                f"'{_file(study, args)}' as in the results (got other "
+                'trainings). Repeat the command that trained them.')
     if reference not in queries:
         table.caption += (f' No differences from {reference}: '
                           f'{_file(study, args).name} is missing or lacks '
@@ -100,14 +104,16 @@ def with_differences(table: Table, found: dict[str, list[dict[str, Any]]],
 
 def difference(queries: dict[str, np.ndarray], row: str,
                reference: str) -> str:
-    """The MRR of a row less that of another, in points, with its interval."""
+    """Returns the difference in MRR between two rows, in points, with its
+    interval.
+    """
     if row == reference or row not in queries:
         return ''
     return str(Difference(*map(float, paired_bootstrap(
         queries[row], queries[reference]))))
 
 
-#: What a caption says of :func:`difference`.
+#: The description of :func:`difference` for captions.
 BOOTSTRAP = (
     'Difference: MRR less that of {}, with the 95 % interval of a paired '
     'bootstrap over the test queries (10,000 draws, reciprocal ranks averaged '

@@ -1,4 +1,4 @@
-"""Result files: JSON lines, and from them Markdown, CSV and LaTeX."""
+"""Result files in JSON lines, and their tables in Markdown, CSV and LaTeX."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ LATEX = {'&': r'\&', '%': r'\%', '_': r'\_', '#': r'\#', '±': r'$\pm$',
 
 
 def path_of(study: str, args: argparse.Namespace) -> Path:
-    """The result files of a study, without an ending."""
+    """Returns the path of the result files of a study, without an ending."""
     return args.results / f'{study}_{args.dataset}'
 
 
 def write_results(study: str, results: list[dict[str, Any]],
                   args: argparse.Namespace, **extra: Any) -> None:
-    """One line for the study, then one per training."""
+    """Writes one line for the study, then one line per training."""
     local = {str(args.data_root): 'DATA', str(args.runs): 'RUNS',
              str(args.results): 'RESULTS'}
     words = [local.get(x, x) for x in sys.argv[1:]]
@@ -59,17 +59,17 @@ def _add_earlier(head: dict[str, Any], results: list[dict[str, Any]],
 
 def read_results(study: str, args: argparse.Namespace
                  ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """What :func:`write_results` wrote."""
+    """Reads the lines of :func:`write_results`."""
     path = path_of(study, args).with_suffix('.jsonl')
     if not path.is_file():
-        raise SystemExit(f'{path}: no such result file; run without --report '
-                         'to make it')
+        raise SystemExit(f"Expected a result file (got '{path}', which does "
+                         'not exist). Run without --report to create it.')
     head, *results = [json.loads(x) for x in path.read_text().splitlines()]
     return head, results
 
 
 def by_row(results: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """The trainings of each row that have a result."""
+    """Returns the trainings with a result, by row."""
     out: dict[str, list[dict[str, Any]]] = {}
     for result in results:
         if 'test' in result:
@@ -79,8 +79,8 @@ def by_row(results: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
 
 def metric_cells(found: list[dict[str, Any]],
                  published: Sequence[float] | None) -> list[str]:
-    """The number of seeds and the metrics in percent, with the published
-    ones in italics.
+    """Returns the number of seeds and the metrics in percent, with published
+    values in italics.
     """
     out = [str(len(found))]
     for i, metric in enumerate(METRICS):
@@ -92,27 +92,27 @@ def metric_cells(found: list[dict[str, Any]],
 
 @dataclass
 class Table:
-    """Text cells under column names, with a caption."""
+    """A table of text cells with column names and a caption."""
 
     caption: str
     columns: Sequence[str]
     rows: list[Sequence[str]]
 
     def markdown(self) -> str:
-        """With the caption below, as a paragraph."""
+        """Returns Markdown, with the caption as a paragraph below."""
         lines = [self.columns, ['---'] * len(self.columns), *self.rows]
         return '\n'.join('| ' + ' | '.join(x) + ' |' for x in lines) \
             + f'\n\n{self.caption}\n'
 
     def csv(self) -> str:
-        """Without the caption."""
+        """Returns CSV without the caption."""
         out = io.StringIO()
         writer = csv.writer(out, lineterminator='\n')
         writer.writerows([self.columns, *self.rows])
         return out.getvalue()
 
     def latex(self) -> str:
-        """A table environment with booktabs' rules."""
+        """Returns a table environment with the rules of booktabs."""
         def line(cells: Sequence[str]) -> str:
             return ' & '.join(_latex(cell) for cell in cells) + r' \\'
 
@@ -131,8 +131,8 @@ def _latex(text: str) -> str:
 def write_table(study: str, title: str, table: Table,
                 args: argparse.Namespace, notes: Sequence[str] = (),
                 figures: Sequence[str] = ()) -> None:
-    """Writes a table in three forms; in Markdown with notes and figures, and
-    with the commands of the result file where there are several.
+    """Writes a table in three formats. The Markdown also has the notes and
+    figures, and the commands of the result file if there are several.
     """
     path = path_of(study, args)
     head = json.loads(path.with_suffix('.jsonl').read_text().split('\n')[0])
@@ -148,7 +148,7 @@ def write_table(study: str, title: str, table: Table,
 
 
 def protocol(head: dict[str, Any], results: list[dict[str, Any]]) -> str:
-    """The sentences of a caption that every table of rankings needs."""
+    """Returns the sentences that every caption of rankings needs."""
     done = [x for x in results if 'test' in x]
     if not done:
         return 'No training is done.'
@@ -176,7 +176,7 @@ def _machine(result: dict[str, Any]) -> str:
 
 
 def short(commit: str) -> str:
-    """Seven digits, and whether there were changes beside the commit."""
+    """Returns seven digits of a commit and a mark for other changes."""
     name, dash, dirty = commit.partition('-')
     return name[:7] + dash + dirty
 
@@ -186,7 +186,8 @@ def _commands(head: dict[str, Any]) -> list[str]:
 
 
 def _epochs(done: list[dict[str, Any]]) -> str:
-    # The last epoch is always validated: one validation chooses nothing.
+    # The last epoch is always validated, so a single validation selects
+    # nothing.
     last = [x['row'] for x in done if len(x['curve']) < 2]
     if not last:
         return 'Epoch chosen by validation MRR.'
@@ -197,7 +198,7 @@ def _epochs(done: list[dict[str, Any]]) -> str:
 
 
 def trials_of(head: dict[str, Any]) -> dict[str, int]:
-    """How many different settings were tried, for rows that have several."""
+    """Returns the number of settings tried for each row with several."""
     tried: dict[str, set[tuple[str, ...]]] = {}
     for x in head.get('tried', []):
         tried.setdefault(x['row'], set()).add(tuple(x['overrides']))
@@ -245,9 +246,9 @@ def _features(done: list[dict[str, Any]]) -> str:
         names = tuple(sorted(x['modalities'].items()))
         if rows.setdefault(x['row'], names) != names:
             raise SystemExit(
-                f"{x['row']}, seed {x['seed']}: trained with the features "
-                f"{names}, but an earlier seed with {rows[x['row']]}: they "
-                'have no common mean; train all seeds with the same data')
+                f"Expected all seeds of {x['row']} to have the features "
+                f"{rows[x['row']]} (got {names} for seed {x['seed']}). Train "
+                'all seeds with the same data.')
     groups: dict[tuple[tuple[str, int], ...], list[str]] = {}
     for row, names in rows.items():
         groups.setdefault(names, []).append(row)
@@ -269,9 +270,9 @@ def _features(done: list[dict[str, Any]]) -> str:
 
 
 def precision(done: list[dict[str, Any]]) -> str:
-    """In which precision projections were multiplied, as a sentence; of
-    trainings that only say what was asked for, that. Everything else is in
-    single precision.
+    """Returns a sentence about the precision of projections. For trainings
+    that only record the requested precision, it names that one. Everything
+    else is in single precision.
     """
     asked = 'bfloat16 where the hardware multiplies it'
     words = {True: 'bfloat16', 'auto': asked, False: 'single precision'}
@@ -287,7 +288,9 @@ def precision(done: list[dict[str, Any]]) -> str:
 
 
 def validation_mrr(found: list[dict[str, Any]]) -> str:
-    """Over seeds; nothing where a training has not looked at it."""
+    """Returns the validation MRR over seeds, or an empty text if a training
+    has none.
+    """
     values = [100 * x['val']['mrr'] for x in found if x['val']]
     return spread(values) if values else ''
 

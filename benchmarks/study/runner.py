@@ -1,5 +1,5 @@
-"""Runs the cells of a study: some at a time, each once, resumed where they
-were interrupted.
+"""Runs the cells of a study in parallel, each once, and resumes interrupted
+ones.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ HERE = Path(__file__).resolve().parents[1]
 
 def parse(description: str | None, unused: Sequence[str] = (),
           **numbers: Sequence[float]) -> argparse.Namespace:
-    """The options of every study, less those that one has no use for, and
-    lists of numbers of one of them.
+    """Parses the options shared by all studies, without the unused ones, and
+    the lists of numbers that a study adds.
     """
     parser = argparse.ArgumentParser(
         description=description,
@@ -34,31 +34,32 @@ def parse(description: str | None, unused: Sequence[str] = (),
     add('--dataset', choices=DATASETS, help='default: countries')
     add('--data-root', help='folder of the dataset files')
     add('--budget', default='full', choices=('full', 'quick', 'smoke'),
-        help='full: the recipes, searched and over seeds; quick: all in '
-        'minutes on countries; smoke: two epochs of each')
+        help='full: the recipes with a search and several seeds; quick: all '
+        'in minutes on countries; smoke: two epochs each')
     add('--seeds', nargs='+', type=int, help='default: by budget')
-    add('--trials', type=int, help='settings to try for each method; '
+    add('--trials', type=int, help='number of settings to try per method; '
         'default: by budget')
     add('--rows', nargs='+', metavar='PATTERN',
-        help="rows of the table, as in 'AdaMF*'")
+        help="rows of the table, such as 'AdaMF*'")
     add('--cells', metavar='PATTERN', default='*',
-        help="trainings to run, as in '*-seed0-*'; the table is made from "
-        'those that are done')
+        help="trainings to run, such as '*-seed0-*'; the table shows all "
+        'finished trainings')
     add('--set', nargs='+', action='extend', default=[],
         metavar='[ROWS:]KEY=VALUE',
-        help='in every configuration, or in those of the rows that match')
-    add('--workers', type=int, default=1, help='trainings at a time')
-    add('--threads', type=int, help='of each training; default: the cores '
+        help='overrides for every configuration, or for matching rows only')
+    add('--workers', type=int, default=1, help='number of parallel trainings')
+    add('--threads', type=int, help='threads per training; default: the cores '
         'divided by the workers')
     add('--device', help='cpu, cuda, ...')
     add('--runs', type=Path, default=Path('runs', 'study'),
-        help='where the trainings go; studies share them')
+        help='folder of the trainings, which studies share')
     add('--results', type=Path, default=HERE / 'results')
     add('--add', action='store_true',
-        help='keep the rows that the result files have and that this command '
-        'does not make')
+        help='keep the rows of the result files that this command does not '
+        'produce')
     add('--report', action='store_true',
-        help='make tables and figures from the result files, train nothing')
+        help='create tables and figures from the result files without '
+        'training')
     for name, default in numbers.items():
         add(f'--{name}', nargs='+', type=type(default[0]), default=default)
     args = parser.parse_args()
@@ -77,7 +78,7 @@ def main(description: str | None,
          train: Callable[[argparse.Namespace], None],
          report: Callable[[argparse.Namespace], None],
          unused: Sequence[str] = (), **numbers: Sequence[float]) -> None:
-    """Trains unless ``--report`` is given, and reports."""
+    """Trains unless ``--report`` is given, and writes the report."""
     from pyg_mmkgc.errors import MMKGCError
 
     args = parse(description, unused, **numbers)
@@ -90,17 +91,19 @@ def main(description: str | None,
 
 
 def wanted(rows: list[str], args: argparse.Namespace) -> list[str]:
-    """The rows that ``--rows`` chooses."""
+    """Returns the rows that ``--rows`` selects."""
     out = [row for row in rows
            if any(fnmatch.fnmatch(row, x) for x in args.rows)]
     if not out:
-        raise SystemExit(f'--rows: expected some of {", ".join(rows)}, got '
-                         f'{" ".join(args.rows)}')
+        raise SystemExit(f'Expected --rows to match some of {", ".join(rows)} '
+                         f'(got {" ".join(args.rows)})')
     return out
 
 
 def modalities(name: str, args: argparse.Namespace) -> list[str]:
-    """Those of a configuration, as far as their features are at hand."""
+    """Returns the modalities of a configuration whose features are
+    available.
+    """
     from pyg_mmkgc.config import build_graph, load_config
 
     config = load_config(f'{name}/{args.dataset}')
@@ -108,21 +111,24 @@ def modalities(name: str, args: argparse.Namespace) -> list[str]:
 
 
 def root_of(dataset: str, args: argparse.Namespace) -> str | None:
-    """Where the files of a dataset are; one of them is in the package."""
+    """Returns the folder of a dataset's files. One dataset ships with the
+    package.
+    """
     return None if dataset == 'countries' else args.data_root
 
 
 def folder_of(cell: Cell, args: argparse.Namespace) -> Path:
-    """Where a cell is trained."""
+    """Returns the folder in which a cell is trained."""
     return args.runs / cell.name
 
 
 def run_cells(cells: list[Cell],
               args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Trains what is not done and returns what all that are done say.
+    """Trains the unfinished cells and returns the results of all finished
+    ones.
 
-    A cell that fails does not stop the others; at the end the failures are
-    named and the process ends with status 1.
+    A failing cell does not stop the others. At the end, failures are listed
+    and the process exits with status 1.
     """
     from study.features import check_features
 
@@ -137,8 +143,9 @@ def run_cells(cells: list[Cell],
     failed = _run(list(todo.values()), args) if todo else []
     if failed:
         names = '\n'.join(f'  {args.runs / name}.log' for name in failed)
-        raise SystemExit(f'{len(failed)} of {len(todo)} trainings failed; '
-                         f'their messages are in\n{names}')
+        raise SystemExit(f'Expected {len(todo)} trainings to finish (got '
+                         f'{len(failed)} failures). See the messages in\n'
+                         f'{names}')
     return [read_run(cell, folder_of(cell, args), root)
             for cell in cells
             if (folder_of(cell, args) / 'cell.json').is_file()]
@@ -147,7 +154,7 @@ def run_cells(cells: list[Cell],
 def _run(todo: list[Cell], args: argparse.Namespace) -> list[str]:
     for name in ('OMP_NUM_THREADS', 'NUMBA_NUM_THREADS'):
         os.environ[name] = str(args.threads)
-    # A fork of a process that has imported all: no seconds lost on imports.
+    # A fork server that has imported everything saves seconds per training.
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload(['pyg_mmkgc.config', 'study.worker'])
     weight = {cell.name: cell.resolved.training.epochs for cell in todo}

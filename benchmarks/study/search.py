@@ -1,4 +1,4 @@
-"""Random search over the few settings of a method that matter."""
+"""Random search over the few settings of a method that matter most."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from study.budgets import settings
 from study.cells import Cell
 from study.runner import run_cells
 
-#: Part of the epochs that every trial gets.
+#: The share of the epochs that each trial is trained for.
 SHARE = 0.25
 
 
 @dataclass
 class Method:
-    """A row of a table: a configuration, and what is searched in it."""
+    """A row of a table: a configuration and its search space."""
 
     row: str
     config: str
@@ -27,11 +27,11 @@ class Method:
     overrides: tuple[str, ...] = ()
 
     def trials(self, number: int) -> list[tuple[str, ...]]:
-        """The configuration as it is shipped, then ``number - 1`` points of
-        the space, or all where it has fewer: none twice, and each value of a
-        setting nearly as often as any other. A setting has the same values,
-        in the same order, in all methods that search it, up to the first
-        point that a smaller space would repeat.
+        """Returns the shipped configuration, followed by up to
+        ``number - 1`` distinct points of the space. All values of a setting
+        occur about equally often. Methods that share a setting try the same
+        values in the same order, up to the first point that would be a
+        repetition in a smaller space.
         """
         size = math.prod(len(x) for x in self.space.values())
         wanted = min(number - 1, size) if self.space else 0
@@ -52,10 +52,10 @@ def _draws(key: str, values: tuple[Any, ...]) -> Iterator[str]:
 
 def tune(methods: list[Method], dataset: str, args: argparse.Namespace
          ) -> tuple[dict[str, tuple[str, ...]], list[dict[str, Any]]]:
-    """Chooses the settings of each method on validation, all with the same
-    budget: every trial for a part of the epochs, with the first seed.
+    """Selects the settings of each method on validation with the same
+    budget: each trial runs a share of the epochs with the first seed.
 
-    Returns the overrides chosen by row, and what was tried.
+    Returns the selected overrides by row, and all trials.
     """
     trials: dict[str, list[tuple[str, ...]]] = {
         m.row: [(*m.overrides, *settings(args, m.row), *trial)
@@ -69,8 +69,9 @@ def tune(methods: list[Method], dataset: str, args: argparse.Namespace
                         args.seeds[0])
             if cell.resolved.training.valid_every is None:
                 raise SystemExit(
-                    f'{m.row}: {args.trials} trials are chosen by validation '
-                    'MRR, but training.valid_every is null; give --trials 1')
+                    f"Expected 'training.valid_every' of {m.row} to select "
+                    f'one of {args.trials} trials by validation MRR (got '
+                    'null). Pass --trials 1 to train without a search.')
             epochs = max(1, round(SHARE * cell.resolved.training.epochs))
             cells.append(cell.set(f'training.epochs={epochs}'))
     found = {x['digest']: x for x in run_cells(cells, args)}
@@ -79,9 +80,9 @@ def tune(methods: list[Method], dataset: str, args: argparse.Namespace
     for cell in cells:
         result = found.get(cell.digest)
         if result is None:
-            raise SystemExit(f'{cell.name} is not done: the settings of '
-                             f'{cell.row} cannot be chosen without it')
-        # What diverged is never chosen.
+            raise SystemExit(f'Expected the finished trial {cell.name} to '
+                             f'select the settings of {cell.row} (got none)')
+        # Diverged trials are never selected.
         score = result['val']['mrr'] if 'val' in result else -1.0
         scores[cell.row].append(score)
         tried.append({

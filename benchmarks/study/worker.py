@@ -1,4 +1,4 @@
-"""Trains one cell in a process of its own."""
+"""Training of a single cell in its own process."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from study.cells import Cell
 
 def run_cell(cell: Cell, folder: Path, data_root: str | None,
              device: str | None, threads: int) -> None:
-    """Trains or resumes; writes ``cell.json`` last, in one piece."""
+    """Trains or resumes a cell, and writes ``cell.json`` at the end."""
     import torch
 
     torch.set_num_threads(threads)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    # Another study, or one that was killed without its processes, may be
-    # training the same cell: the second waits, and finds it done.
+    # Another study, or a process that outlived its study, may be training
+    # the same cell. The second process waits and then finds it finished.
     with open(folder.with_suffix('.lock'), 'w') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if (folder / 'cell.json').is_file():
@@ -35,7 +35,7 @@ def run_cell(cell: Cell, folder: Path, data_root: str | None,
               contextlib.redirect_stderr(log)):
             try:
                 _train(cell, folder, data_root, device, threads)
-            except Exception:  # Into the log, which the runner names.
+            except Exception:  # The runner reports the path of this log.
                 traceback.print_exc()
                 sys.exit(1)
 
@@ -46,7 +46,7 @@ def machine() -> str:
 
 def open_run(cell: Cell, folder: Path, data_root: str | None,
              device: str | None) -> Run:
-    """The run of a cell, begun or new."""
+    """Opens the run of a cell, or creates it."""
     if (folder / 'config.yaml').is_file():
         return Run.open(str(folder), data_root, device)
     return Run.create(cell.config, cell.options, str(folder), data_root,
@@ -68,20 +68,20 @@ def _train(cell: Cell, folder: Path, data_root: str | None,
         run = open_run(cell, folder, data_root, device)
         if (folder / CHECKPOINT).is_file():
             check_features(cell.resolved, folder, data_root)
-        else:  # Nothing is learnt yet.
+        else:  # The run has no checkpoint yet.
             write_json(folder / RECORD, features_of(cell.resolved, data_root))
         result = (run.evaluate('test') if run.finished
                   else run.train(progress=False))
-        assert result is not None  # Benchmarks have test triples.
+        assert result is not None  # All benchmarks have test triples.
         ranks = result.ranks.by_ties(result.protocol['ties'])
         save_tensors(folder / 'ranks.safetensors', {
             'rank': ranks, 'head_index': result.head_index,
             'rel_type': result.rel_type, 'tail_index': result.tail_index},
             {})
-    except NonFiniteError as error:  # Settings can be bad: this is a result.
+    except NonFiniteError as error:  # Divergence is a result of a trial.
         traceback.print_exc()
         facts['error'] = str(error)
-    # Resident memory at its largest, the libraries included.
+    # The peak of resident memory, including libraries.
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     facts['gigabytes'] = peak * (1 if sys.platform == 'darwin' else 1024) / 1e9
     if torch_cuda := _cuda_gigabytes():

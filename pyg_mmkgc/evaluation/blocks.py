@@ -21,14 +21,16 @@ class SideRanking:
     r"""Ranks the nodes on one side of triples among all nodes.
 
     Args:
-        scorer (Scorer): What scores queries.
-        given (torch.Tensor): The other nodes, :obj:`[E]`.
+        scorer (Scorer): The scorer of the queries.
+        given (torch.Tensor): The known nodes of the triples, :obj:`[E]`.
         rel_type (torch.Tensor): The relations, :obj:`[E]`.
         target (torch.Tensor): The nodes to rank, :obj:`[E]`.
-        side (str): Their side, :obj:`"head"` or :obj:`"tail"`.
-        index (TripleIndex, optional): The triples that do not count.
+        side (str): The side of the nodes to rank, :obj:`"head"` or
+            :obj:`"tail"`.
+        index (TripleIndex, optional): The known triples, which are not
+            counted as candidates.
         batch_size (int): The number of queries that are scored at once; it
-            is halved where memory runs out.
+            is halved when memory runs out.
     """
     def __init__(self, scorer: Scorer, given: Tensor, rel_type: Tensor,
                  target: Tensor, side: Side, index: TripleIndex | None,
@@ -36,14 +38,15 @@ class SideRanking:
         self.scorer, self.side, self.index = scorer, side, index
         self.given, self.rel_type, self.target = given, rel_type, target
         self.batch_size = batch_size
-        # Better candidates, those that are not worse, and all, by triple.
+        # Per triple: the candidates that score higher, the candidates that
+        # do not score lower, and all candidates.
         self.counts = target.new_zeros(3, target.numel())
         self.truth = torch.empty(target.shape, dtype=torch.float,
                                  device=target.device)
 
     def rank(self) -> tuple[Ranks, int]:
-        r"""The ranks :obj:`[E]`, and the number of distinct queries, each of
-        which is scored once for all triples that share it.
+        r"""Returns the ranks :obj:`[E]` and the number of distinct queries.
+        Triples that share a query share its scores.
         """
         num_nodes = self.scorer.num_nodes
         query, inverse, count = torch.unique(
@@ -60,20 +63,21 @@ class SideRanking:
                 torch.div(part, num_nodes, rounding_mode='floor'), self.side)
             triple = order[ptr[start]:ptr[start + part.numel()]]
             place, target = inverse[triple] - start, self.target[triple]
-            # First the block of the target, whose score the others need.
+            # The block of the target comes first: all other blocks are
+            # compared with the target's score.
             for own in (True, False):
                 for block in self.scorer.blocks:
                     inside = (target >= block[0]) & (target < block[1])
                     mine = inside if own else ~inside
                     self._add(queries, block, triple[mine], place[mine])
-        # The target has counted itself as one that is not worse.
+        # The target is among the candidates that do not score lower.
         better, not_worse, num_candidates = self.counts
         return Ranks(better + 1, not_worse, num_candidates), query.numel()
 
     def _add(self, queries: Queries, block: tuple[int, int], triple: Tensor,
              place: Tensor) -> None:
-        r"""Counts the candidates of a block for triples, by the places of
-        their queries, in order.
+        r"""Counts the candidates of a block for triples whose queries are
+        given by ascending positions.
         """
         place, row, count = place.unique_consecutive(
             return_inverse=True, return_counts=True)
@@ -98,18 +102,18 @@ class SideRanking:
                     raise
                 if self.batch_size == 1:
                     raise OutOfMemoryError(
-                        f'Scoring one query against {block[1] - block[0]} '
-                        f'nodes does not fit into the memory of '
-                        f'{self.target.device}: expected more of it, or a '
-                        f'smaller model') from error
+                        f'Expected enough memory on {self.target.device} to '
+                        f'score one query against {block[1] - block[0]} '
+                        f'nodes. Use a smaller model or a device with more '
+                        f'memory.') from error
                 self.batch_size, score = (self.batch_size + 1) // 2, None
                 continue
             start = stop
 
     def _known(self, queries: Queries, place: Tensor,
                block: tuple[int, int]) -> tuple[Tensor, Tensor] | None:
-        r"""The candidates of a block that are known answers of queries, by
-        the query's position.
+        r"""Returns the candidates of a block that are known answers, as
+        positions of queries and positions in the block.
         """
         if self.index is None:
             return None

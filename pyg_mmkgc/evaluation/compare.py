@@ -1,4 +1,4 @@
-r"""Which differences between results are larger than chance."""
+r"""Significance tests for the differences between results."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pyg_mmkgc.evaluation.result import HITS, RankingResult
 from pyg_mmkgc.report import Report, Table
 
 DRAWS = 10_000
-# Counts of a block of draws, in double precision: 32 MiB.
+# The number of counts per block of draws: 32 MiB in double precision.
 BLOCK = 1 << 22
 _NAMES = {'mrr': 'MRR', **{f'hits@{k}': f'Hits@{k}' for k in HITS}}
-# What makes rankings of the same triples comparable.
+# The parts of the protocol that have to agree for a comparison.
 _PROTOCOL = ('split', 'filter', 'ties', 'sides', 'num_nodes')
 
 
@@ -40,16 +40,15 @@ class Difference:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparison(Report):
-    r"""What :func:`compare` returns; printing it shows a table, in percent.
+    r"""The result of :func:`compare`. Printing it shows a table in percent.
 
     Args:
         names (list of str): The name of each method.
         reference (str): The method that the others are compared with.
-        metrics (dict): For each method and metric, the values of its seeds;
-            empty where only rankings are known.
+        metrics (dict): For each method and metric, one value per seed.
         differences (dict): For each other method and metric, the difference
             from the reference.
-        caption (str): How the table came about.
+        caption (str): The protocol under which the results were obtained.
     """
     names: list[str]
     reference: str
@@ -60,7 +59,7 @@ class Comparison(Report):
     table_names = ('methods', 'differences')
 
     def to_dict(self) -> dict[str, Any]:
-        r"""Returns plain values, ready for JSON."""
+        r"""Returns the comparison as plain values that JSON can hold."""
         return {
             'reference': self.reference,
             'metrics': self.metrics,
@@ -107,13 +106,14 @@ Results = RankingResult | Sequence[RankingResult]
 def compare(first: Results, *others: Results,
             names: Sequence[str] | None = None,
             seed: int = 0) -> Comparison:
-    r"""Compares results on the same triples by a paired bootstrap over the
-    rankings.
+    r"""Compares results on the same triples with a paired bootstrap over
+    the rankings.
 
-    For each metric, the difference of every other method from the first is
-    reported with the 95 % interval of its mean over rankings drawn with
-    replacement, 10,000 times; what a ranking contributes is averaged over
-    seeds. It says what other triples, not other seeds, would do.
+    For each metric, the difference between every other method and the first
+    one is reported with a 95 % interval. The interval covers the mean
+    difference over 10,000 samples of rankings, drawn with replacement. The
+    contribution of a ranking is averaged over seeds first, so the interval
+    describes the variation over test triples, not over seeds.
 
     .. code-block:: python
 
@@ -128,29 +128,31 @@ def compare(first: Results, *others: Results,
 
     Args:
         first (RankingResult or list of RankingResult): The result of the
-            method to compare with, or one result per seed.
+            reference method, or one result per seed.
         *others (RankingResult or list of RankingResult): The results of other
             methods, at least one.
         names (list of str, optional): The names of all methods.
-            (default: :obj:`None`, which is :obj:`"A"`, :obj:`"B"`, ...)
+            If set to :obj:`None`, they are :obj:`"A"`, :obj:`"B"`, ...
+            (default: :obj:`None`)
         seed (int, optional): The seed of the draws. (default: :obj:`0`)
 
     Raises:
-        ConfigError: If there is nothing to compare, or not one name per
-            method.
-        DataError: If the results are of other triples or other protocols.
+        ConfigError: If fewer than two methods are given, or the number of
+            names differs from the number of methods.
+        DataError: If the triples or the protocols of the results differ.
     """
     methods = [[x] if isinstance(x, RankingResult) else list(x)
                for x in (first, *others)]
     if len(methods) < 2 or not all(methods):
-        raise ConfigError('Expected results of two or more methods (got '
-                          f'{[len(x) for x in methods]} results of each)')
+        raise ConfigError('Expected at least one result for each of two or '
+                          'more methods (got '
+                          f'{[len(x) for x in methods]} results)')
     if names is None:
         names = [chr(ord('A') + i) if i < 26 else str(i)
                  for i in range(len(methods))]
     if len(names) != len(methods) or len(set(names)) < len(names):
-        raise ConfigError(f'Expected {len(methods)} different names (got '
-                          f'{list(names)})')
+        raise ConfigError(f"Expected 'names' to hold {len(methods)} "
+                          f'different names (got {list(names)})')
     results = dict(zip(names, methods, strict=True))
     base = methods[0][0]
     for name, found in results.items():
@@ -175,8 +177,8 @@ def compare_rankings(
     metrics: dict[str, dict[str, list[float]]] | None = None,
     caption: str = '',
 ) -> Comparison:
-    r"""Compares what each ranking contributes to metrics, as
-    :func:`compare` does.
+    r"""Compares methods like :func:`compare`, from the contribution of each
+    ranking to the metrics.
 
     Args:
         values (dict): For each method and metric, one value per ranking, the
@@ -184,15 +186,17 @@ def compare_rankings(
         reference (str): The method that the others are compared with.
         seed (int, optional): The seed of the draws. (default: :obj:`0`)
         metrics (dict, optional): For each method and metric, the values of
-            its seeds. (default: :obj:`None`, the means over rankings)
-        caption (str, optional): What the rankings are. (default: :obj:`""`)
+            its seeds. If set to :obj:`None`, the means over rankings.
+            (default: :obj:`None`)
+        caption (str, optional): A description of the rankings.
+            (default: :obj:`""`)
 
     Raises:
-        ConfigError: If the reference is no method.
-        DataError: If methods have other numbers of rankings.
+        ConfigError: If the reference is not one of the methods.
+        DataError: If the methods differ in their number of rankings.
     """
     if reference not in values:
-        raise ConfigError(f'Expected the reference to be one of '
+        raise ConfigError(f"Expected 'reference' to be one of "
                           f"{', '.join(map(repr, values))} (got "
                           f'{reference!r})')
     metrics = metrics or {
@@ -202,7 +206,8 @@ def compare_rankings(
     pairs = [(name, metric) for name in others for metric in values[name]]
     sizes = {x.shape for found in values.values() for x in found.values()}
     if len(sizes) != 1:
-        raise DataError('Expected as many rankings of each method (got '
+        raise DataError('Expected the same number of rankings of each method '
+                        '(got '
                         f"{', '.join(str(x[0]) for x in sorted(sizes))})")
     found = paired_bootstrap(
         np.stack([values[name][metric] for name, metric in pairs]),
@@ -221,8 +226,8 @@ def compare_rankings(
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:
-    r"""Returns the mean and, of several values, the sample standard
-    deviation, as text.
+    r"""Returns the mean as text, followed by the sample standard deviation
+    if there are several values.
     """
     text = f'{statistics.mean(values):.{digits}f}'
     if len(values) > 1:
@@ -233,9 +238,9 @@ def spread(values: Sequence[float], digits: int = 2) -> str:
 def paired_bootstrap(
     first: np.ndarray, second: np.ndarray, seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    r"""Returns the differences of means over the same queries, the bounds of
-    their 95 % intervals, and their two-sided p-values, from queries drawn
-    with replacement.
+    r"""Returns the differences of means over the same queries with the
+    bounds of their 95 % intervals and their two-sided p-values. Intervals
+    and p-values come from samples of queries, drawn with replacement.
 
     Args:
         first (numpy.ndarray): One value per query, :obj:`[*, Q]`.
@@ -243,11 +248,12 @@ def paired_bootstrap(
         seed (int, optional): The seed of the draws. (default: :obj:`0`)
 
     Raises:
-        DataError: If the shapes differ, or there is no query.
+        DataError: If the shapes differ, or there are no queries.
     """
     if first.shape != second.shape or first.shape[-1] == 0:
-        raise DataError(f'Expected values of the same queries (got '
-                        f'{first.shape} and {second.shape})')
+        raise DataError(f'Expected two arrays with one value for each of the '
+                        f'same queries (got shapes {first.shape} and '
+                        f'{second.shape})')
     difference = first.astype(np.float64) - second.astype(np.float64)
     rows = difference.reshape(-1, difference.shape[-1])
     size = rows.shape[1]
@@ -255,13 +261,14 @@ def paired_bootstrap(
     step = max(1, BLOCK // size)
     means = np.empty((DRAWS, rows.shape[0]))
     for start in range(0, DRAWS, step):
-        # How often a draw takes each query: all differences share it.
+        # The number of times each draw contains each query, which all
+        # differences share.
         counts = np.stack([np.bincount(generator.integers(0, size, size),
                                        minlength=size)
                            for _ in range(min(step, DRAWS - start))])
         means[start:start + step] = counts @ rows.T / size
     low, high = np.quantile(means, [0.025, 0.975], axis=0)
-    # The share of draws beyond zero; one draw more, so that none is zero.
+    # The share of draws beyond zero. Adding one draw keeps p above zero.
     beyond = np.minimum((means <= 0).sum(axis=0), (means >= 0).sum(axis=0))
     p = np.minimum(1.0, 2 * (beyond + 1) / (DRAWS + 1))
     shape = difference.shape[:-1]
@@ -283,9 +290,9 @@ def _check_same(base: RankingResult, other: RankingResult,
         if base.protocol[key] != other.protocol[key]:
             raise DataError(
                 f"Expected results of one protocol (got {key} "
-                f"'{base.protocol[key]}' and, of '{name}', "
-                f"'{other.protocol[key]}')")
+                f"'{base.protocol[key]}' for the first method and "
+                f"'{other.protocol[key]}' for '{name}')")
     if not all(torch.equal(getattr(base, key), getattr(other, key))
                for key in ('head_index', 'rel_type', 'tail_index')):
         raise DataError(f"Expected rankings of the same triples in the same "
-                        f"order (got others of '{name}')")
+                        f"order (got different triples for '{name}')")

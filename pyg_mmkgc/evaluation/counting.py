@@ -1,4 +1,4 @@
-r"""How many candidates outscore a target."""
+r"""Counts of the candidates that outscore a target."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ def count_rivals_in_rows(
     truth: Tensor,
     known: tuple[Tensor, Tensor] | None,
 ) -> Counts:
-    r"""The counts of :func:`~pyg_mmkgc.metrics.count_rivals` where targets
-    share rows, which are neither copied nor read twice.
+    r"""Returns the counts of :func:`~pyg_mmkgc.metrics.count_rivals` for
+    targets that share rows, without copying a row for each target.
 
     Args:
         scores (torch.Tensor): The scores of candidates, :obj:`[Q, N]`.
         row (torch.Tensor): The row of each target, :obj:`[E]`.
-        target (torch.Tensor): Each target as a candidate, :obj:`[E]`; one
-            that is none of them is not below zero and less than :obj:`N`.
+        target (torch.Tensor): The column of each target, :obj:`[E]`. It is
+            outside the range from :obj:`0` to :obj:`N - 1` if the target is
+            not among the candidates.
         truth (torch.Tensor): The score of each target, :obj:`[E]`.
-        known (tuple, optional): The candidates that do not count, except
-            for themselves: their row, ascending, and the candidate.
+        known (tuple, optional): The rows, ascending, and the columns of
+            known answers. They are not counted, unless they are the target.
     """
     which, node = known or (row[:0], row[:0])
     size = which.bincount(minlength=scores.size(0))
@@ -40,13 +41,13 @@ def count_rivals_in_rows(
 
 def _plain(scores: Tensor, row: Tensor, target: Tensor, truth: Tensor,
            ptr: Tensor, known: Tensor) -> Counts:
-    # As many copied rows at a time as there are.
+    # Copy at most as many rows at a time as the scores have.
     parts = [count_rivals(scores.index_select(0, rows), own)[:2]
              for rows, own in zip(row.split(len(scores) or 1),
                                   truth.split(len(scores) or 1), strict=True)]
     better, not_worse = torch.cat([torch.stack(x) for x in parts], dim=1)
     counts = torch.full_like(better, scores.size(1))
-    # Each target with each known candidate of its row.
+    # Pair each target with each known candidate in its row.
     which, place = ranges(ptr[row], ptr.diff()[row])
     node = known[place]
     keep = node != target[which]

@@ -1,4 +1,4 @@
-r"""The representations of nodes: which are alike, and files of them."""
+r"""Representations of nodes: similarity search and export."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ class SimilarNodes(Report):
         node (torch.Tensor): The most similar nodes, best first,
             :math:`[Q, k]`.
         similarity (torch.Tensor): The cosines, :math:`[Q, k]`.
-        node_names (list of str, optional): A label per node of the graph.
+        node_names (list of str, optional): The label of each node of the
+            graph.
     """
     query: Tensor
     node: Tensor
@@ -50,7 +51,7 @@ class SimilarNodes(Report):
                 for row in self.node.tolist()]
 
     def to_dict(self) -> list[dict[str, Any]]:
-        r"""Returns one plain dictionary per node, ready for JSON."""
+        r"""Returns one dictionary per node, ready for JSON."""
         return [{
             'node': label_of(self.node_names, query),
             'similar': [{'id': i, 'label': label_of(self.node_names, i),
@@ -84,8 +85,8 @@ class SimilarNodes(Report):
 
 def most_similar(model: Module, kg: Any, entity: Ids,
                  k: int = 10) -> SimilarNodes:
-    r"""Finds the nodes whose representations are most similar to that of a
-    node, by their cosine.
+    r"""Finds the nodes whose representations have the highest cosine
+    similarity to the representation of a given node.
 
     .. code-block:: python
 
@@ -101,27 +102,27 @@ def most_similar(model: Module, kg: Any, entity: Ids,
         model (torch.nn.Module): A model, as for
             :func:`~pyg_mmkgc.evaluation.node_representations`.
         kg (KnowledgeGraph, optional): The graph, as for
-            :func:`~pyg_mmkgc.evaluation.evaluate`, or :obj:`None`, if the
-            labels that the model keeps are enough.
+            :func:`~pyg_mmkgc.evaluation.evaluate`. If set to :obj:`None`,
+            the labels stored in the model are used.
         entity (int or str or list): The nodes, as ids or labels.
         k (int, optional): The number of similar nodes, without the node
             itself. (default: :obj:`10`)
 
     Raises:
-        ConfigError: If :obj:`k` is no positive whole number.
+        ConfigError: If :obj:`k` is not a positive integer.
         DataError: If an id or label is not in the graph.
-        ModelError: If the model represents no nodes, or does not fit the
-            graph.
+        ModelError: If the model has no representations of nodes, or does
+            not fit the graph.
     """
     if not isinstance(k, (int, np.integer)) or k < 1:
-        raise ConfigError(f"Expected 'k' to be a positive whole number (got "
+        raise ConfigError(f"Expected 'k' to be a positive integer (got "
                           f'{k!r})')
     graph = graph_of(model) if kg is None else as_graph(kg)
     query = node_ids(graph, entity)
     table = F.normalize(node_representations(model, graph), dim=-1)
     similarity = table[query] @ table.t()
     similarity[torch.arange(query.numel()), query] = -torch.inf
-    # The stable order: of equal nodes, those of lower ids come first.
+    # A stable sort puts lower ids first among equally similar nodes.
     value, node = similarity.sort(dim=1, descending=True, stable=True)
     k = min(int(k), graph.num_nodes - 1)
     return SimilarNodes(query, node[:, :k], value[:, :k],
@@ -129,10 +130,12 @@ def most_similar(model: Module, kg: Any, entity: Ids,
 
 
 def node_representations(model: Module, kg: Any = None) -> Tensor:
-    r"""Returns the representations :obj:`[N, C]` of all nodes, on the CPU: of
-    a :class:`~pyg_mmkgc.nn.kge.MMKGEModel`, the output of :meth:`encode`,
-    which fuses the modalities; of :pyg:`PyG`'s own models, the embeddings,
-    with the imaginary parts beside the real ones.
+    r"""Returns the representations :obj:`[N, C]` of all nodes on the CPU.
+
+    For a :class:`~pyg_mmkgc.nn.kge.MMKGEModel`, they are the output of
+    :meth:`encode`, which fuses the modalities. For :pyg:`PyG`'s own models,
+    they are the embeddings, with the imaginary parts concatenated to the
+    real parts.
 
     .. code-block:: python
 
@@ -144,20 +147,20 @@ def node_representations(model: Module, kg: Any = None) -> Tensor:
 
     Args:
         model (torch.nn.Module): The model.
-        kg (KnowledgeGraph, optional): The graph, if it is to be checked that
-            it fits the model. (default: :obj:`None`)
+        kg (KnowledgeGraph, optional): The graph. If given, it is checked
+            that the model fits it. (default: :obj:`None`)
 
     Raises:
-        ModelError: If the model represents no nodes, or does not fit the
-            graph.
+        ModelError: If the model has no representations of nodes, or does
+            not fit the graph.
         NonFiniteError: If a representation is NaN or infinite.
     """
     graph = graph_of(model) if kg is None else as_graph(kg)
     encode: Any = getattr(model, 'encode', None)
     if not has_representations(model):
         raise ModelError(
-            f"Expected a model whose nodes have representations, by 'encode()'"
-            f" or 'node_emb' (got '{type(model).__name__}')")
+            f"Expected a model with 'encode()' or 'node_emb', which provide "
+            f"representations of nodes (got '{type(model).__name__}')")
     with scoring(model, graph):
         if callable(encode):
             table = encode()
@@ -165,20 +168,20 @@ def node_representations(model: Module, kg: Any = None) -> Tensor:
             table = torch.cat([getattr(model, name).weight for name in (
                 'node_emb', 'node_emb_im') if hasattr(model, name)], dim=-1)
     assert_finite(table)
-    # A copy: a structural model gives its own parameter.
+    # A structural model returns its own parameter, so copy it.
     return table.detach().float().cpu().clone()
 
 
 def has_representations(model: Any) -> bool:
-    r"""Whether :func:`node_representations` can give those of a model."""
+    r"""Returns whether :func:`node_representations` supports a model."""
     return callable(getattr(model, 'encode', None)) or isinstance(model,
                                                                   KGEModel)
 
 
 def export_embeddings(model: Module, kg: Any,
                       path: str | os.PathLike[str]) -> None:
-    r"""Writes the representations of all nodes, see
-    :func:`node_representations`, with their labels.
+    r"""Writes the representations of all nodes (see
+    :func:`node_representations`) and their labels to a file or a folder.
 
     =============  ==========================================================
     ending         content
@@ -188,9 +191,9 @@ def export_embeddings(model: Module, kg: Any,
     ``.parquet``   a column :obj:`label` and the columns :obj:`0`, :obj:`1`,
                    ... (needs :obj:`pyarrow`)
     none           a folder for the projector of TensorBoard
-                   (:obj:`tensorboard --logdir FOLDER`), whose two files
-                   :obj:`tensors.tsv` and :obj:`metadata.tsv`
-                   projector.tensorflow.org can load, too
+                   (:obj:`tensorboard --logdir FOLDER`); its files
+                   :obj:`tensors.tsv` and :obj:`metadata.tsv` can also be
+                   loaded at projector.tensorflow.org
     =============  ==========================================================
 
     .. code-block:: python
@@ -209,21 +212,21 @@ def export_embeddings(model: Module, kg: Any,
     Args:
         model (torch.nn.Module): A model, as for
             :func:`node_representations`.
-        kg (KnowledgeGraph, optional): The graph, or :obj:`None`, if the
-            labels that the model keeps are enough.
-        path (str or os.PathLike): The file, or the folder.
+        kg (KnowledgeGraph, optional): The graph. If set to :obj:`None`, the
+            labels stored in the model are used.
+        path (str or os.PathLike): The file or folder to write.
 
     Raises:
-        ConfigError: If the ending is another.
-        ModelError: If the model represents no nodes, or does not fit the
-            graph.
+        ConfigError: If the ending is not supported.
+        ModelError: If the model has no representations of nodes, or does
+            not fit the graph.
         MMKGCError: If :obj:`pyarrow` is not installed.
     """
     path = pathlib.Path(path)
     if path.suffix not in ('.npz', '.parquet', ''):
-        raise ConfigError(f"'{path}': Expected a file ending in '.npz' or "
-                          "'.parquet', or a folder without an ending (got "
-                          f"'{path.suffix}')")
+        raise ConfigError("Expected a file ending in '.npz' or '.parquet', or "
+                          "a folder without an ending (got "
+                          f"'{path.suffix}' in '{path}')")
     graph = graph_of(model) if kg is None else as_graph(kg)
     table = node_representations(model, graph)
     labels = [label_of(graph.get('node_names'), i)

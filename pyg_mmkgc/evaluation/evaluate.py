@@ -29,13 +29,14 @@ def evaluate(
     filtered: bool = True,
     sides: Sequence[str] = SIDES,
 ) -> RankingResult:
-    r"""Ranks the triples of a split among all triples with one node replaced.
+    r"""Ranks each triple of a split among all triples with one node replaced.
 
-    Every node is a candidate, but those that make another known triple: of
-    training, validation and test, and of the graph's own filter. Queries and
-    nodes are scored in blocks, each distinct query once against each node;
-    the ranks do not depend on the size of blocks, and memory does not depend
-    on the number of nodes.
+    All nodes are candidates, except for nodes that complete another known
+    triple: a triple of the training, validation or test split, or of the
+    graph's own filter. Queries and nodes are scored in blocks, and each
+    distinct query is scored once against each node. The ranks do not depend
+    on the size of the blocks, and the memory needed for scores does not
+    depend on the number of nodes.
 
     .. code-block:: python
 
@@ -54,32 +55,32 @@ def evaluate(
         model (torch.nn.Module): A
             :class:`~pyg_mmkgc.nn.kge.MMKGEModel`, any
             :class:`~torch_geometric.nn.kge.KGEModel`, or any module that
-            scores triples :obj:`(head_index, rel_type, tail_index)`, higher
-            being better. It runs where its parameters are, in evaluation
-            mode, and is left in the mode it was in.
+            scores triples :obj:`(head_index, rel_type, tail_index)` such
+            that higher is better. It runs on its own device in evaluation
+            mode, and returns to its previous mode afterwards.
         kg (KnowledgeGraph): The graph, or a :pyg:`PyG` data object or
             dataset that :meth:`~pyg_mmkgc.data.KnowledgeGraph.from_pyg`
             reads.
         split (str, optional): :obj:`"train"`, :obj:`"val"` or
             :obj:`"test"`. (default: :obj:`"test"`)
         batch_size (int, optional): The number of queries that are scored at
-            once; if not given, as many as fit in a block of fixed size. It is
-            halved where memory runs out. (default: :obj:`None`)
-        ties (str, optional): The ranks of the headline:
-            :obj:`"realistic"`, the mean over all orders of equal scores,
-            :obj:`"optimistic"` or :obj:`"pessimistic"`. All three are
-            reported. (default: :obj:`"realistic"`)
+            once. If set to :obj:`None`, as many as fit into a block of fixed
+            size. It is halved when memory runs out. (default: :obj:`None`)
+        ties (str, optional): The treatment of equal scores in the headline
+            metrics: :obj:`"realistic"` (the mean rank over all orders of
+            equal scores), :obj:`"optimistic"` or :obj:`"pessimistic"`. All
+            three are reported. (default: :obj:`"realistic"`)
         filtered (bool, optional): If set to :obj:`False`, known triples stay
             among the candidates. (default: :obj:`True`)
-        sides (list of str, optional): Which nodes to replace.
+        sides (list of str, optional): The nodes of a triple to replace.
             (default: :obj:`("head", "tail")`)
 
     Returns:
-        The ranks, metrics and slices, with the protocol that they were made
-        under; printing it shows a table.
+        The ranks, metrics and slices, and the protocol under which they were
+        computed. Printing the result shows a table.
 
     Raises:
-        DataError: If the split is absent or empty.
+        DataError: If the split is missing or empty.
         ModelError: If the model does not fit the graph.
         NonFiniteError: If a score is NaN or infinite.
         OutOfMemoryError: If not even one query fits into memory.
@@ -128,16 +129,18 @@ def evaluate(
 
 
 def as_graph(kg: Any) -> KnowledgeGraph:
-    r"""Reads what :pyg:`PyG` calls a knowledge graph, if it is not one."""
+    r"""Converts a data object or dataset of :pyg:`PyG` to a
+    :class:`~pyg_mmkgc.data.KnowledgeGraph`.
+    """
     kg = KnowledgeGraph.from_pyg(kg)
-    if 'n_id' in kg:  # Its ids are not those of a model.
-        raise DataError('expected a whole graph, got a sampled batch, which '
-                        "has 'n_id'")
+    if 'n_id' in kg:  # A model does not know the local ids of a batch.
+        raise DataError("Expected a whole graph (got a sampled batch with "
+                        "'n_id')")
     return kg
 
 
 def known_index(kg: KnowledgeGraph) -> TripleIndex:
-    r"""The index of all triples that are known to be true."""
+    r"""Returns the index of all triples that are known to be true."""
     return TripleIndex(*kg.known_triples(), num_nodes=kg.num_nodes,
                        num_relations=kg.num_relations)
 
@@ -152,7 +155,7 @@ def _check_options(sides: Sequence[str], ties: str,
         raise ConfigError(f"Expected 'ties' to be 'realistic', 'optimistic' "
                           f"or 'pessimistic' (got '{ties}')")
     if batch_size is not None and batch_size < 1:
-        raise ConfigError(f"Expected a positive 'batch_size' (got "
+        raise ConfigError(f"Expected 'batch_size' to be positive (got "
                           f'{batch_size})')
     return [side for side in SIDES if side in sides]
 
@@ -201,5 +204,5 @@ def _warn_of_ties(ranks: Ranks) -> None:
         warnings.warn(
             f'Many candidates share the score of the target: MRR is '
             f'{best:.4f} if it comes first among them and {worst:.4f} if it '
-            f'comes last. Quote the realistic one.', TieWarning,
+            f'comes last. Report the realistic MRR.', TieWarning,
             stacklevel=3)

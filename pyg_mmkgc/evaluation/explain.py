@@ -1,4 +1,4 @@
-r"""Why a model scores a triple as it does."""
+r"""Explanations of the score of a triple."""
 
 from __future__ import annotations
 
@@ -28,32 +28,34 @@ from pyg_mmkgc.nn.path import PathModel, best_paths
 from pyg_mmkgc.report import Report, Table, cut
 from pyg_mmkgc.typing import Side
 
-AHEAD = 3  # How many better answers are named.
-NODES = 1 << 12  # Nodes that are embedded at once.
+AHEAD = 3  # The number of better answers to list.
+NODES = 1 << 12  # The number of nodes to embed at once.
 
 
 @dataclass(frozen=True)
 class SideRank:
-    r"""Where a node of a triple ranks among all candidates of its side."""
-    #: The realistic rank, from 1.
+    r"""The rank of a node of a triple among all candidates of its side."""
+    #: The realistic rank, starting at 1.
     rank: float
-    #: The number of candidates, without other known answers.
+    #: The number of candidates, not counting other known answers.
     num_candidates: int
-    #: The labels of the first candidates that score higher, at most three.
+    #: The labels of up to three candidates with the highest scores above it.
     ahead: list[str]
 
 
 @dataclass(frozen=True)
 class ModalityEffect:
-    r"""What a modality contributes to a triple."""
+    r"""The contribution of a modality to the score of a triple."""
     name: str
-    #: The weights in the representations of both nodes, if the model has any.
+    #: The weights of the modality in the representations of both nodes;
+    #: :obj:`None` for models without weights.
     head_weight: float | None
     tail_weight: float | None
-    #: Whether the nodes have features of it; unknown of other views.
+    #: Whether the nodes have features of the modality; :obj:`None` for views
+    #: that are not features.
     head_has: bool | None
     tail_has: bool | None
-    #: The score, and the realistic ranks of both nodes, without it.
+    #: The score and the realistic ranks of both nodes without the modality.
     score: float
     head_rank: float
     tail_rank: float
@@ -61,11 +63,13 @@ class ModalityEffect:
 
 @dataclass(frozen=True)
 class NearTriple:
-    r"""A training triple, and how similar its nodes are, by their cosines."""
+    r"""A training triple and the cosine similarities of its nodes to the
+    nodes of the explained triple.
+    """
     head: str
     relation: str
     tail: str
-    #: The mean of the next two.
+    #: The mean of the two similarities below.
     similarity: float
     head_similarity: float
     tail_similarity: float
@@ -73,7 +77,7 @@ class NearTriple:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Explanation(Report):
-    r"""What :func:`explain` returns; printing it shows a page.
+    r"""The result of :func:`explain`. Printing it shows a page.
 
     Args:
         head (str): The label of the head, or its id.
@@ -81,13 +85,13 @@ class Explanation(Report):
         tail (str): The label of the tail, or its id.
         model (str): The name of the model's class.
         score (float): The score of the triple.
-        known (str, optional): The split that holds the triple, or
-            :obj:`"filter"`; :obj:`None` if it is not known.
+        known (str, optional): The split that contains the triple,
+            :obj:`"filter"`, or :obj:`None` if it is not a known triple.
         ranks (dict): The rank of the node on each side.
-        modalities (list): The contribution of each modality; empty for a
-            model that has only one view of a node.
-        nearest (list, optional): The most similar training triples of the
-            relation, best first; :obj:`None` for a model without
+        modalities (list): The contribution of each modality. Empty for
+            models with a single view per node.
+        nearest (list, optional): The most similar training triples with the
+            same relation, best first. :obj:`None` for models without
             representations of nodes.
         paths (list of str, optional): The paths from the head to the tail that
             the score of a path model rests on most, best first; :obj:`None`
@@ -107,7 +111,7 @@ class Explanation(Report):
     table_names = ('modalities', 'ranks', 'nearest')
 
     def to_dict(self) -> dict[str, Any]:
-        r"""Returns plain values, ready for JSON."""
+        r"""Returns the explanation as plain values that JSON can hold."""
         return asdict(self)
 
     def summary(self) -> dict[str, Any]:
@@ -192,10 +196,10 @@ class Explanation(Report):
                   _rank(effect.head_rank)] for effect in self.modalities]
         widths = [max(map(len, column)) for column in zip(columns, *rows,
                                                           strict=True)]
-        out = ['What each modality contributes. Without it, all nodes have '
+        out = ['The effect of each modality. Without it, all nodes share '
                'the same average view.',
-               'A rank that grows then: it speaks for the triple. One that '
-               'falls: against it.']
+               'If the rank gets worse without it, the modality supports the '
+               'triple; if better, it does not.']
         out += ['  ' + '  '.join(
             [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width
                                         in zip(row[1:], widths[1:],
@@ -237,17 +241,17 @@ _SPLITS = {'train': 'training', 'val': 'validation', 'test': 'test'}
 
 def explain(model: Module, kg: Any, head: int | str, rel_type: int | str,
             tail: int | str, k: int = 5) -> Explanation:
-    r"""Explains the score of a triple: its ranks, the weight of each
+    r"""Explains the score of a triple by its ranks, the weight of each
     modality, the ranks without each modality, and the most similar training
     triples.
 
-    Without a modality :math:`m`, the view :math:`\mathbf{e}_m` of every node
-    that has one is replaced by its mean over all nodes that have one, and
-    tells them apart no longer; all nodes are fused and ranked again. A view
-    of zeros is one that a node does not have. The similarity of two triples
-    :math:`(h, r, t)` and :math:`(h', r, t')` is
+    To remove a modality :math:`m`, the view :math:`\mathbf{e}_m` of every
+    node is replaced by the mean view over all nodes, so that it no longer
+    distinguishes them. All nodes are then fused and ranked again. Views of
+    zeros count as missing: they are left out of the mean and stay zero. The
+    similarity of two triples :math:`(h, r, t)` and :math:`(h', r, t')` is
     :math:`\frac{1}{2} (\cos(\mathbf{h}, \mathbf{h}') + \cos(\mathbf{t},
-    \mathbf{t}'))` of their representations.
+    \mathbf{t}'))`, computed from the representations of their nodes.
 
     .. code-block:: python
 
@@ -262,8 +266,8 @@ def explain(model: Module, kg: Any, head: int | str, rel_type: int | str,
 
     Args:
         model (torch.nn.Module): A model, as for
-            :func:`~pyg_mmkgc.evaluation.evaluate`. The modalities of a
-            :class:`~pyg_mmkgc.nn.kge.MMKGEModel` are told apart by its
+            :func:`~pyg_mmkgc.evaluation.evaluate`. Modalities are explained
+            for a :class:`~pyg_mmkgc.nn.kge.MMKGEModel`, by means of its
             :meth:`embed` and :meth:`fuse`.
         kg (KnowledgeGraph): The graph, as for
             :func:`~pyg_mmkgc.evaluation.evaluate`.
@@ -274,25 +278,26 @@ def explain(model: Module, kg: Any, head: int | str, rel_type: int | str,
             paths. (default: :obj:`5`)
 
     Returns:
-        The explanation; printing it shows a page, and
+        The explanation. Printing it shows a page, and
         :func:`~pyg_mmkgc.visualization.plot_explanation` draws it.
 
     Raises:
-        ConfigError: If :obj:`k` is no positive whole number.
-        DataError: If an id or label is not in the graph, or not one.
+        ConfigError: If :obj:`k` is not a positive integer.
+        DataError: If an id or label is not in the graph, or several are
+            given.
         ModelError: If the model does not fit the graph.
         NonFiniteError: If a score is NaN or infinite.
     """
     if not isinstance(k, (int, np.integer)) or k < 1:
-        raise ConfigError(f"Expected 'k' to be a positive whole number (got "
+        raise ConfigError(f"Expected 'k' to be a positive integer (got "
                           f'{k!r})')
     kg = as_graph(kg)
     device = device_of(model)
     triple = tuple(ids.to(device) for ids in (
         node_ids(kg, head), relation_ids(kg, rel_type), node_ids(kg, tail)))
     if any(ids.numel() != 1 for ids in triple):
-        raise DataError('Expected one triple to explain (got several nodes '
-                        'or relations)')
+        raise DataError('Expected one triple to explain (got several heads, '
+                        'relations or tails)')
     index = known_index(kg).to(device)
     names, relations = kg.get('node_names'), kg.get('relation_names')
     h, r, t = (int(ids) for ids in triple)
@@ -337,7 +342,7 @@ def _paths(model: Module, kg: KnowledgeGraph, head: int, rel_type: int,
 
 
 class _Without(Module):
-    r"""A model whose nodes all have the same view of one modality."""
+    r"""A model in which all nodes share the same view of one modality."""
     def __init__(self, model: Any, name: str, mean: Tensor) -> None:
         super().__init__()
         self.model, self.name, self.mean = model, name, mean
@@ -371,8 +376,8 @@ def _score_and_ranks(
     model: Module, scorer: Scorer, triple: tuple[Tensor, ...],
     index: TripleIndex,
 ) -> tuple[float, dict[str, tuple[float, int, float]]]:
-    r"""The score of a triple, and for each side the realistic rank, the
-    number of candidates, and the score of the node among them.
+    r"""Returns the score of a triple, and for each side the realistic rank,
+    the number of candidates and the score of the node in that ranking.
     """
     head, rel, tail = triple
     ranks: dict[str, tuple[float, int, float]] = {}
@@ -398,8 +403,8 @@ def _weights(model: Any,
 
 
 def _mean_views(model: Any, kg: KnowledgeGraph) -> dict[str, Tensor]:
-    r"""The mean of each view over the nodes that have it, where there are
-    several views; of one view, nothing would be left without it.
+    r"""Returns the mean of each view over the nodes that have it. The result
+    is empty for models with a single view: without it, nothing is left.
     """
     if not (callable(getattr(model, 'embed', None))
             and callable(getattr(model, 'fuse', None))):
@@ -465,7 +470,7 @@ def _nearest(model: Module, kg: KnowledgeGraph, h: int, r: int, t: int,
 
 
 def _rank(rank: float) -> str:
-    # Ties make halves.
+    # Ties lead to half ranks.
     return f'{rank:,.0f}' if rank == int(rank) else f'{rank:,.1f}'
 
 

@@ -1,4 +1,4 @@
-r"""Nodes and relations by id or label."""
+r"""Conversion between ids and labels of nodes and relations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import DataError
 from pyg_mmkgc.report import cut
 
-# An id, a label, or many of them.
+# An id, a label, or several of them.
 Ids = int | str | Sequence[int | str] | Tensor
 
 
@@ -22,7 +22,8 @@ def node_ids(kg: KnowledgeGraph, ids: Ids) -> Tensor:
     r"""Returns the ids :obj:`[Q]` of nodes.
 
     Raises:
-        DataError: If one is not in the graph, with the nearest labels.
+        DataError: If an id or label is not in the graph. The message lists
+            the nearest labels.
     """
     return _resolve(ids, kg.get('node_names'), kg.num_nodes, 'node')
 
@@ -31,29 +32,31 @@ def relation_ids(kg: KnowledgeGraph, ids: Ids) -> Tensor:
     r"""Returns the ids :obj:`[Q]` of relations.
 
     Raises:
-        DataError: If one is not in the graph, with the nearest labels.
+        DataError: If an id or label is not in the graph. The message lists
+            the nearest labels.
     """
     return _resolve(ids, kg.get('relation_names'), kg.num_relations,
                     'relation')
 
 
 def label_of(names: Sequence[str] | None, index: int) -> str:
-    r"""Returns the label of an id, or the id itself where there are none."""
+    r"""Returns the label of an id, or the id itself without labels."""
     return str(index) if names is None else names[index]
 
 
 def align(first: Tensor, second: Tensor, what: str) -> tuple[Tensor, Tensor]:
-    r"""Repeats one id for many others.
+    r"""Repeats a single id to match the number of other ids.
 
     Args:
         first (torch.Tensor): Ids, :obj:`[Q]` or :obj:`[1]`.
-        second (torch.Tensor): The same.
-        what (str): What they are, for the error.
+        second (torch.Tensor): Ids, :obj:`[Q]` or :obj:`[1]`.
+        what (str): A description of both for the error, such as
+            :obj:`"heads as tails"`.
     """
     sizes = first.numel(), second.numel()
     if sizes[0] != sizes[1] and 1 not in sizes:
-        raise DataError(f'Expected as many {what}, or one of either (got '
-                        f'{sizes[0]} and {sizes[1]})')
+        raise DataError(f'Expected as many {what}, or a single one of either '
+                        f'(got {sizes[0]} and {sizes[1]})')
     if 0 in sizes:
         raise DataError('Expected at least one query (got none)')
     first, second = torch.broadcast_tensors(first, second)
@@ -85,16 +88,17 @@ def _resolve(ids: Any, names: list[str] | None, size: int,
 def _find(label: str, place: dict[str, int], names: list[str] | None,
           kind: str) -> int:
     if names is None:
-        raise DataError(f'Expected a {kind} id (got the label {label!r}, but '
-                        f'the graph has no {kind} labels)')
+        raise DataError(f'Expected a {kind} id, since the graph has no {kind} '
+                        f'labels (got the label {label!r})')
     if label not in place:
         near = difflib.get_close_matches(label, place, n=3, cutoff=0.0)
-        hint = ('; it was taken for a label, since it is text or some labels '
-                'are numbers, and not for an id' if label.isdigit() else '')
+        hint = (' It was read as a label rather than an id, since it is text '
+                'or some labels are numbers.' if label.isdigit() else '')
         raise DataError(f'Expected a {kind} of the graph (got '
-                        f"'{cut(label)}'); the nearest are "
-                        + ', '.join(f"'{cut(name)}'" for name in near) + hint)
+                        f"'{cut(label)}'). The nearest labels are "
+                        + ', '.join(f"'{cut(name)}'" for name in near) + '.'
+                        + hint)
     if len(place) < len(names) and names.count(label) > 1:
-        raise DataError(f'Expected a label of one {kind} (got {label!r}, '
-                        f'which {names.count(label)} have): use the id')
+        raise DataError(f'Expected a label of a single {kind} (got {label!r}, '
+                        f'which {names.count(label)} share). Use the id.')
     return place[label]

@@ -1,4 +1,4 @@
-r"""Modes that threads share: set by the first, put back by the last."""
+r"""Modes shared by threads, set by the first and restored by the last."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ import torch
 from torch.nn import Module
 
 _lock = threading.Lock()
-# How many evaluate a module now, and the mode that it was in before.
+# For each module, the number of evaluations in progress and the mode before
+# the first of them.
 _modules: WeakKeyDictionary[Module, tuple[int, bool]] = WeakKeyDictionary()
-# The same of the precision of products, which is one for all threads.
+# The same for the precision of matrix products, a setting of the process.
 _precision: list[tuple[int, list[str]]] = []
 
 
 @contextmanager
 def evaluation_mode(model: Module) -> Iterator[None]:
-    r"""Context manager in which a model is in evaluation mode.
+    r"""Context manager that puts a model into evaluation mode.
 
-    Any number of threads may be in it at once: all modules are as before
-    when the last one leaves.
+    Several threads may enter it at once. All modules return to their
+    previous modes when the last thread leaves.
 
     Args:
         model (torch.nn.Module): The model.
@@ -48,8 +49,8 @@ def evaluation_mode(model: Module) -> Iterator[None]:
 
 @contextmanager
 def full_precision() -> Iterator[None]:
-    r"""Context manager in which matrix products have single precision, for
-    all threads until the last one leaves.
+    r"""Context manager that computes matrix products in full single
+    precision. The setting holds for all threads until the last one leaves.
     """
     backends: list[Any] = [
         torch.backends.cuda.matmul,

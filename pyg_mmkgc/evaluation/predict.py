@@ -31,23 +31,23 @@ PARTS = ('head', 'relation', 'tail')
 class Prediction(Report):
     r"""The :math:`k` best answers of :math:`Q` queries.
 
-    The part of the triples that was asked for has shape :math:`[Q, k]`, the
-    other two have shape :math:`[Q]`. Where fewer than :math:`k` candidates
-    are left, a row ends in the answer :obj:`-1` with score :math:`-\infty`.
+    The predicted part of the triples has shape :math:`[Q, k]`, the other two
+    have shape :math:`[Q]`. If fewer than :math:`k` candidates are left, a
+    row is padded with the answer :obj:`-1` and score :math:`-\infty`.
 
     Args:
-        side (str): What was asked for: :obj:`"head"`, :obj:`"tail"` or
+        side (str): The predicted part: :obj:`"head"`, :obj:`"tail"` or
             :obj:`"relation"`.
         head (torch.Tensor): The heads.
         rel_type (torch.Tensor): The relations.
         tail (torch.Tensor): The tails.
         score (torch.Tensor): The scores of the answers, :math:`[Q, k]`.
-        known (torch.Tensor, optional): Whether the graph has that triple,
-            :math:`[Q, k]`; :obj:`None` without a graph.
-        left_out (torch.Tensor): Whether the node that the query gives was
+        known (torch.Tensor, optional): A mask of the answers that are
+            triples of the graph, :math:`[Q, k]`. :obj:`None` without a graph.
+        left_out (torch.Tensor): A mask of the queries whose own node was
             left out of the answers, :math:`[Q]`.
-        node_names (list of str, optional): A label per node of the graph.
-        relation_names (list of str, optional): A label per relation.
+        node_names (list of str, optional): The label of each node.
+        relation_names (list of str, optional): The label of each relation.
     """
     side: str
     head: Tensor
@@ -74,7 +74,7 @@ class Prediction(Report):
                 for row in self.answer.tolist()]
 
     def to_dict(self) -> list[dict[str, Any]]:
-        r"""Returns one plain dictionary per query, ready for JSON."""
+        r"""Returns one dictionary per query, ready for JSON."""
         none: list[list[bool | None]] = [
             [None] * self.answer.size(1)] * self.answer.size(0)
         known = none if self.known is None else self.known.tolist()
@@ -149,17 +149,18 @@ def predict(
     filter_known: bool = False,
     self_loops: bool = False,
 ) -> Prediction:
-    r"""Predicts what is missing of triples: the tails of
+    r"""Predicts the missing part of triples: the tails of
     :obj:`(head, rel_type, ?)`, the heads of :obj:`(?, rel_type, tail)`, or
     the relations of :obj:`(head, ?, tail)`.
 
-    Nodes and relations are ids or labels, one or a list; one is repeated for
-    a list of the other. Equal scores come in the order of their ids.
+    Nodes and relations are ids or labels, given alone or as a list. A single
+    one is repeated to match a list of the other. Equal scores are sorted by
+    id.
 
-    The node that a query gives is no answer to it, unless a training triple
-    of the relation connects a node to itself: many models score
-    :obj:`(h, r, h)` highly without having learned it. Only predictions leave
-    it out; :func:`~pyg_mmkgc.evaluation.evaluate` ranks all nodes.
+    By default, the node of a query is not an answer to it, unless a training
+    triple of the relation connects a node to itself: many models assign
+    :obj:`(h, r, h)` a high score without having learned it. Only predictions
+    leave it out; :func:`~pyg_mmkgc.evaluation.evaluate` ranks all nodes.
 
     .. code-block:: python
 
@@ -179,46 +180,47 @@ def predict(
         model (torch.nn.Module): A model, as for
             :func:`~pyg_mmkgc.evaluation.evaluate`.
         kg (KnowledgeGraph, optional): The graph, as for
-            :func:`~pyg_mmkgc.evaluation.evaluate`. Without it, the labels are
-            those that the model keeps, no answer is marked as known, and no
-            relation is known to have self-loops. (default: :obj:`None`)
-        head (int or str or list, optional): The heads.
-            (default: :obj:`None`, they are predicted)
-        rel_type (int or str or list, optional): The relations.
-            (default: :obj:`None`, they are predicted)
-        tail (int or str or list, optional): The tails.
-            (default: :obj:`None`, they are predicted)
+            :func:`~pyg_mmkgc.evaluation.evaluate`. If set to :obj:`None`,
+            the labels stored in the model are used, no answer is marked as
+            known, and no relation counts as having self-loops.
+            (default: :obj:`None`)
+        head (int or str or list, optional): The heads. If set to
+            :obj:`None`, they are predicted. (default: :obj:`None`)
+        rel_type (int or str or list, optional): The relations. If set to
+            :obj:`None`, they are predicted. (default: :obj:`None`)
+        tail (int or str or list, optional): The tails. If set to
+            :obj:`None`, they are predicted. (default: :obj:`None`)
         k (int, optional): The number of answers. (default: :obj:`10`)
         filter_known (bool, optional): If set to :obj:`True`, leaves out
-            answers that are triples of the graph, of whatever split.
+            answers that are triples of any split of the graph.
             (default: :obj:`False`)
-        self_loops (bool, optional): If set to :obj:`True`, the node that a
-            query gives is an answer like any other.
-            (default: :obj:`False`)
+        self_loops (bool, optional): If set to :obj:`True`, the node of a
+            query may be an answer to it. (default: :obj:`False`)
 
     Returns:
-        The answers with their ids, labels and scores, best first; printing
-        it shows a table.
+        The answers with their ids, labels and scores, best first. Printing
+        the result shows a table.
 
     Raises:
         ConfigError: If not exactly two of :obj:`head`, :obj:`rel_type` and
-            :obj:`tail` are given, or :obj:`filter_known` without a graph.
+            :obj:`tail` are given, :obj:`k` is not a positive integer, or
+            :obj:`filter_known` is set without a graph.
         DataError: If an id or label is not in the graph.
         ModelError: If the model does not fit the graph.
         NonFiniteError: If a score is NaN or infinite.
     """
     if sum(part is None for part in (head, rel_type, tail)) != 1:
         raise ConfigError(
-            "Expected two of 'head', 'rel_type' and 'tail', to predict the "
+            "Expected two of 'head', 'rel_type' and 'tail' to predict the "
             'third (got ' + (', '.join(f"'{name}'" for name, part in (
                 ('head', head), ('rel_type', rel_type), ('tail', tail))
                 if part is not None) or 'none') + ')')
     if not isinstance(k, (int, np.integer)) or k < 1:
-        raise ConfigError(f"Expected 'k' to be a positive whole number (got "
+        raise ConfigError(f"Expected 'k' to be a positive integer (got "
                           f'{k!r})')
     if kg is None and filter_known:
-        raise ConfigError("Expected 'kg' with 'filter_known': the graph says "
-                          'which triples are known')
+        raise ConfigError("Expected 'kg' to be given with 'filter_known' (got "
+                          'None). The graph defines the known triples.')
     graph = graph_of(model) if kg is None else as_graph(kg)
     device = device_of(model)
     index = known_index(graph).to(device)
@@ -257,8 +259,8 @@ def predict(
 
 
 def _has_loops(kg: KnowledgeGraph) -> Tensor:
-    r"""Whether each relation connects a node to itself in training,
-    :obj:`[R]`.
+    r"""Returns a mask :obj:`[R]` of the relations that connect a node to
+    itself in training.
     """
     out = torch.zeros(kg.num_relations, dtype=torch.bool)
     train = kg.splits().get('train')
@@ -285,12 +287,13 @@ def _best_nodes(model: Module, kg: KnowledgeGraph, given: Tensor, rel: Tensor,
 def _best(scorer: Scorer, given: Tensor, rel: Tensor, side: Side, k: int,
           index: TripleIndex | None,
           without: Tensor) -> tuple[Tensor, Tensor]:
-    r"""The best nodes :obj:`[Q, k]` of queries :obj:`[Q]`, and their scores,
-    but for the triples in :obj:`index`, and the given nodes of the queries
-    in the mask :obj:`without`.
+    r"""Returns the best nodes :obj:`[Q, k]` for queries :obj:`[Q]` and their
+    scores. Triples in :obj:`index` are left out, as are the given nodes of
+    the queries in the mask :obj:`without`.
     """
     queries = scorer.ask(given, rel, side)
-    node = given.new_empty(given.numel(), 0)  # Those of the blocks so far.
+    # The best nodes and scores of the blocks so far.
+    node = given.new_empty(given.numel(), 0)
     value = torch.empty(node.shape, device=node.device)
     for first, last in scorer.blocks:
         scoring_block = queries.against((first, last), scorer.batch_size)
@@ -312,7 +315,8 @@ def _best(scorer: Scorer, given: Tensor, rel: Tensor, side: Side, k: int,
             if bool(here.any()):
                 scores = scores.index_put((row[here], other[here] - first),
                                           scores.new_tensor(float('-inf')))
-            # Equal scores of earlier blocks come first: they have lower ids.
+            # Earlier blocks come first among equal scores: their ids are
+            # lower.
             top, place = _top(scores, min(k, last - first))
             top = torch.cat([value[part], top], dim=1)
             top, order = _top(top, min(k, top.size(1)))
@@ -339,8 +343,8 @@ def _best_relations(model: Module, kg: KnowledgeGraph, head: Tensor,
 
 
 def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    # `topk` gives equal scores in any order, and any of those that tie for
-    # the last place. Take the lowest ids of them, then sort the `k` stably.
+    # `topk` breaks ties arbitrarily. Select the lowest ids among the scores
+    # that tie for the last place, then sort the `k` scores stably.
     last = scores.topk(k).values[:, -1:]
     above, equal = scores > last, scores == last
     room = k - above.sum(dim=1, keepdim=True)

@@ -1,4 +1,4 @@
-r"""Many queries from a file, and their answers into one."""
+r"""Files of queries and of their answers."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from pyg_mmkgc.io.atomic import PathLike, atomic_path, write_atomic
 from pyg_mmkgc.report import cut
 
 ENDINGS = ('.tsv', '.jsonl', '.parquet')
-# The parts of a triple, with None for the one that is asked for.
+# The parts of a triple, with None for the part to predict.
 Query = tuple[Any, Any, Any]
 
 
 def read_queries(path: PathLike) -> list[Query]:
-    r"""Reads queries from lines of head, relation and tail with tabs between,
-    one of which is :obj:`?`.
+    r"""Reads queries from a file. Each line holds a head, a relation and a
+    tail, separated by tabs, and one of them is :obj:`?`.
 
     .. code-block:: python
 
@@ -42,19 +42,19 @@ def read_queries(path: PathLike) -> list[Query]:
         path (str or os.PathLike): The file.
 
     Returns:
-        The three parts of each query, :obj:`None` for :obj:`?`.
+        The three parts of each query, with :obj:`None` for :obj:`?`.
 
     Raises:
-        FormatError: If a line is no query, with its row.
+        FormatError: If a line is not a query. The message names its row.
     """
     out: list[Query] = []
     for row, line in enumerate(read_lines(path), start=1):
         cells = line.split('\t')
         if len(cells) != 3 or cells.count('?') != 1 or '' in cells:
             raise FormatError(
-                f"'{os.fspath(path)}', row {row}: Expected a head, a relation "
-                "and a tail with tabs between, one of which is '?' (got "
-                f"'{cut(line)}')")
+                "Expected a head, a relation and a tail, separated by tabs, "
+                f"one of which is '?', in row {row} of '{os.fspath(path)}' "
+                f"(got '{cut(line)}')")
         head, rel, tail = (None if cell == '?' else cell for cell in cells)
         out.append((head, rel, tail))
     return out
@@ -63,7 +63,7 @@ def read_queries(path: PathLike) -> list[Query]:
 def predict_records(model: Module, kg: Any, queries: Sequence[Query],
                     k: int = 10, filter_known: bool = False,
                     self_loops: bool = False) -> dict[str, list[Any]]:
-    r"""Answers queries that ask for different parts of triples.
+    r"""Answers queries for different parts of triples.
 
     .. code-block:: python
 
@@ -84,8 +84,8 @@ def predict_records(model: Module, kg: Any, queries: Sequence[Query],
             :func:`~pyg_mmkgc.evaluation.predict`.
         kg (KnowledgeGraph, optional): The graph, as for
             :func:`~pyg_mmkgc.evaluation.predict`.
-        queries (list of tuple): Head, relation and tail of each, as ids or
-            labels, :obj:`None` for what is asked for.
+        queries (list of tuple): The head, relation and tail of each query as
+            ids or labels, with :obj:`None` for the part to predict.
         k (int, optional): As for :func:`~pyg_mmkgc.evaluation.predict`.
             (default: :obj:`10`)
         filter_known (bool, optional): As for
@@ -94,19 +94,20 @@ def predict_records(model: Module, kg: Any, queries: Sequence[Query],
             :func:`~pyg_mmkgc.evaluation.predict`. (default: :obj:`False`)
 
     Returns:
-        Columns, with a row per answer in the order of the queries: the number
-        of the query, from :obj:`1`, the triple in labels, the rank, the
-        score, and, with a graph, whether it is known.
+        Columns with one row per answer, in the order of the queries: the
+        number of the query (from :obj:`1`), the labels of the triple, the
+        rank, the score, and, if a graph is given, whether the triple is
+        known.
 
     Raises:
-        DataError: If a query does not ask for one part, or an id or label is
-            not in the graph.
+        DataError: If a query does not leave exactly one part open, or an id
+            or label is not in the graph.
     """
     places: dict[str, list[int]] = {}
     for i, query in enumerate(queries):
         if len(query) != 3 or sum(part is None for part in query) != 1:
-            raise DataError('Expected two parts and one None, in the order '
-                            f'head, relation, tail, in query {i + 1} (got '
+            raise DataError('Expected a head, a relation and a tail, one of '
+                            f'which is None, in query {i + 1} (got '
                             f'{query!r})')
         side = PARTS[[part is None for part in query].index(True)]
         places.setdefault(side, []).append(i)
@@ -129,18 +130,21 @@ def predict_records(model: Module, kg: Any, queries: Sequence[Query],
 
 
 def check_ending(path: PathLike) -> None:
-    r"""Raises :class:`~pyg_mmkgc.errors.ConfigError` if
-    :func:`write_records` cannot write such a file.
+    r"""Checks that :func:`write_records` supports the ending of a file.
+
+    Raises:
+        ConfigError: If the ending is not supported.
     """
     if pathlib.Path(path).suffix not in ENDINGS:
-        raise ConfigError(f"'{os.fspath(path)}': Expected a file ending in "
-                          + ', '.join(map(repr, ENDINGS)))
+        raise ConfigError('Expected a file ending in '
+                          + ', '.join(map(repr, ENDINGS))
+                          + f" (got '{os.fspath(path)}')")
 
 
 def write_records(path: PathLike, columns: Mapping[str, Sequence[Any]]
                   ) -> None:
-    r"""Writes columns of equal length as a whole: :obj:`.tsv` with a line of
-    names, :obj:`.jsonl` with one object a row, or :obj:`.parquet`.
+    r"""Writes columns of equal length to a file: :obj:`.tsv` with a header,
+    :obj:`.jsonl` with one object per row, or :obj:`.parquet`.
 
     .. code-block:: python
 
@@ -154,11 +158,11 @@ def write_records(path: PathLike, columns: Mapping[str, Sequence[Any]]
         {"tail": "Italy", "rank": 1}
 
     Args:
-        path (str or os.PathLike): The file; its ending says which.
+        path (str or os.PathLike): The file. Its ending decides the format.
         columns (dict): The columns by name.
 
     Raises:
-        ConfigError: If the ending is another.
+        ConfigError: If the ending is not supported.
         MMKGCError: If :obj:`pyarrow` is not installed.
     """
     check_ending(path)
@@ -173,7 +177,7 @@ def write_records(path: PathLike, columns: Mapping[str, Sequence[Any]]
                        ensure_ascii=False) + '\n' for row in rows))
         return
     out = io.StringIO()
-    # A label with a tab or a line break is quoted, as spreadsheets do it.
+    # Labels with a tab or a line break are quoted, as in spreadsheets.
     writer = csv.writer(out, delimiter='\t', lineterminator='\n')
     writer.writerow(columns)
     writer.writerows([_plain(cell) for cell in row] for row in rows)
@@ -194,10 +198,10 @@ def write_parquet(path: PathLike, columns: Mapping[str, Any]) -> None:
         import pyarrow
         import pyarrow.parquet
     except ImportError as error:
-        raise MMKGCError(f"'{os.fspath(path)}': Expected 'pyarrow' to be "
-                         'installed for Parquet: pip install '
-                         '"pyg_mmkgc[pandas]"; other endings do without'
-                         ) from error
+        raise MMKGCError("Expected 'pyarrow' to be installed for Parquet in "
+                         f"'{os.fspath(path)}'. Run: pip install "
+                         '"pyg_mmkgc[pandas]". The other endings do not need '
+                         'it.') from error
     with atomic_path(path) as temp:
         pyarrow.parquet.write_table(pyarrow.table(dict(columns)), temp)
 

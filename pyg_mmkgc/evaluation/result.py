@@ -1,4 +1,4 @@
-r"""The result of an evaluation, with the protocol it was made under."""
+r"""The result of an evaluation and its protocol."""
 
 from __future__ import annotations
 
@@ -26,14 +26,13 @@ FORMAT = 'pyg_mmkgc.RankingResult'
 
 
 class TieWarning(UserWarning):
-    r"""Many candidates share the score of the target."""
+    r"""Warns that many candidates share the score of their target."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RankingResult(Report):
-    r"""What :func:`~pyg_mmkgc.evaluation.evaluate` returns.
-
-    There is one entry per ranking, that is, per triple and side.
+    r"""The result of :func:`~pyg_mmkgc.evaluation.evaluate`, with one entry
+    per ranking, that is, per triple and side.
 
     Args:
         ranks (Ranks): The optimistic, realistic and pessimistic ranks, and
@@ -41,9 +40,9 @@ class RankingResult(Report):
         head_index (torch.Tensor): The head of each ranking.
         rel_type (torch.Tensor): The relation of each ranking.
         tail_index (torch.Tensor): The tail of each ranking.
-        groups (dict): What the rankings are sliced by: for each name the
-            labels of its slices, and which of them each ranking is in.
-        protocol (dict): How the ranks were made.
+        groups (dict): The groups by which the rankings are sliced: for each
+            name, the labels of its slices and the slice of each ranking.
+        protocol (dict): The protocol under which the ranks were computed.
     """
     ranks: Ranks
     head_index: Tensor
@@ -62,7 +61,7 @@ class RankingResult(Report):
 
     @property
     def mr(self) -> float:
-        r"""The mean rank, from :obj:`1`."""
+        r"""The mean rank, starting at :obj:`1`."""
         return mean_rank(self._headline)
 
     @property
@@ -72,7 +71,9 @@ class RankingResult(Report):
                                         self.ranks.num_candidates)
 
     def hits_at(self, k: int) -> float:
-        r"""The share of rankings whose target is among the first :obj:`k`."""
+        r"""Returns the share of rankings whose target is among the first
+        :obj:`k`.
+        """
         return hits_at_k(self._headline, k)
 
     @property
@@ -80,10 +81,10 @@ class RankingResult(Report):
         return self.ranks.by_ties(self.protocol['ties'])
 
     def metrics(self) -> dict[str, float]:
-        r"""All metrics under the ties of the protocol.
+        r"""Returns all metrics, with the treatment of ties in the protocol.
 
-        The optimistic and pessimistic values follow, with these words at the
-        end of the name, such as :obj:`"mrr_optimistic"`.
+        The optimistic and pessimistic values follow under names that end in
+        these words, such as :obj:`"mrr_optimistic"`.
         """
         out = _metrics(self.ranks, self.protocol['ties'])
         for ties in ('optimistic', 'pessimistic'):
@@ -93,12 +94,13 @@ class RankingResult(Report):
 
     @cached_property
     def slices(self) -> dict[str, dict[str, dict[str, float]]]:
-        r"""The metrics of parts of the rankings.
+        r"""The metrics of slices of the rankings.
 
-        The keys are :obj:`"side"`, :obj:`"entities"` (seen in the training
-        triples or not), :obj:`"category"` (of the relation),
-        :obj:`"category_side"` and :obj:`"relation"`, then the label of the
-        slice, then the metric. Slices without a ranking are left out.
+        The first key is :obj:`"side"`, :obj:`"entities"` (seen in the
+        training triples or not), :obj:`"category"` (of the relation),
+        :obj:`"category_side"` or :obj:`"relation"`. The second key is the
+        label of the slice, and the third key the metric. Empty slices are
+        left out.
         """
         out: dict[str, dict[str, dict[str, float]]] = {}
         for name, (labels, group) in self.groups.items():
@@ -114,7 +116,9 @@ class RankingResult(Report):
         return out
 
     def to_dict(self) -> dict[str, Any]:
-        r"""Protocol, metrics and slices as plain Python, ready for JSON."""
+        r"""Returns the protocol, metrics and slices as plain values that
+        JSON can hold.
+        """
         return {
             'protocol': self.protocol,
             'metrics': self.metrics(),
@@ -122,9 +126,8 @@ class RankingResult(Report):
         }
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        r"""Writes the rankings and their protocol into one
-        :obj:`.safetensors` file, from which :meth:`load` makes the same
-        result.
+        r"""Writes the rankings and their protocol to a :obj:`.safetensors`
+        file, which :meth:`load` reads.
         """
         save_tensors(path, {
             **self.ranks._asdict(), 'head_index': self.head_index,
@@ -140,13 +143,13 @@ class RankingResult(Report):
         r"""Reads a result that :meth:`save` wrote.
 
         Raises:
-            FormatError: If the file is another.
+            FormatError: If :meth:`save` did not write the file.
         """
         tensors, metadata = load_tensors(path)
         if metadata.get('format') != FORMAT or metadata.get('version') != 1:
             raise FormatError(
-                f"'{os.fspath(path)}': Expected a file written by "
-                f'RankingResult.save, version 1 (got format '
+                f'Expected a result of RankingResult.save, version 1, in '
+                f"'{os.fspath(path)}' (got format "
                 f"{metadata.get('format')!r}, version "
                 f"{metadata.get('version')!r})")
         return cls(

@@ -1,4 +1,4 @@
-r"""Scores of given triples, with or without their graph."""
+r"""Scores of given triples, with or without a graph."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from pyg_mmkgc.evaluation.labels import node_ids, relation_ids
 from pyg_mmkgc.evaluation.scorer import Scorer, device_of, scoring
 from pyg_mmkgc.metrics import assert_finite
 
-# Triples that `forward` takes at once.
+# The number of triples per call of `forward`.
 TRIPLES = 1 << 13
 
 
 def score(model: Module, kg: Any, triples: Any) -> Tensor:
-    r"""Returns the scores :obj:`[T]` of given triples, higher being more
-    plausible.
+    r"""Returns the scores :obj:`[T]` of given triples. Higher scores are
+    more plausible.
 
-    Scores of one model are comparable with each other; they are no
-    probabilities. A model with reciprocal relations scores a triple as it
-    ranks its tail.
+    Scores of the same model can be compared with each other, but they are
+    not probabilities. A model with reciprocal relations returns the score
+    that it uses to rank the tail of a triple.
 
     .. code-block:: python
 
@@ -45,14 +45,13 @@ def score(model: Module, kg: Any, triples: Any) -> Tensor:
         model (torch.nn.Module): A model, as for
             :func:`~pyg_mmkgc.evaluation.evaluate`.
         kg (KnowledgeGraph, optional): The graph, as for
-            :func:`~pyg_mmkgc.evaluation.evaluate`, or :obj:`None`, if the
-            labels that the model keeps are enough.
-        triples (list or torch.Tensor or KnowledgeGraph): Heads, relations and
-            tails as ids or labels, one triple a row, or a graph, whose
-            triples are taken.
+            :func:`~pyg_mmkgc.evaluation.evaluate`. If set to :obj:`None`,
+            the labels stored in the model are used.
+        triples (list or torch.Tensor or KnowledgeGraph): The triples: rows
+            of head, relation and tail as ids or labels, or a graph.
 
     Raises:
-        DataError: If an id or label is not in the graph, or a row is no
+        DataError: If an id or label is not in the graph, or a row is not a
             triple.
         ModelError: If the model does not fit the graph.
         NonFiniteError: If a score is NaN or infinite.
@@ -83,8 +82,8 @@ def score(model: Module, kg: Any, triples: Any) -> Tensor:
 def score_triples(model: Module, scorer: Scorer, head: Tensor,
                   rel_type: Tensor, tail: Tensor) -> Tensor:
     r"""Returns the scores :obj:`[T]` of triples of ids :obj:`[T]`, within
-    :func:`~pyg_mmkgc.evaluation.scorer.scoring`: by :meth:`forward`, or, for
-    a model without it, among the scores of all tails.
+    :func:`~pyg_mmkgc.evaluation.scorer.scoring`. For a model without
+    :meth:`forward`, they are selected from the scores of all tails.
     """
     has_forward = type(model).forward is not Module.forward
     step = TRIPLES if has_forward else scorer.batch_size
@@ -95,9 +94,9 @@ def score_triples(model: Module, scorer: Scorer, head: Tensor,
                   scorer(part[0], part[1], 'tail').gather(1, part[2][:, None]))
         if scores.numel() != part[0].numel():
             raise ModelError(
-                f"Expected one score a triple from 'forward' of "
-                f"'{type(model).__name__}' (got {scores.numel()} for "
-                f'{part[0].numel()})')
+                f"Expected one score per triple from 'forward' of "
+                f"'{type(model).__name__}' (got {scores.numel()} scores for "
+                f'{part[0].numel()} triples)')
         out.append(scores.reshape(-1).float())
     scores = torch.cat(out)
     assert_finite(scores[:, None])
@@ -105,18 +104,19 @@ def score_triples(model: Module, scorer: Scorer, head: Tensor,
 
 
 def graph_of(model: Any) -> KnowledgeGraph:
-    r"""Returns a graph without triples, of the nodes, relations and labels
-    that a model has.
+    r"""Returns a graph without triples that has the nodes, relations and
+    labels of a model.
 
     Raises:
-        ModelError: If the model does not know how many there are.
+        ModelError: If the model has no :obj:`num_nodes` and
+            :obj:`num_relations`.
     """
     sizes = [getattr(model, name, None)
              for name in ('num_nodes', 'num_relations')]
     if None in sizes:
-        raise ModelError(f"Expected 'num_nodes' and 'num_relations' of "
-                         f"'{type(model).__name__}': without them, the graph "
-                         "has to be given as 'kg'")
+        raise ModelError(f"Expected '{type(model).__name__}' to have "
+                         f"'num_nodes' and 'num_relations'. Pass the graph as "
+                         "'kg' to score without them.")
     return KnowledgeGraph(
         edge_index=torch.empty(2, 0, dtype=torch.long),
         edge_type=torch.empty(0, dtype=torch.long), num_nodes=sizes[0],

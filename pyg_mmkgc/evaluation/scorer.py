@@ -1,4 +1,4 @@
-r"""How all nodes are scored for a query, by what a model can do."""
+r"""Scores of all nodes for a query, in the fastest way a model supports."""
 
 from __future__ import annotations
 
@@ -21,47 +21,47 @@ from pyg_mmkgc.kernels.dense import TILE
 from pyg_mmkgc.nn.kge.pyg import triple_model
 from pyg_mmkgc.typing import Side
 
-# The most nodes that are scored together, hence the most rows of a table that
-# are made.
+# The maximal number of nodes to score at once, which limits the rows of a
+# table.
 NODES = 1 << 15
-# The nodes of such a block are encoded this many at a time, no more and no
-# less: the rows of a matrix product round by their number.
+# The nodes of a block are always encoded in chunks of this size, since the
+# rounding of a matrix product depends on its number of rows.
 CHUNK = 1 << 12
 
 # (node [Q], rel_type [Q], side, table [T, *]) -> scores [Q, T] of all rows of
-# the table, on that side; the nodes are rows of it.
+# the table on that side. The nodes are positions in the table.
 Score = Callable[[Tensor, Tensor, Side, Tensor], Tensor]
-# Nodes [*] -> what they are scored by, [*, *].
+# Nodes [*] -> their rows of a table, [*, *].
 Rows = Callable[[Tensor], Tensor]
 
 
 class Scorer:
     r"""Scores queries against all nodes, block by block.
 
-    Where the nodes fit into one block, its table is made once. Otherwise,
-    that of a block is made when it is asked for, and the rows of the nodes
-    that the queries are about are appended to it.
+    If all nodes fit into one block, its table is computed once. Otherwise,
+    the table of a block is computed on demand, and the rows of the known
+    nodes of the queries are appended to it.
 
     Args:
         score (callable): Maps rows of a table, relations and the side to
             predict to the scores of all rows of the table.
         num_nodes (int): The number of nodes.
-        device (torch.device): Where the scores are.
-        rows (callable, optional): Maps nodes to rows of a table; without, all
-            nodes are one block.
-        table (callable, optional): Makes the table of all nodes.
-            (default: :obj:`rows` of all)
+        device (torch.device): The device of the scores.
+        rows (callable, optional): Maps nodes to rows of a table. If not
+            given, all nodes form one block.
+        table (callable, optional): Computes the table of all nodes.
+            (default: :obj:`rows` of all nodes)
     """
     def __init__(self, score: Score, num_nodes: int, device: torch.device,
                  rows: Rows | None = None,
                  table: Callable[[], Tensor] | None = None) -> None:
         self.score, self.rows, self.num_nodes = score, rows, num_nodes
         step = num_nodes if rows is None else min(NODES, num_nodes)
-        #: The first node of each block, and the one after its last.
+        #: The first node of each block, and the first node after it.
         self.blocks = [(i, min(i + step, num_nodes))
                        for i in range(0, num_nodes, step)]
-        #: The most queries to :meth:`ask`, and how many fill a block of
-        #: scores.
+        #: The maximal number of queries for :meth:`ask`, and the number of
+        #: queries that fill a block of scores.
         self.max_queries = NODES
         self.batch_size = _batch_size(step, device)
         self.table: Tensor | None = None
@@ -70,13 +70,13 @@ class Scorer:
                           self.encode(torch.arange(num_nodes, device=device)))
 
     def ask(self, node: Tensor, rel_type: Tensor, side: Side) -> Queries:
-        r"""Readies queries :obj:`[Q]`."""
+        r"""Prepares queries :obj:`[Q]`."""
         given = None if self.table is not None else self.encode(node)
         return Queries(self, node, rel_type, side, given)
 
     def __call__(self, node: Tensor, rel_type: Tensor, side: Side) -> Tensor:
-        r"""The scores :obj:`[Q, N]` of all nodes on one side of queries
-        :obj:`[Q]`.
+        r"""Returns the scores :obj:`[Q, N]` of all nodes on one side of
+        queries :obj:`[Q]`.
         """
         queries = self.ask(node, rel_type, side)
         every = torch.arange(node.numel(), device=node.device)
@@ -84,7 +84,9 @@ class Scorer:
                           for block in self.blocks], dim=1)
 
     def encode(self, node: Tensor, spare: int = 0) -> Tensor:
-        r"""The rows of nodes :obj:`[T]`, and some more that are not set."""
+        r"""Returns the rows of nodes :obj:`[T]`, followed by :obj:`spare`
+        uninitialized rows.
+        """
         assert self.rows is not None
         out = None
         for i in range(0, node.numel(), CHUNK):
@@ -100,17 +102,18 @@ class Scorer:
 
 @dataclass(frozen=True)
 class Queries:
-    r"""What :meth:`Scorer.ask` gives."""
+    r"""Queries prepared by :meth:`Scorer.ask`."""
     scorer: Scorer
     node: Tensor
     rel_type: Tensor
     side: Side
-    given: Tensor | None  # The rows of the nodes, where no table has them.
+    given: Tensor | None  # The rows of the nodes, unless a table has them.
 
     def against(self, block: tuple[int, int],
                 batch_size: int) -> Callable[[Tensor], Tensor]:
-        r"""Maps the places of some queries, at most :obj:`batch_size`, to
-        their scores :obj:`[*, stop - start]` of the nodes of a block.
+        r"""Returns a function that maps the positions of up to
+        :obj:`batch_size` queries to their scores :obj:`[*, stop - start]`
+        for the nodes of a block.
         """
         table, size = self.scorer.table, block[1] - block[0]
         if table is None:
@@ -133,25 +136,24 @@ class Queries:
 
 @contextmanager
 def scoring(model: Module, kg: KnowledgeGraph) -> Iterator[Scorer]:
-    r"""Readies a model to score all nodes of a graph.
+    r"""Context manager that prepares a model to score all nodes of a graph.
 
-    Inside, the model is in evaluation mode, without gradients and in full
-    single precision: TF32, bfloat16 and autocast move near-equal scores past
-    each other, which a rank sees. All of it is put back at the end, by the
-    last of several threads.
+    Inside the context, the model is in evaluation mode, without gradients
+    and in full single precision: TF32, bfloat16 and autocast can swap
+    near-equal scores, which changes ranks. Everything is restored at the
+    end, by the last of several threads.
 
-    It takes the first that fits of
+    Scores come from the first of these options that the model supports:
 
-    * :obj:`score_all()`, as :class:`~pyg_mmkgc.nn.path.PathModel` has it,
-      which meanwhile passes its messages through the training triples of the
-      graph,
-    * :obj:`encode()`, :obj:`score_tails()` and :obj:`score_heads()`, as
-      :class:`~pyg_mmkgc.nn.kge.MMKGEModel` has them. Many nodes are encoded
-      and scored in blocks, where :obj:`encode()` takes an :obj:`index`: then
-      these two must look up nodes in the table only, which is given rows of
-      some nodes and counts from zero,
-    * a query and a key, for :pyg:`PyG`'s models whose :meth:`forward` is the
-      one that :pyg:`PyG` wrote,
+    * :obj:`score_all()`, as in :class:`~pyg_mmkgc.nn.path.PathModel`, which
+      then passes its messages through the training triples of the graph.
+    * :obj:`encode()`, :obj:`score_tails()` and :obj:`score_heads()`, as in
+      :class:`~pyg_mmkgc.nn.kge.MMKGEModel`. If :obj:`encode()` takes an
+      :obj:`index`, many nodes are encoded and scored in blocks. The two
+      score methods must then look up nodes in their table only: it holds
+      the rows of some nodes, and positions in it start at zero.
+    * A query and a key, for the models of :pyg:`PyG` whose :meth:`forward`
+      is not overridden.
     * :meth:`forward` over blocks of all pairs, for any other model.
     """
     device_of(model)  # Checks that it is a model.
@@ -169,9 +171,9 @@ def scoring(model: Module, kg: KnowledgeGraph) -> Iterator[Scorer]:
 
 
 def device_of(model: Module) -> torch.device:
-    r"""The device of a model's parameters, or of its buffers."""
+    r"""Returns the device of a model's parameters or buffers."""
     if not isinstance(model, Module):
-        raise ModelError(f"Expected a 'torch.nn.Module' as model (got "
+        raise ModelError(f"Expected 'model' to be a 'torch.nn.Module' (got "
                          f"'{type(model).__name__}')")
     for tensors in (model.parameters(), model.buffers()):
         for tensor in tensors:
@@ -182,13 +184,15 @@ def device_of(model: Module) -> torch.device:
 def _check_sizes(model: Module, kg: KnowledgeGraph) -> None:
     num_nodes = getattr(model, 'num_nodes', kg.num_nodes)
     if num_nodes != kg.num_nodes:
-        raise ModelError(f"'{type(model).__name__}' has {num_nodes} nodes, "
-                         f'but the graph has {kg.num_nodes}')
-    # More is fine: a model may have an inverse of every relation.
+        raise ModelError(f"Expected '{type(model).__name__}' to have the "
+                         f'{kg.num_nodes} nodes of the graph (got '
+                         f'{num_nodes})')
+    # More are allowed: a model may have an inverse of every relation.
     num_relations = getattr(model, 'num_relations', kg.num_relations)
     if num_relations < kg.num_relations:
-        raise ModelError(f"'{type(model).__name__}' has {num_relations} "
-                         f'relations, but the graph has {kg.num_relations}')
+        raise ModelError(f"Expected '{type(model).__name__}' to have the "
+                         f'{kg.num_relations} relations of the graph (got '
+                         f'{num_relations})')
     check_numbering(model, kg)
 
 
@@ -207,14 +211,14 @@ def _make_scorer(model: Any, num_nodes: int) -> Scorer:
     form = triple_model(model)
     if form is not None:
         return Scorer(_encoded(form), num_nodes, device, form.encode)
-    # Nodes are what a `forward` takes.
+    # A `forward` takes nodes, so a node is its own row.
     return Scorer(_pairwise(model), num_nodes, device, lambda node: node)
 
 
 def _batch_size(num_nodes: int, device: torch.device) -> int:
     if device.type != 'cpu':
         return max(1, BLOCK // num_nodes)
-    # Scores that stay in cache until they are counted, of whole tiles.
+    # Scores should stay in cache until they are counted, in whole tiles.
     return max(1, BLOCK // 4 // num_nodes // TILE[0]) * TILE[0]
 
 
@@ -243,7 +247,7 @@ def _encoded(model: Any) -> Score:
 
 
 def _pairwise(model: Module) -> Score:
-    # The largest tensor of a `forward` is taken to be four times [P, C].
+    # Assume that the largest tensor of a `forward` is four times [P, C].
     channels = max(1, int(getattr(model, 'hidden_channels', 256)))
     step = max(1, BLOCK // (4 * channels))
 
@@ -262,9 +266,9 @@ def _pairwise(model: Module) -> Score:
         scores = torch.cat([part.reshape(-1) for part in out])
         if scores.numel() != num_pairs:
             raise ModelError(
-                f"Expected one score a triple from 'forward' of "
-                f"'{type(model).__name__}' (got {scores.numel()} for "
-                f'{num_pairs})')
+                f"Expected one score per triple from 'forward' of "
+                f"'{type(model).__name__}' (got {scores.numel()} scores for "
+                f'{num_pairs} triples)')
         return scores.view(-1, size)
 
     return score

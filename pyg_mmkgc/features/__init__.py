@@ -1,4 +1,4 @@
-r"""From raw images and texts to feature tables (extra ``features``)."""
+r"""Feature tables from raw images and texts (extra ``features``)."""
 from pyg_mmkgc.features.catalogue import make_encoder
 from pyg_mmkgc.features.descriptor import DescriptorEncoder, HashingEncoder
 from pyg_mmkgc.features.encoder import Encoder, FunctionEncoder

@@ -1,4 +1,4 @@
-r"""Batches of items: read and prepared in workers, then encoded."""
+r"""Batches of items, prepared by worker processes and then encoded."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ class Batch(NamedTuple):
     r"""A batch of items.
 
     Args:
-        values (torch.Tensor or list): What was prepared of the usable items.
+        values (torch.Tensor or list): The prepared inputs of usable items.
         digests (list of str): A hash of the bytes of each item.
-        reasons (list of str): Why each item is unusable, empty if it is not.
+        reasons (list of str): The reason why each item is unusable, empty
+            for usable items.
     """
     values: Union[Tensor, list[Any]]
     digests: list[str]
@@ -29,7 +30,8 @@ class Batch(NamedTuple):
 
 
 class _Samples(Dataset[Sample]):
-    # Travels to the workers, so it holds of the encoder only what they need.
+    # Is sent to the workers, so it holds only the parts of the encoder that
+    # they need.
     def __init__(self, items: Sequence[Item], kind: str,
                  prepare: Callable[[Any], Any]) -> None:
         self.items = items
@@ -52,13 +54,13 @@ class _Samples(Dataset[Sample]):
 
 def load_batches(items: Sequence[Item], encoder: Encoder, first: int,
                  batch_size: int, num_workers: int) -> Iterable[Batch]:
-    r"""Yields the batches of some items, prefetched by workers.
+    r"""Yields batches of items, prefetched by worker processes.
 
     Args:
         items (list of Item): The items.
-        encoder (Encoder): Says how to read and prepare them.
-        first (int): The first item to yield.
-        batch_size (int): The number of items of a batch.
+        encoder (Encoder): The encoder that prepares the items.
+        first (int): The position of the first item to yield.
+        batch_size (int): The number of items per batch.
         num_workers (int): The number of worker processes.
     """
     device = torch.device(getattr(encoder, 'device', 'cpu'))
@@ -69,26 +71,27 @@ def load_batches(items: Sequence[Item], encoder: Encoder, first: int,
         num_workers=num_workers,
         collate_fn=_collate,
         pin_memory=device.type == 'cuda',
-        # Else it would draw a number from the global one.
+        # Otherwise, the loader would draw from the global generator.
         generator=torch.Generator(),
     )
 
 
 def encode(encoder: Encoder, values: Union[Tensor, list[Any]],
            size: int) -> tuple[Tensor, int]:
-    r"""Encodes what was prepared, in smaller pieces if memory is short.
+    r"""Encodes prepared inputs, in smaller pieces if memory runs out.
 
     Args:
         encoder (Encoder): The encoder.
-        values (torch.Tensor or list): What was prepared.
-        size (int): How many of them to encode at once.
+        values (torch.Tensor or list): The prepared inputs.
+        size (int): The number of inputs to encode at once.
 
     Returns:
-        The vectors in single precision on the CPU, and the size that fitted.
+        The vectors in single precision on the CPU, and the number of inputs
+        that fit into memory.
 
     Raises:
-        DataError: If the encoder returns anything else than a float tensor
-            with one row each.
+        DataError: If the encoder does not return a float tensor with one row
+            per input.
     """
     while True:
         try:
@@ -98,7 +101,7 @@ def encode(encoder: Encoder, values: Union[Tensor, list[Any]],
         except (RuntimeError, MemoryError) as error:
             if size == 1 or not is_out_of_memory(error):
                 raise
-        # Out of the block above, whose exception holds on to the tensors.
+        # Retry outside the block above: its exception keeps tensors alive.
         size = (min(size, len(values)) + 1) // 2
 
 
@@ -110,9 +113,9 @@ def _encode(encoder: Encoder, values: Union[Tensor, list[Any]]) -> Tensor:
                 or not out.is_floating_point()):
             got = (f'{out.dtype} of shape {list(out.shape)}' if isinstance(
                 out, Tensor) else type(out).__name__)
-            raise DataError(f'expected an encoder to return a float tensor '
-                            f'of shape [{len(values)}, num_channels], got '
-                            f'{got}')
+            raise DataError(f'Expected the encoder to return a float tensor '
+                            f'of shape [{len(values)}, num_channels] (got '
+                            f'{got})')
         return out.to('cpu', torch.float)
 
 

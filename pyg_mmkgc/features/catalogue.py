@@ -13,7 +13,7 @@ from pyg_mmkgc.features.encoder import Encoder
 from pyg_mmkgc.features.textual import BERTEncoder, SentenceEncoder
 from pyg_mmkgc.features.visual import TimmEncoder, TransformersEncoder
 
-#: Short names: the AdaMF-MAT paper's encoders, and more recent ones.
+#: Short names of the AdaMF-MAT paper's encoders and of more recent ones.
 ENCODERS = {
     'vgg16': 'timm:vgg16.tv_in1k',
     'beit': 'transformers:microsoft/beit-base-patch16-224-pt22k-ft22k',
@@ -41,38 +41,43 @@ def make_encoder(
     revision: str | None = None,
     device: Union[str, torch.device] = 'cpu',
 ) -> Encoder:
-    r"""Makes an encoder by name.
+    r"""Creates an encoder by name.
 
     Args:
         name (str): A short name (:obj:`'vgg16'`, :obj:`'beit'`,
             :obj:`'clip'`, :obj:`'siglip'`, :obj:`'dinov2'`, :obj:`'bert'`,
-            :obj:`'sentence-bert'`; without weights, :obj:`'descriptor'` of
-            images and :obj:`'hashing'` of texts); or a library and its name
-            of a model, or a folder: :obj:`'timm:...'`,
-            :obj:`'transformers:...'` (images), :obj:`'bert:...'` (texts,
-            first token) or :obj:`'sentence-transformers:...'`.
+            :obj:`'sentence-bert'`, or, without weights,
+            :obj:`'descriptor'` for images and :obj:`'hashing'` for texts).
+            Alternatively, a library followed by the name or folder of a
+            model: :obj:`'timm:...'`, :obj:`'transformers:...'` (images),
+            :obj:`'bert:...'` (texts, first token) or
+            :obj:`'sentence-transformers:...'`.
         revision (str, optional): The branch, tag or commit of the model on
-            the hub; in the name of a model of :obj:`timm`, it follows an
-            :obj:`@`. (default: :obj:`None`)
+            the hub. For :obj:`timm`, append it to the name of the model
+            after an :obj:`@` instead. (default: :obj:`None`)
         device (torch.device or str, optional): The device.
             (default: :obj:`'cpu'`)
 
     Raises:
-        DataError: If there is no such encoder.
-        DownloadError: If the weights are not here and cannot be fetched.
+        DataError: If there is no such encoder, or :obj:`revision` does not
+            apply to it.
+        DownloadError: If the weights are neither on this machine nor can be
+            downloaded.
     """
     if name in _OFFLINE:
         if revision is not None:
-            raise DataError(f"'{name}' has no weights, and so no revision")
+            raise DataError(f"Expected no 'revision' for '{name}', which has "
+                            f'no weights (got {revision!r})')
         return _OFFLINE[name]()
     library, _, model = ENCODERS.get(name, name).partition(':')
     if library not in _CLASSES or model == '':
-        raise DataError(f'expected an encoder of {[*ENCODERS, *_OFFLINE]} '
-                        f'or one that begins with '
-                        f'{[f"{key}:" for key in _CLASSES]}, got {name!r}')
+        raise DataError(f'Expected an encoder of {[*ENCODERS, *_OFFLINE]} '
+                        f'or a name that begins with '
+                        f'{[f"{key}:" for key in _CLASSES]} (got {name!r})')
     if revision is not None:
         if library == 'timm':
-            raise DataError("timm takes the revision in the name: "
-                            "'timm:hf-hub:user/model@revision'")
+            raise DataError(f"Expected the revision of a timm model as part "
+                            f"of its name, 'timm:hf-hub:user/model@revision' "
+                            f"(got 'revision' {revision!r})")
         return _CLASSES[library](model, revision=revision, device=device)
     return _CLASSES[library](model, device=device)

@@ -1,4 +1,4 @@
-r"""Encoders that need no weights: what they say is in their formula."""
+r"""Encoders that need no weights, since a formula defines their output."""
 from __future__ import annotations
 
 from importlib import metadata
@@ -13,9 +13,10 @@ from pyg_mmkgc.errors import DataError, MMKGCError
 if TYPE_CHECKING:
     from PIL import Image
 
-#: Width and height, in pixels, to which an image is resized.
+#: The width and height in pixels to which images are resized.
 SIZE = (96, 72)
-NEEDS = '{} needs {}: pip install "pyg_mmkgc[features]"'
+NEEDS = ('Expected {1!r} to be installed for {0}. Run: '
+         'pip install "pyg_mmkgc[features]"')
 
 
 def describe_image(image: Image.Image) -> np.ndarray:
@@ -28,7 +29,7 @@ def describe_image(image: Image.Image) -> np.ndarray:
     * Colour histogram, 64 numbers: the square root of the counts in 4 x 4 x 4
       bins of red, green and blue.
 
-    The image is resized to 96 x 72 pixels first, whatever its shape.
+    The image is first resized to 96 x 72 pixels, regardless of its shape.
 
     Args:
         image (PIL.Image.Image): An image in mode :obj:`RGB`.
@@ -44,7 +45,7 @@ def describe_image(image: Image.Image) -> np.ndarray:
                                       'scikit-image')) from error
 
     if image.mode != 'RGB':
-        raise DataError(f'expected an image in mode RGB (got {image.mode})')
+        raise DataError(f'Expected an image in mode RGB (got {image.mode})')
     width, height = SIZE
     pixels = np.asarray(image.resize(SIZE), dtype=np.float64) / 255
     lab = rgb2lab(pixels).reshape(6, height // 6, 8, width // 8, 3)
@@ -54,20 +55,21 @@ def describe_image(image: Image.Image) -> np.ndarray:
     bins = np.minimum((pixels * 4).astype(int), 3) @ [16, 4, 1]
     histogram = np.sqrt(np.bincount(bins.reshape(-1), minlength=64))
     blocks = [lab.mean(axis=(1, 3)).reshape(-1), gradients, histogram]
-    # A black image has no colour, a plain one no gradients: they stay zero.
+    # A block of zeros stays zero: a black image has no colour, and a plain
+    # image has no gradients.
     return np.concatenate([x / max(float(np.linalg.norm(x)), 1e-12)
                            for x in blocks])
 
 
 class DescriptorEncoder:
-    r"""The encoder of :func:`describe_image`: 304 numbers per image from
-    colour layout, gradients and colour histogram, without any weights.
+    r"""Encodes an image as the 304 numbers of :func:`describe_image`: colour
+    layout, gradients and colour histogram, without weights.
     """
     kind = 'image'
     num_channels = 304
 
     def describe(self) -> dict[str, Any]:
-        r"""Says what the numbers depend on."""
+        r"""Returns everything that determines the output."""
         return {
             'name': 'descriptor',
             'revision': 1,
@@ -79,21 +81,21 @@ class DescriptorEncoder:
         }
 
     def prepare(self, raw: Image.Image) -> Tensor:
-        r"""Describes one image; all the work is here, for the workers."""
+        r"""Describes an image. All work is done here, in the workers."""
         return torch.from_numpy(describe_image(raw)).float()
 
     def encode(self, batch: Tensor) -> Tensor:
-        r"""Returns what is described, with shape :obj:`[B, 304]`."""
+        r"""Returns the descriptions as floats, :obj:`[B, 304]`."""
         return batch
 
 
 class HashingEncoder:
-    r"""Counts the character n-grams of a text, 2 to 4 characters long and
-    within words, by the hash of each, and scales to unit length.
+    r"""Encodes a text by hashed counts of its character n-grams, scaled to
+    unit length. The n-grams have 2 to 4 characters and stay within words.
 
-    Texts that share (parts of) words come out similar. There is no
-    vocabulary and nothing is learned: the numbers of a text depend on that
-    text alone.
+    Texts that share words or parts of words have similar vectors. There is
+    no vocabulary and nothing is learned: the vector of a text depends on
+    that text alone.
 
     Args:
         num_channels (int, optional): The number of hash buckets.
@@ -112,7 +114,7 @@ class HashingEncoder:
             analyzer='char_wb', ngram_range=(2, 4), n_features=num_channels)
 
     def describe(self) -> dict[str, Any]:
-        r"""Says what the numbers depend on."""
+        r"""Returns everything that determines the output."""
         return {
             'name': 'hashing',
             'revision': 1,
@@ -122,11 +124,11 @@ class HashingEncoder:
         }
 
     def prepare(self, raw: str) -> str:
-        r"""Leaves a text as it is."""
+        r"""Returns the text unchanged."""
         return raw
 
     def encode(self, batch: list[str]) -> Tensor:
-        r"""Counts, with shape :obj:`[B, num_channels]`."""
+        r"""Returns the scaled counts, :obj:`[B, num_channels]`."""
         counts = self.vectorizer.transform(batch)
         return torch.from_numpy(counts.toarray()).float()
 

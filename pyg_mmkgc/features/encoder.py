@@ -1,4 +1,4 @@
-r"""What turns images or texts into vectors."""
+r"""The interface of encoders, which map images or texts to vectors."""
 
 from __future__ import annotations
 
@@ -13,53 +13,54 @@ from pyg_mmkgc.features.items import Item
 
 @runtime_checkable
 class Encoder(Protocol):
-    r"""What :func:`~pyg_mmkgc.features.extract` asks of an encoder.
+    r"""The interface that :func:`~pyg_mmkgc.features.extract` expects of an
+    encoder.
 
-    An encoder has two halves, so that preparing a batch and encoding the one
-    before overlap. The device, if any, is the encoder's own.
+    An encoder works in two steps, so that one batch can be prepared while
+    the previous one is encoded. The encoder chooses its own device.
     """
     @property
     def kind(self) -> str:
-        r"""Returns what is encoded: :obj:`'image'` or :obj:`'text'`."""
+        r"""The kind of inputs, :obj:`'image'` or :obj:`'text'`."""
 
     @property
     def prepare(self) -> Callable[[Any], Any]:
-        r"""Returns a function of one RGB image of Pillow or one text. It
-        runs in worker processes, so it should be light and picklable.
+        r"""A function that prepares one RGB image of Pillow or one text. It
+        runs in worker processes, so it should be small and picklable.
         """
 
     def encode(self, batch: Any) -> Tensor:
         r"""Encodes a batch.
 
         Args:
-            batch (torch.Tensor or list): What :obj:`prepare` returned: one
-                tensor with shape :obj:`[batch_size, *]` where these are
-                tensors of one shape and type, else a list.
+            batch (torch.Tensor or list): The outputs of :obj:`prepare`,
+                stacked to a tensor with shape :obj:`[batch_size, *]` if they
+                are tensors of one shape and type, otherwise a list.
 
         Returns:
-            A float tensor with shape :obj:`[batch_size, num_channels]`, on
-            any device. A row must not depend on its neighbours.
+            A float tensor with shape :obj:`[batch_size, num_channels]` on
+            any device. A row must not depend on other rows.
         """
 
     def describe(self) -> dict[str, Any]:
-        r"""Returns what JSON can hold and what decides the output: name,
-        revision, hash of the weights, preprocessing.
+        r"""Returns everything that determines the output, as values that
+        JSON can hold: name, revision, hash of the weights, preprocessing.
         """
 
 
-#: A function of a list of RGB images or texts, which returns a float tensor
-#: with shape :obj:`[batch_size, num_channels]`.
+#: A function that maps a list of RGB images or texts to a float tensor with
+#: shape :obj:`[batch_size, num_channels]`.
 Function = Callable[[list[Any]], Tensor]
 
 
 class FunctionEncoder:
-    r"""Makes any function an encoder.
+    r"""Wraps a function as an encoder.
 
     Args:
-        function (callable): A function of a list of RGB images of Pillow, or
-            of a list of texts, that returns a float tensor with shape
+        function (callable): A function that maps a list of RGB images of
+            Pillow, or a list of texts, to a float tensor with shape
             :obj:`[batch_size, num_channels]`.
-        kind (str): What it takes, :obj:`'image'` or :obj:`'text'`.
+        kind (str): The kind of inputs, :obj:`'image'` or :obj:`'text'`.
     """
     def __init__(self, function: Function, kind: str) -> None:
         self.function = function
@@ -77,27 +78,27 @@ class FunctionEncoder:
 
 def as_encoder(encoder: Union[Encoder, Function],
                items: Sequence[Item]) -> Encoder:
-    r"""Returns an encoder for some items.
+    r"""Returns an encoder for given items.
 
     Args:
         encoder (Encoder or callable): An encoder, or any function of a list
-            of images or texts. Files are images to the latter.
+            of images or texts. For a function, files are read as images.
         items (list of Item): The items.
 
     Raises:
-        DataError: If it is no encoder, or none for these items.
+        DataError: If it is not an encoder, or does not support the items.
     """
     texts = sum(isinstance(item.content, str) for item in items)
     if not isinstance(encoder, Encoder):
         if not callable(encoder):
-            raise DataError(f'expected an encoder or a function, got '
-                            f'{type(encoder).__name__}')
+            raise DataError(f'Expected an encoder or a function (got '
+                            f'{type(encoder).__name__})')
         encoder = FunctionEncoder(encoder, 'text' if texts > 0 else 'image')
     if encoder.kind not in ('image', 'text'):
-        raise DataError(f"expected an encoder of kind 'image' or 'text', got "
-                        f'{encoder.kind!r}')
+        raise DataError(f"Expected an encoder of kind 'image' or 'text' (got "
+                        f'{encoder.kind!r})')
     if encoder.kind == 'image' and texts > 0:
-        raise DataError(f'expected files of images, got {texts} texts')
+        raise DataError(f'Expected files of images (got {texts} texts)')
     return encoder
 
 

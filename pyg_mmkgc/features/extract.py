@@ -1,4 +1,4 @@
-r"""Runs an encoder over images or texts."""
+r"""Extraction of features from images or texts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from pyg_mmkgc.io.schema import check_schema
 
 DTYPES = {torch.float: 'float32', torch.half: 'float16',
           torch.bfloat16: 'bfloat16'}
-# Numbers that are held in memory while rows are pooled.
+# The number of values held in memory while rows are pooled.
 BLOCK = 1 << 19
 
 
@@ -57,7 +57,7 @@ def extract(
     num_workers: int = 2,
     progress: bool = True,
 ) -> FeatureFolder:
-    r"""Encodes images or texts of entities, and writes the vectors to a
+    r"""Encodes images or texts of entities and writes the vectors to a
     folder.
 
     .. code-block:: python
@@ -68,12 +68,14 @@ def extract(
         features.x
         >>> tensor of shape [num_rows, 512]
 
-    What cannot be used (a truncated image, a text that is not UTF-8) is left
-    out, and the manifest says why. An entity with nothing usable has no row.
+    Unusable items, such as truncated images or texts that are not UTF-8, are
+    left out and listed in the manifest with the reason. An entity without a
+    usable item has no row.
 
-    After a kill, the same call goes on where it was and ends with the same
-    bits, as far as the encoder is deterministic; on complete features, it
-    returns them. The memory needed does not grow with the number of vectors.
+    If the process is killed, the same call continues where it stopped, and
+    ends with the same bits if the encoder is deterministic. If the features
+    are complete, the call returns them. The required memory does not grow
+    with the number of vectors.
 
     Args:
         items (list of Item): The images or texts, as
@@ -84,37 +86,39 @@ def extract(
             function of a list of images or texts.
         folder (str or os.PathLike): The folder to write.
         labels (list of str, optional): The label of each node of the graph,
-            such as :obj:`kg.node_names`. If not given, all entities are
-            nodes. (default: :obj:`None`)
-        match (str, optional): Whether entities are labels (:obj:`'label'`)
-            or ids of nodes (:obj:`'id'`). (default: :obj:`'label'`)
-        pool (str, optional): :obj:`'mean'` for one row per entity, the mean
-            of its vectors, eq. (1) of the paper; :obj:`'all'` for all of
-            them. (default: :obj:`'mean'`)
+            such as :obj:`kg.node_names`. If set to :obj:`None`, all entities
+            are nodes. (default: :obj:`None`)
+        match (str, optional): The meaning of entities: labels of nodes
+            (:obj:`'label'`) or ids of nodes (:obj:`'id'`).
+            (default: :obj:`'label'`)
+        pool (str, optional): The rows to store for each entity: the mean of
+            its vectors (:obj:`'mean'`, eq. (1) of the paper), or all vectors
+            (:obj:`'all'`). (default: :obj:`'mean'`)
         dtype (torch.dtype, optional): The type to store: single precision,
             half precision or :obj:`torch.bfloat16`.
             (default: :obj:`torch.float`)
-        batch_size (int, optional): The number of items to encode at once,
-            which is halved as often as memory is short.
-            (default: :obj:`32`)
+        batch_size (int, optional): The number of items to encode at once. It
+            is halved when memory runs out. (default: :obj:`32`)
         num_workers (int, optional): The number of processes that read and
-            prepare. (default: :obj:`2`)
+            prepare items. (default: :obj:`2`)
         progress (bool, optional): If set to :obj:`False`, shows no progress
             bar. (default: :obj:`True`)
 
     Raises:
-        DataError: If no item is usable or in the graph; if the folder holds
-            features of another encoder, of other inputs or options, or files
-            of the same names that are none of these.
+        DataError: If no item is usable or in the graph, or if the folder
+            holds features of another encoder, inputs or options, or other
+            files with the same names.
         FormatError: If the folder's table has changed since it was written.
-        MMKGCError: If a worker was killed. The same call goes on.
+        MMKGCError: If a worker was killed. The same call then continues.
     """
     if pool not in ('mean', 'all') or dtype not in DTYPES:
-        raise DataError(f"expected pool 'mean' or 'all' and a dtype of "
-                        f'{list(DTYPES)}, got {pool!r} and {dtype}')
+        raise DataError(f"Expected 'pool' to be 'mean' or 'all' and 'dtype' "
+                        f'to be one of {list(DTYPES)} (got {pool!r} and '
+                        f'{dtype})')
     if batch_size < 1 or num_workers < 0:
-        raise DataError('expected a positive batch size and no less than 0 '
-                        f'workers, got {batch_size} and {num_workers}')
+        raise DataError("Expected 'batch_size' to be positive and "
+                        "'num_workers' not to be negative (got "
+                        f'{batch_size} and {num_workers})')
     folder, items = Path(folder), list(items)
     _check_own(folder)
     matched = match_items(items, labels, match)
@@ -134,7 +138,8 @@ def extract(
         remove_partial(folder)
         return features
 
-    # Means are taken of what the encoder returned, not of what it became.
+    # Means are computed from the encoder's output, before it is converted to
+    # the stored type.
     rows = PartialRows(folder, plan, torch.float if pool == 'mean' else dtype)
     try:
         _encode_all(rows, matched.items, encoder, batch_size, num_workers,
@@ -142,9 +147,9 @@ def extract(
         if rows.num_rows == 0:
             record = next(rows.records())
             remove_partial(folder)
-            raise DataError(f'none of the {len(matched.items)} items is '
-                            f'usable, the first one for this reason: '
-                            f'{record["reasons"]["0"]}')
+            raise DataError(f'Expected at least one usable item (got '
+                            f'{len(matched.items)} unusable items, the first '
+                            f'for this reason: {record["reasons"]["0"]})')
         _finish(rows, folder, plan, matched, pool, dtype)
     finally:
         rows.close()
@@ -153,14 +158,14 @@ def extract(
 
 
 def _check_own(folder: Path) -> None:
-    # What this wrote has a manifest, and rows that are partial before it.
+    # Our own files come with a manifest, or with partial rows before that.
     if (folder / MANIFEST).exists() or (folder / PARTIAL).exists():
         return
     for name in (LABELS, FEATURES, SOURCE):
         if (folder / name).exists():
-            raise DataError(f"'{folder / name}' is there already, and no "
-                            f'{MANIFEST} that says what it is: expected a '
-                            'folder of its own for these features')
+            raise DataError(f'Expected a separate folder for these features '
+                            f"(got '{folder / name}', which exists without a "
+                            f"'{MANIFEST}'). Choose another folder.")
 
 
 def _encode_all(rows: PartialRows, items: list[Item], encoder: Encoder,
@@ -171,9 +176,10 @@ def _encode_all(rows: PartialRows, items: list[Item], encoder: Encoder,
         done = items[i * batch_size:(i + 1) * batch_size]
         for item, digest in zip(done, record['digests'], strict=True):
             if content_digest(item) != digest:
-                raise DataError(f"'{rows.folder.parent}': {item.key!r} has "
-                                f'changed since its features were extracted; '
-                                f'delete this folder to begin anew')
+                raise DataError(f'Expected {item.key!r} to be unchanged since '
+                                f'its features were extracted to '
+                                f"'{rows.folder.parent}' (got other content). "
+                                f'Delete this folder to start over.')
     first = min(rows.num_batches * batch_size, len(items))
     batches = load_batches(items, encoder, first, batch_size, num_workers)
     with tqdm(total=len(items), initial=first, unit=encoder.kind,
@@ -183,15 +189,16 @@ def _encode_all(rows: PartialRows, items: list[Item], encoder: Encoder,
                 size = _append(rows, encoder, batch, size)
                 bar.update(len(batch.reasons))
         except RuntimeError as error:
-            # PyTorch has no type for it, and may raise it from the handler
-            # of a signal, so anywhere in this loop.
+            # PyTorch has no class for this error, and may raise it from a
+            # signal handler, that is, anywhere in this loop.
             if not str(error).startswith('DataLoader worker (pid'):
                 raise
             raise MMKGCError(
-                f"'{rows.folder.parent}': a process that reads and prepares "
-                f'was killed, for want of memory perhaps ({error}). The same '
-                f'call goes on where it stopped; fewer workers need less '
-                f'memory') from error
+                f'Expected the workers that prepare items for '
+                f"'{rows.folder.parent}' to finish (got {error}). A worker "
+                f'was killed, perhaps because memory ran out. The same call '
+                f'continues where it stopped, and fewer workers need less '
+                f'memory.') from error
 
 
 def _append(rows: PartialRows, encoder: Encoder, batch: Batch,
@@ -200,8 +207,9 @@ def _append(rows: PartialRows, encoder: Encoder, batch: Batch,
     if len(batch.values) > 0:
         x, size = encode(encoder, batch.values, size)
     if rows.num_rows > 0 and x.size(1) != rows.num_channels:
-        raise DataError(f'expected an encoder to return as many channels as '
-                        f'before, {rows.num_channels}, got {x.size(1)}')
+        raise DataError(f'Expected the encoder to return '
+                        f'{rows.num_channels} channels, as before (got '
+                        f'{x.size(1)})')
     x, reasons = x.to(rows.dtype), list(batch.reasons)
     finite = x.isfinite().all(dim=1)
     used = [i for i, reason in enumerate(reasons) if reason == '']
@@ -225,7 +233,7 @@ def _finish(rows: PartialRows, folder: Path, plan: dict[str, Any],
     num_rows, num_channels = ptr.numel() - 1, rows.num_channels
     assert num_channels is not None
     block = max(BLOCK // num_channels, 1)
-    # Integers first, since they are the widest.
+    # Integers come first, since they are the widest type.
     layout: dict[str, tuple[torch.dtype, Sequence[int]]] = {}
     blocks: Iterable[Tensor]
     if pool == 'all':
@@ -243,7 +251,7 @@ def _finish(rows: PartialRows, folder: Path, plan: dict[str, Any],
                                        strict=True) if n > 0]
     text = ''.join(f'{label}\n' for label in there)
     write_atomic(folder / LABELS, text)
-    # The last one: it says that the others are complete.
+    # The manifest is written last: it marks the other files as complete.
     write_json(folder / MANIFEST, {
         **plan,
         'input_sha256': input_sha256,
@@ -284,7 +292,7 @@ def _status(rows: PartialRows,
 
 def _means(rows: PartialRows, ptr: Tensor, block: int,
            dtype: torch.dtype) -> Iterator[Tensor]:
-    # Whole entities, so many that they have about `block` rows together.
+    # Group whole entities into blocks of about `block` rows.
     ends = [0]
     for i in range(1, ptr.numel()):
         if i == ptr.numel() - 1 or int(ptr[i + 1] - ptr[ends[-1]]) > block:
@@ -294,8 +302,8 @@ def _means(rows: PartialRows, ptr: Tensor, block: int,
     for x, part in zip(rows.blocks(sizes), parts, strict=True):
         mean = mean_pool(x, part - part[0]).to(dtype)
         if not mean.isfinite().all():
-            raise DataError(f'a mean is not finite in {DTYPES[dtype]}; take '
-                            f'a wider type')
+            raise DataError(f'Expected finite means in {DTYPES[dtype]} (got '
+                            f'an infinite or NaN value). Choose a wider type.')
         yield mean
 
 
@@ -306,9 +314,9 @@ def _check_complete(folder: Path, plan: dict[str, Any],
     check_schema(manifest, SCHEMA, f"'{folder / MANIFEST}'")
     digests = (content_digest(item) for item in matched.items)
     if manifest.get('input_sha256') != _input_sha256(matched, digests):
-        raise DataError(f"'{folder}' holds features of the same items, whose "
-                        f'content has changed since; delete this folder to '
-                        f'begin anew')
+        raise DataError(f"Expected '{folder}' to hold features of the same "
+                        f'content (got items that have changed since). Delete '
+                        f'this folder to start over.')
 
 
 def _input_sha256(matched: Matched, digests: Iterable[str]) -> str:

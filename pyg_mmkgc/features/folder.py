@@ -1,4 +1,4 @@
-r"""The folder that features are stored in."""
+r"""The folder of extracted features."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pyg_mmkgc.report import Report, Table, import_pandas
 
 FEATURES, LABELS, MANIFEST = ('features.safetensors', 'labels.txt',
                               'manifest.json')
-#: Where images or texts were, for who looks at features again.
+#: The paths of the images or texts, for later inspection of the features.
 SOURCE = 'source.json'
 FORMAT, VERSION = 'pyg_mmkgc.features', 1
 SCHEMA = {
@@ -42,19 +42,19 @@ Layout = Mapping[str, tuple[torch.dtype, Sequence[int]]]
 
 @dataclass(repr=False)
 class FeatureFolder(Report):
-    r"""Features that :func:`~pyg_mmkgc.features.extract` has written.
+    r"""Features written by :func:`~pyg_mmkgc.features.extract`.
 
     Args:
         x (torch.Tensor): The features with shape
             :obj:`[num_rows, num_channels]`, or
-            :obj:`[num_items, num_channels]` where all are kept. They lie in
-            the file and are read when used.
+            :obj:`[num_items, num_channels]` if all vectors of an entity are
+            stored. They are mapped from the file and read on demand.
         labels (list of str): The label of each row.
-        manifest (dict): Where the features come from, and what became of
-            each input.
-        ptr (torch.Tensor, optional): Where all are kept, the boundaries of
-            the rows in :obj:`x`, with shape :obj:`[num_rows + 1]`.
-            (default: :obj:`None`)
+        manifest (dict): The origin of the features and the outcome of each
+            input.
+        ptr (torch.Tensor, optional): The boundaries of the entities in
+            :obj:`x` if all vectors are stored, with shape
+            :obj:`[num_rows + 1]`. (default: :obj:`None`)
     """
     x: Tensor
     labels: list[str]
@@ -65,11 +65,11 @@ class FeatureFolder(Report):
 
     @property
     def kind(self) -> str:
-        r"""Returns what was encoded: :obj:`'image'` or :obj:`'text'`."""
+        r"""The kind of inputs, :obj:`'image'` or :obj:`'text'`."""
         return self.manifest['encoder']['kind']
 
     def mask(self, labels: Sequence[str]) -> Tensor:
-        r"""Returns which nodes have features, with shape :obj:`[num_nodes]`.
+        r"""Returns a mask :obj:`[num_nodes]` of the nodes with features.
 
         Args:
             labels (list of str): The label of each node.
@@ -80,17 +80,17 @@ class FeatureFolder(Report):
 
 
     def to_dict(self) -> dict[str, Any]:
-        r"""Returns the manifest, which is plain values, ready for JSON."""
+        r"""Returns the manifest, whose values JSON can hold."""
         return self.manifest
 
     def to_pandas(self, table: str | None = None) -> Any:
-        r"""Returns the features as a :class:`pandas.DataFrame` with a column
-        per channel, by label; where all rows of an entity are kept, its
-        label comes several times.
+        r"""Returns the features as a :class:`pandas.DataFrame`, indexed by
+        label and with one column per channel. If all vectors of an entity
+        are stored, its label is repeated.
 
         Args:
-            table (str, optional): :obj:`"content"` for the table that a
-                notebook shows instead. (default: :obj:`None`)
+            table (str, optional): If set to :obj:`"content"`, returns the
+                table that a notebook shows instead. (default: :obj:`None`)
 
         Raises:
             MMKGCError: If :obj:`pandas` is not installed.
@@ -118,60 +118,62 @@ class FeatureFolder(Report):
 
 
 def load_feature_folder(folder: PathLike) -> FeatureFolder:
-    r"""Reads what :func:`~pyg_mmkgc.features.extract` has written.
+    r"""Reads features written by :func:`~pyg_mmkgc.features.extract`.
 
     Args:
         folder (str or os.PathLike): The folder.
 
     Raises:
-        DataError: If the folder is not there or not complete.
-        FormatError: If its files do not fit together, or the table is not
-            the one that was written.
+        DataError: If the folder is missing or incomplete.
+        FormatError: If its files do not fit together, or the table has
+            changed since it was written.
     """
     folder = as_path(folder)
     if not (folder / MANIFEST).is_file():
-        raise DataError(f"'{folder}': expected complete features, got no "
-                        f"'{MANIFEST}'; if they were being extracted, do it "
-                        f'again with the same folder')
+        raise DataError(f"Expected complete features in '{folder}' (got no "
+                        f"'{MANIFEST}'). Repeat an interrupted extraction "
+                        f'with the same folder to complete it.')
     manifest = read_json(folder / MANIFEST)
     if (not isinstance(manifest, dict) or manifest.get('format') != FORMAT
             or manifest.get('version') != VERSION):
-        raise FormatError(f"'{folder / MANIFEST}': expected the format "
-                          f'{FORMAT!r}, version {VERSION}')
+        raise FormatError(f'Expected the format {FORMAT!r}, version {VERSION} '
+                          f"in '{folder / MANIFEST}'")
     check_schema(manifest, SCHEMA, f"'{folder / MANIFEST}'")
     try:
         text = read_file(folder / LABELS).decode('utf-8')
     except UnicodeDecodeError as error:
-        raise FormatError(f"'{folder / LABELS}': expected text in UTF-8: "
-                          f'{error}') from error
+        raise FormatError(f"Expected text in UTF-8 in '{folder / LABELS}' "
+                          f'({error})') from error
     labels = text.split('\n')[:-1]
     tensors = _map(folder / FEATURES)
     x, ptr = tensors.get('x'), tensors.get('ptr')
     if (x is None or x.dim() != 2 or set(tensors) - {'x', 'ptr'}
             or x.size(1) != manifest.get('num_channels')):
-        raise FormatError(f"'{folder / FEATURES}': expected a table 'x' with "
-                          f'{manifest.get("num_channels")} channels')
+        raise FormatError(f"Expected a table 'x' with "
+                          f'{manifest.get("num_channels")} channels in '
+                          f"'{folder / FEATURES}'")
     if ptr is not None and not is_pointer(ptr, x.size(0)):
-        raise FormatError(f"'{folder / FEATURES}': expected 'ptr' to rise "
-                          f'from 0 to {x.size(0)}, the number of rows')
+        raise FormatError(f"Expected 'ptr' to rise from 0 to {x.size(0)}, the "
+                          f"number of rows, in '{folder / FEATURES}'")
     num_rows = x.size(0) if ptr is None else ptr.numel() - 1
     if not num_rows == len(labels) == manifest.get('num_rows'):
-        raise FormatError(f"'{folder}': {num_rows} rows, {len(labels)} labels "
-                          f'and {manifest.get("num_rows")} rows in the '
-                          f'manifest do not fit together')
+        raise FormatError(f'Expected the numbers of rows, labels and rows in '
+                          f"the manifest to be equal in '{folder}' (got "
+                          f'{num_rows} rows, {len(labels)} labels and '
+                          f'{manifest.get("num_rows")} rows in the manifest)')
     verify_features(folder / FEATURES, manifest)
     return FeatureFolder(x, labels, manifest, ptr)
 
 
 def write_safetensors(path: PathLike, layout: Layout,
                       blocks: Iterable[Tensor]) -> str:
-    r"""Writes a safetensors file that may be larger than the memory.
+    r"""Writes a safetensors file that may be larger than memory.
 
     Args:
         path (str or os.PathLike): The file to write, atomically.
         layout (dict): The type and shape of each tensor.
-        blocks (iterable of torch.Tensor): Their content in this order, in
-            any number of pieces.
+        blocks (iterable of torch.Tensor): The content of the tensors in the
+            order of :obj:`layout`, split into any number of pieces.
 
     Returns:
         The SHA-256 of the file.
@@ -183,7 +185,7 @@ def write_safetensors(path: PathLike, layout: Layout,
         header[name] = {'dtype': _NAMES[dtype], 'shape': list(shape),
                         'data_offsets': [begin, end]}
     text = json.dumps(header).encode()
-    text += b' ' * (-len(text) % 8)  # Tensors begin at multiples of 8.
+    text += b' ' * (-len(text) % 8)  # Tensors start at multiples of 8 bytes.
     digest = hashlib.sha256()
     with atomic_path(path) as temp, open(temp, 'wb') as file:
         start = struct.pack('<Q', len(text)) + text
@@ -194,8 +196,8 @@ def write_safetensors(path: PathLike, layout: Layout,
             digest.update(content)
         written = file.tell() - len(start)
         if written != end:
-            raise DataError(f"'{path}': {written} bytes instead of the {end} "
-                            f'of its tensors')
+            raise DataError(f'Expected {end} bytes of tensors for '
+                            f"'{path}' (got {written} bytes)")
     return digest.hexdigest()
 
 
@@ -206,5 +208,5 @@ def _map(path: Path) -> dict[str, Tensor]:
                     for key in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, ValueError, TypeError,
             KeyError, AttributeError, RuntimeError) as error:
-        raise FormatError(f"'{path}': expected a complete safetensors file: "
-                          f'{error}') from error
+        raise FormatError(f"Expected a complete safetensors file in '{path}' "
+                          f'({error})') from error

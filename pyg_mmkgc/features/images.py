@@ -1,4 +1,4 @@
-r"""Images from strangers, as RGB or not at all."""
+r"""Safe decoding of untrusted images to RGB."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from pyg_mmkgc.errors import FormatError, MMKGCError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-# Formats that are decoded by Pillow itself: EPS, say, would start a program.
+# The formats that Pillow decodes itself: EPS, for example, would start a
+# program.
 FORMATS = ('JPEG', 'PNG', 'GIF', 'WEBP', 'BMP', 'TIFF', 'AVIF', 'JPEG2000',
            'PPM')
 MAX_PIXELS = 80_000_000
-# Encoders make the short side as long as they need: a line of 1 x 60,000
-# pixels would grow to gigabytes.
+# Encoders scale the short side to a fixed length, which would turn a line of
+# 1 x 60,000 pixels into gigabytes.
 MAX_RATIO = 100
 
 
 def reading() -> dict[str, Any]:
-    r"""Returns how images are read, to be stored with features.
+    r"""Returns a description of how images are read, to store with features.
 
     Raises:
         MMKGCError: If Pillow is not installed.
@@ -42,36 +43,38 @@ def reading() -> dict[str, Any]:
 def decode_image(content: bytes) -> Image:
     r"""Decodes the first frame of an image, upright and in RGB.
 
-    The size in the header is looked at before a pixel is decoded.
+    The size in the header is checked before any pixel is decoded.
 
     Args:
-        content (bytes): The whole file.
+        content (bytes): The content of the file.
 
     Raises:
-        FormatError: If the content is no such image, or too large.
-        OSError: If it is truncated. From a damaged file, Pillow
-            may raise other exceptions, too.
+        FormatError: If the content is not a supported image, or too large.
+        OSError: If the content is truncated. Pillow may raise other
+            exceptions for damaged files.
     """
     image_module, ops = _pillow()
     image_module.init()
     formats = [name for name in FORMATS if name in image_module.OPEN]
     try:
         with warnings.catch_warnings():
-            # Between the limit here and the one that raises.
+            # Pillow warns of sizes between our limit and its own.
             warnings.simplefilter('ignore',
                                   image_module.DecompressionBombWarning)
             image = image_module.open(io.BytesIO(content), formats=formats)
     except image_module.UnidentifiedImageError as error:
-        raise FormatError(f'no image in one of the formats '
-                          f'{", ".join(formats)}') from error
+        raise FormatError(f'Expected an image in one of the formats '
+                          f'{", ".join(formats)} (got other content)'
+                          ) from error
     with image:
         width, height = image.size
         if width * height > MAX_PIXELS:
-            raise FormatError(f'{width} x {height} pixels, more than '
-                              f'{MAX_PIXELS}')
+            raise FormatError(f'Expected at most {MAX_PIXELS} pixels (got '
+                              f'{width} x {height} pixels)')
         if max(width, height) > MAX_RATIO * min(width, height):
-            raise FormatError(f'{width} x {height} pixels: longer than '
-                              f'{MAX_RATIO} times its width')
+            raise FormatError(f'Expected the long side of an image to be at '
+                              f'most {MAX_RATIO} times the short side (got '
+                              f'{width} x {height} pixels)')
         image.load()
         return _to_rgb(ops.exif_transpose(image))
 
@@ -79,16 +82,18 @@ def decode_image(content: bytes) -> Image:
 def _to_rgb(image: Image) -> Image:
     image_module, _ = _pillow()
     if image.mode.startswith('I'):
-        # Pillow would cut off at 255 instead of scaling.
+        # Pillow would clip values at 255 instead of scaling them.
         pixels = np.asarray(image)
         if pixels.min() < 0 or pixels.max() > 65_535:
-            raise FormatError('32 bits per pixel, of unknown range')
+            raise FormatError('Expected at most 16 bits per pixel (got 32 '
+                              'bits of unknown range)')
         return image_module.fromarray((pixels >> 8).astype(
             np.uint8)).convert('RGB')
     if image.mode == 'F':
-        raise FormatError('floating-point pixels, of unknown range')
+        raise FormatError('Expected integer pixels (got floating-point pixels '
+                          'of unknown range)')
     if image.mode in ('RGBA', 'LA', 'PA') or 'transparency' in image.info:
-        # Without, the colour that happens to lie below would show.
+        # Otherwise, transparent pixels would show their hidden colour.
         image = image.convert('RGBA')
         white = image_module.new('RGBA', image.size, 'white')
         image = image_module.alpha_composite(white, image)
@@ -99,6 +104,6 @@ def _pillow() -> tuple[Any, Any]:
     try:
         from PIL import Image, ImageOps
     except ImportError as error:
-        raise MMKGCError('images need Pillow: pip install '
-                         '"pyg_mmkgc[features]"') from error
+        raise MMKGCError("Expected 'Pillow' to be installed for images. Run: "
+                         'pip install "pyg_mmkgc[features]"') from error
     return Image, ImageOps

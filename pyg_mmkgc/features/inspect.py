@@ -1,4 +1,4 @@
-r"""What is in a folder of features, and what may be wrong with it."""
+r"""Inspection of a folder of features for common problems."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ from pyg_mmkgc.errors import DataError, printable
 from pyg_mmkgc.features.folder import load_feature_folder
 from pyg_mmkgc.io.atomic import PathLike
 
-#: From this similarity on, two rows are near duplicates.
+#: The lowest similarity of two rows that are near duplicates.
 NEAR = 0.999
-SHOWN = 5  # Of each list, where it is printed.
+SHOWN = 5  # The number of entries of each list to print.
 _BLOCK = 1024
 
 
 @dataclass(frozen=True)
 class Coverage:
-    r"""Which nodes have features, and what was not used and why; printing it
-    shows a table.
+    r"""The number of nodes with features, and the items that could not be
+    used. Printing it shows a table.
 
     Args:
-        kind (str): :obj:`'image'` or :obj:`'text'`.
-        num_nodes (int): Nodes that were looked for.
-        num_covered (int): Nodes that have a row.
-        num_items (int): Images or texts.
-        num_used (int): Those that could be used.
-        reasons (dict): Why others of these nodes could not, and how many.
-        unknown (list of str): Entities that are no node.
+        kind (str): The kind of inputs, :obj:`'image'` or :obj:`'text'`.
+        num_nodes (int): The number of nodes.
+        num_covered (int): The number of nodes with a row.
+        num_items (int): The number of images or texts.
+        num_used (int): The number of usable images or texts.
+        reasons (dict): The reasons why other items of these nodes are
+            unusable, with the number of items.
+        unknown (list of str): The entities that are not in the graph.
     """
     kind: str
     num_nodes: int
@@ -47,7 +48,7 @@ class Coverage:
 
     @classmethod
     def from_manifest(cls, manifest: Mapping[str, Any]) -> Coverage:
-        r"""Counts what the manifest of features says."""
+        r"""Creates the counts from the manifest of features."""
         reasons = Counter(
             item['reason'] for entity in manifest['entities'].values()
             for item in entity['unusable'])
@@ -65,7 +66,7 @@ class Coverage:
         r"""Returns names and values, as they are printed."""
         return [
             ('nodes', f'{_share(self.num_covered, self.num_nodes)} covered; '
-             f'{len(self.unknown):,} entities are no node'),
+             f'{len(self.unknown):,} entities are not in the graph'),
             (f'{self.kind}s', f'{_share(self.num_used, self.num_items)} '
              f'usable'),
         ]
@@ -75,7 +76,7 @@ class Coverage:
         for reason, count in list(self.reasons.items())[:SHOWN]:
             yield f'unusable: {count:,} x {reason}'
         if self.unknown:
-            yield f'no node: {_list(self.unknown)}'
+            yield f'not in the graph: {_list(self.unknown)}'
 
     def __str__(self) -> str:
         return _table(self.summary(), self.details())
@@ -83,28 +84,28 @@ class Coverage:
 
 @dataclass(frozen=True)
 class FeatureReport:
-    r"""What :func:`inspect_features` found; printing it shows a table.
+    r"""The result of :func:`inspect_features`. Printing it shows a table.
 
-    *Rows* are those of the table: one per node, or one per image or text
-    where the folder keeps all. *Similarity* is the cosine of two nodes'
-    (mean) rows, less the mean of all nodes.
+    The table has one row per node, or one row per image or text if the
+    folder stores all vectors. *Similarity* is the cosine of the (mean) rows
+    of two nodes, after subtracting the mean of all nodes.
 
     Args:
-        coverage (Coverage): Which nodes have features.
+        coverage (Coverage): The coverage of the nodes.
         encoder (str): The name of the encoder.
-        shape (tuple): Rows and channels.
-        dtype (torch.dtype): The type of the numbers.
-        norms (torch.Tensor): The length of each row.
-        num_bad (int): Rows with a value that is NaN or infinite.
-        dead_channels (list of int): Channels that are the same in all rows.
-        duplicates (list of list of str): Nodes that share an equal row, the
-            largest group first.
-        near (list of tuple): Pairs of a node and the one most similar,
-            where their rows are nearly equal, with the similarity, which
-            falls.
-        closest (torch.Tensor): The similarity of each node to the one most
-            similar whose row is not equal.
-        neighbours (dict): For each node asked for, the most similar ones.
+        shape (tuple): The numbers of rows and channels.
+        dtype (torch.dtype): The data type of the features.
+        norms (torch.Tensor): The Euclidean norm of each row.
+        num_bad (int): The number of rows with a NaN or infinite value.
+        dead_channels (list of int): The channels that are constant over all
+            rows.
+        duplicates (list of list of str): Groups of nodes with equal rows,
+            the largest group first.
+        near (list of tuple): Pairs of nodes with nearly equal rows, and
+            their similarity, in descending order.
+        closest (torch.Tensor): The similarity of each node to the most
+            similar node whose row differs.
+        neighbours (dict): For each selected node, its most similar nodes.
     """
     coverage: Coverage
     encoder: str
@@ -163,12 +164,14 @@ def inspect_features(
     entities: Sequence[str] | None = None,
     k: int = 5,
 ) -> FeatureReport:
-    r"""Looks for what makes features useless.
+    r"""Inspects features for duplicates, dead channels, non-finite values
+    and missing nodes.
 
     Args:
         path (str or os.PathLike): The folder of the features.
-        entities (list of str, optional): Nodes to show neighbours of. If not
-            given, six of them, at equal distances. (default: :obj:`None`)
+        entities (list of str, optional): The nodes whose neighbours are
+            shown. If set to :obj:`None`, six evenly spaced nodes.
+            (default: :obj:`None`)
         k (int, optional): The number of neighbours. (default: :obj:`5`)
     """
     folder = load_feature_folder(path)
@@ -180,9 +183,9 @@ def inspect_features(
         ids = {label: i for i, label in enumerate(labels)}
         for label in entities:
             if label not in ids:
-                raise DataError(f"'{os.fspath(path)}': no node {label!r} "
-                                f'has features (labels begin with '
-                                f'{labels[:3]})')
+                raise DataError(f'Expected a node with features in '
+                                f"'{os.fspath(path)}' (got {label!r}). The "
+                                f'first labels are {labels[:3]}.')
         index = torch.tensor([ids[label] for label in entities])
 
     x, ptr = folder.x, folder.ptr
@@ -202,7 +205,7 @@ def inspect_features(
         (table - table.mean(dim=0)).nan_to_num(), dim=1)
     equal = _groups(x)
     closest, other = _closest(unit, equal if ptr is None else _groups(table))
-    # The closest of each other are one pair.
+    # Two nodes that are closest to each other form a single pair.
     pairs = {(min(i, j), max(i, j)): float(closest[i])
              for i, j in enumerate(other.tolist()) if closest[i] >= NEAR}
     near = [(labels[i], labels[j], similarity) for (i, j), similarity
@@ -260,7 +263,7 @@ def _neighbours(unit: Tensor, index: Tensor,
     k = min(k, unit.size(0) - 1)
     similarity = unit[index] @ unit.t()
     similarity[torch.arange(index.numel()), index] = -torch.inf
-    # Of equal ones, those that come first in the graph.
+    # Among equal rows, keep the first in the graph.
     order = similarity.sort(dim=1, descending=True, stable=True)
     for i, other, value in zip(index.tolist(), order.indices[:, :k].tolist(),
                                order.values[:, :k].tolist(), strict=True):
@@ -271,7 +274,7 @@ def _table(summary: Iterable[tuple[str, str]],
            details: Iterable[str]) -> str:
     lines = [f'{key:<14} {value}' for key, value in summary]
     lines += [f'{"":<14} {line}' for line in details]
-    return '\n'.join(map(printable, lines))  # Labels are anybody's.
+    return '\n'.join(map(printable, lines))  # Labels are untrusted.
 
 
 def _list(values: Sequence[Any]) -> str:

@@ -1,4 +1,4 @@
-r"""One image or text of one entity, and which node of a graph that is."""
+r"""Images and texts of entities, and their nodes in a graph."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Item(NamedTuple):
 
     Args:
         entity (str): The label of a node, or its id as text.
-        content (pathlib.Path or str): A file, or a text itself.
-        key (str): What names the item in the manifest.
-        problem (str, optional): Why it cannot be used, where that is known
-            without opening it. (default: :obj:`''`)
+        content (pathlib.Path or str): The path of a file, or a text.
+        key (str): The name of the item in the manifest.
+        problem (str, optional): The reason why the item is unusable, if that
+            is known without opening it. (default: :obj:`''`)
     """
     entity: str
     content: Path | str
@@ -42,7 +42,7 @@ class Matched(NamedTuple):
     unknown: list[str]
 
     def digest(self) -> str:
-        r"""Returns a SHA-256 over everything but the files' content."""
+        r"""Returns a SHA-256 of everything except the content of files."""
         out = hashlib.sha256()
         for part in (self.labels, self.unknown):
             out.update(json.dumps(part).encode() + b'\n')
@@ -64,32 +64,34 @@ def match_items(
     Args:
         items (iterable of Item): The items.
         labels (list of str, optional): The label of each node of the graph.
-            If not given, every entity is a node, in sorted order.
+            If set to :obj:`None`, every entity is a node, in sorted order.
             (default: :obj:`None`)
-        match (str, optional): Whether entities are labels (:obj:`'label'`)
-            or ids of nodes (:obj:`'id'`). (default: :obj:`'label'`)
+        match (str, optional): The meaning of entities: labels of nodes
+            (:obj:`'label'`) or ids of nodes (:obj:`'id'`).
+            (default: :obj:`'label'`)
 
     Raises:
-        DataError: If labels repeat or cannot be a line of a file, or if no
-            entity is in the graph.
+        DataError: If labels are repeated or do not fit on a line of a file,
+            or if no entity is in the graph.
     """
     items = list(items)
     if len(items) == 0:
-        raise DataError('expected images or texts, got none')
+        raise DataError('Expected images or texts (got none)')
     if match not in ('label', 'id') or (match == 'id' and labels is None):
-        raise DataError(f"match must be 'label', or 'id' where labels are "
-                        f'given (got {match!r})')
+        raise DataError(f"Expected 'match' to be 'label', or 'id' if 'labels' "
+                        f'are given (got {match!r})')
     if labels is None:
         labels = sorted({item.entity for item in items})
     labels = list(labels)
     ids = {label: i for i, label in enumerate(labels)}
     if len(ids) < len(labels):
         repeated = next(x for i, x in enumerate(labels) if ids[x] != i)
-        raise DataError(f'labels of nodes must differ: {repeated!r} repeats')
+        raise DataError(f'Expected the labels of nodes to be different (got '
+                        f'{repeated!r} more than once)')
     for label in labels:
         if not _is_line(label):
-            raise DataError(f'expected labels that can be a line of a text '
-                            f'file in UTF-8, got {label!r}')
+            raise DataError(f'Expected labels that fit on a line of a text '
+                            f'file in UTF-8 (got {label!r})')
     if match == 'id':
         ids = {str(i): i for i in range(len(labels))}
 
@@ -97,8 +99,9 @@ def match_items(
     unknown = {item.entity for item in items if item.entity not in ids}
     if len(known) == 0:
         raise DataError(
-            f'none of the {len(unknown)} entities is a node by its {match} '
-            f'(entities begin with {sorted(unknown)[:3]}, nodes with '
+            f'Expected at least one of {len(unknown)} entities to match a '
+            f'node by its {match} (got entities that begin with '
+            f'{sorted(unknown)[:3]} for nodes that begin with '
             f'{list(ids)[:3]})')
     known.sort(key=lambda pair: (pair[0], str(pair[1].content), pair[1].key))
     return Matched(labels, [item for _, item in known],
@@ -106,7 +109,7 @@ def match_items(
 
 
 def _is_line(label: str) -> bool:
-    # What a line of the file `labels.txt` can be and is read back as.
+    # A label has to survive writing to and reading from `labels.txt`.
     try:
         label.encode('utf-8')
     except UnicodeEncodeError:

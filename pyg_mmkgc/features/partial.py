@@ -1,4 +1,4 @@
-r"""Rows that are being computed, on disk, safe from a kill at any moment."""
+r"""Partial results on disk, from which a killed extraction can continue."""
 
 from __future__ import annotations
 
@@ -26,18 +26,19 @@ RECORD = {'num_rows': int, 'num_channels': int, 'crc': int, ...: object}
 class PartialRows:
     r"""The rows of the batches so far, and a record of each batch.
 
-    Both files only grow: first the rows of a batch are appended, then its
-    record, one line of JSON with a checksum of the rows. What a kill left of
-    an unfinished batch is cut off when the files are opened again.
+    Both files only grow: the rows of a batch are appended first, followed by
+    its record, a line of JSON with a checksum of the rows. Remains of an
+    unfinished batch are cut off when the files are opened again.
 
     Args:
-        folder (pathlib.Path): The folder of the result, in which the files
-            lie in a folder of their own.
-        plan (dict): What decides the rows, as JSON can hold it.
+        folder (pathlib.Path): The folder of the result. The files are kept
+            in a subfolder.
+        plan (dict): Everything that determines the rows, as values that JSON
+            can hold.
         dtype (torch.dtype): The type of the rows.
 
     Raises:
-        DataError: If the files are there with another plan, or if another
+        DataError: If the files exist with another plan, or if another
             process is writing them.
     """
     def __init__(self, folder: Path, plan: Mapping[str, Any],
@@ -51,8 +52,8 @@ class PartialRows:
         with contextlib.ExitStack() as stack:
             lock = stack.enter_context(open(self.folder / 'lock', 'wb'))
             if not take_lock(lock):
-                raise DataError(f"'{folder}': another process is writing "
-                                f'features there')
+                raise DataError(f"Expected no other process to write features "
+                                f"to '{folder}' (got one that does)")
             path = self.folder / 'plan.json'
             if path.exists():
                 check_plan(folder, read_json(path), plan)
@@ -65,12 +66,13 @@ class PartialRows:
             self._files = stack.pop_all()
 
     def append(self, x: Tensor, record: Mapping[str, Any]) -> None:
-        r"""Adds a batch.
+        r"""Appends a batch.
 
         Args:
-            x (torch.Tensor): Its rows, with shape
+            x (torch.Tensor): The rows of the batch, with shape
                 :obj:`[num_rows, num_channels]`.
-            record (dict): What else to know about it, as JSON can hold it.
+            record (dict): Further facts about the batch, as values that JSON
+                can hold.
         """
         content = to_bytes(x)
         self._rows.write(content)
@@ -88,7 +90,7 @@ class PartialRows:
                 yield json.loads(line)
 
     def blocks(self, sizes: list[int]) -> Iterator[Tensor]:
-        r"""Yields the rows from the first to the last in blocks.
+        r"""Yields all rows in order, in blocks.
 
         Args:
             sizes (list of int): The number of rows of each block.
@@ -102,7 +104,7 @@ class PartialRows:
                 yield x.view(size, self.num_channels)
 
     def close(self) -> None:
-        r"""Closes the files, from which another run can go on."""
+        r"""Closes the files, from which another run can continue."""
         self._files.close()
 
     def _count(self, record: Mapping[str, Any]) -> None:
@@ -134,18 +136,18 @@ class PartialRows:
 
 
 def remove_partial(folder: Path) -> None:
-    r"""Deletes what is left of :class:`PartialRows`, if anything is."""
+    r"""Deletes the files of :class:`PartialRows`, if there are any."""
     if (folder / NAME).exists():
         shutil.rmtree(folder / NAME)
 
 
 def to_bytes(x: Tensor) -> memoryview:
-    r"""Returns the bytes of a tensor on the CPU, which are not copied."""
+    r"""Returns the bytes of a tensor on the CPU without copying them."""
     return x.contiguous().view(-1).view(torch.uint8).numpy().data
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
-    # A line that a kill cut off, or that a power failure left as zeros.
+    # A kill can truncate a line, and a power failure can leave zeros.
     if not line.endswith(b'\n'):
         return None
     try:

@@ -1,4 +1,4 @@
-r"""What decides the features, so that nothing else is mixed with them."""
+r"""The plan of an extraction: everything that determines its features."""
 
 from __future__ import annotations
 
@@ -12,35 +12,36 @@ from pyg_mmkgc.io.schema import check_schema
 
 
 def as_json(plan: Mapping[str, Any]) -> dict[str, Any]:
-    r"""Returns a plan as JSON gives it back: tuples become lists."""
+    r"""Returns a plan as it is read back from JSON: tuples become lists."""
     try:
         return json.loads(json.dumps(dict(plan), allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise DataError(f'expected an encoder whose describe() is what JSON '
-                        f'can hold: {error}') from error
+        raise DataError(f'Expected describe() of the encoder to return values '
+                        f'that JSON can hold ({error})') from error
 
 
 def check_plan(folder: PathLike, found: Mapping[str, Any],
                plan: Mapping[str, Any]) -> None:
-    r"""Raises if a folder holds the features of another plan.
+    r"""Checks that a folder holds the features of a given plan.
 
     Args:
         folder (str or os.PathLike): The folder, for the message.
-        found (dict): The plan in the folder. More keys than in :obj:`plan`
-            are fine.
-        plan (dict): The plan to go on with, see :func:`as_json`.
+        found (dict): The plan in the folder. It may have more keys than
+            :obj:`plan`.
+        plan (dict): The plan to continue, see :func:`as_json`.
 
     Raises:
-        DataError: If they differ, with the differences.
+        DataError: If the plans differ. The message lists the differences.
     """
     check_schema(found, {...: object}, f"the plan in '{folder}'")
     found = {key: found.get(key) for key in plan}
     lines = list(_differences('', found, plan))
     if lines:
         raise DataError(
-            f"'{folder}' holds features of another encoder, of other inputs "
-            f'or options; take another folder or delete this one: '
-            f'{"; ".join(lines[:5])}{"; ..." if len(lines) > 5 else ""}')
+            f"Expected '{folder}' to hold features of the same encoder, "
+            f'inputs and options (got other ones: '
+            f'{"; ".join(lines[:5])}{"; ..." if len(lines) > 5 else ""}). '
+            f'Choose another folder or delete this one.')
 
 
 def _differences(name: str, found: Any, now: Any) -> Iterator[str]:

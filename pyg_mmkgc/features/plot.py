@@ -1,4 +1,4 @@
-r"""One picture of a folder of features. It needs the extra ``plot``."""
+r"""A picture of a folder of features, which needs the extra ``plot``."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from pyg_mmkgc.features.items import Matched
 from pyg_mmkgc.features.reading import read_item
 from pyg_mmkgc.io.atomic import PathLike, atomic_path
 
-# What matplotlib writes without further libraries.
+# The formats that matplotlib writes without further libraries.
 FORMATS = ('.jpeg', '.jpg', '.pdf', '.png', '.svg')
 THUMBNAIL = (192, 192)
-WIDTH, TOP = 1.75, 4.3  # Of a thumbnail, and above all of them, in inches.
+# The width of a thumbnail and the space above all thumbnails, in inches.
+WIDTH, TOP = 1.75, 4.3
 
 
 def read_samples(matched: Matched, labels: Iterable[str],
                  kind: str) -> dict[str, Any]:
-    r"""Reads the first usable image or text of some nodes.
+    r"""Reads the first usable image or text of given nodes.
 
     Args:
         matched (Matched): The items of the nodes.
@@ -30,8 +31,8 @@ def read_samples(matched: Matched, labels: Iterable[str],
         kind (str): :obj:`'image'` or :obj:`'text'`.
 
     Returns:
-        Small images or texts by label. Nodes of which no item can be read
-        are left out.
+        Thumbnails or texts by label. Nodes without a readable item are left
+        out.
     """
     wanted, out = set(labels), {}
     for node, item in zip(matched.nodes, matched.items, strict=True):
@@ -46,49 +47,49 @@ def read_samples(matched: Matched, labels: Iterable[str],
 
 
 def check_picture(path: PathLike) -> None:
-    r"""Checks the ending of a picture that is to be written.
+    r"""Checks the ending of a picture before it is written.
 
     Args:
         path (str or os.PathLike): The image file.
 
     Raises:
-        ConfigError: If it is none of :obj:`FORMATS`.
+        ConfigError: If the ending is not one of :obj:`FORMATS`.
     """
     if Path(path).suffix.lower() not in FORMATS:
-        raise ConfigError(f"'{path}': expected a picture that ends in "
-                          f'{", ".join(FORMATS)}')
+        raise ConfigError(f'Expected a picture that ends in '
+                          f"{', '.join(FORMATS)} (got '{path}')")
 
 
 def plot_report(report: FeatureReport, path: PathLike,
                 samples: Mapping[str, Any] | None = None) -> None:
     r"""Draws coverage, norms and similarities, and the neighbours of the
-    nodes that were asked for, each with its image or text.
+    selected nodes with their images or texts.
 
     Args:
-        report (FeatureReport): What
-            :func:`~pyg_mmkgc.features.inspect.inspect_features` found.
-        path (str or os.PathLike): The image file; its ending says which
+        report (FeatureReport): The result of
+            :func:`~pyg_mmkgc.features.inspect.inspect_features`.
+        path (str or os.PathLike): The image file. Its ending decides the
             format.
-        samples (dict, optional): What :func:`read_samples` returns.
+        samples (dict, optional): The result of :func:`read_samples`.
             (default: :obj:`None`)
 
     Raises:
-        ConfigError: If the ending is none of :obj:`FORMATS`.
+        ConfigError: If the ending is not one of :obj:`FORMATS`.
         MMKGCError: If matplotlib is not installed.
     """
     check_picture(path)
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MMKGCError('plots need matplotlib: pip install '
-                         '"pyg_mmkgc[plot]"') from error
+        raise MMKGCError("Expected 'matplotlib' to be installed for plots. "
+                         'Run: pip install "pyg_mmkgc[plot]"') from error
 
     num_rows = len(report.neighbours)
     num_columns = 1 + max(map(len, report.neighbours.values()), default=0)
     cell = 1.55 if report.coverage.kind == 'image' else 1.05
     width = WIDTH * max(num_columns, 4)
     height = TOP + cell * num_rows
-    # A figure of its own, without pyplot: no window, no global state.
+    # Without pyplot, a figure opens no window and changes no global state.
     figure = Figure(figsize=(width, height))
     _draw_numbers(figure, report)
     if num_rows > 0:
@@ -99,7 +100,7 @@ def plot_report(report: FeatureReport, path: PathLike,
                 'hspace': 0.25 / (cell - 0.25)})
         _draw_neighbours(grid, report, samples or {})
     with atomic_path(path) as temp, warnings.catch_warnings():
-        # The empty boxes in their place say so, too.
+        # The empty boxes already show that they are missing.
         warnings.filterwarnings('ignore', 'Glyph .* missing from font')
         suffix = str(path).rpartition('.')[2]
         figure.savefig(temp, dpi=120, format=suffix)
@@ -116,7 +117,7 @@ def _draw_numbers(figure: Any, report: FeatureReport) -> None:
         'left': 0.85 / width, 'right': 1 - 0.2 / width, 'wspace': 0.2,
         'bottom': 1 - (TOP - 0.8) / height, 'top': 1 - 1.55 / height})
     finite = report.norms[report.norms.isfinite()]
-    # Rows of unit length would leave no range of their own.
+    # Rows of unit length would span an empty range.
     end = 1.05 * float(finite.max()) if finite.numel() > 0 else 0.0
     left.hist(finite.numpy(), bins=40, range=(0.0, end or 1.0),
               color='#0072B2')
@@ -153,8 +154,8 @@ def _draw_sample(axes: Any, sample: Any, label: str, more: str,
     axes.set_visible(True)
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.spines[:].set_color('#CCCCCC')  # Shows where white images end.
-    # A label may hold the dollar sign that begins a formula.
+    axes.spines[:].set_color('#CCCCCC')  # Shows the border of white images.
+    # Labels may contain dollar signs, which would start a formula.
     axes.set_title(_fit(label, more, weight), fontsize=8, pad=3,
                    fontweight=weight, parse_math=False)
     if sample is None or isinstance(sample, str):
@@ -164,7 +165,7 @@ def _draw_sample(axes: Any, sample: Any, label: str, more: str,
                   parse_math=False, transform=axes.transAxes)
     else:
         axes.imshow(sample)
-        # The box stays as it is, whatever the shape of the image.
+        # The size of the box does not depend on the shape of the image.
         axes.set_aspect('equal', adjustable='datalim')
 
 

@@ -1,4 +1,4 @@
-r"""From the vectors of an entity's images to one vector of the entity."""
+r"""Pooling of the vectors of an entity's images."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ def mean_pool(x: Tensor, ptr: Tensor) -> Tensor:
         x (torch.Tensor): The vectors :math:`\mathrm{PVE}(img_i)` with shape
             :obj:`[num_items, num_channels]`, ordered by entity.
         ptr (torch.Tensor): The boundaries of the entities in :obj:`x` with
-            shape :obj:`[num_rows + 1]`. No entity may be without a vector.
+            shape :obj:`[num_rows + 1]`. Every entity needs at least one
+            vector.
 
     Returns:
-        The means with shape :obj:`[num_rows, num_channels]`. The sums are
-        taken in double precision, so that the order of images is no matter.
+        The means with shape :obj:`[num_rows, num_channels]`. Sums are
+        computed in double precision, so that the order of images does not
+        matter.
     """
     return segment(x.double(), ptr, reduce='mean').to(x.dtype)

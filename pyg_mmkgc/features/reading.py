@@ -1,4 +1,4 @@
-r"""Reads one item: its bytes, then an image or a text, or why not."""
+r"""Reading of single items, with the reason if an item is unusable."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ MAX_BYTES = 1 << 28
 
 
 class Sample(NamedTuple):
-    r"""What became of one item.
+    r"""The outcome of reading an item.
 
     Args:
-        value (Any): What the encoder prepared, :obj:`None` if unusable.
-        digest (str): A hash of the bytes, empty where there are none.
-        reason (str): Why the item is unusable, empty if it is not.
+        value (Any): The image or text, or its prepared form. :obj:`None` if
+            the item is unusable.
+        digest (str): A hash of the bytes, empty if there are none.
+        reason (str): The reason why the item is unusable, empty if it is
+            usable.
     """
     value: Any
     digest: str
@@ -38,7 +40,7 @@ def read_item(item: Item, kind: str) -> Sample:
     if item.problem != '':
         return Sample(None, '', item.problem)
     digest = ''
-    # Whatever comes from a stranger's file is a reason, and never the end.
+    # No exception from an untrusted file may end the extraction.
     try:
         content = _content(item.content)
         digest = hashlib.blake2b(content, digest_size=16).hexdigest()
@@ -50,7 +52,7 @@ def read_item(item: Item, kind: str) -> Sample:
 
 
 def content_digest(item: Item) -> str:
-    r"""Returns the hash that :func:`read_item` finds, without decoding."""
+    r"""Returns the digest of :func:`read_item` without decoding the item."""
     if item.problem != '':
         return ''
     try:
@@ -61,19 +63,20 @@ def content_digest(item: Item) -> str:
 
 
 def decode_text(content: bytes) -> str:
-    r"""Decodes a text in UTF-8 that is not blank."""
+    r"""Decodes a text in UTF-8, which must not be blank."""
     try:
         text = content.decode('utf-8').removeprefix('\ufeff')
     except UnicodeDecodeError as error:
-        raise FormatError(f'no text in UTF-8: {error}') from error
+        raise FormatError(f'Expected text in UTF-8 ({error})') from error
     if text.strip() == '':
-        raise FormatError('a blank text')
+        raise FormatError('Expected a text that is not blank (got a blank '
+                          'text)')
     return text
 
 
 def reason(error: Exception) -> str:
     r"""Returns an exception as one line for the manifest."""
-    # Without the path of the file, which is its place on this machine.
+    # Leave out the path of the file, which differs between machines.
     text = getattr(error, 'strerror', None) or str(error)
     text = ' '.join(text.split())[:200]
     if isinstance(error, DataError):
@@ -86,19 +89,22 @@ def _content(content: Path | str) -> bytes:
         try:
             data = content.encode('utf-8')
         except UnicodeEncodeError as error:
-            raise FormatError('no text in UTF-8') from error
+            raise FormatError('Expected text in UTF-8 (got invalid bytes)'
+                              ) from error
     else:
-        # Opening a pipe would wait for ever.
+        # Without O_NONBLOCK, opening a pipe would block forever.
         handle = os.open(content, os.O_RDONLY | os.O_NONBLOCK)
         try:
             if not stat.S_ISREG(os.fstat(handle).st_mode):
-                raise FormatError('not a regular file')
+                raise FormatError('Expected a regular file (got another kind '
+                                  'of file)')
             with open(handle, 'rb', closefd=False) as file:
                 data = file.read(MAX_BYTES + 1)
         finally:
             os.close(handle)
         if len(data) == 0:
-            raise FormatError('an empty file')
+            raise FormatError('Expected a file with content (got an empty '
+                              'file)')
     if len(data) > MAX_BYTES:
-        raise FormatError(f'more than {MAX_BYTES} bytes')
+        raise FormatError(f'Expected at most {MAX_BYTES} bytes (got more)')
     return data

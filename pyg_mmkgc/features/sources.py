@@ -1,4 +1,4 @@
-r"""Lists images and texts: from a folder or a table."""
+r"""Lists of images and texts from folders and tables."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ MAX_COLUMNS = 10_000
 
 
 def read_folder(root: PathLike) -> list[Item]:
-    r"""Lists a folder that has one subfolder of files per entity.
+    r"""Lists the files of a folder with one subfolder per entity.
 
-    The name of the subfolder is the entity. Whatever lies in it is listed,
-    also what cannot be used, such as a link that leaves :obj:`root`, so that
-    the manifest can say so; only names that begin with a dot are left out.
+    The name of a subfolder is the entity. Every file in it is listed, even
+    if it is unusable, such as a link that leaves :obj:`root`: the manifest
+    then states the reason. Only names that begin with a dot are left out.
 
     Args:
         root (str or os.PathLike): The folder.
 
     Raises:
-        DataError: If there is no such folder, or no subfolder in it.
+        DataError: If the folder does not exist or has no subfolders.
     """
     root = as_path(root)
     if not root.is_dir():
-        raise DataError(f"'{root}': expected a folder with one subfolder per "
-                        f'entity')
+        raise DataError(f'Expected a folder with one subfolder per entity '
+                        f"(got '{root}', which is not a folder)")
     base = os.path.realpath(root)
     items, loose = [], []
     for folder in _entries(root):
@@ -57,13 +57,14 @@ def read_folder(root: PathLike) -> list[Item]:
             ]
     if loose:
         warnings.warn(
-            f"'{root}': {len(loose)} files lie outside the subfolders of the "
-            f'entities and are left out: '
+            f'Expected all files to be in the subfolders of entities in '
+            f"'{root}' (got {len(loose)} files outside of them: "
             f'{", ".join(map(printable, loose[:3]))}'
-            f'{", ..." if len(loose) > 3 else ""}', stacklevel=2)
+            f'{", ..." if len(loose) > 3 else ""}). They are left out.',
+            stacklevel=2)
     if not items:
-        raise DataError(f"'{root}': expected one subfolder per entity, got "
-                        f'none')
+        raise DataError(f"Expected one subfolder per entity in '{root}' (got "
+                        f'none)')
     return items
 
 
@@ -73,30 +74,31 @@ def read_table(
     root: PathLike | None = None,
     header: bool = True,
 ) -> list[Item]:
-    r"""Lists the images or texts of a table, one row each.
+    r"""Lists the images or texts of a table with one item per row.
 
-    The table is a file :obj:`.tsv` (tabs, no quotes), :obj:`.csv` or
-    :obj:`.jsonl` (one JSON object a line) in UTF-8, with the columns or keys
-    :obj:`entity` and :obj:`column`; others are ignored. An entity may have
-    any number of rows.
+    The table is a :obj:`.tsv` (tabs, no quotes), :obj:`.csv` or
+    :obj:`.jsonl` (one JSON object per line) file in UTF-8. Its columns or
+    keys are :obj:`entity` and the value of :obj:`column`; all others are
+    ignored. An entity may have any number of rows.
 
     Args:
         path (str or os.PathLike): The file.
         column (str): The column to read: :obj:`'image'` for paths of image
             files, :obj:`'text'` for texts.
         root (str or os.PathLike, optional): The folder that paths are
-            relative to and must not leave. If not given, that of the table.
-            (default: :obj:`None`)
+            relative to and must not leave. If set to :obj:`None`, the folder
+            of the table. (default: :obj:`None`)
         header (bool, optional): If set to :obj:`False`, a :obj:`.tsv` or
-            :obj:`.csv` has no header, and the columns are entity and
-            :obj:`column`. (default: :obj:`True`)
+            :obj:`.csv` file has no header, and its two columns are the
+            entity and the value of :obj:`column`. (default: :obj:`True`)
 
     Raises:
-        FormatError: If the file is no such table, with its row. A value
-            that is no text in UTF-8 makes its row unusable, no more.
+        FormatError: If the file is not such a table. The message names the
+            row. A value that is not UTF-8 only makes its own row unusable.
     """
     if column not in ('image', 'text'):
-        raise DataError(f"column must be 'image' or 'text' (got {column!r})")
+        raise DataError(f"Expected 'column' to be 'image' or 'text' (got "
+                        f'{column!r})')
     path = as_path(path)
     base = os.path.realpath(path.parent if root is None else root)
     items = []
@@ -112,13 +114,13 @@ def read_table(
         problem = 'no path' if value == '' else _file_problem(file, base)
         items.append(Item(entity, Path(file), key, problem))
     if not items:
-        raise FormatError(f"'{path}': expected rows, got none")
+        raise FormatError(f"Expected rows in '{path}' (got none)")
     return items
 
 
 def _rows(path: Path, column: str,
           header: bool) -> Iterator[tuple[int, str, str]]:
-    # What is not UTF-8 becomes lone surrogates, in its own value only.
+    # Invalid UTF-8 becomes lone surrogates, which affect only their value.
     text = read_file(path).decode('utf-8', 'surrogateescape')
     text = text.removeprefix('\ufeff')
     if path.suffix == '.jsonl':
@@ -126,8 +128,8 @@ def _rows(path: Path, column: str,
         return
     readers = {'.tsv': _tsv_rows, '.csv': _csv_rows}
     if path.suffix not in readers:
-        raise FormatError(f"'{path}': expected a table that ends in .tsv, "
-                          f'.csv or .jsonl')
+        raise FormatError(f'Expected a table that ends in .tsv, .csv or '
+                          f".jsonl (got '{path}')")
     names: list[str] = [] if header else ['entity', column]
     for row, fields in readers[path.suffix](path, text):
         if not names:
@@ -151,7 +153,7 @@ def _tsv_rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def _csv_rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    # The limit protects from a missing quote, and is 131,072 characters.
+    # The default limit of 131,072 characters guards against missing quotes.
     with _field_limit(len(text) + 1):
         reader = csv.reader(io.StringIO(text, newline=''), strict=True)
         row = 1
@@ -187,7 +189,7 @@ def _json_rows(path: Path, text: str,
         entity, content = value.get('entity'), value.get(column)
         if isinstance(entity, int) and not isinstance(entity, bool):
             entity = str(entity)
-        if content is None and column in value:  # A missing value.
+        if content is None and column in value:  # null is a missing value.
             content = ''
         if not isinstance(entity, str) or not isinstance(content, str):
             raise _error(path, row, f"a text as 'entity' and as {column!r}",
@@ -222,11 +224,11 @@ def _file_problem(path: str, base: str) -> str:
 
 
 def _plain(name: str) -> str:
-    # Names of files and values of tables may be anything; labels are lines.
+    # File names and values are arbitrary text, but a label is one line.
     name = name.encode('utf-8', 'backslashreplace').decode('utf-8')
     return name.replace('\n', '\\n').replace('\r', '\\r').replace('\0', '\\0')
 
 
 def _error(path: Path, row: int, expected: str, got: Any) -> FormatError:
-    return FormatError(f"'{path}', row {row}: expected {expected}, got "
-                       f'{str(got)[:80]!r}')
+    return FormatError(f"Expected {expected} in row {row} of '{path}' (got "
+                       f'{str(got)[:80]!r})')

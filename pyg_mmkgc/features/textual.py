@@ -1,4 +1,4 @@
-r"""Textual encoders, of transformers and sentence-transformers."""
+r"""Textual encoders of transformers and sentence-transformers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class BERTEncoder(PretrainedEncoder):
         model (str or transformers.PreTrainedModel): The name or folder of a
             pre-trained model, or a model.
         tokenizer (transformers.PreTrainedTokenizerBase, optional): The
-            tokenizer. If not given, that of the pre-trained model.
+            tokenizer. If set to :obj:`None`, it is loaded with the model.
             (default: :obj:`None`)
         revision (str, optional): The branch, tag or commit of the model on
             the hub. (default: :obj:`None`)
@@ -95,12 +95,11 @@ class SentenceEncoder(PretrainedEncoder):
         name = model_name('sentence-transformers', model)
         if isinstance(model, str):
             library = load_library('sentence_transformers')
-            # Older ones may run code that lies in the folder of a model.
+            # Older versions may run code from the folder of a model.
             if int(library.__version__.partition('.')[0]) < 6:
-                raise MMKGCError('this encoder needs sentence_transformers '
-                                 '6.0 or newer, got '
-                                 f'{library.__version__}: pip install '
-                                 '"pyg_mmkgc[features]"')
+                raise MMKGCError("Expected 'sentence_transformers' to be 6.0 "
+                                 f'or newer (got {library.__version__}). '
+                                 'Run: pip install "pyg_mmkgc[features]"')
             load = functools.partial(library.SentenceTransformer,
                                      device='cpu')
             model = from_hub(load, model, revision)

@@ -1,4 +1,4 @@
-r"""Visual encoders, of timm and transformers."""
+r"""Visual encoders of timm and transformers."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from pyg_mmkgc.features.weights import (
 
 
 class TimmEncoder(PretrainedEncoder):
-    r"""A model of :obj:`timm`, with the preprocessing it was trained with.
+    r"""A model of :obj:`timm` with the preprocessing of its training.
 
-    The output is what the classifier would see: 4,096 channels for VGG-16,
-    its second to last layer, which the AdaMF-MAT paper takes for DB15K.
+    The output is the input of the classifier. For VGG-16, it is the second
+    to last layer with 4,096 channels, which the AdaMF-MAT paper uses for
+    DB15K.
 
     Args:
         model (str or torch.nn.Module): The name of a pre-trained model, such
@@ -56,17 +57,17 @@ class TimmEncoder(PretrainedEncoder):
 
 
 class TransformersEncoder(PretrainedEncoder):
-    r"""A visual model of :obj:`transformers`: BEiT, CLIP, SigLIP, DINOv2 or
-    another one, with the preprocessing it was trained with.
+    r"""A visual model of :obj:`transformers`, such as BEiT, CLIP, SigLIP or
+    DINOv2, with the preprocessing of its training.
 
-    The output of a model of images and texts (CLIP, SigLIP) is its image
-    embedding, that of another one its pooled output.
+    The output is the image embedding for models of images and texts (CLIP,
+    SigLIP), and the pooled output for all other models.
 
     Args:
         model (str or transformers.PreTrainedModel): The name or folder of a
             pre-trained model, or a model.
         processor (transformers.BaseImageProcessor, optional): The
-            preprocessing. If not given, that of the pre-trained model.
+            preprocessing. If set to :obj:`None`, it is loaded with the model.
             (default: :obj:`None`)
         revision (str, optional): The branch, tag or commit of the model on
             the hub. (default: :obj:`None`)
@@ -100,22 +101,22 @@ class TransformersEncoder(PretrainedEncoder):
         batch = batch.to(self.device, non_blocking=True)
         model = getattr(self.model, 'get_image_features', self.model)
         out = model(pixel_values=batch)
-        # Before version 5, image embeddings came as such.
+        # Before version 5, image embeddings were returned as a tensor.
         return out if isinstance(out, Tensor) else out.pooler_output
 
 
 def _create(timm: Any, name: str) -> torch.nn.Module:
     try:
         return timm.create_model(name, pretrained=True, num_classes=0)
-    except RuntimeError as error:  # An unknown name, or one without weights.
-        raise DataError(f'{name!r}: timm has no such pre-trained model: '
-                        f'{error}') from error
+    except RuntimeError as error:  # The name is unknown or has no weights.
+        raise DataError(f'Expected the name of a pre-trained model of timm '
+                        f'(got {name!r}): {error}') from error
     except (OSError, ValueError) as error:
         raise DownloadError(no_weights(name, error)) from error
 
 
 class _Processor:
-    # A class, since workers that are spawned cannot be sent a closure.
+    # A class is needed, since a closure cannot be sent to spawned workers.
     def __init__(self, processor: Any) -> None:
         self.processor = processor
 

@@ -1,4 +1,4 @@
-r"""Pre-trained models of other libraries: from a folder, the cache or the
+r"""Pre-trained models of other libraries from a folder, the cache or the
 hub.
 """
 
@@ -18,13 +18,13 @@ from pyg_mmkgc.io.tensors import digest
 
 
 class PretrainedEncoder:
-    r"""What encoders that hold a model of another library have in common.
+    r"""The base class of encoders with a model of another library.
 
     Args:
-        name (str): What to call the model.
+        name (str): The name of the model.
         model (torch.nn.Module): The model.
         device (torch.device or str): The device.
-        **facts: What else decides the output.
+        **facts: Further facts that determine the output.
     """
     def __init__(self, name: str, model: Any,
                  device: Union[str, torch.device], **facts: Any) -> None:
@@ -37,33 +37,34 @@ class PretrainedEncoder:
 
 
 def load_library(name: str) -> ModuleType:
-    r"""Imports a library that is optional.
+    r"""Imports an optional library.
 
     Args:
-        name (str): Its name in Python.
+        name (str): The name of the module.
 
     Raises:
-        MMKGCError: If it is not installed, or broken.
+        MMKGCError: If the library is not installed or broken.
     """
     try:
         return import_module(name)
     except ImportError as error:
-        raise MMKGCError(f'this encoder needs {name}: pip install '
-                         f'"pyg_mmkgc[features]" ({error})') from error
+        raise MMKGCError(f"Expected '{name}' to be installed for this encoder "
+                         f'(got {error}). Run: pip install '
+                         f'"pyg_mmkgc[features]"') from error
     except RuntimeError as error:
-        # PyPI's torchvision is built for CUDA, another PyTorch may be not.
-        raise MMKGCError(f'{name} could not be imported; are torch and '
-                         f'torchvision of the same version, from the same '
-                         f'index? ({error})') from error
+        # PyPI's torchvision is built for CUDA, unlike some builds of PyTorch.
+        raise MMKGCError(f"Expected '{name}' to be importable (got {error}). "
+                         f'Install matching versions of torch and torchvision '
+                         f'from the same index.') from error
 
 
 def from_hub(load: Callable[..., Any], name: str,
              revision: str | None) -> Any:
-    r"""Loads a model, from the network only if it is not on this machine.
+    r"""Loads a model, and downloads it only if it is not on this machine.
 
     Args:
-        load (callable): A function of the name, with the keywords of
-            :obj:`transformers`.
+        load (callable): A function that loads a model by its name and takes
+            the keywords of :obj:`transformers`.
         name (str): The name or folder of the model.
         revision (str, optional): The branch, tag or commit on the hub.
 
@@ -74,8 +75,9 @@ def from_hub(load: Callable[..., Any], name: str,
         return load(name, revision=revision, local_files_only=True)
     except (OSError, ValueError) as error:
         if os.path.isdir(name):
-            raise DownloadError(f'{name!r}: the model in this folder could '
-                                f'not be loaded: {error}') from error
+            raise DownloadError(f'Expected a folder with a complete model '
+                                f'(got {name!r}, which could not be loaded: '
+                                f'{error})') from error
     try:
         return load(name, revision=revision, local_files_only=False)
     except (OSError, ValueError) as error:
@@ -88,13 +90,14 @@ def load_pair(
     part_class: str,
     revision: str | None,
 ) -> tuple[Any, Any]:
-    r"""Loads a model of :obj:`transformers`, and the tokenizer or processor
-    that it was trained with.
+    r"""Loads a model of :obj:`transformers` with the tokenizer or processor
+    of its training.
 
     Args:
         model (str or transformers.PreTrainedModel): The name or folder of a
             pre-trained model, or a model.
-        part (Any): The tokenizer or processor, or :obj:`None`.
+        part (Any): The tokenizer or processor. If set to :obj:`None`, it is
+            loaded.
         part_class (str): The class that loads it, such as
             :obj:`'AutoTokenizer'`.
         revision (str, optional): The branch, tag or commit on the hub.
@@ -111,21 +114,21 @@ def load_pair(
 
 
 def no_weights(name: str, error: Exception) -> str:
-    r"""Returns the message for a model that is nowhere."""
-    return (f'{name!r}: expected a folder, or a model that is in the cache or '
-            f'can be downloaded, but neither worked: {error}. Without '
-            f'network, give the folder of a copy of the model; the encoders '
-            f"'descriptor' and 'hashing' need no weights")
+    r"""Returns the message for a model that was not found."""
+    return (f'Expected {name!r} to be a folder, or a model that is cached or '
+            f'can be downloaded (got {error}). Without network access, pass '
+            f'the folder of a copy of the model, or use the encoders '
+            f"'descriptor' and 'hashing', which need no weights.")
 
 
 def describe_weights(model: torch.nn.Module) -> dict[str, Any]:
-    r"""Returns what tells the weights of a model from all others.
+    r"""Returns values that identify the weights of a model.
 
     Args:
         model (torch.nn.Module): The model.
 
     Returns:
-        The SHA-256 of the weights, and, for a model of a hub, the revision.
+        The SHA-256 of the weights and, for a model from a hub, its revision.
     """
     state = {key: value.detach().cpu().contiguous()
              for key, value in model.state_dict().items()}
@@ -136,10 +139,10 @@ def describe_weights(model: torch.nn.Module) -> dict[str, Any]:
 
 
 def model_name(library: str, model: Any) -> str:
-    r"""Returns what to call a model: not where its folder happens to be.
+    r"""Returns a name for a model that does not depend on its folder.
 
     Args:
-        library (str): The library that it is of.
+        library (str): The library of the model.
         model (str or torch.nn.Module): The model, its name or its folder.
     """
     if not isinstance(model, str):

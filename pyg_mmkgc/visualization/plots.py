@@ -1,4 +1,4 @@
-r"""Plots of results. They need the extra ``plot`` (matplotlib)."""
+r"""Plots of results, which need the extra ``plot`` (matplotlib)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pyg_mmkgc.errors import MMKGCError
 from pyg_mmkgc.io.atomic import atomic_path
 from pyg_mmkgc.report import cut
 
-# Okabe and Ito's palette: told apart with any kind of colour vision.
+# Okabe and Ito's palette, which is safe for colour-blind readers.
 _COLORS = ['#0072B2', '#D55E00', '#009E73', '#CC79A7', '#E69F00', '#56B4E9']
 _STYLES = ['-', '--', '-.', ':']
 
@@ -29,10 +29,10 @@ def plot_history(history: Any, path: Any) -> None:
     r"""Draws the losses and the validation MRR over the epochs.
 
     Args:
-        history (History or dict): What
-            :meth:`~pyg_mmkgc.training.Trainer.fit` returns, or its plain
-            values as stored in ``history.json``.
-        path (str or os.PathLike): The image file; its ending says which
+        history (History or dict): The result of
+            :meth:`~pyg_mmkgc.training.Trainer.fit`, or its plain values as
+            stored in ``history.json``.
+        path (str or os.PathLike): The image file. Its ending decides the
             format.
     """
     Figure = _figure_class()
@@ -47,7 +47,7 @@ def plot_history(history: Any, path: Any) -> None:
             if key.endswith('loss')]
     x_val, y_val = _curve(epochs, 'val_mrr')
 
-    # A figure of its own, without pyplot: no window, no global state.
+    # Without pyplot, a figure opens no window and changes no global state.
     figure = Figure(figsize=(7, 5.5), layout='constrained')
     top, bottom = figure.subplots(2, 1, sharex=True)
     for i, key in enumerate(keys):
@@ -86,7 +86,7 @@ def plot_history(history: Any, path: Any) -> None:
 
 def plot_explanation(explanation: Any, path: Any) -> None:
     r"""Draws the weights of the modalities of a triple, and the ranks of its
-    nodes with all modalities and without each.
+    nodes with all modalities and without each of them.
 
     .. code-block:: python
 
@@ -102,23 +102,22 @@ def plot_explanation(explanation: Any, path: Any) -> None:
         ['why.png']
 
     Args:
-        explanation (Explanation or dict): What
-            :func:`~pyg_mmkgc.evaluation.explain` returns, or its plain
-            values.
-        path (str or os.PathLike): The image file; its ending says which
+        explanation (Explanation or dict): The result of
+            :func:`~pyg_mmkgc.evaluation.explain`, or its plain values.
+        path (str or os.PathLike): The image file. Its ending decides the
             format.
 
     Raises:
-        MMKGCError: If the model has only one view of a node, so that there
-            is nothing to draw, or :obj:`matplotlib` is not installed.
+        MMKGCError: If the model has a single view per node, so that there is
+            nothing to draw, or :obj:`matplotlib` is not installed.
     """
     found = explanation if isinstance(
         explanation, Mapping) else explanation.to_dict()
     effects = found['modalities']
     if not effects:
-        raise MMKGCError(f"Expected a model with several modalities to draw "
-                         f"(got '{found['model']}', which has one view of a "
-                         'node)')
+        raise MMKGCError(f"Expected the explanation of a model with several "
+                         f"modalities (got '{found['model']}', which has a "
+                         'single view per node)')
     nodes = {side: cut(found[side]) for side in ('head', 'tail')}
     weighted = effects[0]['head_weight'] is not None
     figure = _figure_class()(figsize=(7, 3 + 2.5 * weighted),
@@ -160,8 +159,8 @@ def _figure_class() -> Any:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise MMKGCError('plots need matplotlib: pip install '
-                         '"pyg_mmkgc[plot]"') from error
+        raise MMKGCError("Expected 'matplotlib' to be installed for plots. "
+                         'Run: pip install "pyg_mmkgc[plot]"') from error
     return Figure
 
 

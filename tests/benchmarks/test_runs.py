@@ -67,9 +67,9 @@ def test_the_best_on_validation_is_first(runs, call):
 
 
 def test_what_has_no_common_table(runs, call, tmp_path):
-    with pytest.raises(SystemExit, match='expected folders of finished runs'):
+    with pytest.raises(SystemExit, match='Expected folders of finished runs'):
         call(tmp_path, str(runs / 'unfinished'))
-    with pytest.raises(SystemExit, match='name runs to make it'):
+    with pytest.raises(SystemExit, match='Pass runs to create it'):
         call(tmp_path, '--report')
     other = tmp_path / 'other'
     shutil.copytree(runs / '1', other)
@@ -77,6 +77,6 @@ def test_what_has_no_common_table(runs, call, tmp_path):
     (other / 'config.yaml').write_text(config.replace('FakeMMKG', 'Countries')
                                        .split('  num_nodes')[0]
                                        + config[config.index('model:'):])
-    with pytest.raises(SystemExit, match=r"one dataset.name, got \['Countries'"
+    with pytest.raises(SystemExit, match=r"one dataset.name .got \['Countries'"
                        r", 'FakeMMKG'\]"):
         call(tmp_path, str(runs / '1'), str(other))

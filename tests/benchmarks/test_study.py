@@ -299,7 +299,7 @@ def test_ranks_of_other_trainings_are_refused(study, tmp_path):
                             for name, x in ranks.items()}, {})
         table = study.report.Table('', ['model', 'MRR'],
                                    [['A', ''], ['B', '']])
-        with (pytest.raises(SystemExit, match=f'other trainings of {row} ')
+        with (pytest.raises(SystemExit, match=f'same trainings of {row} ')
               if refused else contextlib.nullcontext()):
             study.queries.with_differences(table, runs, 1, 'table2', args,
                                            'A')
@@ -321,12 +321,12 @@ def test_failures_are_named(tmp_path):
             path.unlink()
     done = subprocess.run(args, text=True, capture_output=True)
     assert done.returncode != 0
-    assert '1 of 2 trainings failed' in done.stderr
+    assert 'Expected 2 trainings to finish (got 1 failures)' in done.stderr
     assert f'{folder.name}.log' in done.stderr
     assert 'is not empty' in Path(f'{folder}.log').read_text()
     assert len(list((tmp_path / 'runs').glob('*-transe-*/cell.json'))) == 1
 
 
 def test_unknown_rows_are_refused(here, tmp_path):
-    with pytest.raises(SystemExit, match='--rows: expected some of TransE,'):
+    with pytest.raises(SystemExit, match='--rows to match some of TransE,'):
         here('table2', tmp_path, '--rows', 'Rotate')

@@ -200,9 +200,9 @@ def test_a_number_that_is_no_label_is_no_id(train):
                   if 'n7' not in line])
     run = Run.open('run')
     assert '(8, a, ?)' in str(run.predict('8', 'a'))
-    with pytest.raises(DataError, match="got '7'.*nearest are '17'"):
+    with pytest.raises(DataError, match="got '7'.*nearest labels are '17'"):
         run.predict('7', 'a')
-    with pytest.raises(DataError, match="got '7'.*not for an id"):
+    with pytest.raises(DataError, match="got '7'.*label rather than an id"):
         run.predict('7', 'a')
     # No relation has a number for a label.
     assert str(run.predict('8', '0')) == str(run.predict('8', 'a'))
@@ -217,7 +217,7 @@ def test_numbers_that_are_no_ids(train, label):
     run = Run.open('run')
     assert f"({label.format('8')}, a, ?)" in str(
         run.predict(label.format('8'), 'a'))
-    with pytest.raises(DataError, match="got '8'.*not for an id"):
+    with pytest.raises(DataError, match="got '8'.*label rather than an id"):
         run.predict('8', 'a')
 
 

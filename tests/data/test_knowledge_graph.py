@@ -262,7 +262,7 @@ def test_filter_data_as_neighbor_loader_does() -> None:
     part = batch.subgraph(torch.tensor([0, 2]))
     assert part.n_id.tolist() == [2, 1]
     assert part.node_names is kg.node_names
-    with pytest.raises(DataError, match="a sampled batch, which has 'n_id'"):
+    with pytest.raises(DataError, match="got a sampled batch with 'n_id'"):
         evaluate(AdaMF.from_data(batch, 4), batch)
 
 

@@ -8,7 +8,7 @@ import torch
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.evaluation import TieWarning
 
-# One graph, worked by hand.
+# A graph whose ranks are worked out by hand.
 #
 # Seven nodes on a line, `next` is a step of 1 and `far` a step of 3, see Line.
 #
@@ -32,8 +32,8 @@ EXTRA = [(2, 0, 2)]
 
 
 class Line(torch.nn.Module):
-    r"""A model with the fast path only: nodes are integers on a line, and a
-    relation is a step: score(h, r, t) = -|h + step_r - t|.
+    r"""A model with the fast path only, whose nodes are integers on a line and
+    whose relations are steps: score(h, r, t) = -|h + step_r - t|.
     """
     def __init__(self, num_nodes=7, steps=(1, 3)):
         super().__init__()

@@ -1,4 +1,4 @@
-"""Ranks and predictions do not see how nodes and queries are cut up."""
+"""Ranks and predictions do not depend on the blocks of nodes and queries."""
 
 import random
 from collections.abc import Callable
@@ -105,7 +105,8 @@ def test_predictions(name: str, filter_known: bool,
 @pytest.mark.parametrize('cls', [DistMult, RotatE])
 def test_non_finite_scores_name_the_node(cls: type[KGEModel],
                                          cut: Callable[[int], None]) -> None:
-    """Wherever they are: also in a block that has no target."""
+    """Non-finite scores are found everywhere, even in blocks without a target.
+    """
     kg = kg_of()
     model = cls(NUM_NODES, 3, 8)
     lonely = NUM_NODES - 1
@@ -125,7 +126,9 @@ def test_non_finite_scores_name_the_node(cls: type[KGEModel],
 
 def test_each_node_is_scored_once_a_query(cut: Callable[[int], None],
                                           ignore_ties: None) -> None:
-    """But where triples that share a query have targets in several blocks."""
+    """Except for triples that share a query but have targets in several
+    blocks.
+    """
     class Counting(Constant):
         pairs = 0
 
@@ -136,13 +139,13 @@ def test_each_node_is_scored_once_a_query(cut: Callable[[int], None],
 
     kg = kg_of()
     kg.test_mask[:] = False
-    kg.test_mask[:2] = True  # Of other queries, on both sides.
+    kg.test_mask[:2] = True  # Triples of other queries, on both sides.
     kg.train_mask[:2] = False
     for size in (7, 40):
         model = Counting(NUM_NODES, 3)
         cut(size)
         evaluate(model, kg, batch_size=2)
-        # Beside them: the nodes that the queries are about, in each block.
+        # In addition, each block encodes the known nodes of the queries.
         more = 0 if size == 40 else 4 * 2 * 6 * 2
         assert 4 * NUM_NODES <= model.pairs <= 4 * NUM_NODES + more
 
@@ -164,7 +167,7 @@ def test_whole_table_is_made_once_blocks_are_not_kept(
     sizes.clear()
     cut(16)
     evaluate(model, kg)
-    assert set(sizes) == {scorer.CHUNK}  # A product of one shape.
+    assert set(sizes) == {scorer.CHUNK}  # All products have one shape.
 
 
 @pytest.mark.parametrize('num_threads', [1, 2, 3])

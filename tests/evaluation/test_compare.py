@@ -26,7 +26,7 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / 'benchmarks' / 'results'
 
 
 def test_bootstrap_of_all_resamples() -> None:
-    # Three queries have 27 resamples: the exact distribution is at hand.
+    # Three queries have 27 resamples, so the exact distribution is known.
     first, second = np.array([1.0, 0.5, 0.2]), np.array([0.5, 0.6, 0.1])
     means = sorted(np.mean([(first - second)[i] for i in draw])
                    for draw in itertools.product(range(3), repeat=3))
@@ -36,7 +36,7 @@ def test_bootstrap_of_all_resamples() -> None:
     assert [low, high] == pytest.approx(exact)
     share = np.mean([x <= 0 for x in means])
     assert p == pytest.approx(min(1, 2 * share), abs=0.03)
-    # Paired: a constant advantage is certain, however noisy the queries.
+    # In a paired test, a constant advantage is certain despite any noise.
     noisy = np.random.default_rng(0).random(1000)
     _, low, high, p = paired_bootstrap(noisy + 0.01, noisy)
     assert low == pytest.approx(0.01) and high == pytest.approx(0.01)
@@ -61,7 +61,8 @@ def test_spread() -> None:
 
 
 def test_the_published_table_is_reproduced() -> None:
-    """From the committed rankings of 23 methods on MKG-W."""
+    """The published table follows from the committed rankings of 23 methods.
+    """
     tensors, _ = load_tensors(BENCHMARKS / 'table2_mkg_w_queries.safetensors')
     found = compare_rankings({name: {'mrr': x.numpy()}
                               for name, x in tensors.items()}, 'AdaMF-MAT')
@@ -82,7 +83,7 @@ def test_the_published_table_is_reproduced() -> None:
 
 
 def result(ranks: list[int], seed: int = 0) -> RankingResult:
-    """Rankings of one side, with the given realistic ranks."""
+    """Returns rankings of one side with the given realistic ranks."""
     x = torch.tensor(ranks)
     size = torch.arange(x.numel())
     return RankingResult(
@@ -133,7 +134,7 @@ def test_seeds_are_averaged_and_spread() -> None:
 def test_results_that_do_not_fit() -> None:
     base = result([1, 2, 3])
     other = dataclasses.replace(base, tail_index=base.tail_index + 1)
-    with pytest.raises(DataError, match="same triples.*of 'B'"):
+    with pytest.raises(DataError, match="same triples.*for 'B'"):
         compare(base, other)
     with pytest.raises(DataError, match='same triples'):
         compare(base, result([1, 2]))
@@ -149,7 +150,7 @@ def test_results_that_do_not_fit() -> None:
     for names in (['a'], ['a', 'a']):
         with pytest.raises(ConfigError, match='2 different names'):
             compare(base, base, names=names)
-    with pytest.raises(ConfigError, match="one of 'a'.*got 'b'"):
+    with pytest.raises(ConfigError, match="'reference'.*one of 'a'.*got 'b'"):
         compare_rankings({'a': {'mrr': np.ones(3)}}, 'b')
     with pytest.raises(DataError, match='got 2, 3'):
         compare_rankings({'a': {'mrr': np.ones(3)},

@@ -15,7 +15,7 @@ HAS_NUMBA = importlib.util.find_spec('numba') is not None
 
 @pytest.fixture(params=['plain'] + ['numba'] * HAS_NUMBA)
 def path(request, monkeypatch) -> str:
-    """Without numba; with it, where nothing falls back."""
+    """Runs without numba, and with it and no fallback."""
     if request.param == 'plain':
         monkeypatch.setattr(backend, '_load', lambda name: None)
     else:
@@ -25,7 +25,7 @@ def path(request, monkeypatch) -> str:
 
 def brute_force(scores: Tensor, row: Tensor, target: Tensor, truth: Tensor,
                 known: set[tuple[int, int]]) -> list[list[int]]:
-    """Better, not worse, all; one candidate after the other."""
+    """Counts better, not worse and all candidates, one by one."""
     out: list[list[int]] = [[], [], []]
     for r, node, own in zip(row.tolist(), target.tolist(), truth.tolist(),
                             strict=True):
@@ -45,12 +45,12 @@ def test_counts(path, dtype, filtered, apart) -> None:
     table = torch.randint(-3, 4, (5, 40), dtype=dtype)
     scores = table[:, :33] if apart else table[:, :33].contiguous()
     row = torch.tensor([3, 0, 0, 4, 0, 3, 1])
-    # Targets that are known and not, and two of another block.
+    # Known and unknown targets, and two targets of another block.
     target = torch.tensor([32, 1, 2, 3, 4, -5, 40])
     truth = scores[row, target.clamp(0, 32)]
     known, pairs = None, set()
     if filtered:
-        # A row without any, one that nobody asks for, and different counts.
+        # A row without targets, an unused row, and different counts.
         mask = torch.rand(5, 33) < 0.3
         mask[4], mask[0, 1], mask[0, 2] = False, True, False
         known = tuple(mask.nonzero().t())

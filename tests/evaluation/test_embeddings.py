@@ -1,4 +1,4 @@
-"""Representations of nodes: similar ones, and files of them."""
+"""Representations of nodes: similarity search and export."""
 
 from pathlib import Path
 
@@ -75,7 +75,7 @@ def test_representations_are_those_of_encode(kg) -> None:
         [rotate.node_emb.weight, rotate.node_emb_im.weight], dim=1))
     with pytest.raises(ModelError, match="'encode.*got 'Linear'"):
         node_representations(torch.nn.Linear(2, 2), kg)
-    with pytest.raises(ModelError, match='has 4 nodes'):
+    with pytest.raises(ModelError, match=r'nodes of the graph \(got 4\)'):
         node_representations(pyg.TransE(4, 1, 2), kg)
     model.node_emb.weight[0] = torch.nan
     with pytest.raises(NonFiniteError):
@@ -105,7 +105,7 @@ def test_projector(kg, clock, tmp_path: Path) -> None:
     torch.testing.assert_close(
         torch.tensor([[float(x) for x in row.split('\t')] for row in rows]),
         clock.node_emb.weight.detach())
-    # One line a node, whatever is in its label.
+    # One line per node, with any characters in its label.
     assert (folder / 'metadata.tsv').read_text().splitlines() == [
         'a', 'b', 'c\\x09x', 'd', 'e']
     text = (folder / 'projector_config.pbtxt').read_text()

@@ -77,7 +77,9 @@ def make_model(cls, kg, **kwargs):
 
 @torch.no_grad()
 def brute_force(model, kg, split='test', filtered=True):
-    r"""(optimistic, pessimistic, candidates) of each ranking, in loops."""
+    r"""Computes (optimistic, pessimistic, candidates) of each ranking in
+    loops.
+    """
     edge_index, edge_type = kg.known_triples()
     known = set(zip(edge_index[0].tolist(), edge_type.tolist(),
                     edge_index[1].tolist(), strict=True))
@@ -169,7 +171,7 @@ def test_more_triples_of_one_query_than_a_block_holds(make_kg, Line,
     model = Line()
     result = evaluate(model, kg, batch_size=2, sides=['tail'])
     assert model.calls == ['encode', 1]
-    # Only 0 is left beside each target: better than 3 to 6, equal to 2.
+    # Only 0 is left next to each target: better than 3 to 6, equal to 2.
     assert rows_of(result) == [(1, 1, 2), (1, 2, 2)] + [(2, 2, 2)] * 4
 
 
@@ -274,7 +276,7 @@ def test_half_precision_model_is_ranked_in_single_precision(ignore_ties):
 
 
 class Limited(torch.nn.Module):
-    r"""Another model, on a machine with room for so many queries."""
+    r"""Wraps a model with a limit to the number of queries in memory."""
     def __init__(self, model, limit, error):
         super().__init__()
         self.model, self.limit, self.error = model, limit, error
@@ -334,12 +336,12 @@ def test_relation_names_label_the_slices(hand_kg, Line, ignore_ties):
 
 def test_bad_input(make_kg, hand_kg, Line):
     kg = hand_kg
-    with pytest.raises(ModelError, match="'Line' has 8 nodes, but the graph "
-                                         'has 7'):
+    with pytest.raises(ModelError, match="'Line' to have the 7 nodes of the "
+                                         r'graph \(got 8\)'):
         evaluate(Line(8), kg)
-    with pytest.raises(ModelError, match='has 1 relations, but the graph has'):
+    with pytest.raises(ModelError, match=r'relations of the graph \(got 1\)'):
         evaluate(Line(7, (1, )), kg)
-    with pytest.raises(ModelError, match="Expected a 'torch.nn.Module'"):
+    with pytest.raises(ModelError, match="'model' to be a 'torch.nn.Module'"):
         evaluate(lambda h, r, t: h, kg)
     with pytest.raises(ConfigError, match="got 'random'"):
         evaluate(Line(), kg, ties='random')
@@ -368,5 +370,5 @@ def test_scores_of_a_wrong_shape(hand_kg, Line):
 
     with pytest.raises(ModelError, match=r'shape \[3, 7\] for heads'):
         evaluate(Wide(), hand_kg)
-    with pytest.raises(ModelError, match='one score a triple'):
+    with pytest.raises(ModelError, match='one score per triple'):
         evaluate(Pairs(7, 2), hand_kg)

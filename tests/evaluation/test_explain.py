@@ -1,4 +1,4 @@
-"""Explanations, checked by taking each modality out by hand."""
+"""Explanations, compared with removing each modality by hand."""
 
 import json
 import math
@@ -41,7 +41,7 @@ def known(kg: KnowledgeGraph) -> set[tuple[int, int, int]]:
 
 
 def rank_by_hand(score, kg, triple, side):
-    """The realistic rank and the number of candidates, one by one."""
+    """Returns the realistic rank and the number of candidates, one by one."""
     place = {'head': 0, 'tail': 2}[side]
     others = []
     for node in range(N):
@@ -64,7 +64,7 @@ def adamf(kg, missing='random'):
 
 
 def by_the_paper(model, views):
-    """The joint embeddings of eqs. (4) and (5), and RotatE's score."""
+    """Returns the joint embeddings of eqs. (4) and (5), and RotatE's score."""
     names = ['structure', 'text', 'visual']
     weight = model.fuser.weight.double()
     logits = torch.stack([views[m].tanh() @ weight[i]
@@ -114,7 +114,7 @@ def test_each_modality_taken_out_by_hand(kg) -> None:
 
 @torch.no_grad()
 def test_an_absent_view_stays_absent(kg) -> None:
-    """Of `drop`: the mean is over the nodes that have the view."""
+    """With `drop`, the mean is over the nodes that have the view."""
     model = adamf(kg, missing='drop')
     views = model.embed(torch.arange(N))
     there = kg.mask_visual[:, None]
@@ -241,7 +241,7 @@ def test_better_answers_are_named(kg) -> None:
         def forward(self, head_index, rel_type, tail_index):
             return -tail_index.float()
 
-    # Of tails, lower is better; (2 next 11) is known, and left out.
+    # For tails, lower is better; (2 next 11) is known and left out.
     assert (2, 0, 11) in known(kg)
     found = explain(Constant(), kg, 2, 0, 4)
     assert found.ranks['tail'].rank == 5

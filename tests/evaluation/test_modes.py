@@ -18,7 +18,7 @@ def modes(model):
 
 @pytest.mark.parametrize('training', [True, False])
 def test_threads_that_overlap(training):
-    """The first one in is not the last one out."""
+    """The first thread to enter is not the last to leave."""
     model = torch.nn.Sequential(torch.nn.Dropout(), torch.nn.Linear(2, 2))
     model.train(training)
     model[1].train(not training)

@@ -1,4 +1,4 @@
-"""Queries from a file, answers into one."""
+"""Files of queries and of their answers."""
 
 import csv
 import json
@@ -43,7 +43,7 @@ def test_queries_are_read(tmp_path: Path) -> None:
     for line in ('a\tr', 'a\tr\tb', '?\t?\tb', 'a r ?', 'a\tr\t?\tx',
                  '\tr\t?'):
         path.write_text(f'a\tr\t?\n{line}\n')
-        with pytest.raises(FormatError, match=r"queries.tsv', row 2: .*'\?'"):
+        with pytest.raises(FormatError, match=r"'\?', in row 2 of .*queries"):
             read_queries(path)
 
 

@@ -6,7 +6,7 @@ import torch
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.evaluation import evaluate
 
-# The graph and its ranks are worked out beside its triples, in conftest.py.
+# The graph and its ranks are worked out next to its triples in conftest.py.
 BY_HAND = [(2, 3, 5), (2, 2, 6), (1, 1, 7), (1, 1, 3), (1, 1, 3), (1, 1, 7)]
 
 

@@ -17,7 +17,7 @@ def kg():
 
 
 def all_pairs(model, node, rel_type, side, num_nodes):
-    r"""Scores by `forward`, one query at a time, in double precision."""
+    r"""Returns scores of `forward`, query by query, in double precision."""
     rows, other = [], torch.arange(num_nodes, device=node.device)
     for n, r in zip(node, rel_type, strict=True):
         n, r = n.expand_as(other), r.expand_as(other)
@@ -51,7 +51,7 @@ def test_closed_forms_equal_forward(cls, kwargs, side, device, kg):
         lambda *args: setattr(model, 'forward_calls', 1))
     with scoring(model, kg) as score:
         out = score(node, rel_type, side)
-    # A norm without a kernel has no query.
+    # There is no query for a norm without a kernel.
     assert model.forward_calls == (kwargs == {'p_norm': 3})
     assert out.dtype == torch.float32
     torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=1e-6)

@@ -12,7 +12,7 @@ from .tiny import CharacterEncoder, texts
 
 
 class Limited:
-    """An encoder whose memory fits so many items."""
+    """An encoder with memory for a given number of items."""
     kind = 'text'
     prepare = str
 
@@ -45,7 +45,7 @@ def test_batches_are_halved_until_they_fit(error: Exception,
     assert x.view(-1).tolist() == list(range(13))
     assert size == 2
     assert encoder.sizes == [13, 7, 4, 2, 2, 2, 2, 2, 2, 1]
-    # What fitted once is where the next batch begins.
+    # The next batch starts with the size that fitted before.
     encoder.sizes.clear()
     assert encode(encoder, values, size)[1] == 2
     assert encoder.sizes == [2, 2, 2, 2, 2, 2, 1]
@@ -86,7 +86,8 @@ def test_batches(num_workers: int) -> None:
     assert torch.equal(torch.random.get_rng_state(), state)
     assert [batch.values for batch in batches] == [['bb', 'cc'], []]
     assert [batch.reasons for batch in batches] == [
-        ['a blank text', '', ''], ['no text in UTF-8']]
+        ['Expected a text that is not blank (got a blank text)', '', ''],
+        ['Expected text in UTF-8 (got invalid bytes)']]
     assert [[len(d) for d in batch.digests] for batch in batches] == [
         [32, 32, 32], [0]]
 

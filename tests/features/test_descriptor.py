@@ -18,7 +18,7 @@ from pyg_mmkgc.features.descriptor import (  # noqa: E402
 
 
 def blocks(image):
-    """Layout [6, 8, 3], gradients [3, 4, 8], histogram [4, 4, 4]."""
+    """Returns layout [6, 8, 3], gradients [3, 4, 8], histogram [4, 4, 4]."""
     x = describe_image(image)
     assert x.shape == (304, ) and x.dtype == np.float64
     return (x[:144].reshape(6, 8, 3), x[144:240].reshape(3, 4, 8),
@@ -27,7 +27,7 @@ def blocks(image):
 
 def test_a_plain_image_by_hand():
     layout, gradients, histogram = blocks(Image.new('RGB', (300, 50), 'red'))
-    # CIELAB of pure sRGB red, D65, as tables have it.
+    # CIELAB of pure sRGB red, D65, from published tables.
     lab = np.array([53.24, 80.09, 67.20])
     expected = lab / np.linalg.norm(lab) / np.sqrt(48)
     assert np.abs(layout - expected).max() < 1e-4
@@ -50,7 +50,7 @@ def test_halves_are_where_they_are():
     assert np.ptp(layout[:, 4:], axis=(0, 1)).max() < 1e-12
     assert layout[0, 0, 0] > layout[0, 7, 0] > 0  # White is lighter.
     assert layout[0, 7, 2] < -0.05  # Blue is far down the b axis.
-    # The edge is in the two middle columns of cells, and of one direction.
+    # The edge is in the two middle columns of cells and has one direction.
     assert not gradients[:, [0, 3]].any()
     assert (gradients[:, 1:3] > 0).sum(axis=-1).max() == 1
     assert np.allclose(histogram[[3, 0], [3, 0], [3, 3]], np.sqrt(0.5))
@@ -78,7 +78,7 @@ def test_other_modes_are_refused():
 
 
 def test_flags_of_countries():
-    """What is bundled is what the descriptor says of the whole flags."""
+    """The bundled features are the descriptors of the full-size flags."""
     graph = Countries()
     encoder = DescriptorEncoder()
     prepared = [encoder.prepare(Image.fromarray(pixels.numpy()))
@@ -89,7 +89,7 @@ def test_flags_of_countries():
         x.unsqueeze(1), graph[0].x_visual[:250].unsqueeze(0), dim=-1)
     own = similar[range(10), range(0, 250, 25)]
     assert (own > 0.8).all()
-    # Svalbard and Bouvet Island fly nearly the same flag.
+    # Svalbard and Bouvet Island have nearly the same flag.
     assert (own > similar.amax(dim=1) - 0.01).all()
 
 
@@ -112,14 +112,14 @@ def test_texts():
     assert torch.allclose(x.norm(dim=1), torch.tensor([1., 1., 1., 0., 1.]))
     assert torch.equal(x[1], x[4])
     assert x[0] @ x[1] > 0.4 > 0.2 > abs(x[0] @ x[2])
-    # A text's numbers do not depend on its batch.
+    # The vector of a text does not depend on its batch.
     assert torch.equal(encoder.encode(texts[2:3])[0], x[2])
 
 
 def test_what_is_missing_is_named(monkeypatch):
     modules = __import__('sys').modules
     monkeypatch.setitem(modules, 'skimage.feature', None)
-    with pytest.raises(MMKGCError, match=r'scikit-image: pip install.*\[feat'):
+    with pytest.raises(MMKGCError, match=r'scikit-image.*pip install.*\[feat'):
         describe_image(Image.new('RGB', (9, 9)))
     monkeypatch.setitem(modules, 'sklearn.feature_extraction.text', None)
     with pytest.raises(MMKGCError, match='scikit-learn'):

@@ -37,7 +37,7 @@ def test_text_encoder_takes_files() -> None:
 
 
 def test_errors() -> None:
-    with pytest.raises(DataError, match='files of images, got 1 texts'):
+    with pytest.raises(DataError, match=r'files of images \(got 1 texts'):
         as_encoder(ConvEncoder(), [IMAGE, TEXT])
     with pytest.raises(DataError, match='got str'):
         as_encoder('clip', [IMAGE])

@@ -31,7 +31,7 @@ def test_streamed_file_is_safetensors(tmp_path: Path,
 
 
 def test_wrong_number_of_rows_writes_nothing(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match='24 bytes instead of the 36'):
+    with pytest.raises(DataError, match='Expected 36 bytes .*got 24 bytes'):
         write_safetensors(tmp_path / 'a.safetensors',
                           {'x': (torch.float, (3, 3))}, [torch.ones(2, 3)])
     assert list(tmp_path.iterdir()) == []
@@ -69,7 +69,7 @@ def test_files_that_do_not_fit(folder: Path) -> None:
     with pytest.raises(FormatError, match='2 rows, 3 labels and 2 rows'):
         load_feature_folder(folder)
     path.write_bytes(b'a\n\xff\n')
-    with pytest.raises(FormatError, match=r'labels\.txt.*UTF-8'):
+    with pytest.raises(FormatError, match=r'UTF-8 in .*labels\.txt'):
         load_feature_folder(folder)
     path.write_text('a\nb\n')
     path = folder / 'features.safetensors'
@@ -92,7 +92,7 @@ def test_foreign_manifest(folder: Path, change: dict[str, object]) -> None:
 
 
 def flip(path: Path) -> None:
-    """Changes one number of a table: the file remains a complete one."""
+    """Changes one number of a table, so that the file remains complete."""
     data = bytearray(path.read_bytes())
     data[-1] ^= 0x40
     path.write_bytes(data)
@@ -113,7 +113,7 @@ def test_a_table_that_has_changed(folder: Path) -> None:
 
 
 def test_labels_are_verified(folder: Path) -> None:
-    """Exchanged, they would give each node the features of another."""
+    """Swapped labels would assign features to the wrong nodes."""
     (folder / 'labels.txt').write_text('b\na\n')
     message = "labels.txt' to have the SHA-256"
     with pytest.raises(FormatError, match=message):

@@ -1,4 +1,4 @@
-"""A folder and a table of the worst inputs, from the files to the manifest."""
+"""A folder and a table of hostile inputs, from the files to the manifest."""
 
 import json
 import os
@@ -19,7 +19,7 @@ SECRET = 'secret.png'
 
 
 def usable() -> dict[str, tuple[bytes, np.ndarray]]:
-    """Files with the RGB pixels that they stand for."""
+    """Returns files with the RGB pixels that they encode."""
     image = Image.fromarray(gradient())
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -41,17 +41,20 @@ def usable() -> dict[str, tuple[bytes, np.ndarray]]:
 
 
 def unusable() -> dict[str, tuple[bytes, str]]:
-    """Files with the reason why they are no image."""
+    """Returns files with the reason why they are unusable."""
     jpeg = encoded(Image.fromarray(gradient(300, 300)), 'JPEG')
     return {
         'truncated.jpg': (jpeg[:len(jpeg) // 2], 'OSError: '),
-        'empty.jpg': (b'', 'an empty file'),
-        'page.jpg': (b'<!DOCTYPE html><p>404', 'no image in one of the'),
+        'empty.jpg': (b'', 'Expected a file with content'),
+        'page.jpg': (b'<!DOCTYPE html><p>404', 'Expected an image in one of'),
         'bomb.png': (png(50_000, 50_000), 'DecompressionBombError: Image '
                      'size (2500000000 pixels)'),
-        'large.png': (png(10_000, 8_001), '10000 x 8001 pixels, more than'),
-        'line.png': (encoded(Image.new('L', (1, 101))), '1 x 101 pixels: '),
-        'text.png': ('Grüße'.encode('latin-1'), 'no image in one of the'),
+        'large.png': (png(10_000, 8_001), 'Expected at most 80000000 pixels '
+                      '(got 10000 x 8001 pixels)'),
+        'line.png': (encoded(Image.new('L', (1, 101))), 'Expected the long '
+                     'side of an image to be at most 100 times the short '
+                     'side (got 1 x 101 pixels)'),
+        'text.png': ('Grüße'.encode('latin-1'), 'Expected an image in one of'),
     }
 
 
@@ -78,13 +81,13 @@ def root(tmp_path: Path) -> Path:
 
 def test_hostile_images(root: Path, tmp_path: Path) -> None:
     items = read_folder(root)
-    (root / 'bad/gone.jpg').unlink()  # Between listing and reading.
+    (root / 'bad/gone.jpg').unlink()  # Vanishes between listing and reading.
     items.append(Item('bad', Path('/proc/self/mem'), 'cannot be read'))
     features = extract(items, ConvEncoder(), tmp_path / 'out', pool='all',
                        labels=['mixed', 'none', 'bad', 'good'], batch_size=5,
                        num_workers=2, progress=False)
 
-    # What is usable is used, as the pixels that it stands for.
+    # Usable files are encoded from their pixels.
     assert features.labels == ['mixed', 'good']
     names = ['plain.png', *sorted(usable())]
     pixels = torch.stack([to_tensor(Image.fromarray(np.ascontiguousarray(
@@ -92,7 +95,7 @@ def test_hostile_images(root: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(features.x, ConvEncoder().encode(pixels),
                                rtol=1e-2, atol=1e-2)
 
-    # What is not has its reason.
+    # Unusable files are listed with a reason.
     manifest = features.manifest
     assert manifest['without'] == ['bad', 'none']
     assert manifest['unknown'] == ['stranger']
@@ -128,8 +131,10 @@ def test_hostile_texts(tmp_path: Path) -> None:
     assert features.x.tolist() == [[1, 1, 1], [350_000, 350_000, 0]]
     manifest = features.manifest
     assert manifest['entities']['a']['unusable'] == [
-        {'key': 'row 2', 'reason': 'no text in UTF-8'}]
+        {'key': 'row 2', 'reason': 'Expected text in UTF-8 (got invalid '
+                                   'bytes)'}]
     assert manifest['entities']['b']['unusable'] == [
-        {'key': 'row 4', 'reason': 'a blank text'}]
+        {'key': 'row 4', 'reason': 'Expected a text that is not blank (got a '
+                                   'blank text)'}]
     assert manifest['without'] == ['b', 'd']
     assert manifest['unknown'] == ['d\\udcff', 'unknown']

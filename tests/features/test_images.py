@@ -31,7 +31,7 @@ def gradient(width: int = 40, height: int = 30) -> np.ndarray:
 
 
 def png(width: int, height: int) -> bytes:
-    """A PNG of any size in its header, with hardly any content."""
+    """Returns a PNG with any size in its header and hardly any content."""
     def chunk(name: bytes, data: bytes) -> bytes:
         check = struct.pack('>I', zlib.crc32(name + data))
         return struct.pack('>I', len(data)) + name + data + check
@@ -113,7 +113,7 @@ def test_orientation(orientation: int, turn: Any) -> None:
 
 
 def test_transparent_is_white() -> None:
-    pixel = np.zeros((4, 4, 4), np.uint8)  # Black, of which nothing shows.
+    pixel = np.zeros((4, 4, 4), np.uint8)  # Black and fully transparent.
     pixel[0, 0] = [200, 100, 0, 255]
     pixel[1, 1] = [0, 0, 0, 128]
     found = pixels(encoded(Image.fromarray(pixel, 'RGBA')))
@@ -143,7 +143,7 @@ def test_other_modes(mode: str) -> None:
     b'\xff\xd8\xff', b'<svg xmlns="http://www.w3.org/2000/svg"/>',
 ])
 def test_no_image(content: bytes) -> None:
-    with pytest.raises(FormatError, match='no image in one of the formats'):
+    with pytest.raises(FormatError, match='image in one of the formats'):
         decode_image(content)
 
 
@@ -167,6 +167,6 @@ def test_bomb_is_refused_by_its_header(width: int, height: int,
 
 
 def test_a_line_is_refused() -> None:
-    with pytest.raises(FormatError, match='2 x 201 pixels: longer than 100'):
+    with pytest.raises(FormatError, match='most 100 times.*got 2 x 201 pixel'):
         decode_image(encoded(Image.new('RGB', (2, 201))))
     assert decode_image(encoded(Image.new('RGB', (200, 2)))).size == (200, 2)

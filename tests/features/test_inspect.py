@@ -12,7 +12,7 @@ from .tiny import texts
 
 
 class Rows:
-    """Gives the text 'i' the i-th row of a table."""
+    """Encodes the text 'i' as the i-th row of a table."""
     kind, prepare = 'text', int
 
     def __init__(self, x):
@@ -79,7 +79,7 @@ def test_neighbours_by_brute_force(tmp_path):
     similarity.fill_diagonal_(-2)
     assert torch.allclose(report.closest, similarity.amax(dim=1), atol=1e-5)
     assert len(inspect_features(folder).neighbours) == 6
-    with pytest.raises(DataError, match="no node 'n99' has features"):
+    with pytest.raises(DataError, match=r"node with features.*got 'n99'\)"):
         inspect_features(folder, ['n99'])
 
 
@@ -104,7 +104,7 @@ def test_all_rows_of_a_node(tmp_path):
     report = inspect_features(write(tmp_path / 'f', x, items, pool='all'))
     assert report.shape == (5, 2)
     assert report.norms.numel() == 5 and report.closest.numel() == 4
-    assert report.duplicates == [['a', 'c']]  # One of a is that of c.
+    assert report.duplicates == [['a', 'c']]  # They share one row.
     mean = torch.tensor([[.5, .5], [1, 1], [0, 1], [5, 1]])
     mean -= mean.mean(dim=0)
     expected = cosine_similarity(mean[:1], mean[1:])
@@ -125,11 +125,12 @@ def test_what_is_not_covered(tmp_path):
         kind='text', num_nodes=5, num_covered=2, num_items=6, num_used=3,
         reasons={'a broken one': 2, 'another': 1}, unknown=['stranger'])
     assert str(coverage).splitlines() == [
-        'nodes          2 of 5 (40.0 %) covered; 1 entities are no node',
+        'nodes          2 of 5 (40.0 %) covered; 1 entities are not in the '
+        'graph',
         'texts          3 of 6 (50.0 %) usable',
         '               unusable: 2 x a broken one',
         '               unusable: 1 x another',
-        '               no node: stranger',
+        '               not in the graph: stranger',
     ]
 
 

@@ -60,14 +60,14 @@ def test_digest_tells_items_apart(change: str) -> None:
 
 
 @pytest.mark.parametrize('labels, match, message', [
-    (['a', 'b', 'a'], 'label', "'a' repeats"),
+    (['a', 'b', 'a'], 'label', "'a' more than once"),
     (['a', 'b\nc'], 'label', r"'b\\nc'"),
     (['a', ' '], 'label', "' '"),
     (['a', '\udcff'], 'label', 'udcff'),
-    (['x', 'y'], 'label', "none of the 1 entities.*'a'.*'x'"),
-    (['a'], 'id', "none of the 1 entities.*'a'.*'0'"),
+    (['x', 'y'], 'label', "one of 1 entities.*by its label.*'a'.*'x'"),
+    (['a'], 'id', "one of 1 entities.*by its id.*'a'.*'0'"),
     (['a'], 'name', "got 'name'"),
-    (None, 'id', "'id' where labels are given"),
+    (None, 'id', "'id' if 'labels' are given .got 'id'"),
 ])
 def test_errors(labels: list[str], match: str, message: str) -> None:
     with pytest.raises(DataError, match=message):

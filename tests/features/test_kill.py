@@ -1,4 +1,4 @@
-"""Killed at any line, and resumed: the same bits as at once."""
+"""Extraction that is killed at any line and resumed has the same bits."""
 
 import os
 import random
@@ -21,8 +21,8 @@ CODE = os.path.dirname(os.path.dirname(pyg_mmkgc.features.__file__))
 
 
 class LineCounter:
-    """Counts the lines of the library that run, and may end the process
-    before one of them as a kill from outside would.
+    """Counts the executed lines of the library, and may end the process before
+    one of them like an external kill.
     """
     def __init__(self, kill_at: int | None = None) -> None:
         self.kill_at = kill_at
@@ -49,12 +49,12 @@ def run(items: list[Item], encoder: Any, folder: Path, pool: str,
 
 
 def run_in_child(*args: Any) -> bool:
-    """Whether a process with this run came to its end."""
+    """Returns whether a process with this run finished."""
     child = os.fork()
     if child == 0:
         code = 1
         try:
-            torch.set_num_threads(1)  # No others exist after a fork.
+            torch.set_num_threads(1)  # Other threads do not survive a fork.
             run(*args)
             code = 0
         finally:

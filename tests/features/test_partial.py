@@ -48,7 +48,7 @@ def test_rows_come_back(tmp_path: Path, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize('name', ['rows.bin', 'records.jsonl'])
 def test_any_cut_is_recovered(tmp_path: Path, name: str) -> None:
-    """What a kill at any byte leaves: whole batches, then the rest anew."""
+    """After a kill at any byte, whole batches are kept and the rest redone."""
     fill(tmp_path).close()
     path = tmp_path / NAME / name
     whole = path.read_bytes()
@@ -92,7 +92,7 @@ def test_another_plan_is_refused(tmp_path: Path) -> None:
 
 
 def try_to_open(folder: Path) -> str:
-    """What another process is told."""
+    """Returns the outcome of opening the rows in another process."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -111,6 +111,6 @@ def try_to_open(folder: Path) -> str:
 
 def test_only_one_process_writes(tmp_path: Path) -> None:
     rows = fill(tmp_path)
-    assert 'another process is writing' in try_to_open(tmp_path)
+    assert 'Expected no other process to write' in try_to_open(tmp_path)
     rows.close()
     assert try_to_open(tmp_path) == 'opened'

@@ -57,7 +57,7 @@ def test_a_picture_of_texts(tmp_path):
 
 
 def test_nothing_overlaps(tmp_path, monkeypatch):
-    """Titles stay above their box, boxes beside and below one another."""
+    """Titles stay above their boxes, and boxes do not overlap."""
     pytest.importorskip('matplotlib')
     image = pytest.importorskip('PIL.Image')
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -78,7 +78,7 @@ def test_nothing_overlaps(tmp_path, monkeypatch):
     parts += [text.get_window_extent() for text in figure.texts]
     assert len(parts) == 2 + 5 * 5 + 1
     boxes = [axes.get_position().size for axes in figure.axes[2:]]
-    assert np.allclose(boxes, boxes[0])  # Whatever the shape of an image.
+    assert np.allclose(boxes, boxes[0])  # For images of any shape.
     for i, one in enumerate(parts):
         assert one.x0 >= 0 and one.x1 <= figure.bbox.x1
         assert one.y0 >= 0 and one.y1 <= figure.bbox.y1
@@ -101,5 +101,5 @@ def test_samples_are_the_first_usable_ones(tmp_path):
 
 def test_no_matplotlib(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__('sys').modules, 'matplotlib.figure', None)
-    with pytest.raises(MMKGCError, match=r'matplotlib: pip install.*plot'):
+    with pytest.raises(MMKGCError, match=r'matplotlib.*pip install.*plot'):
         plot_report(report(NEIGHBOURS), tmp_path / 'a.png')

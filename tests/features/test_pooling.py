@@ -19,7 +19,7 @@ def test_mean_of_each_entity(without_extensions: bool) -> None:
 
 
 def test_order_is_no_matter() -> None:
-    # In single precision, 1 would get lost beside 1e8.
+    # In single precision, 1 would get lost next to 1e8.
     x = torch.tensor([[1e8], [1.], [-1e8], [1.]])
     for order in ([0, 1, 2, 3], [1, 3, 0, 2], [3, 2, 1, 0]):
         out = mean_pool(x[order], torch.tensor([0, 4]))

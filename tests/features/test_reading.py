@@ -21,7 +21,7 @@ def test_text_file(tmp_path: Path) -> None:
     path.write_bytes('\ufeffGrüße'.encode())
     sample = read_item(Item('a', path, 'a.txt'), 'text')
     assert (sample.value, sample.reason) == ('Grüße', '')
-    # The same bytes have the same digest, wherever they are.
+    # The same bytes have the same digest in any place.
     assert sample.digest == content_digest(Item('b', '\ufeffGrüße', ''))
 
 
@@ -35,9 +35,9 @@ def test_image(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize('content, reason', [
-    ('caf\udce9', 'no text in UTF-8'),
-    (' \n', 'a blank text'),
-    ('', 'a blank text'),
+    ('caf\udce9', 'Expected text in UTF-8 (got invalid bytes)'),
+    (' \n', 'Expected a text that is not blank (got a blank text)'),
+    ('', 'Expected a text that is not blank (got a blank text)'),
 ])
 def test_bad_text(content: str, reason: str) -> None:
     item = Item('a', content, 'row 1')
@@ -50,10 +50,11 @@ def test_bad_files(tmp_path: Path) -> None:
     for name, content in [('latin', b'caf\xe9'), ('empty', b'')]:
         (tmp_path / name).write_bytes(content)
     reasons = {
-        'latin': "no text in UTF-8: 'utf-8' codec can't decode byte 0xe9",
-        'empty': 'an empty file',
+        'latin': "Expected text in UTF-8 ('utf-8' codec can't decode byte "
+                 '0xe9',
+        'empty': 'Expected a file with content (got an empty file)',
         'gone': 'FileNotFoundError: No such file or directory',
-        '.': 'not a regular file',
+        '.': 'Expected a regular file (got another kind of file)',
     }
     for name, reason in reasons.items():
         item = Item('a', tmp_path / name, name)
@@ -63,7 +64,7 @@ def test_bad_files(tmp_path: Path) -> None:
 
 
 def test_file_that_cannot_be_read() -> None:
-    path = Path('/proc/self/mem')  # Reading its start fails, for root, too.
+    path = Path('/proc/self/mem')  # Reading its start fails even for root.
     if not path.exists():
         pytest.skip('no such file on this system')
     item = Item('a', path, 'mem')
@@ -74,14 +75,15 @@ def test_file_that_cannot_be_read() -> None:
 def test_pipe_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / 'pipe')
     item = Item('a', tmp_path / 'pipe', 'pipe')
-    assert read_item(item, 'image').reason == 'not a regular file'
+    assert read_item(item, 'image').reason == (
+        'Expected a regular file (got another kind of file)')
 
 
 def test_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, 'MAX_BYTES', 10)
     assert read_item(Item('a', 'x' * 10, ''), 'text').reason == ''
     sample = read_item(Item('a', 'x' * 11, ''), 'text')
-    assert sample.reason == 'more than 10 bytes'
+    assert sample.reason == 'Expected at most 10 bytes (got more)'
 
 
 def test_known_problem_is_not_opened(tmp_path: Path) -> None:

@@ -173,23 +173,23 @@ class TestTable:
                             b'{"entity": "c\xe9", "text": "x"}\n'}[suffix]
         items = read_table(write(tmp_path / f'a.{suffix}', content), 'text')
         assert [item.entity for item in items] == ['a', 'b', 'c\\udce9']
-        assert items[0].content == 'caf\udce9'  # Refused when it is read.
+        assert items[0].content == 'caf\udce9'  # Rejected when it is read.
         assert items[1].content == 'fine'
 
     @pytest.mark.parametrize('name, content, message', [
         ('a.txt', 'entity\ttext\n', 'ends in .tsv, .csv or .jsonl'),
-        ('a.tsv', 'name\ttext\na\tb\n', "row 1: expected a header with 'ent"),
-        ('a.tsv', 'entity\ttext\na\tb\tc\n', 'row 2: expected 2 columns'),
-        ('a.csv', 'entity,text\na\n', 'row 2: expected 2 columns'),
-        ('a.csv', 'entity,text\na,"b\n', 'row 2: expected a row of CSV'),
-        ('a.tsv', 'entity\ttext\n', 'expected rows, got none'),
-        ('a.tsv', '', 'expected rows, got none'),
-        ('a.tsv', 'entity\ttext\n \tb\n', 'row 2: expected an entity'),
-        ('a.jsonl', '{"entity": "a", "text"', 'row 1: expected JSON'),
-        ('a.jsonl', '["a", "b"]', 'row 1: expected a JSON object'),
+        ('a.tsv', 'name\ttext\na\tb\n', "header with 'ent.* in row 1 of"),
+        ('a.tsv', 'entity\ttext\na\tb\tc\n', 'Expected 2 columns in row 2 of'),
+        ('a.csv', 'entity,text\na\n', 'Expected 2 columns in row 2 of'),
+        ('a.csv', 'entity,text\na,"b\n', 'Expected a row of CSV in row 2 of'),
+        ('a.tsv', 'entity\ttext\n', 'Expected rows in .*got none'),
+        ('a.tsv', '', 'Expected rows in .*got none'),
+        ('a.tsv', 'entity\ttext\n \tb\n', 'Expected an entity in row 2 of'),
+        ('a.jsonl', '{"entity": "a", "text"', 'Expected JSON in row 1 of'),
+        ('a.jsonl', '["a", "b"]', 'Expected a JSON object in row 1 of'),
         ('a.jsonl', '{"entity": "a"}', "as 'entity' and as 'text'"),
         ('a.jsonl', '{"entity": true, "text": "b"}', "as 'entity'"),
-        ('a.jsonl', '[' * 100_000, 'row 1: expected JSON'),
+        ('a.jsonl', '[' * 100_000, 'Expected JSON in row 1 of'),
     ])
     def test_errors(self, tmp_path: Path, name: str, content: str,
                     message: str) -> None:

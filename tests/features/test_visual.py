@@ -1,4 +1,4 @@
-"""Published architectures with random weights, and what they were fed."""
+"""Published architectures with random weights, and their preprocessing."""
 
 import sys
 from collections.abc import Iterator
@@ -30,8 +30,8 @@ def torchvision() -> None:
     except ImportError:
         return
     except RuntimeError:
-        # The one of PyPI, which is built for CUDA, beside a PyTorch for the
-        # CPU. What it misses are operators that no test uses.
+        # PyPI's torchvision is built for CUDA. With a PyTorch for the CPU, it
+        # lacks only operators that no test uses.
         for name in ('nms', 'qnms'):
             torch.library.define(f'torchvision::{name}', '(Tensor dets, '
                                  'Tensor scores, float threshold) -> Tensor')
@@ -58,7 +58,7 @@ def images(tmp_path: Path) -> Iterator[list[Any]]:
 
 def check(encoder: Any, images: list[Any], folder: Path,
           num_channels: int) -> None:
-    """Through files and workers, and once more through the model alone."""
+    """Compares extraction through files and workers with the model alone."""
     features = extract(images, encoder, folder, pool='all', batch_size=2,
                        num_workers=1, progress=False)
     assert features.x.shape == (3, num_channels)
@@ -71,13 +71,13 @@ def check(encoder: Any, images: list[Any], folder: Path,
     about = features.manifest['encoder']
     assert len(about['weights_sha256']) == 64
     assert about['preprocessing']
-    # Workers that are spawned are sent it, and not the model.
+    # Spawned workers receive `prepare` but not the model.
     assert len(ForkingPickler.dumps(encoder.prepare)) < 10_000
 
 
 def normalized(pixels: np.ndarray, mean: list[float],
                std: list[float]) -> torch.Tensor:
-    """The usual preprocessing, after the size, written down once more."""
+    """Applies the usual preprocessing after resizing, independently."""
     out = (pixels / np.float32(255) - np.array(mean)) / np.array(std)
     return torch.from_numpy(out).permute(2, 0, 1).float()
 
@@ -105,7 +105,7 @@ def make(transformers: Any, name: str) -> tuple[Any, Any]:
         config = config(**SMALL)
     torch.manual_seed(0)
     model = getattr(transformers, f'{name}Model')(config)
-    if name == 'Dinov2':  # As its published preprocessing has it.
+    if name == 'Dinov2':  # The published preprocessing crops the image.
         return model, transformers.BitImageProcessor(
             image_mean=IMAGENET[0], image_std=IMAGENET[1],
             size={'shortest_edge': 256})
@@ -120,12 +120,12 @@ def test_transformers(transformers: Any, images: list[Any], tmp_path: Path,
     num_channels, mean, std = MODELS[name]
     check(encoder, images, tmp_path / 'out', num_channels)
 
-    # An image of the size that is asked for is normalised and nothing else.
+    # An image of the required size is only normalized.
     size = 256 if name == 'Dinov2' else 224
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (size, size, 3), np.uint8)
     expected = normalized(pixels, mean, std)
-    if name == 'Dinov2':  # The middle is cut out.
+    if name == 'Dinov2':  # The center is cropped.
         expected = expected[:, 16:240, 16:240]
     found = encoder.prepare(Image.fromarray(pixels))
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
@@ -133,7 +133,8 @@ def test_transformers(transformers: Any, images: list[Any], tmp_path: Path,
 
 def test_folder_of_a_model(transformers: Any, images: list[Any],
                            tmp_path: Path) -> None:
-    """Saved and loaded by name: the same features, nothing downloaded."""
+    """A saved model is loaded by name with the same features and no download.
+    """
     model, processor = make(transformers, 'CLIP')
     model.save_pretrained(tmp_path / 'my-clip')
     processor.save_pretrained(tmp_path / 'my-clip')
@@ -166,7 +167,7 @@ def test_timm(timm: Any, images: list[Any], tmp_path: Path, name: str,
 
 
 def test_timm_preprocessing(timm: Any) -> None:
-    """As the VGG paper's models are evaluated: 256, of which 224 x 224."""
+    """Like in the VGG paper: resize to 256, then crop 224 x 224."""
     model = timm.create_model('vgg11', pretrained=False, num_classes=0)
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (256, 300, 3), np.uint8)
@@ -184,7 +185,7 @@ def test_library_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     for library, encoder in [('timm', TimmEncoder),
                              ('transformers', TransformersEncoder)]:
         monkeypatch.setitem(sys.modules, library, None)
-        with pytest.raises(MMKGCError, match=rf'{library}: pip install '
+        with pytest.raises(MMKGCError, match=rf"'{library}'.*pip install "
                            r'"pyg_mmkgc\[features\]"'):
             encoder('name')
 

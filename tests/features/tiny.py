@@ -1,4 +1,4 @@
-"""Images that are drawn, and encoders that are small."""
+"""Generated images and small encoders."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from pyg_mmkgc.features import Item
 
 
 def draw(root: Path, counts: dict[str, int], seed: int = 0) -> None:
-    """A folder with so many random images for each entity."""
+    """Writes a folder with a number of random images per entity."""
     from PIL import Image
     rng = np.random.default_rng(seed)
     for entity, count in counts.items():
@@ -50,7 +50,7 @@ class ConvEncoder:
 
 
 class CharacterEncoder:
-    """Counts of letters: equal for equal texts, and checked by hand."""
+    """Counts letters, which is easy to check by hand."""
     kind = 'text'
     prepare = staticmethod(str.lower)
 

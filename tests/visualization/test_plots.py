@@ -18,7 +18,7 @@ def test_a_picture_is_written(tmp_path, epochs):
     first = (tmp_path / 'history.png').read_bytes()
     assert first.startswith(b'\x89PNG') and len(first) > 10_000
 
-    # The stored values give the same picture.
+    # The stored values result in the same picture.
     plot_history({'epochs': epochs, 'best_epoch': 4}, tmp_path / 'b.png')
     assert (tmp_path / 'b.png').read_bytes() == first
 
