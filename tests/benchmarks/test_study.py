@@ -241,7 +241,7 @@ def weights_sum_to_one(path):
         assert sum(d['count'] for d in x['degrees']) == 3706
 
 
-@pytest.mark.filterwarnings('ignore:The published validation file')
+@pytest.mark.filterwarnings('ignore:The published validation split')
 def test_table1_names_what_it_leaves_out(here, tmp_path, capsys):
     here('table1', tmp_path, '--data-root', str(tmp_path / 'none'))
     rows = table(tmp_path, 'table1_all')
