@@ -176,9 +176,11 @@ def _row(x: Array, i: int, j: int) -> Any:
 
 @njit(inline='always')
 def _scratch(table: Array, group: int) -> tuple[Array, Array, Array]:
-    C, dtype = table.shape[1], table.dtype
-    return (np.empty(C // max(group, 1), dtype), np.empty(C, dtype),
-            np.empty(C, dtype))
+    # One allocation: it is made for each row.
+    C = table.shape[1]
+    S = C // max(group, 1)
+    out = np.empty(S + 2 * C, table.dtype)
+    return out[:S], out[S:S + C], out[S + C:]
 
 
 @njit(parallel=True, fastmath=FAST, cache=True)

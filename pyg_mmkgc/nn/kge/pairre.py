@@ -65,3 +65,13 @@ class PairRE(QueryModel):
 
     def query(self, x: Tensor, rel_type: Tensor, side: Side) -> Tensor:
         return self.key(x, rel_type, 'head' if side == 'tail' else 'tail')
+
+    def candidate_scores(self, table: Tensor, head: Tensor, rel_type: Tensor,
+                         tail: Tensor, index: Tensor,
+                         corrupt_head: Tensor) -> Tensor:
+        # The general form looks the vectors of a relation up four times,
+        # which takes a tenth of a training step.
+        scale_h, scale_t = self.rel_emb(rel_type).chunk(2, dim=-1)
+        return self.margin + self.similarity.candidates(
+            torch.stack([head * scale_h, tail * scale_t], dim=1), table,
+            index, corrupt_head, torch.stack([scale_t, scale_h], dim=1))
