@@ -77,7 +77,9 @@ def main() -> None:
               f'{new / old if old else float("nan"):>9.3f}')
     if args.out is not None:
         args.out.write_text(json.dumps({
-            'command': ' '.join(map(str, sys.argv)),
+            'command': ' '.join(
+                {str(args.old): 'OLD', str(args.new): 'NEW',
+                 args.data_root: 'DIR'}.get(x, x) for x in sys.argv[1:]),
             'old': commit(args.old), 'new': commit(args.new),
             'machine': {'cpu': _cpu(), 'threads': args.threads,
                         'python': platform.python_version()},
