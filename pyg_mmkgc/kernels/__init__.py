@@ -1,3 +1,4 @@
-r"""What models compute most: one formula and one gradient each, in compiled
-loops where they serve, in plain PyTorch everywhere.
+r"""The computations that models spend most of their time in. Each kernel has
+one formula and one gradient, computed by compiled loops where possible and by
+plain PyTorch everywhere else.
 """

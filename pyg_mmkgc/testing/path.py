@@ -223,8 +223,9 @@ def check_reset_parameters(subject: PathSubject) -> None:
 
 
 def check_pretrained(subject: PathSubject) -> None:
-    r"""What :meth:`save_pretrained` writes, :meth:`from_pretrained` reads:
-    the class, its arguments, and, on the same graph, the scores.
+    r"""Checks that :meth:`from_pretrained` restores the class, its arguments
+    and, on the same graph, the scores of a model saved by
+    :meth:`save_pretrained`.
     """
     data = small_graph()
     model = subject.fit(subject.model(data))

@@ -163,9 +163,9 @@ class PathModel(Pretrained):
     # Scores ##################################################################
 
     def condition(self, rel_type: Tensor) -> tuple[Tensor, list[Tensor]]:
-        r"""What the relations of queries :obj:`[Q]` decide: the row
-        :obj:`[Q, D]` that a query's node starts with, and the weights
-        :obj:`[Q, 2R, D]` of all relations in each layer.
+        r"""Returns the row :obj:`[Q, D]` that the node of each query starts
+        with, and the weights :obj:`[Q, 2R, D]` of all relations in each
+        layer, given the relations of the queries :obj:`[Q]`.
         """
         raise NotImplementedError
 
