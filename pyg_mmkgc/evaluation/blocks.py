@@ -11,8 +11,8 @@ from pyg_mmkgc.errors import (
     OutOfMemoryError,
     is_out_of_memory,
 )
-from pyg_mmkgc.evaluation.counting import count_rivals_in_rows
 from pyg_mmkgc.evaluation.scorer import Queries, Scorer
+from pyg_mmkgc.kernels.ranks import count_rivals_in_rows
 from pyg_mmkgc.metrics import Ranks, assert_finite
 from pyg_mmkgc.typing import Side
 

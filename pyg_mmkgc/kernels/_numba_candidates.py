@@ -137,17 +137,6 @@ def _key(t: Array, scale: Array, b: int, s: int, key: Array) -> Array:
 
 
 @njit(fastmath=FAST, inline='always')
-def _measure_pair(q: Array, t: Array, scale: Array, b: int, s: int,
-                  group: int, square: Array, key: Array) -> Any:
-    if scale is None or group != 1:
-        return measure(q, _key(t, scale, b, s, key), group, square)
-    w, total = scale[b, s], t.dtype.type(0)
-    for d in range(t.size):  # PairRE's distance needs no scratch space.
-        total += abs(q[d] - w[d] * t[d])
-    return total
-
-
-@njit(fastmath=FAST, inline='always')
 def _add_pair(q: Array, t: Array, scale: Array, b: int, s: int, grad: Any,
               group: int, scratch: Array, grad_q: Array, grad_scale: Array,
               grad_t: Array) -> None:
@@ -190,9 +179,23 @@ def _forward(query: Array, scale: Array, table: Array, index: Array,
     for b in prange(B):
         square, key, _ = _scratch(table, group)
         for k in range(K):
-            s = side[b, k]
-            out[b, k] = _measure_pair(query[b, s], table[index[b, k]], scale,
-                                      b, s, group, square, key)
+            s, t = side[b, k], table[index[b, k]]
+            out[b, k] = measure(query[b, s], _key(t, scale, b, s, key), group,
+                                square)
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def _forward_scaled_l1(query: Array, scale: Array, table: Array, index: Array,
+                       side: Array, out: Array) -> None:
+    r"""Writes the distances of PairRE, whose keys need no scratch space."""
+    B, K = index.shape
+    for b in prange(B):
+        for k in range(K):
+            s, t = side[b, k], table[index[b, k]]
+            q, w, total = query[b, s], scale[b, s], t.dtype.type(0)
+            for d in range(t.size):
+                total += abs(q[d] - w[d] * t[d])
+            out[b, k] = total
 
 
 @njit(parallel=True, fastmath=FAST, cache=True)
@@ -373,10 +376,12 @@ def scores(pairs: Pairs, group: int, out: Array) -> None:
     r"""Writes the scores :obj:`[B, K]`."""
     # Norms over few channels are fast without a loop over candidates.
     starts = _pooled_runs(pairs[3]) if _in_blocks(pairs, group) else None
-    if starts is None:
-        _forward(*pairs, group, out)
-    else:
+    if starts is not None:
         _forward_columns(_scaled(pairs), starts, group, out)
+    elif pairs[1] is not None and group == 1:
+        _forward_scaled_l1(*pairs, out)
+    else:
+        _forward(*pairs, group, out)
 
 
 def gradients(pairs: Pairs, grad: Array, group: int, grad_query: Array,

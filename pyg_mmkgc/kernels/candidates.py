@@ -161,8 +161,10 @@ def pair_scores(x: Tensor, y: Tensor, group: int) -> Tensor:
     """
     if group == 0:
         return (x * y).sum(dim=-1)
-    # The compiled loops would need a copy of broadcast rows.
-    if x.shape != y.shape or numba_loops('candidates', x, y) is None:
+    # PyTorch is fast enough for norms over one channel or all of them, and the
+    # compiled loops would need a copy of broadcast rows.
+    if (group in (1, x.size(-1)) or x.shape != y.shape
+            or numba_loops('candidates', x, y) is None):
         return moduli_distance(x, y, group)
     rows = y.reshape(-1, y.size(-1))
     index = torch.arange(rows.size(0)).unsqueeze(-1)

@@ -3,32 +3,47 @@ from __future__ import annotations
 
 from typing import Optional
 
+import torch
 from torch import Tensor
 
 from pyg_mmkgc.kernels.backend import arrays, numba_loops
 
+Counts = tuple[Tensor, Tensor, Tensor]
 
-def count_rivals(scores: Tensor, row: Tensor, target: Tensor, truth: Tensor,
-                 ptr: Tensor, known: Tensor
-                 ) -> Optional[tuple[Tensor, Tensor, Tensor]]:
+
+def count_rivals_in_rows(scores: Tensor, row: Tensor, target: Tensor,
+                         truth: Tensor,
+                         known: Optional[tuple[Tensor, Tensor]] = None
+                         ) -> Counts:
     r"""Returns the number of candidates that score higher than each target,
     the number that do not score lower, and the number of all candidates, each
-    :obj:`[E]`, in one pass over the scores. Returns :obj:`None` if compiled
-    loops do not support the tensors.
+    :obj:`[E]`. Targets may share rows, which are not copied for each target
+    if compiled loops support the scores.
 
     Args:
         scores (torch.Tensor): The scores of candidates, :obj:`[Q, N]`.
         row (torch.Tensor): The row of each target, :obj:`[E]`.
-        target (torch.Tensor): The column of each target, :obj:`[E]`.
+        target (torch.Tensor): The column of each target, :obj:`[E]`. It is
+            outside the range from :obj:`0` to :obj:`N - 1` if the target is
+            not among the candidates.
         truth (torch.Tensor): The score of each target, :obj:`[E]`.
-        ptr (torch.Tensor): The start of each row in :obj:`known`,
-            :obj:`[Q + 1]`.
-        known (torch.Tensor): The candidates of all rows that are not counted.
-            A target always counts.
+        known (tuple, optional): The rows, ascending, and the columns of
+            known answers. They are not counted, unless they are the target.
+            (default: :obj:`None`)
     """
+    which, node = known or (row[:0], row[:0])
+    size = which.bincount(minlength=scores.size(0))
+    ptr = torch.cat([size.new_zeros(1), size.cumsum(0)])
     loops = numba_loops('ranks', scores, truth)
     if scores.numel() == 0 or scores.stride(1) != 1 or loops is None:
-        return None
+        # Copy at most as many rows at a time as the scores have.
+        step = len(scores) or 1
+        parts = [_count(scores, rows, targets, own, ptr, node)
+                 for rows, targets, own in zip(
+                     row.split(step), target.split(step), truth.split(step),
+                     strict=True)]
+        better, not_worse, total = torch.cat(parts, dim=1)
+        return better, not_worse, total
     # The loop takes a flat array, since rows may be further apart than their
     # length.
     num_nodes, stride = scores.size(1), scores.stride(0)
@@ -36,6 +51,22 @@ def count_rivals(scores: Tensor, row: Tensor, target: Tensor, truth: Tensor,
                              (1, ))
     counts = row.new_zeros(3, row.numel())
     loops.count_rivals(*arrays(flat), stride, num_nodes, *arrays(
-        row, target, truth, ptr, known, counts))
+        row, target, truth, ptr, node, counts))
     better, not_worse, total = counts
     return better, not_worse, total
+
+
+def _count(scores: Tensor, row: Tensor, target: Tensor, truth: Tensor,
+           ptr: Tensor, known: Tensor) -> Tensor:
+    scores, truth = scores.index_select(0, row), truth.unsqueeze(-1)
+    size = ptr.diff()[row]
+    mine = torch.arange(row.numel(), device=row.device).repeat_interleave(size)
+    place = torch.arange(mine.numel(), device=row.device)
+    node = known[place - (size.cumsum(0) - size - ptr[row])[mine]]
+    rival = node != target[mine]
+    # A comparison with NaN is false.
+    scores[mine[rival], node[rival]] = torch.nan
+    return torch.stack([(scores > truth).sum(dim=1),
+                        (scores >= truth).sum(dim=1),
+                        scores.size(1) - mine[rival].bincount(
+                            minlength=row.numel())])

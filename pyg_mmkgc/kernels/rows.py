@@ -111,12 +111,28 @@ class _Fuse(torch.autograd.Function):
         return partial.sum(dim=0), None, *grads
 
 
-def fuse(weight: Tensor, views: list[Tensor],
-         skip_absent: bool) -> Optional[Tensor]:
+def fusion_weights(weight: Tensor, views: list[Tensor],
+                   skip_absent: bool) -> Tensor:
+    r"""Returns the weights :math:`\alpha`, :obj:`[*, M]`, of eq. (4) of
+    AdaMF-MAT. The arguments are those of :func:`fuse`.
+    """
+    # The softmax is sensitive to rounding, so that logits stay in full
+    # precision.
+    with torch.autocast(weight.device.type, enabled=False):
+        logits = [x.tanh() @ w for x, w in zip(views, weight, strict=True)]
+    logit = torch.stack(torch.broadcast_tensors(*logits), dim=-1)
+    if skip_absent:
+        present = torch.stack([(x != 0).any(dim=-1).expand(logit.shape[:-1])
+                               for x in views], dim=-1)
+        # A softmax over minus infinities alone would be NaN.
+        logit = logit.masked_fill(~present, torch.finfo(logit.dtype).min)
+    return logit.softmax(dim=-1)
+
+
+def fuse(weight: Tensor, views: list[Tensor], skip_absent: bool) -> Tensor:
     r"""Returns the joint embeddings :obj:`[*, C]` of eqs. (4) and (5) of
-    AdaMF-MAT in one pass over the views. The backward pass recomputes
-    :math:`\tanh` to save memory. Returns :obj:`None` if compiled loops do not
-    support the tensors.
+    AdaMF-MAT. Compiled loops fuse views in one pass, and recompute
+    :math:`\tanh` in the backward pass to save memory.
 
     Args:
         weight (torch.Tensor): The vectors of eq. (4), :obj:`[M, C]`.
@@ -127,7 +143,11 @@ def fuse(weight: Tensor, views: list[Tensor],
     """
     if (weight.dtype != torch.float32
             or numba_loops('rows', weight, *views) is None):
-        return None
+        alpha = fusion_weights(weight, views, skip_absent).unsqueeze(-1)
+        out = alpha[..., 0, :] * views[0]
+        for i, x in enumerate(views[1:], start=1):
+            out = torch.addcmul(out, alpha[..., i, :], x)
+        return out
     shape = torch.broadcast_shapes(*(x.shape for x in views))
     rows = [x.expand(shape).reshape(-1, shape[-1]).contiguous()
             for x in views]

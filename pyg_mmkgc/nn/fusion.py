@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from pyg_mmkgc.errors import ModelError
-from pyg_mmkgc.kernels.rows import fuse
+from pyg_mmkgc.kernels.rows import fuse, fusion_weights
 
 
 class AdaptiveFusion(torch.nn.Module):
@@ -56,22 +56,7 @@ class AdaptiveFusion(torch.nn.Module):
         r"""Returns the weights :math:`\alpha` of views :obj:`[*, C]`, with
         shape :obj:`[*, M]` in the order of :obj:`names`.
         """
-        rows = [views[name] for name in self.names]
-        weight = (rows[0].new_zeros(1, rows[0].size(-1))
-                  if self.mode == 'mean' else self.weight)
-        # The softmax is sensitive to rounding, so that logits stay in full
-        # precision.
-        with torch.autocast(weight.device.type, enabled=False):
-            logits = [x.tanh() @ w for x, w in zip(
-                rows, weight.expand(len(rows), -1), strict=True)]
-        logit = torch.stack(torch.broadcast_tensors(*logits), dim=-1)
-        if self.skip_absent:
-            present = torch.stack([(x != 0).any(dim=-1).expand(
-                logit.shape[:-1]) for x in rows], dim=-1)
-            # A softmax over minus infinities alone would be NaN.
-            logit = logit.masked_fill(~present,
-                                      torch.finfo(logit.dtype).min)
-        return logit.softmax(dim=-1)
+        return fusion_weights(*self._inputs(views), self.skip_absent)
 
     def forward(self, views: dict[str, Tensor]) -> Tensor:
         r"""Returns the joint embeddings :obj:`[*, C]` of views
@@ -79,17 +64,14 @@ class AdaptiveFusion(torch.nn.Module):
         """
         if len(self.names) == 1:
             return views[self.names[0]]
-        if self.mode != 'mean':
-            joint = fuse(self.weight.expand(len(self.names), -1),
-                         [views[name] for name in self.names],
-                         self.skip_absent)
-            if joint is not None:
-                return joint
-        alpha = self.weights(views).unbind(dim=-1)
-        out = alpha[0].unsqueeze(-1) * views[self.names[0]]
-        for weight, name in zip(alpha[1:], self.names[1:], strict=True):
-            out = torch.addcmul(out, weight.unsqueeze(-1), views[name])
-        return out
+        return fuse(*self._inputs(views), self.skip_absent)
+
+    def _inputs(self, views: dict[str, Tensor]) -> tuple[Tensor, list[Tensor]]:
+        # Equal logits give equal weights.
+        weight = (self.weight.new_zeros(1, self.weight.size(-1))
+                  if self.mode == 'mean' else self.weight)
+        return (weight.expand(len(self.names), -1),
+                [views[name] for name in self.names])
 
     def extra_repr(self) -> str:
         return f'{self.names}, mode={self.mode!r}'

@@ -69,8 +69,8 @@ class PairRE(QueryModel):
     def candidate_scores(self, table: Tensor, head: Tensor, rel_type: Tensor,
                          tail: Tensor, index: Tensor,
                          corrupt_head: Tensor) -> Tensor:
-        # The general form looks the vectors of a relation up four times,
-        # which takes a tenth of a training step.
+        # The general form looks the vectors of a relation up four times
+        # instead of once, which makes a training step 3 % slower.
         scale_h, scale_t = self.rel_emb(rel_type).chunk(2, dim=-1)
         return self.margin + self.similarity.candidates(
             torch.stack([head * scale_h, tail * scale_t], dim=1), table,

@@ -6,9 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from pyg_mmkgc.evaluation import counting
-from pyg_mmkgc.evaluation.counting import count_rivals_in_rows
-from pyg_mmkgc.kernels import backend
+from pyg_mmkgc.kernels import backend, ranks
+from pyg_mmkgc.kernels.ranks import count_rivals_in_rows
 
 HAS_NUMBA = importlib.util.find_spec('numba') is not None
 
@@ -19,7 +18,7 @@ def path(request, monkeypatch) -> str:
     if request.param == 'plain':
         monkeypatch.setattr(backend, '_load', lambda name: None)
     else:
-        monkeypatch.setattr(counting, '_plain', None)
+        monkeypatch.setattr(ranks, '_count', None)
     return request.param
 
 
