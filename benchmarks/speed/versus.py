@@ -1,4 +1,4 @@
-r"""Measures two checkouts in turns (A B A B ...), each in its own process.
+r"""Measures two checkouts in turns (A B A B ...), a process for each part.
 
 .. code-block:: sh
 
@@ -10,6 +10,7 @@ come from the checkout of this file and run on the packages of both.
 """
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -30,11 +31,12 @@ def commit(checkout: Path) -> str:
     return done.stdout.strip()
 
 
-def measure(checkout: Path, args: argparse.Namespace) -> dict[str, Any]:
-    """Returns the rows of all parts by part, group and name."""
+def measure(checkout: Path, part: str,
+            args: argparse.Namespace) -> dict[str, Any]:
+    """Returns the rows of a part, by its name and theirs."""
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(
-            [sys.executable, HERE / 'run.py', *args.parts, '--data-root',
+            [sys.executable, HERE / 'run.py', part, '--data-root',
              args.data_root, '--results', folder, '--threads',
              str(args.threads), '--repeat', str(args.repeat)],
             check=True, stdout=subprocess.DEVNULL,
@@ -58,21 +60,22 @@ def main() -> None:
     args = parser.parse_args()
     found: dict[str, dict[str, list[float]]] = {}
     units: dict[str, str] = {}
-    for _ in range(args.rounds):
-        for side, checkout in (('old', args.old), ('new', args.new)):
-            for name, row in measure(checkout.resolve(), args).items():
-                found.setdefault(name, {'old': [], 'new': []})[side].append(
-                    row['median'])
-                units[name] = row['unit']
+    sides = {'old': args.old.resolve(), 'new': args.new.resolve()}
+    for part, _, side in itertools.product(args.parts, range(args.rounds),
+                                           sides):
+        for name, row in measure(sides[side], part, args).items():
+            found.setdefault(name, {'old': [], 'new': []})[side].append(
+                row['median'])
+            units[name] = row['unit']
     rows = []
     print(f'{"":<60}{"old":>10}{"new":>10}{"new/old":>9}')
-    for name, sides in found.items():
-        if not all(sides.values()):
+    for name, values in found.items():
+        if not all(values.values()):
             continue
-        old, new = (statistics.median(sides[x]) for x in ('old', 'new'))
+        old, new = (statistics.median(values[x]) for x in ('old', 'new'))
         rows.append({'name': name, 'unit': units[name], 'old': old,
                      'new': new, 'ratio': new / old if old else None,
-                     'values': sides})
+                     'values': values})
         print(f'{name:<60.60}{old:>10.4g}{new:>10.4g}'
               f'{new / old if old else float("nan"):>9.3f}')
     if args.out is not None:
