@@ -22,8 +22,8 @@ from typing import Any
 import torch
 
 from pyg_mmkgc import DB15K, MKGW, MKGY, KnowledgeGraph, evaluate
-from pyg_mmkgc.config.run import provenance
 from pyg_mmkgc.io import read_json, write_json
+from pyg_mmkgc.io.provenance import provenance
 from pyg_mmkgc.nn.path import ULTRA
 
 MODELS = ('ultra_3g', 'ultra_4g', 'ultra_50g')

@@ -106,6 +106,14 @@ def check_positive(**values: Any) -> None:
                              f'{value!r})')
 
 
+def check_not_negative(**values: Any) -> None:
+    r"""Raises :class:`ModelError` if an argument is not a number >= 0."""
+    for name, value in values.items():
+        if isinstance(value, str) or not value >= 0:
+            raise ModelError(f"Expected '{name}' to be non-negative (got "
+                             f'{value!r})')
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     r"""Returns whether an error reports a lack of memory, on any device."""
     # On the CPU, PyTorch raises a plain `RuntimeError` for it.

@@ -110,7 +110,7 @@ def test_a_run_from_training_to_prediction(capsys):
     assert 'relation' in fails(capsys, 'predict', str(folder), '--head',
                                node, '--relation', 'nothing')
     assert "'k'" in fails(capsys, *argv, '--head', node, '-k', '0')
-    assert 'is finished' in fails(capsys, 'train', '--resume', str(folder))
+    assert 'a finished run' in fails(capsys, 'train', '--resume', str(folder))
 
 
 def test_the_plot(work, capsys, monkeypatch):
@@ -226,7 +226,7 @@ def test_runs_are_never_overwritten(work, capsys):
     message = fails(capsys, 'train', 'tiny.yaml', *short, '--output',
                     'runs/tiny-seed0')
     assert 'would be overwritten' in message and 'resume' not in message
-    assert 'is a file' in fails(capsys, 'train', 'tiny.yaml', '--output',
+    assert 'got a file' in fails(capsys, 'train', 'tiny.yaml', '--output',
                                 'tiny.yaml')
     pathlib.Path('killed').mkdir()  # As its first file was written.
     pathlib.Path('killed/.lock').touch()  # Of a run that was deleted.
@@ -237,24 +237,26 @@ def test_runs_are_never_overwritten(work, capsys):
 @pytest.mark.parametrize(('argv', 'match'), [
     (['train'], 'what to train or --resume'),
     (['train', 'contries'], "Did you mean 'countries'"),
-    (['train', 'none.yaml'], "cannot read 'none.yaml': No such file"),
+    (['train', 'none.yaml'],
+     "'none.yaml' to be readable (got an error: No such file"),
     (['train', 'tiny.yaml', '--set', 'training.epoch=3'],
-     "'training.epoch' is not a known key. Did you mean 'epochs'?"),
-    (['train', 'tiny.yaml', '--device', 'tpu9'], "'training.device': 'tpu9'"),
+     "Expected a known key (got 'training.epoch'). Did you mean 'epochs'?"),
+    (['train', 'tiny.yaml', '--device', 'tpu9'], "got 'tpu9'"),
     (['train', 'tiny.yaml', '--set', 'dataset.modalities=[smell]'],
-     "'dataset.modalities[0]': the graph has no modality 'smell'"),
+     "'dataset.modalities' to name modalities of the graph ['visual', "),
     (['train', 'tiny.yaml', '--set', 'dataset.modalities=[]'], 'modality'),
     (['train', 'tiny.yaml', '--set', 'adversary=null'], 'AdversarialTrainer'),
-    (['train', 'empty.yaml', '--seed', '1'], 'expected a mapping of the sect'),
-    (['train', 'mkg_w'], "'dataset.root': MKGW needs the folder"),
-    (['audit', 'nothing'], 'neither a file'),
+    (['train', 'empty.yaml', '--seed', '1'], 'to be a mapping'),
+    (['train', 'mkg_w'], "'dataset.root' to be the folder of the files"),
+    (['audit', 'nothing'], 'a file ending in .yaml'),
     (['audit'], 'expected NAME|FILE, what to audit'),
     (['profile', '--set', 'training.epochs=1'], 'what to profile'),
-    (['audit', '--set', 'training.epochs=1', 'nothing'], 'neither a file'),
+    (['audit', '--set', 'training.epochs=1', 'nothing'],
+     'a file ending in .yaml'),
     (['train', '--set', 'training.epoch=3', 'tiny.yaml'], "'training.epoch'"),
-    (['evaluate', 'nowhere'], 'not the folder of a run'),
+    (['evaluate', 'nowhere'], 'to be the folder of a run'),
     (['predict', 'nowhere', '--head', 'a', '--relation', 'b'],
-     'not the folder of a run'),
+     'to be the folder of a run'),
     (['predict', 'r', '--relation', 'a'], 'two of --head, --relation'),
     (['predict', 'r', '--head', 'a', '--tail', 'b', '--relation', 'c'],
      'two of --head, --relation'),
@@ -263,7 +265,7 @@ def test_runs_are_never_overwritten(work, capsys):
      'no --head'),
     (['predict', 'r', '--head', 'a', '--tail', 'b', '--out', 'o.tsv'],
      '--out needs the file of --queries'),
-    (['compare', 'nowhere', 'there'], "'nowhere' is not the folder"),
+    (['compare', 'nowhere', 'there'], "'nowhere' to be the folder"),
     (['compare', 'nowhere', 'nowhere'], 'different runs'),
 ])
 def test_errors(work, capsys, argv, match):

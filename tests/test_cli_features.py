@@ -230,13 +230,13 @@ def swap(old, *new):
 
 @pytest.mark.parametrize(('argv', 'match'), [
     (swap('descriptor', 'resnet'), "got 'resnet'"),
-    (swap('descriptor', 'hashing'), "'hashing' is one for texts, expected"),
-    (swap('raw', 'nowhere'), "'nowhere': expected a folder with one subfol"),
+    (swap('descriptor', 'hashing'), "for images .got 'hashing' for texts"),
+    (swap('raw', 'nowhere'), "'nowhere' to be a folder with one subfol"),
     (swap('raw', 'raw/n1/0.png'), 'table that ends in .tsv.*got .*n1/0.png'),
-    (swap('own.yaml', 'none.yaml'), "cannot read 'none.yaml'"),
+    (swap('own.yaml', 'none.yaml'), "'none.yaml' to be readable"),
     (swap('own.yaml', 'contries'), "Did you mean 'countries'"),
     (swap('own.yaml', 'countries'), 'entities to match a node by its label'),
-    ([*IMAGES, '--device', 'tpu9'], "'--device': 'tpu9' cannot be used"),
+    ([*IMAGES, '--device', 'tpu9'], "Expected '--device' to be .*got 'tpu9'"),
     ([*IMAGES, '--batch-size', '0'], "'batch_size' to be positive.*got 0 and"),
     ([*IMAGES, '--workers', '-1'], "'num_workers' not to .* and -1"),
     ([*IMAGES, '--revision', 'main'], 'revision'),
@@ -255,7 +255,7 @@ def test_a_source_that_is_none(work, capsys):
     (work / 'visual/source.json').write_text('{"kind": "image", "pat": "."}')
     capsys.readouterr()
     assert main(['features', 'inspect', 'visual']) == 0
-    assert "'source.json.pat' is not a known key" in capsys.readouterr().out
+    assert "a known key (got 'source.json.pat')" in capsys.readouterr().out
 
 
 def test_help(capsys):

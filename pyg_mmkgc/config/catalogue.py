@@ -1,4 +1,6 @@
-r"""What there is to train: read off the classes and the shipped files."""
+r"""A list of all that a configuration can name, read off the classes and the
+shipped files.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +8,10 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import combinations
+from functools import partial
 from typing import Any
 
 import torch
-from torch_geometric.nn.kge import KGEModel
 
 from pyg_mmkgc.config.components import valid_names
 from pyg_mmkgc.config.loader import load_config, shipped_configs
@@ -30,20 +31,19 @@ MODALITIES = ('visual', 'text')
 
 @dataclass
 class Entry:
-    r"""One line of what can be named in a configuration.
+    r"""A model, sampler, adversary or loss that a configuration can name.
 
     Args:
         section (str): The section that names it.
-        name (str): Its name.
-        kind (str): What it is: structural, multi-modal, adversarial
-            training, negative sampler or loss.
+        name (str): The name.
+        kind (str): The kind, such as :obj:`"multi-modal"`.
         needs (str): The modalities that a model needs, the models that a
-            sampler or an adversary serves, the scores that a loss takes.
-        paper (str): The title of its paper.
-        link (str): Where the paper is.
-        configs (list): The shipped configurations that use it.
-        trained_with (list): Samplers, losses and adversaries that the
-            shipped configurations of a model name.
+            sampler or an adversary serves, or the scores that a loss takes.
+        paper (str): The title of the paper.
+        link (str): The link of the paper.
+        configs (list of str, optional): The shipped configurations with it.
+        trained_with (list of str, optional): The samplers, losses and
+            adversaries of the shipped configurations of a model.
     """
 
     section: str
@@ -72,10 +72,12 @@ class Entry:
 
 
 def catalogue() -> list[Entry]:
-    r"""Every model, sampler, adversary and loss, with the configurations that
-    the package has of it.
+    r"""Returns all models, samplers, adversaries and losses with their shipped
+    configurations.
     """
-    entries = {(section, name): _entry(section, name, target)
+    entries = {(section, name): Entry(
+                   section, name, *_describe(section, target),
+                   *paper_of(target))
                for section in KINDS
                for name, target in valid_names(section).items()}
     for config_name in shipped_configs():
@@ -92,10 +94,11 @@ def catalogue() -> list[Entry]:
 
 
 def paper_of(target: Any) -> tuple[str, str]:
-    r"""Title and link of the first paper that a docstring names; of a class
-    without one, that of the class that it extends.
+    r"""Returns title and link of the first paper that a docstring names, or
+    that the docstring of a base class names.
     """
-    for cls in inspect.getmro(_class_of(target)):
+    # A class method builds an adversary for a model.
+    for cls in inspect.getmro(getattr(target, '__self__', target)):
         found = LINK.search(vars(cls).get('__doc__') or '')
         if found:
             title, link = found.groups()
@@ -103,81 +106,52 @@ def paper_of(target: Any) -> tuple[str, str]:
     return '', ''
 
 
-def _class_of(target: Any) -> type:
-    # An adversary is named by the method that builds it for a model.
-    return target if inspect.isclass(target) else target.__self__
-
-
-def _entry(section: str, name: str, target: Callable[..., Any]) -> Entry:
-    describe = {'model': _model, 'sampler': _sampler,
-                'adversary': _adversary, 'loss': _loss}[section]
-    return Entry(section, name, *describe(target), *paper_of(target))
-
-
-def _model(target: Any) -> tuple[str, str]:
+def _describe(section: str, target: Any) -> tuple[str, str]:
+    if section == 'loss':
+        return 'loss', ('the scores of all nodes, no sampler'
+                        if issubclass(target, AllNodesLoss) else
+                        'the scores of positives and negatives')
+    if section != 'model':
+        kind = {'sampler': 'negative sampler',
+                'adversary': 'adversarial training'}[section]
+        for names, needs in (((), 'any model'), (
+                MODALITIES, 'any model, a graph with modalities')):
+            if _works(partial(_check, target, _graph(names))):
+                return kind, needs
+        return kind, 'a model with modalities'
     if issubclass(target, PathModel):
         return 'paths', 'none'
     if not issubclass(target, MMKGEModel):
         return 'structural, of PyG', 'none'
-    taken = [size for size in range(3)
-             if any(_builds(target, names)
-                    for names in combinations(MODALITIES, size))]
     if 'modalities' not in arguments_of(target):
         return 'structural', 'none'
-    needs = {0: 'any number, or none', 1: 'at least one', 2: 'at least two'}
-    return 'multi-modal', needs[min(taken, default=2)]
-
-
-def _sampler(target: Any) -> tuple[str, str]:
-    def use(graph: Any, model: KGEModel) -> None:
-        build = getattr(target, 'from_data', None)
-        found = target() if build is None else build(graph, model)
-        found.check(model)
-
-    if _serves(use, ()):
-        return 'negative sampler', 'any model'
-    return 'negative sampler', ('any model, a graph with modalities'
-                                if _serves(use, MODALITIES) else
-                                'a model with modalities')
-
-
-def _adversary(target: Any) -> tuple[str, str]:
-    def use(graph: Any, model: KGEModel) -> None:
-        target(model).check(model)
-
-    return 'adversarial training', ('any model' if _serves(use, ()) else
-                                    'a model with modalities')
-
-
-def _loss(target: Any) -> tuple[str, str]:
-    return 'loss', ('the scores of all nodes, no sampler'
-                    if issubclass(target, AllNodesLoss) else
-                    'the scores of positives and negatives')
+    for names, needs in (((), 'any number, or none'),
+                         (MODALITIES[:1], 'at least one'),
+                         (MODALITIES[1:], 'at least one')):
+        if _works(partial(target.from_data, _graph(names), 8)):
+            return 'multi-modal', needs
+    return 'multi-modal', 'at least two'
 
 
 def _graph(names: tuple[str, ...]) -> Any:
-    drop = [name for name in MODALITIES if name not in names]
-    return DropModality(*drop)(FakeMMKG(
+    return DropModality(*set(MODALITIES) - set(names))(FakeMMKG(
         num_nodes=16, num_relations=2, num_edges=20,
         modalities=dict.fromkeys(MODALITIES, 4))[0])
 
 
-def _builds(target: Any, names: tuple[str, ...]) -> bool:
-    with torch.random.fork_rng(devices=[]):
-        try:
-            target.from_data(_graph(names), 8)
-        except ModelError:
-            return False
-    return True
+def _check(target: Any, graph: Any) -> None:
+    # A sampler or an adversary, with a model that has no modalities.
+    model = RotatE(graph.num_nodes, graph.num_relations, 4)
+    if hasattr(target, 'from_data'):
+        target.from_data(graph, model).check(model)
+    else:
+        (target() if inspect.isclass(target) else target(model)).check(model)
 
 
-def _serves(use: Callable[[Any, KGEModel], Any],
-            names: tuple[str, ...]) -> bool:
-    r"""Whether something takes a model without modalities, and a graph."""
+def _works(call: Callable[[], Any]) -> bool:
     with torch.random.fork_rng(devices=[]):
-        graph = _graph(names)
         try:
-            use(graph, RotatE(graph.num_nodes, graph.num_relations, 4))
+            call()
         except ModelError:
             return False
     return True

@@ -1,7 +1,7 @@
-r"""What ``mmkgc features`` does.
+r"""The command ``mmkgc features``.
 
-Beside the features lies ``source.json``: what they were made from, so that
-``inspect`` finds the images and texts again.
+The folder of the features also has the file ``source.json``, by which
+``inspect`` finds the images and texts.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyg_mmkgc.config.build import build_graph, find_device
+from pyg_mmkgc.config.components import read_options
 from pyg_mmkgc.config.loader import load_config
-from pyg_mmkgc.config.schema import read_fields
 from pyg_mmkgc.data.text import read_lines
 from pyg_mmkgc.errors import ConfigError, MMKGCError
 from pyg_mmkgc.features import (
@@ -41,7 +41,7 @@ DTYPES = {name: dtype for dtype, name in NAMES.items()}
 
 
 def encoder_help(kind: str) -> str:
-    r"""Names the encoders of images or of texts."""
+    r"""Returns the names of the encoders of images or of texts."""
     libraries = (['timm', 'transformers'] if kind == 'image' else
                  ['bert', 'sentence-transformers'])
     names = [name for name, target in ENCODERS.items()
@@ -60,16 +60,17 @@ class FeatureSource:
         kind (str): :obj:`'image'` or :obj:`'text'`.
         path (str): A folder with one subfolder of images per entity, or a
             table.
-        root (str, optional): The folder that a table's paths are relative
-            to. (default: :obj:`None`, that of the table)
-        header (bool, optional): Whether a table has a header.
+        root (str, optional): The folder that the paths in a table are
+            relative to. (default: :obj:`None`, the folder of the table)
+        header (bool, optional): If set to :obj:`False`, a table has no header.
             (default: :obj:`True`)
-        graph (str, optional): The graph: a configuration as for
-            :func:`load_config`, or a file :obj:`.txt` with one label a line.
+        graph (str, optional): The graph, either a configuration as for
+            :func:`load_config`, or a file :obj:`.txt` with one label per line.
             (default: :obj:`None`, every entity is a node)
         data_root (str, optional): The folder of the dataset's files.
-        match (str, optional): Whether entities are labels (:obj:`'label'`)
-            or ids (:obj:`'id'`) of nodes. (default: :obj:`'label'`)
+        match (str, optional): The meaning of entities, either the labels
+            (:obj:`'label'`) or the ids (:obj:`'id'`) of nodes.
+            (default: :obj:`'label'`)
     """
     kind: str
     path: str
@@ -87,17 +88,18 @@ class FeatureSource:
         if not path.is_file():
             expected = ('a table' if self.kind == 'text' else
                         'a folder with one subfolder per entity, or a table')
-            raise ConfigError(f"'{self.path}': expected {expected}")
+            raise ConfigError(f"Expected '{self.path}' to be {expected} (got "
+                              'neither)')
         return read_table(path, self.kind, self.root, self.header)
 
     def labels(self) -> list[str] | None:
-        r"""The label of each node, :obj:`None` without a graph."""
+        r"""Returns the label of each node, or :obj:`None` without a graph."""
         if self.graph is None:
             return None
         if _is_list(self.graph):
             return read_lines(user_path(self.graph))
         config = load_config(self.graph)
-        # Its features may be those that are to be made.
+        # Its features may be the features that are to be extracted.
         options = dict(config.dataset.options)
         if 'features' in options:
             options['features'] = (None if config.dataset.name == 'TSV' else
@@ -109,14 +111,14 @@ class FeatureSource:
         return graph.node_names
 
     def absolute(self) -> FeatureSource:
-        r"""The same, found from anywhere."""
+        r"""Returns the source with absolute paths."""
         graph, root, data_root = self.graph, self.root, self.data_root
         if graph is not None and not _is_list(graph):
             dataset = load_config(graph).dataset
             data_root = data_root or dataset.options['root'] or (
                 '.' if dataset.name == 'TSV' else None)
         if graph is not None and graph.lower().endswith(
-                ('.txt', '.yaml', '.yml')):  # Else, a name.
+                ('.txt', '.yaml', '.yml')):  # Otherwise, a name.
             graph = _absolute(graph)
         return dataclasses.replace(
             self, path=_absolute(self.path), graph=graph,
@@ -129,7 +131,8 @@ def extract_features(source: FeatureSource, encoder: str, folder: str,
                      batch_size: int = 32, num_workers: int = 2,
                      device: str | None = None, revision: str | None = None,
                      progress: bool = True) -> Coverage:
-    r"""Encodes images or texts into a folder, or goes on with it.
+    r"""Encodes images or texts into a folder, or continues an interrupted
+    extraction.
 
     Args:
         source (FeatureSource): The images or texts.
@@ -137,20 +140,24 @@ def extract_features(source: FeatureSource, encoder: str, folder: str,
             :func:`~pyg_mmkgc.features.make_encoder`.
         folder (str): The folder of the result.
         pool (str, optional): As for :func:`~pyg_mmkgc.features.extract`.
-        dtype (str, optional): The type to store.
-        batch_size (int, optional): Images or texts per batch.
-        num_workers (int, optional): Processes that read and prepare.
-        device (str, optional): As for :class:`torch.device`, by default a
-            GPU where there is one.
+        dtype (str, optional): The data type to store.
+            (default: :obj:`'float32'`)
+        batch_size (int, optional): The number of images or texts per batch.
+            (default: :obj:`32`)
+        num_workers (int, optional): The number of processes that read and
+            prepare items. (default: :obj:`2`)
+        device (str, optional): The name of a :class:`torch.device`.
+            (default: :obj:`None`, a GPU if there is one)
         revision (str, optional): The version of the weights.
-        progress (bool, optional): Whether to show a progress bar.
+        progress (bool, optional): If set to :obj:`False`, shows no progress
+            bar. (default: :obj:`True`)
     """
     items, labels = source.items(), source.labels()
     made = make_encoder(encoder, revision=revision,
                         device=find_device(device, '--device'))
     if made.kind != source.kind:
-        raise ConfigError(f"the encoder '{encoder}' is one for {made.kind}s, "
-                          f'expected one for {source.kind}s')
+        raise ConfigError(f'Expected an encoder for {source.kind}s (got '
+                          f"'{encoder}' for {made.kind}s)")
     path = user_path(folder)
     out = extract(items, made, path, labels, source.match, pool,
                   DTYPES[dtype], batch_size, num_workers, progress)
@@ -161,21 +168,21 @@ def extract_features(source: FeatureSource, encoder: str, folder: str,
 def inspect_folder(folder: str, entities: Sequence[str] | None = None,
                    output: str | None = None,
                    source: str | None = None) -> FeatureReport:
-    r"""Inspects a folder of features, and draws what it found.
+    r"""Inspects a folder of features and plots the results.
 
     Args:
         folder (str): The folder.
         entities (list of str, optional): As for
             :func:`~pyg_mmkgc.features.inspect_features`.
-        output (str, optional): The picture to write. By default
-            :obj:`inspect.png` in the folder.
-        source (str, optional): Where the images or texts are now.
+        output (str, optional): The picture to write.
+            (default: :obj:`inspect.png` in the folder)
+        source (str, optional): The present path of the images or texts.
 
     Raises:
-        ConfigError: If the picture's ending is not known.
-        DataError: If the folder holds no complete features.
+        ConfigError: If the ending of the picture is unknown.
+        DataError: If the folder has no complete features.
     """
-    if output is not None:  # Before the work, and not as a lack of a plot.
+    if output is not None:  # A bad ending is an error, unlike a missing plot.
         check_picture(output)
     path = user_path(folder)
     report = inspect_features(path, entities)
@@ -195,13 +202,14 @@ def _samples(report: FeatureReport, path: pathlib.Path,
              moved: str | None) -> dict[str, Any]:
     file = path / SOURCE
     if file.is_file():
-        source = read_fields(FeatureSource, {SOURCE: read_json(file)}, SOURCE)
+        source = FeatureSource(**read_options(SOURCE, read_json(file),
+                                              FeatureSource))
         source = dataclasses.replace(source, path=moved or source.path)
     elif moved is not None:  # Features that were extracted in Python.
         source = FeatureSource(report.coverage.kind, moved)
     else:
-        raise ConfigError(f"there is no '{file}'; --source says where they "
-                          f'are')
+        raise ConfigError(f"Expected '{file}' (got none). Pass --source to "
+                          f'locate the {report.coverage.kind}s.')
     matched = match_items(source.items(), source.labels(), source.match)
     return read_samples(matched, {*report.neighbours, *(
         label for row in report.neighbours.values() for label, _ in row)},

@@ -1,9 +1,11 @@
-r"""Finds, reads and writes configuration files."""
+r"""Finds, reads and writes configurations."""
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Iterable, Sequence
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -13,75 +15,88 @@ from pyg_mmkgc.errors import ConfigError
 from pyg_mmkgc.io.atomic import write_atomic
 from pyg_mmkgc.io.reading import open_file, user_path
 
-#: The model that a bare dataset name stands for, as in ``countries``.
+#: The model of a bare dataset name, as in ``countries``.
 DEFAULT_MODEL = 'adamf_mat'
 
 
+@cache
+def _shipped() -> dict[str, dict[str, Any]]:
+    # One file per method. Its sections hold for all datasets, but for the
+    # keys that a dataset changes, or the sections that it gives a new name.
+    out = {}
+    for file in (resources.files('pyg_mmkgc') / 'configs').iterdir():
+        method, _, ending = file.name.partition('.')
+        if ending != 'yaml':
+            continue
+        shared = parse_yaml(file.read_text('utf-8'), f"'{file.name}'")
+        for dataset, own in shared.pop('datasets').items():
+            values = copy.deepcopy(shared)
+            for section, changes in own.items():
+                old = values.get(section, {})
+                values[section] = (changes if 'name' in old and 'name'
+                                   in changes else {**old, **changes})
+            out[f'{method}/{dataset}'] = values
+    return dict(sorted(out.items()))
+
+
 def shipped_configs() -> list[str]:
-    r"""The names of the configurations in the package, ``model/dataset``."""
-    root = resources.files('pyg_mmkgc') / 'configs'
-    return sorted(f'{folder.name}/{file.name.removesuffix(".yaml")}'
-                  for folder in root.iterdir() if folder.is_dir()
-                  for file in folder.iterdir()
-                  if file.name.endswith('.yaml'))
+    r"""Returns the names of the configurations in the package, as in
+    ``model/dataset``.
+    """
+    return list(_shipped())
 
 
 def resolve_name(name: str) -> str:
-    r"""``countries`` as ``adamf_mat/countries``.
+    r"""Returns the full name of a configuration in the package, as in
+    ``adamf_mat/countries`` for ``countries``. Case, hyphens and underscores
+    do not matter.
 
     Raises:
         ConfigError: If the package has no such configuration.
     """
-    shipped = shipped_configs()
-    asked = name.lower().replace('-', '_')
-    full = asked if '/' in asked else f'{DEFAULT_MODEL}/{asked}'
-    if full in shipped:
-        return full
-    # The name of a class, as in GCOTE/countries, is as good.
-    plain = {item.replace('_', ''): item for item in shipped}
-    if full.replace('_', '') in plain:
-        return plain[full.replace('_', '')]
-    model = asked.partition('/')[0]
-    models, datasets = ({item.split('/')[i]: None for item in shipped}
+    def plain(text: str) -> str:
+        return text.lower().replace('-', '').replace('_', '')
+
+    shipped = {plain(item): item for item in _shipped()}
+    asked = plain(name if '/' in name else f'{DEFAULT_MODEL}/{name}')
+    if asked in shipped:
+        return shipped[asked]
+    models, datasets = ({item.split('/')[i]: None for item in _shipped()}
                         for i in (0, 1))
-    mine = [item for item in shipped if model.replace('_', '')
-            == item.partition('/')[0].replace('_', '')]
-    if mine and asked.count('/') < 2:
-        raise ConfigError(f"'{name[:80]}': expected a model with a dataset, "
-                          f'one of {", ".join(mine)}')
-    close = difflib.get_close_matches(asked, [*datasets, *shipped], 1, 0.5)
+    mine = [item for key, item in shipped.items()
+            if key.partition('/')[0] == plain(name).partition('/')[0]]
+    if mine and name.count('/') < 2:
+        raise ConfigError('Expected a model with a dataset, one of '
+                          f"{', '.join(mine)} (got '{name[:80]}')")
+    close = difflib.get_close_matches(name.lower(),
+                                      [*datasets, *_shipped()], 1, 0.5)
     hint = f" Did you mean '{close[0]}'?" if close else ''
     raise ConfigError(
-        f"'{name[:80]}' is neither a file ending in .yaml nor a configuration "
-        f'of the package.{hint} Valid: DATASET or MODEL/DATASET with a '
-        f'dataset of {", ".join(datasets)} and a model of '
-        f'{", ".join(models)}')
+        'Expected a file ending in .yaml, DATASET or MODEL/DATASET (got '
+        f"'{name[:80]}').{hint} Datasets: {', '.join(datasets)}. Models: "
+        f"{', '.join(models)}.")
 
 
 def read_values(name: str) -> Any:
-    r"""The plain values of a shipped configuration or of a file.
+    r"""Returns the plain values of a configuration.
 
     Args:
         name (str): ``dataset``, ``model/dataset`` or a path that ends in
             ``.yaml`` or ``.yml``.
     """
-    if name.lower().endswith(('.yaml', '.yml')):
-        try:
-            with open_file(user_path(name)) as file:
-                data = file.read(4 * MAX_CHARS + 1)
-        except (OSError, ValueError) as error:
-            reason = getattr(error, 'strerror', None) or error
-            raise ConfigError(f"cannot read '{name}': {reason}") from None
-    else:
-        name = resolve_name(name)
-        data = (resources.files('pyg_mmkgc') / 'configs'
-                / f'{name}.yaml').read_bytes()
+    if not name.lower().endswith(('.yaml', '.yml')):
+        return copy.deepcopy(_shipped()[resolve_name(name)])
     try:
-        # A byte order mark, as some editors write it, is no content.
-        text = data.decode('utf-8-sig')
+        with open_file(user_path(name)) as file:
+            # Editors may write a byte order mark.
+            text = file.read(4 * MAX_CHARS + 1).decode('utf-8-sig')
     except UnicodeDecodeError as error:
-        raise ConfigError(f"'{name}' is not UTF-8 text: byte {error.start} "
-                          'cannot be read') from None
+        raise ConfigError(f"Expected '{name}' to be text in UTF-8 (got an "
+                          f'invalid byte at {error.start})') from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, 'strerror', None) or error
+        raise ConfigError(f"Expected '{name}' to be readable (got an error: "
+                          f'{reason})') from None
     return parse_yaml(text, f"'{name}'")
 
 
@@ -89,30 +104,28 @@ def apply_overrides(values: Any, overrides: Iterable[str]) -> Any:
     r"""Sets keys in plain values, in place.
 
     Args:
-        values: Nested dictionaries.
-        overrides (list): Items like ``'training.epochs=100'``; what stands
-            right of the sign is read as YAML.
+        values (Any): Nested dictionaries.
+        overrides (list of str): Items like ``'training.epochs=100'``, whose
+            right side is read as YAML.
     """
-    if not isinstance(values, dict):  # An error, which the reader explains.
+    if not isinstance(values, dict):  # `Config.from_dict` refuses it.
         return values
     for item in overrides:
         path, sign, text = item.partition('=')
-        keys = path.strip().split('.')
-        if not sign or not all(keys):
-            raise ConfigError("expected KEY=VALUE, as in 'training.epochs="
-                              f"100', got '{item[:80]}'")
+        *parents, last = path.strip().split('.')
+        if not sign or not all([*parents, last]):
+            raise ConfigError("Expected KEY=VALUE, as in 'training.epochs="
+                              f"100' (got '{item[:80]}')")
         node = values
-        for i, key in enumerate(keys[:-1]):
-            if not isinstance(node, dict):
-                raise ConfigError(f"'{path.strip()}': '"
-                                  f"{'.'.join(keys[:i])}' has no keys")
-            if node.get(key) is None:
-                node[key] = {}
-            node = node[key]
+        for key in parents:
+            if isinstance(node, dict):
+                if node.get(key) is None:
+                    node[key] = {}
+                node = node[key]
         if not isinstance(node, dict):
-            raise ConfigError(f"'{path.strip()}': "
-                              f"'{'.'.join(keys[:-1])}' has no keys")
-        node[keys[-1]] = parse_yaml(text, f"the value of '{path.strip()}'")
+            raise ConfigError(f"Expected '{'.'.join(parents)}' to be a "
+                              f"mapping (got {node!r:.60})")
+        node[last] = parse_yaml(text, f"the value of '{path.strip()}'")
     return values
 
 
@@ -126,11 +139,12 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
     Args:
         name (str): ``dataset``, ``model/dataset`` or the path of a YAML
             file.
-        overrides (list, optional): Items like ``'training.epochs=100'``.
+        overrides (list of str, optional): Items like
+            ``'training.epochs=100'``. (default: :obj:`()`)
 
     Raises:
-        ConfigError: If the file cannot be read, or on an unknown key, a
-            wrong type, a value out of range or an unknown name.
+        ConfigError: If the file cannot be read, or on an unknown key or name
+            or a wrong type.
     """
     try:
         return Config.from_dict(apply_overrides(read_values(name), overrides))
@@ -139,7 +153,7 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
 
 
 def dump_config(config: Config) -> str:
-    r"""Returns a configuration as YAML text, every default written out."""
+    r"""Returns a configuration as YAML text with every default."""
     return dump_yaml(config.to_dict())
 
 

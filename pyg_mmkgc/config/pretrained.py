@@ -12,7 +12,6 @@ from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import ConfigError
 from pyg_mmkgc.evaluation import RankingResult, evaluate
 from pyg_mmkgc.io.pretrained import Pretrained
-from pyg_mmkgc.nn.path import PathModel
 from pyg_mmkgc.nn.path.ultra import CHECKPOINTS, ULTRA
 
 
@@ -47,7 +46,7 @@ class PretrainedRun:
         # First, since it is found out faster that there is no such model.
         self.model = _load(model).to(find_device(device, 'device'))
         self.graph: KnowledgeGraph = build_graph(self.config, data_root)
-        if isinstance(self.model, PathModel):  # Once, for all questions.
+        if hasattr(self.model, 'attach'):  # Once for all queries.
             self.model.attach(self.graph)
 
     def evaluate(self, split: str = 'test') -> RankingResult:

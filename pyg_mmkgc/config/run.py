@@ -1,19 +1,19 @@
-r"""One run and the folder that it leaves.
+r"""A run and the files in its folder.
 
 ==========================  ===============================================
-``config.yaml``             the configuration, every default written out, and
-                            what ``autocast: auto`` stood for
-``metrics.json``            the result with its protocol, commit, versions;
-                            written last: with it, a run is finished
-``model/``                  weights, label maps, in ``graph.json`` which
-                            graph they belong to, and in ``manifest.json``
-                            the SHA-256 of each
+``config.yaml``             the configuration with every default and the value
+                            that ``autocast: auto`` resolved to
+``metrics.json``            the result with its protocol, commit and versions,
+                            written last to mark a finished run
+``model/``                  weights, label maps, the digests of the graph in
+                            ``graph.json`` and the SHA-256 of each file in
+                            ``manifest.json``
 ``rankings.safetensors``    every ranking of the test triples, for
                             ``mmkgc compare``
 ``history.json``            losses and validation metrics of every epoch
-``history.png``             a plot of them (extra ``plot``)
-``checkpoint.safetensors``  what an interrupted run continues from
-``.lock``                   empty; a process that trains holds it
+``history.png``             a plot of the history (extra ``plot``)
+``checkpoint.safetensors``  the state that an interrupted run continues from
+``.lock``                   an empty file that a training process locks
 ==========================  ===============================================
 """
 
@@ -21,16 +21,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import pathlib
-import platform
-import subprocess
 import time
 import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
-from importlib import metadata
 from typing import Any
 
 from torch_geometric.nn.kge import KGEModel
@@ -41,8 +37,8 @@ from pyg_mmkgc.config.build import (
     build_graph,
     build_model,
     build_trainer,
-    model_class,
 )
+from pyg_mmkgc.config.components import valid_names
 from pyg_mmkgc.config.loader import dump_config, load_config, save_config
 from pyg_mmkgc.config.run_folder import empty_folder, lock_folder, new_folder
 from pyg_mmkgc.config.schema import Config
@@ -65,6 +61,7 @@ from pyg_mmkgc.io.pretrained import (
     read_labels,
     write_labels,
 )
+from pyg_mmkgc.io.provenance import provenance
 from pyg_mmkgc.io.reading import user_path
 from pyg_mmkgc.io.tensors import load_tensors, save_tensors
 from pyg_mmkgc.nn.kge import MMKGEModel
@@ -99,23 +96,23 @@ class Run:
     def create(cls, name: str, overrides: Sequence[str] = (),
                folder: str | None = None, data_root: str | None = None,
                device: str | None = None) -> Run:
-        r"""Checks a configuration and makes a new folder for it.
+        r"""Checks a configuration and creates a new folder for it.
 
         Args:
             name (str): As for :func:`load_config`.
             overrides (list, optional): As for :func:`load_config`.
-            folder (str, optional): The folder; it must not exist or be
-                empty. By default the first free one of
-                :obj:`runs/NAME-seedN`, :obj:`runs/NAME-seedN-2`, ...
+            folder (str, optional): The folder, which must be empty or not
+                exist. (default: the first of :obj:`runs/NAME-seedN`,
+                :obj:`runs/NAME-seedN-2`, ... that does not exist)
             data_root (str, optional): The folder of the dataset's files.
-            device (str, optional): As for :class:`torch.device`.
+            device (str, optional): The name of a :class:`torch.device`.
         """
         config = _replace(load_config(name, overrides), data_root, device)
         run = cls(config, pathlib.Path())
-        # What cannot work fails now, and leaves no folder.
+        # A configuration that cannot work fails here and leaves no folder.
         run.trainer = build_trainer(config, run.graph)
         _check_ensemble(run.trainer.model, run.graph)
-        # What 'auto' stands for on this hardware, and where the run goes on.
+        # A resumed run needs the value that 'auto' resolves to here.
         run.config = dataclasses.replace(config, training=dataclasses.replace(
             config.training, autocast=run.trainer.autocast))
         run.folder = (new_folder(name, config) if folder is None
@@ -130,16 +127,18 @@ class Run:
 
         Args:
             folder (str): The folder.
-            data_root (str, optional): Where the dataset's files are now.
-            device (str, optional): The device to use now.
+            data_root (str, optional): The present folder of the dataset's
+                files.
+            device (str, optional): The name of the :class:`torch.device` to
+                use.
         """
         path = user_path(folder)
         if not (path / 'config.yaml').is_file():
-            hint = ('; a model that save_pretrained wrote is loaded in '
-                    'Python, by from_pretrained'
+            hint = (' Call from_pretrained in Python to load a model of '
+                    'save_pretrained.'
                     if (path / 'config.json').is_file() else '')
-            raise ConfigError(f"'{folder}' is not the folder of a run: it "
-                              f'has no config.yaml{hint}')
+            raise ConfigError(f"Expected '{folder}' to be the folder of a run "
+                              f'(got no config.yaml).{hint}')
         config = load_config(str(path / 'config.yaml'))
         return cls(_replace(config, data_root, device), path)
 
@@ -155,29 +154,34 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        r"""Whether the run has its result."""
+        r"""Whether the run has a result."""
         return (self.folder / 'metrics.json').is_file()
 
     def train(self, progress: bool = True) -> RankingResult | None:
-        r"""Trains, from the last checkpoint if there is one, evaluates on
-        the test triples, if there are any, and writes everything into the
-        folder.
+        r"""Trains from the last checkpoint if there is one, evaluates on the
+        test triples if there are any, and writes all files.
+
+        Args:
+            progress (bool, optional): If set to :obj:`False`, shows no
+                progress bar. (default: :obj:`True`)
 
         Raises:
-            ConfigError: If the run is finished, or another process trains
-                it.
+            ConfigError: If the run is finished, or another process trains it.
         """
-        if self.finished:
-            raise ConfigError(f"the run in '{self.folder}' is finished")
+        self._check_unfinished()
         with lock_folder(self.folder):
             for folder in (self.folder, self.folder / 'model'):
                 if folder.is_dir():
-                    sweep(folder)  # What a killed process has left.
+                    sweep(folder)  # Files that a killed process left.
+            self._check_unfinished()  # By a process that held the lock.
             return self._train(progress)
 
+    def _check_unfinished(self) -> None:
+        if self.finished:
+            raise ConfigError(f"Expected an unfinished run in '{self.folder}' "
+                              '(got a finished run)')
+
     def _train(self, progress: bool) -> RankingResult | None:
-        if self.finished:  # By a process that held the lock until now.
-            raise ConfigError(f"the run in '{self.folder}' is finished")
         trainer = self.trainer
         trainer.folder, trainer.progress = self.folder, progress
         start = time.perf_counter()
@@ -202,7 +206,7 @@ class Run:
             'best_epoch': history.best_epoch,
             'epochs': len(history.epochs),
             'seed': self.config.training.seed,
-            # A benchmark may lack the file of a modality.
+            # The file of a modality may have been missing.
             'modalities': {name: x.size(-1) for name, x
                            in self.graph.features().items()},
             'seconds': {'train': trained - start,
@@ -221,8 +225,8 @@ class Run:
         return self._evaluate(self._load(), split)
 
     def rankings(self) -> RankingResult:
-        r"""Returns the result on the test triples that training left, or
-        evaluates the model where an earlier version has left none.
+        r"""Returns the saved result on the test triples, or evaluates the
+        model if an earlier version saved none.
         """
         path = self.folder / RANKINGS
         if path.is_file():
@@ -230,13 +234,14 @@ class Run:
         return self.evaluate('test')
 
     def answers(self, triples: bool = False) -> Answers:
-        r"""Returns the trained model and its graph, to be asked.
+        r"""Returns the trained model with its graph for queries.
 
         Args:
-            triples (bool, optional): If set to :obj:`False`, triples may have
-                been added or left out since the model was trained, with a
-                warning, but not nodes or relations; they may be numbered
-                otherwise. (default: :obj:`False`)
+            triples (bool, optional): If set to :obj:`True`, refuses a graph
+                whose triples have changed since the training, instead of
+                issuing a warning. A graph with other nodes or relations is
+                always refused, a graph with another numbering never.
+                (default: :obj:`False`)
         """
         return Answers(self._load(triples), self.graph)
 
@@ -247,31 +252,32 @@ class Run:
         r"""Completes a triple with the trained model, see :meth:`answers` and
         :meth:`Answers.predict`.
         """
-        # Not by `answers()`: a warning is to point to who calls this.
+        # Without `answers()`, so that a warning points to the caller.
         model = self._load(triples=False)
         return Answers(model, self.graph).predict(
             head, relation, tail, k, filter_known, self_loops)
 
     def load_model(self) -> KGEModel:
-        r"""Loads the trained model. From then on, :attr:`graph` is numbered as
-        the model, whatever the order in its files.
+        r"""Loads the trained model and numbers :attr:`graph` as in the model,
+        whatever the order in its files.
 
         Raises:
-            CheckpointError: If there is none yet, or the dataset is no longer
-                the graph that it was trained with: its nodes, relations
-                or the triples of a split have changed.
+            CheckpointError: If there is no model yet, or the nodes, relations
+                or triples of the dataset have changed since the training.
         """
         return self._load()
 
     def _load(self, triples: bool = True) -> KGEModel:
         folder = self.folder / 'model'
-        ours = issubclass(model_class(self.config), Pretrained)
-        last = 'config.json' if ours else 'labels.json'  # That is written.
+        ours = hasattr(valid_names('model')[self.config.model.name],
+                       'from_pretrained')
+        # The file that is written last.
+        last = 'config.json' if ours else 'labels.json'
         if not (folder / last).is_file():
-            raise CheckpointError(f"the run in '{self.folder}' has no model "
-                                  'yet; to continue: mmkgc train --resume '
-                                  f'{self.folder}')
-        # Before weights of other shapes are loaded.
+            raise CheckpointError(f"Expected a model in '{self.folder}' (got "
+                                  'none yet). To continue: mmkgc train '
+                                  f'--resume {self.folder}')
+        # Checked before weights of other shapes are loaded.
         self.graph = self._trained_graph(triples)
         device = build_device(self.config)
         if ours:
@@ -288,11 +294,11 @@ class Run:
 
     def trained_with(self) -> dict[str, Any]:
         r"""Returns the :func:`~pyg_mmkgc.data.fingerprint.fingerprint` of the
-        graph that the run was trained with; nothing, if an earlier version
-        has left none.
+        graph that the run was trained with, which is empty if an earlier
+        version saved none.
 
         Raises:
-            CheckpointError: If the file holds something else.
+            CheckpointError: If the file has another content.
         """
         sealed = SealedFolder(self.folder / 'model')
         if not sealed.has('graph.json'):
@@ -302,34 +308,34 @@ class Run:
     def _trained_graph(self, triples: bool) -> KnowledgeGraph:
         graph = self.graph
         labels = read_labels(SealedFolder(self.folder / 'model'))
-        with suppress(DataError):  # Of new labels, what differs tells.
+        with suppress(DataError):  # `differences` reports new labels.
             graph = renumber(graph, *labels)
         saved = self.trained_with()
         if not saved:
-            warnings.warn(f"the run in '{self.folder}' does not say which "
-                          'graph it was trained with: its triples and labels '
-                          'may have changed since', stacklevel=4)
+            warnings.warn(f"The run in '{self.folder}' has no record of its "
+                          'graph, so triples and labels may have changed '
+                          'since.', stacklevel=4)
             return graph
         differ = differences(saved, graph)
         if not differ:
             return graph
         if not triples and all(part.startswith('triples') for part in differ):
-            warnings.warn(f"the run in '{self.folder}' was trained with other "
-                          f'triples. What differs: {", ".join(differ)}. What '
-                          'is known is read from the present ones, scores '
-                          'are those of training', stacklevel=4)
+            warnings.warn(f"The run in '{self.folder}' was trained with other "
+                          f'triples ({", ".join(differ)}). Known '
+                          'triples are the present triples, but scores come '
+                          'from the training.', stacklevel=4)
             return graph
         raise CheckpointError(
-            f"the dataset is not the graph that the run in '{self.folder}' "
-            f'was trained with. What differs: {", ".join(differ)}. Restore '
-            'its files, name their folder by --data-root, or train anew')
+            f"Expected the graph that the run in '{self.folder}' was trained "
+            f'with (got one that differs in {", ".join(differ)}). Restore its '
+            'files, pass their folder as --data-root, or train again.')
 
     def _save_model(self, model: KGEModel) -> None:
         folder = self.folder / 'model'
         unseal(folder)
-        # First: where there are weights, it is known what they belong to.
+        # Written first, so that weights never lack the record of their graph.
         write_json(folder / 'graph.json', fingerprint(self.graph))
-        if isinstance(model, Pretrained):
+        if hasattr(model, 'save_pretrained'):
             model.save_pretrained(folder, self.graph)
             return
         save_tensors(folder / 'model.safetensors', model.state_dict(), {})
@@ -344,7 +350,7 @@ class Run:
     def _plot(self, history: Any) -> None:
         try:
             plot_history(history, self.folder / 'history.png')
-        except MMKGCError as error:  # A plot is no reason to lose a run.
+        except MMKGCError as error:  # The results do not need the plot.
             print(f'no history.png: {error}')
 
 
@@ -354,18 +360,19 @@ def _check_ensemble(model: KGEModel, graph: KnowledgeGraph) -> None:
         return
     reason = getattr(graph, 'selection_refused', '')
     if 'val' not in graph.splits():
-        reason = 'the graph has none'
+        reason = 'The graph has none.'
     if reason:
-        raise ConfigError(f"'model.ensemble': '{combine.mode}' is fitted on "
-                          f"validation triples: {reason}; 'mean' needs none")
+        raise ConfigError("Expected 'model.ensemble' to be 'mean' without "
+                          'validation triples to fit it (got '
+                          f"'{combine.mode}'). {reason}")
 
 
 def _replace(config: Config, data_root: str | None,
              device: str | None) -> Config:
-    # A run has to find its data from anywhere: paths are made absolute.
+    # Absolute paths let a run find its data from any folder.
     options = dict(config.dataset.options)
     root = data_root or options['root']
-    if config.dataset.name == 'TSV':  # Its files lie below the root.
+    if config.dataset.name == 'TSV':  # Its files are below the root.
         root = root or '.'
     elif isinstance(options.get('features'), dict):
         options['features'] = {name: _absolute(path) for name, path
@@ -387,10 +394,10 @@ def open_answers(folder: str, data_root: str | None = None,
     without one.
 
     Args:
-        folder (str): The folder of the run, or of a model that
-            :meth:`save_pretrained` wrote, as :obj:`model` in that of a run.
-        data_root (str, optional): Where the dataset's files are now.
-        device (str, optional): The device to use now.
+        folder (str): The folder of the run, or of a saved model, such as the
+            folder :obj:`model` of a run.
+        data_root (str, optional): The present folder of the dataset's files.
+        device (str, optional): The name of the :class:`torch.device` to use.
         triples (bool, optional): As for :meth:`Run.answers`.
     """
     path = pathlib.Path(folder).expanduser()
@@ -398,41 +405,3 @@ def open_answers(folder: str, data_root: str | None = None,
         model = Pretrained.from_pretrained(path)
         return Answers(model if device is None else model.to(device))
     return Run.open(folder, data_root, device).answers(triples)
-
-
-def provenance() -> dict[str, Any]:
-    r"""Returns the commit, the versions and the platform of a result."""
-    versions = {'python': platform.python_version()}
-    for name in ('pyg_mmkgc', 'torch', 'torch_geometric', 'numpy'):
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:  # Used without installation.
-            versions[name] = 'unknown'
-    return {'commit': _commit(), 'versions': versions,
-            'platform': platform.platform()}
-
-
-def _installed_commit() -> str | None:
-    # What pip records of an installation from git (PEP 610).
-    try:
-        text = metadata.distribution('pyg_mmkgc').read_text('direct_url.json')
-    except metadata.PackageNotFoundError:
-        return None
-    return json.loads(text or '{}').get('vcs_info', {}).get('commit_id')
-
-
-def _commit() -> str | None:
-    r"""The commit of this package's own checkout, or of the one that it was
-    installed from, if that is known.
-    """
-    root = pathlib.Path(__file__).parents[2]
-    if not (root / '.git').exists():
-        return _installed_commit()
-    try:
-        out = subprocess.run(
-            ['git', '-C', str(root), 'describe', '--always', '--dirty',
-             '--abbrev=40', '--exclude=*'],
-            capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return out.stdout.strip()

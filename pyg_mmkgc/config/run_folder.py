@@ -1,4 +1,4 @@
-r"""Where a run leaves its files."""
+r"""The folders of runs."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pyg_mmkgc.errors import ConfigError
 from pyg_mmkgc.io.atomic import take_lock
 from pyg_mmkgc.io.reading import user_path
 
-#: Where runs go when no folder is given, below the current one.
+#: The folder of runs by default, in the current folder.
 RUNS = 'runs'
-#: Held by the process that trains in the folder; without one, it says nothing.
+#: The file that a training process locks. The file alone means nothing.
 LOCK = '.lock'
 
 
 def new_folder(name: str, config: Config) -> pathlib.Path:
-    r"""Makes the first free one of :obj:`runs/NAME-seedN`,
-    :obj:`runs/NAME-seedN-2`, ...
+    r"""Creates the first of :obj:`runs/NAME-seedN`, :obj:`runs/NAME-seedN-2`,
+    ... that does not exist.
     """
     stem = (pathlib.Path(name).stem if name.lower().endswith(
         ('.yaml', '.yml')) else resolve_name(name).replace('/', '-'))
@@ -30,7 +30,7 @@ def new_folder(name: str, config: Config) -> pathlib.Path:
     while True:
         path = pathlib.Path(RUNS, stem if number == 1 else f'{stem}-{number}')
         try:
-            path.mkdir()  # Fails where another run was faster.
+            path.mkdir()  # Fails if another run was faster.
         except FileExistsError:
             number += 1
         else:
@@ -38,24 +38,25 @@ def new_folder(name: str, config: Config) -> pathlib.Path:
 
 
 def empty_folder(folder: str) -> pathlib.Path:
-    r"""Makes a folder, or takes one that is empty.
+    r"""Creates a folder unless it exists and is empty.
 
     Raises:
         ConfigError: If it is a file, or not empty.
     """
     path = user_path(folder)
     if path.exists() and not path.is_dir():
-        raise ConfigError(f"'{folder}' is a file, expected a new folder")
-    # What a process left that was killed as it wrote its first file is none.
+        raise ConfigError(f"Expected '{folder}' to be a new folder (got a "
+                          'file)')
+    # A process that was killed at its first file leaves only these.
     if path.is_dir() and any(not (file.name.startswith('.')
                                   and file.suffix == '.tmp')
                              and file.name != LOCK
                              for file in path.iterdir()):
         finished = (path / 'metrics.json').exists()
         hint = ('' if finished or not (path / 'config.yaml').exists() else
-                f'; to continue: mmkgc train --resume {folder}')
-        raise ConfigError(f"the folder '{folder}' is not empty and would be "
-                          f'overwritten{hint}')
+                f' To continue: mmkgc train --resume {folder}')
+        raise ConfigError(f"Expected '{folder}' to be empty (got files that "
+                          f'would be overwritten).{hint}')
     path.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -71,9 +72,9 @@ def lock_folder(folder: pathlib.Path) -> Iterator[None]:
         ConfigError: If another process holds it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    # The file stays: whoever removed it could remove the lock of another.
+    # The file stays, since removing it could remove another process's lock.
     with open(folder / LOCK, 'wb') as file:
         if not take_lock(file):
-            raise ConfigError(f"another process trains in '{folder}': wait "
-                              'for it, or end it')
+            raise ConfigError(f"Expected no other process to train in "
+                              f"'{folder}' (got one). Wait for it, or end it.")
         yield

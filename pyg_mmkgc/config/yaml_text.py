@@ -1,14 +1,15 @@
-r"""A small, strict subset of YAML: text to plain Python values and back.
+r"""A small, strict subset of YAML, which is read to plain values and written.
 
-Only mappings, sequences, strings, integers, floats, booleans and null. There
-are no tags, no aliases, no merge keys and no duplicate keys, so a file can
-neither name Python objects nor explode. Scalars follow YAML 1.2's core
+It has mappings, sequences, strings, integers, floats, booleans and null, but
+no tags, aliases, merge keys or duplicate keys. A file can neither name Python
+objects nor expand to more than its text. Scalars follow YAML 1.2's core
 schema: ``1e-4`` is a number, ``no`` is a string, ``010`` is not eight.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 import yaml
@@ -29,20 +30,17 @@ _SCALARS = [
 
 
 class _Loader(yaml.SafeLoader):
-    r"""Composes nodes only; :func:`_value` turns them into values."""
+    r"""Composes nodes only. :func:`_value` converts them to values."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}
     depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
+        mark = self.peek_event().start_mark
         if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise ConfigError(f'aliases are not allowed, got one in '
-                              f'{_where(mark)}')
+            raise _error('no aliases', 'one', mark)
         if self.depth >= MAX_DEPTH:
-            mark = self.peek_event().start_mark
-            raise ConfigError(f'expected at most {MAX_DEPTH} levels, got '
-                              f'more in {_where(mark)}')
+            raise _error(f'at most {MAX_DEPTH} levels', 'more', mark)
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
@@ -56,60 +54,54 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
-# The dumper quotes exactly those strings that the loader would read as
-# something else, because both know the same scalars.
+# Loader and dumper know the same scalars, so the dumper quotes exactly the
+# strings that the loader would read as something else.
 for _name, _pattern, _first in _SCALARS:
     for _class in (_Loader, _Dumper):
         _class.add_implicit_resolver(_PREFIX + _name,
                                      re.compile(f'^(?:{_pattern})$'), _first)
 
 
-def _where(mark: Any) -> str:
-    return f'{mark.name}, line {mark.line + 1}, column {mark.column + 1}'
+def _error(expected: str, got: str, mark: Any) -> ConfigError:
+    return ConfigError(f'Expected {expected} (got {got} in {mark.name}, line '
+                       f'{mark.line + 1}, column {mark.column + 1})')
 
 
-def _scalar(node: yaml.ScalarNode) -> Any:
-    tag, text = node.tag.removeprefix(_PREFIX), node.value
-    try:
-        if tag == 'str':
-            return text
-        if tag == 'null':
-            return None
-        if tag == 'bool':
-            return {'true': True, 'false': False}[text.lower()]
-        if tag == 'int':
-            return int(text)
-        if tag == 'float':
-            return float(text)
-    except (KeyError, ValueError):
-        raise ConfigError(f"'{text[:40]}' is not of type {tag}, in "
-                          f'{_where(node.start_mark)}') from None
-    raise ConfigError(f"tags are not allowed, got '{node.tag[:60]}' in "
-                      f'{_where(node.start_mark)}')
+def _integer(text: str) -> int:
+    if not -1 << 63 <= int(text) < 1 << 63:
+        raise ValueError
+    return int(text)
+
+
+_READ: dict[str, Callable[[str], Any]] = {
+    'str': str, 'null': lambda text: None, 'int': _integer, 'float': float,
+    'bool': lambda text: {'true': True, 'false': False}[text.lower()]}
 
 
 def _value(node: yaml.Node, path: str) -> Any:
-    if isinstance(node, yaml.ScalarNode):
-        return _scalar(node)
-    kind = 'map' if isinstance(node, yaml.MappingNode) else 'seq'
-    if node.tag != _PREFIX + kind:
-        raise ConfigError(f"tags are not allowed, got '{node.tag[:60]}' in "
-                          f'{_where(node.start_mark)}')
-    if isinstance(node, yaml.SequenceNode):
+    tag, mark = node.tag.removeprefix(_PREFIX), node.start_mark
+    if isinstance(node, yaml.ScalarNode) and tag in _READ:
+        try:
+            return _READ[tag](node.value)
+        except (KeyError, ValueError):
+            kind = 'a 64-bit integer' if tag == 'int' else f'a {tag}'
+            raise _error(kind, f'{node.value!r:.40}', mark) from None
+    if isinstance(node, yaml.SequenceNode) and tag == 'seq':
         return [_value(item, f'{path}[{i}]')
                 for i, item in enumerate(node.value)]
+    if not isinstance(node, yaml.MappingNode) or tag != 'map':
+        raise _error('no tags', f"'{node.tag[:60]}'", mark)
     out: dict[str, Any] = {}
     for key_node, value_node in node.value:
-        where = _where(key_node.start_mark)
-        key = (_scalar(key_node)
+        key = (_value(key_node, path)
                if isinstance(key_node, yaml.ScalarNode) else None)
         if not isinstance(key, str):
-            raise ConfigError(f'expected a string as key, got '
-                              f"'{str(key_node.value)[:40]}' in {where}")
+            raise _error('a string as a key', f'{key_node.value!s:.40}',
+                         key_node.start_mark)
         full = f'{path}.{key}' if path else key
         if key in out:
-            raise ConfigError(f"the key '{full}' is given twice, again in "
-                              f'{where}')
+            raise _error(f"the key '{full}' once", 'it twice, again',
+                         key_node.start_mark)
         out[key] = _value(value_node, full)
     return out
 
@@ -119,22 +111,24 @@ def parse_yaml(text: str, name: str = 'the text') -> Any:
 
     Args:
         text (str): The document.
-        name (str, optional): What to call it in an error.
+        name (str, optional): The name of the document in errors.
+            (default: :obj:`"the text"`)
     """
     if len(text) > MAX_CHARS:
-        raise ConfigError(f'expected at most {MAX_CHARS:,} characters, got '
-                          f'{len(text):,} in {name}')
+        raise ConfigError(f'Expected at most {MAX_CHARS:,} characters in '
+                          f'{name} (got {len(text):,})')
     try:
         loader = _Loader(text)
         loader.name = name
         node = loader.get_single_node()
     except yaml.YAMLError as error:
         reason = ' '.join(str(error).split())
-        raise ConfigError(f'{name} is not valid YAML: {reason}') from None
+        raise ConfigError(f'Expected valid YAML in {name} (got an error: '
+                          f'{reason})') from None
     return None if node is None else _value(node, '')
 
 
 def dump_yaml(obj: Any) -> str:
-    r"""The inverse of :func:`parse_yaml` for plain values."""
+    r"""Returns plain values as text that :func:`parse_yaml` reads as equal."""
     return yaml.dump(obj, Dumper=_Dumper, sort_keys=False,
                      allow_unicode=True, default_flow_style=False)

@@ -78,6 +78,8 @@ def from_tsv(
         DataError: If a triple occurs in several files, the ratios leave a
             split empty, or the features belong to no node.
     """
+    if seed < 0:
+        raise DataError(f"Expected 'seed' to be non-negative (got {seed})")
     for name, ratio in [('val_ratio', val_ratio), ('test_ratio', test_ratio)]:
         if not 0.0 <= ratio < 1.0:
             raise DataError(f"Expected '{name}' to lie in [0, 1) (got "

@@ -75,6 +75,8 @@ class FakeMMKG(InMemoryDataset):
             raise DataError(f"Expected 'num_nodes' >= 2, 'num_relations' >= 1 "
                             f"and 'num_edges' >= 1 (got {num_nodes}, "
                             f'{num_relations} and {num_edges})')
+        if seed < 0:
+            raise DataError(f"Expected 'seed' to be non-negative (got {seed})")
         if not noise >= 0.0:
             raise DataError(f"Expected 'noise' to be non-negative (got "
                             f'{noise})')

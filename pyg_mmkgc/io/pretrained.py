@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Optional, TypeVar, Union
 
@@ -25,20 +25,29 @@ NAMES_SCHEMA = (None, [str])
 LABELS_SCHEMA = {'nodes?': NAMES_SCHEMA, 'relations?': NAMES_SCHEMA}
 
 
-def arguments_of(cls: type) -> list[str]:
-    r"""Returns the names of a constructor's arguments, including the arguments
-    of base classes that receive its :obj:`*args` or :obj:`**kwargs`.
+def arguments_of(call: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    r"""Returns the arguments of a constructor or another callable by name,
+    including the arguments that :obj:`*args` or :obj:`**kwargs` pass on: a
+    constructor to its base classes, a class method to its class.
     """
-    names: dict[str, None] = {}
-    for base in cls.__mro__:
-        params = inspect.signature(base).parameters.values()
-        passed_on = [param for param in params if param.kind in (
+    bound = getattr(call, '__self__', None)
+    calls = [*getattr(call, '__mro__', [call])]
+    if inspect.isclass(bound):
+        calls += bound.__mro__
+    out: dict[str, inspect.Parameter] = {}
+    for item in calls:
+        try:
+            params = inspect.signature(item, eval_str=True).parameters
+        except NameError:  # Hints that are imported for type checkers only.
+            params = inspect.signature(item).parameters
+        passed_on = [param for param in params.values() if param.kind in (
             param.VAR_KEYWORD, param.VAR_POSITIONAL)]
-        names |= dict.fromkeys(param.name for param in params
-                               if param not in passed_on)
+        for name, param in params.items():
+            if param not in passed_on:
+                out.setdefault(name, param)
         if not passed_on:
             break
-    return list(names)
+    return out
 
 
 def read_labels(folder: Union[str, Path, SealedFolder],

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.errors import ModelError, check_not_negative, check_positive
 
 
 def _mean(rows: Tensor, weight: Optional[Tensor]) -> Tensor:
@@ -37,6 +37,7 @@ class SelfAdversarialLoss(torch.nn.Module):
     """
     def __init__(self, temperature: float = 1.0) -> None:
         super().__init__()
+        check_not_negative(temperature=temperature)
         self.temperature = temperature
 
     def forward(self, pos: Tensor, neg: Tensor,
@@ -64,6 +65,7 @@ class MarginRankingLoss(torch.nn.Module):
     """
     def __init__(self, margin: float = 1.0) -> None:
         super().__init__()
+        check_positive(margin=margin)
         self.margin = margin
 
     def forward(self, pos: Tensor, neg: Tensor,

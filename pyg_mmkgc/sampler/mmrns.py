@@ -8,7 +8,12 @@ from torch import Tensor
 from torch.nn import Module
 
 from pyg_mmkgc.data.index import TripleIndex
-from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.errors import (
+    ModelError,
+    check_not_negative,
+    check_positive,
+    check_whole,
+)
 from pyg_mmkgc.sampler.attention import CrossModalAttention
 from pyg_mmkgc.sampler.base import Choice, Negatives, NegativeSampler
 
@@ -99,9 +104,9 @@ class MMRNSSampler(NegativeSampler):
             raise ModelError("Expected 'num_candidates' to be greater than "
                              f"'num_negatives' (got {num_candidates} and "
                              f'{num_negatives})')
-        if not lr > 0 or not exploration > 0:
-            raise ModelError("Expected 'lr' and 'exploration' to be positive "
-                             f'(got {lr} and {exploration})')
+        check_whole(attention_channels=attention_channels)
+        check_positive(lr=lr, exploration=exploration)
+        check_not_negative(contrast=contrast, temperature=temperature)
         self.model = model
         self.num_candidates = num_candidates
         self.lr, self.exploration = lr, exploration

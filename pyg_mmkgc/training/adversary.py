@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch_geometric.nn.kge import KGEModel
 
-from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.errors import ModelError, check_not_negative
 from pyg_mmkgc.nn.kge import MMKGEModel
 from pyg_mmkgc.sampler import Negatives, NegativeSampler, PooledSampler
 from pyg_mmkgc.training.batch import Batch, Completion
@@ -34,9 +34,7 @@ class Adversary(torch.nn.Module):
 
     def __init__(self, weight: float = 0.01) -> None:
         super().__init__()
-        if not weight >= 0:
-            raise ModelError("Expected 'weight' to be non-negative (got "
-                             f'{weight})')
+        check_not_negative(weight=weight)
         self.weight = weight
 
     def check(self, model: KGEModel) -> None:

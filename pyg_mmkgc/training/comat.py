@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import Linear
 from torch_geometric.nn.kge import KGEModel
 
+from pyg_mmkgc.errors import check_whole
 from pyg_mmkgc.nn.encoded import Entities, encode
 from pyg_mmkgc.nn.kge import MMKGEModel
 from pyg_mmkgc.training.adversary import Adversary, check_views
@@ -104,6 +105,8 @@ class CoMAT(Adversary):
             **kwargs (optional): Arguments of :class:`CoMAT`.
         """
         check_views('CoMAT', model)
+        check_whole(noise_channels=noise_channels,
+                    generator_channels=generator_channels)
         return cls(CollaborativeGenerator(
             model.modalities, model.node_emb.embedding_dim, noise_channels,
             generator_channels), **kwargs)

@@ -29,10 +29,11 @@ def check_loss(model: KGEModel | PathModel, sampler: Optional[NegativeSampler],
     if sampler is not None and not isinstance(sampler, NegativeSampler):
         raise ModelError("Expected 'sampler' to be a NegativeSampler instance "
                          f'(got {sampler!r})')
-    if isinstance(model, PathModel) and not (sampler is None is loss):
+    if getattr(model, 'own_loss', False) and not (sampler is None is loss):
         raise ModelError(f"Expected no sampler and no loss for "
-                         f"'{type(model).__name__}', which takes its own: "
-                         "'num_negatives' of the model says of how many nodes")
+                         f"'{type(model).__name__}', which has its own (got "
+                         f"{sampler!r} and {loss!r}). Set 'num_negatives' of "
+                         'the model.')
     if isinstance(loss, AllNodesLoss):
         if sampler is not None:
             raise ModelError('Expected no sampler for '
@@ -62,7 +63,7 @@ def as_graph(data: Any, model: KGEModel | PathModel) -> KnowledgeGraph:
             num_nodes=model.num_nodes, num_relations=model.num_relations)
     kg = KnowledgeGraph.from_pyg(data)
     kg.validate()
-    if isinstance(model, PathModel):  # Of any number of nodes.
+    if hasattr(model, 'attach'):  # Its numbers of nodes follow the graph.
         model.attach(kg)
     if (model.num_nodes != kg.num_nodes
             or (model.num_relations or 0) < kg.num_relations):

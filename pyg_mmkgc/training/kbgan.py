@@ -7,7 +7,7 @@ from torch import Tensor
 from torch_geometric.nn import kge as pyg_kge
 from torch_geometric.nn.kge import KGEModel
 
-from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.errors import ModelError, check_positive, check_whole
 from pyg_mmkgc.sampler import CandidateSampler, Negatives, NegativeSampler
 from pyg_mmkgc.training.adversary import Adversary
 from pyg_mmkgc.training.batch import Batch, Completion
@@ -65,10 +65,8 @@ class KBGAN(Adversary):
     def __init__(self, generator: KGEModel, pretrain_epochs: int = 0,
                  temperature: float = 1.0) -> None:
         super().__init__(weight=0.0)
-        if pretrain_epochs < 0 or not temperature > 0:
-            raise ModelError("Expected 'pretrain_epochs' to be non-negative "
-                             "and 'temperature' to be positive (got "
-                             f'{pretrain_epochs} and {temperature})')
+        check_whole(at_least=0, pretrain_epochs=pretrain_epochs)
+        check_positive(temperature=temperature)
         self.generator = generator
         self.pretrain_epochs = pretrain_epochs
         self.temperature = temperature
@@ -89,6 +87,7 @@ class KBGAN(Adversary):
                 generator, in complex numbers for ComplEx. (default: :obj:`50`)
             **kwargs (optional): Arguments of :class:`KBGAN`.
         """
+        check_whole(generator_channels=generator_channels)
         if generator not in GENERATORS:
             raise ModelError(f"Expected 'generator' to be one of {GENERATORS} "
                              f'(got {generator!r})')

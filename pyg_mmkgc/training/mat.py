@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import Module, ModuleDict
 from torch_geometric.nn.kge import KGEModel
 
-from pyg_mmkgc.errors import ModelError, check_whole
+from pyg_mmkgc.errors import ModelError, check_not_negative, check_whole
 from pyg_mmkgc.nn.adversarial import (
     KINDS,
     PARITY,
@@ -84,9 +84,7 @@ class MAT(Adversary):
         if not kinds or not set(kinds) <= set(KINDS):
             raise ModelError(f"Expected 'kinds' to be among {KINDS} (got "
                              f'{tuple(kinds)})')
-        if not temperature >= 0:
-            raise ModelError("Expected 'temperature' to be non-negative (got "
-                             f'{temperature})')
+        check_not_negative(temperature=temperature)
         if parity not in PARITY:
             raise ModelError(f"Expected 'parity' to be one of {PARITY} (got "
                              f'{parity!r})')
@@ -120,6 +118,8 @@ class MAT(Adversary):
                 generators. (default: :obj:`512`)
             **kwargs (optional): Arguments of :class:`MAT`.
         """
+        check_whole(optional=True, noise_channels=noise_channels,
+                    generator_channels=generator_channels)
         form = triple_model(model)
         generators = None if form is None else form.generator_modules()
         if generators is not None and (noise_channels, generator_channels) != (

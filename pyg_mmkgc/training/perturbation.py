@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch_geometric.nn.kge import KGEModel
 
-from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.errors import ModelError, check_positive, check_whole
 from pyg_mmkgc.nn.encoded import Entities, encode
 from pyg_mmkgc.nn.generator import ModalityGenerator
 from pyg_mmkgc.nn.kge import MMKGEModel
@@ -78,9 +78,7 @@ class Perturbation(Adversary):
             raise ModelError("Expected a generator if and only if "
                              f"mode='generator' (got mode={mode!r} with "
                              f"'{type(generator).__name__}')")
-        if not epsilon > 0:
-            raise ModelError("Expected 'epsilon' to be positive (got "
-                             f'{epsilon})')
+        check_positive(epsilon=epsilon)
         self.generator, self.mode = generator, mode
         self.epsilon, self.margin = epsilon, margin
         self.hinge = MarginRankingLoss(margin)
@@ -101,6 +99,8 @@ class Perturbation(Adversary):
             **kwargs (optional): Arguments of :class:`Perturbation`.
         """
         check_views('Perturbation', model)
+        check_whole(noise_channels=noise_channels,
+                    generator_channels=generator_channels)
         generator = None
         if mode == 'generator':
             generator = ModalityGenerator(

@@ -56,4 +56,4 @@ def test_every_method_has_a_configuration(section: str, dataset: str) -> None:
     ours = {name for name in valid_names(section)
             if not name.startswith('PyG.')}
     without = ours - have - PARTS
-    assert not without, f'no configs/*/{dataset}.yaml of {sorted(without)}'
+    assert not without, f'no recipe for {dataset} of {sorted(without)}'

@@ -79,89 +79,80 @@ def test_byte_order_mark_and_windows_lines(tmp_path):
 
 BAD = [
     # Unknown keys, at each depth.
-    (change('modle', {}), r"'modle' is not a known key\. Did you mean "
+    (change('modle', {}), r"a known key \(got 'modle'\)\. Did you mean "
      "'model'"),
-    (change('training.epoch', 3), r"'training\.epoch' is not a known key\. "
+    (change('training.epoch', 3), r"a known key \(got 'training\.epoch'\)\. "
      r"Did you mean 'epochs'\?"),
-    (change('training.learning_rate', 1), r"'training\.learning_rate' is not"),
+    (change('training.learning_rate', 1), r"\(got 'training\.learning_rate'"),
     (change('model.hidden_chanels', 8), r"'model\.hidden_chanels'.*"
      "'hidden_channels'"),
-    (change('model.num_nodes', 8), r"'model\.num_nodes' is not a known key"),
-    (change('model.adv_weight', 0.1), r"'model\.adv_weight' is not a known"),
-    (change('dataset.valid', 'clean'), r"'dataset\.valid' is not a known"),
+    (change('model.num_nodes', 8), r"known key \(got 'model\.num_nodes'"),
+    (change('model.adv_weight', 0.1), r"known key \(got 'model\.adv_weight'"),
+    (change('model.data', {}), r"known key \(got 'model\.data'"),
+    (change('dataset.valid', 'clean'), r"known key \(got 'dataset\.valid'"),
+    (change('dataset.transform', {}), r"known key \(got 'dataset\.transform'"),
     (change('sampler.chunks', 8), r"'sampler\.chunks'.*'chunk_size'"),
     (change('loss.temprature', 1), r"'loss\.temprature'.*'temperature'"),
-    (change('adversary.noise_channels', 8), r"'adversary\.noise_channels' is "
-     'not a known key'),
+    (change('adversary.noise_channels', 8), r"a known key \(got 'adversary\."
+     'noise_channels'),
     (change('evaluation.tie', 'x'), r"'evaluation\.tie'.*'ties'"),
     # Wrong types.
-    (change('training.epochs', 'many'), r"'training\.epochs': expected int, "
-     "got 'many'"),
-    (change('training.epochs', 1.5), r"'training\.epochs': expected int"),
-    (change('training.epochs', True), r"'training\.epochs': expected int"),
-    (change('training.lr', '1e-4x'), r"'training\.lr': expected float"),
-    (change('training.device', 0), r"'training\.device': expected str"),
-    (change('training', [1]), "'training': expected a mapping"),
-    (change('model', 'AdaMF'), "'model': expected a mapping"),
-    (change('model.name', ['AdaMF']), r"'model\.name': expected str"),
-    (change('model.structure', 1), r"'model\.structure': expected bool"),
-    (change('adversary.kinds', 'head'), r"'adversary\.kinds': expected a "
-     'list of str'),
-    (change('dataset.modalities', [1]), r"'dataset\.modalities\[0\]': "
-     'expected str'),
-    ('[1, 2]', 'expected a mapping of the sections dataset, model'),
-    ('', 'expected a mapping of the sections'),
-    # Out of range.
-    (change('training.lr', 0), r"'training\.lr': expected a value > 0, got"),
-    (change('training.epochs', 0), r"'training\.epochs': .* >= 1, got 0"),
-    (change('training.seed', -1), r"'training\.seed': expected a value >= 0"),
-    (change('training.patience', 0), r"'training\.patience'"),
-    (change('model.hidden_channels', -8), r"'model\.hidden_channels'"),
-    (change('sampler.num_negatives', 0), r"'sampler\.num_negatives'"),
-    (change('sampler.chunk_size', 0), r"'sampler\.chunk_size'"),
-    (change('dataset.coverage', 0), r"'dataset\.coverage': .* > 0 and <= 1"),
-    (change('dataset.num_nodes', 1), r"'dataset\.num_nodes'"),
-    (change('adversary.weight', -0.1), r"'adversary\.weight'"),
-    (change('training.lr', 10**400), r"'training\.lr': expected a finite"),
+    (change('training.epochs', 'many'), r"'training\.epochs' to be an integer "
+     r"\(got 'many'\)"),
+    (change('training.epochs', 1.5), r"'training\.epochs' to be an integer"),
+    (change('training.epochs', True), r"'training\.epochs' to be an integer"),
+    (change('training.lr', '1e-4x'), r"'training\.lr' to be a finite number"),
+    (change('training.device', 0), r"'training\.device' to be a string"),
+    (change('training', [1]), r"'training' to be a mapping \(got \[1\]"),
+    (change('model', 'AdaMF'), r"'model' to be a mapping \(got 'AdaMF'"),
+    (change('model.name', ['AdaMF']), r"'model\.name' .* \(got \['AdaMF'\]"),
+    (change('model.structure', 1), r"'model\.structure' to be a boolean"),
+    (change('adversary.kinds', 'head'), r"'adversary\.kinds' to be a list"),
+    (change('dataset.modalities', [1]), r"'dataset\.modalities\[0\]' to be a "
+     'string'),
+    ('[1, 2]', r"'configuration' to be a mapping \(got \[1, 2\]"),
+    ('', r"'configuration' to be a mapping \(got None"),
+    (change('evaluation.batch_size', 0), r"'evaluation\.batch_size' to be an "
+     r'integer >= 1 \(got 0\)'),
+    (change('training.lr', 10**400), r'Expected a 64-bit integer \(got'),
+    (GOOD.replace('1e-3', '1e400'), r"'training\.lr' to be a finite number"),
     # Unknown and missing names.
-    (change('loss.name', 'OneVersusAll'), r"'loss\.name': 'OneVersusAll' is "
-     'not known'),
-    (change('model.name', 'AdaMFF'), r"'model\.name': 'AdaMFF' is not known\. "
-     "Did you mean 'AdaMF'"),
-    (change('model.name', 'MMKGEModel'), r"'model\.name': 'MMKGEModel' is"),
-    (change('model.name', 'QueryModel'), r"'model\.name': 'QueryModel' is"),
-    (change('model.missing', 'zero'), r"'model\.missing': 'zero' is not "
-     r"known\. Did you mean 'zeros'"),
-    (change('adversary.kinds', ['hed']), r"'adversary\.kinds': 'hed'.*'head'"),
-    (change('evaluation.ties', 'best'), r"'evaluation\.ties': expected one"),
-    (change('sampler', {'num_negatives': 3}), r"'sampler\.name' is missing"),
-    (change('model', {'name': 'AdaMF'}), r"'model\.hidden_channels' is "
-     'missing: AdaMF needs it'),
-    (change('dataset', None), "section 'dataset' is missing"),
-    (change('sampler', None), "'loss' needs the section 'sampler'"),
-    (change('loss.name', 'OneVsAllLoss'), r"'loss\.name': OneVsAllLoss takes "
-     "the scores of all nodes: remove the section 'sampler'"),
+    (change('loss.name', 'OneVersusAll'), r"'loss\.name' to be a known name "
+     r"\(got 'OneVersusAll'"),
+    (change('model.name', 'AdaMFF'), r"'model\.name' to be a known name \(got "
+     r"'AdaMFF'\)\. Did you mean 'AdaMF'"),
+    (change('model.name', 'MMKGEModel'), r"'model\.name'.*'MMKGEModel'"),
+    (change('model.name', 'QueryModel'), r"'model\.name'.*'QueryModel'"),
+    (change('evaluation.ties', 'best'), r"'evaluation\.ties' to be 'realistic'"
+     r" or .* \(got 'best'"),
+    (change('sampler', {'num_negatives': 3}), r"'sampler\.name' .*\(got None"),
+    (change('model', {'name': 'AdaMF'}), r"'model\.hidden_channels', which "
+     r'has no default \(got none'),
+    (change('dataset', None), r"the section 'dataset' \(got none"),
+    (change('sampler', None), "section 'sampler', which 'loss' requires"),
+    (change('loss.name', 'OneVsAllLoss'), "Expected no section 'sampler' for "
+     r'OneVsAllLoss, .* \(got PooledSampler'),
     # Given twice; aliases; encoding.
-    (GOOD + 'model: {name: AdaMF}', "'model' is given twice"),
+    (GOOD + 'model: {name: AdaMF}', "the key 'model' once"),
     (GOOD.replace('epochs: 2', 'epochs: 2, epochs: 3'),
-     r"'training\.epochs' is given twice.*my\.yaml', line 7"),
-    ('a: &a [1, 1]\nb: &b [*a, *a]\nc: [*b, *b]', 'aliases are not allowed'),
-    ('dataset: &d {self: *d}', 'aliases are not allowed'),
-    (GOOD.encode('utf-16'), 'is not UTF-8'),
+     r"'training\.epochs' once .*my\.yaml', line 7"),
+    ('a: &a [1, 1]\nb: &b [*a, *a]\nc: [*b, *b]', 'Expected no aliases'),
+    ('dataset: &d {self: *d}', 'Expected no aliases'),
+    (GOOD.encode('utf-16'), 'to be text in UTF-8'),
     (GOOD.replace('AdaMFMAT', '\udcff').encode(errors='surrogateescape'),
-     'is not UTF-8 text: byte 56'),
-    (GOOD.replace('AdaMFMAT', 'A\x00'), 'is not valid YAML'),
-    (b'\x1f\x8b\x08\x00\x00\x00', 'is not UTF-8'),
+     'to be text in UTF-8 .got an invalid byte at 56'),
+    (GOOD.replace('AdaMFMAT', 'A\x00'), 'Expected valid YAML'),
+    (b'\x1f\x8b\x08\x00\x00\x00', 'to be text in UTF-8'),
     # Code.
-    (change('model.name', 'os.system'), r"'model\.name': 'os\.system' is not"),
+    (change('model.name', 'os.system'), r"'model\.name' .*'os\.system'"),
     (change('sampler.name', '__import__'), r"'sampler\.name'"),
     (change('loss.name', 'pyg_mmkgc.nn.BCELoss'), r"'loss\.name'"),
     (change('dataset.name', '../../etc/passwd'), r"'dataset\.name'"),
     ('model: !!python/object/apply:os.system ["touch hacked"]',
-     'tags are not allowed'),
+     'Expected no tags'),
     ('model: !!python/object/new:os.system ["touch hacked"]',
-     'tags are not allowed'),
-    ('!!python/name:antigravity.geohash', 'tags are not allowed'),
+     'Expected no tags'),
+    ('!!python/name:antigravity.geohash', 'Expected no tags'),
 ]
 
 
@@ -193,14 +184,14 @@ def test_overrides(tmp_path):
 
 
 @pytest.mark.parametrize(('override', 'match'), [
-    ('training.epochs', 'expected KEY=VALUE'),
-    ('=3', 'expected KEY=VALUE'),
-    ('training..epochs=3', 'expected KEY=VALUE'),
-    ('training.epochs.more=3', r"'training\.epochs\.more'.* has no keys"),
-    ('training.epochs=[', "the value of 'training.epochs' is not valid YAML"),
-    ('training.epochs=1e2', r"'training\.epochs': expected int, got 100\.0"),
-    ('trainin.epochs=1', "'trainin' is not a known key"),
-    ('model.name=!!python/name:os.system', 'tags are not allowed'),
+    ('training.epochs', 'Expected KEY=VALUE'),
+    ('=3', 'Expected KEY=VALUE'),
+    ('training..epochs=3', 'Expected KEY=VALUE'),
+    ('training.epochs.more=3', r"'training\.epochs' to be a mapping"),
+    ('training.epochs=[', "valid YAML in the value of 'training.epochs'"),
+    ('training.epochs=1e2', r"'training\.epochs' to be an integer \(got 100"),
+    ('trainin.epochs=1', "a known key .got 'trainin'"),
+    ('model.name=!!python/name:os.system', 'Expected no tags'),
 ])
 def test_bad_overrides(tmp_path, override, match):
     with pytest.raises(ConfigError, match=match):
@@ -208,12 +199,12 @@ def test_bad_overrides(tmp_path, override, match):
 
 
 def test_where_a_file_cannot_be_read(tmp_path):
-    with pytest.raises(ConfigError, match='cannot read .*No such file'):
+    with pytest.raises(ConfigError, match='to be readable .*No such file'):
         load_config(str(tmp_path / 'none.yaml'))
-    with pytest.raises(ConfigError, match='cannot read .*got a folder'):
+    with pytest.raises(ConfigError, match='to be readable .*got a folder'):
         (tmp_path / 'folder.yaml').mkdir()
         load_config(str(tmp_path / 'folder.yaml'))
-    with pytest.raises(ConfigError, match='cannot read .*Expected the path'):
+    with pytest.raises(ConfigError, match='readable .*Expected the path'):
         load_config('a\x00.yaml')
 
 
@@ -228,12 +219,12 @@ def test_names():
         load_config('contries')
     for name in ['../countries', 'adamf_mat/../rotate/countries', '', '/',
                  'countries.yml/']:
-        with pytest.raises(ConfigError, match='neither a file'):
+        with pytest.raises(ConfigError, match='Expected a file ending in'):
             load_config(name)
     # A class is as good as its folder, but a dataset is needed.
     assert read_values('AdaMFMAT/MKG-W') == full
     for name in ['adamf_mat', 'AdaMF-MAT', 'adamf_mat/fb15k']:
-        with pytest.raises(ConfigError, match='expected a model with a '
+        with pytest.raises(ConfigError, match='Expected a model with a '
                            'dataset, one of adamf_mat/countries, adamf_mat/'):
             load_config(name)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import ModuleDict
 
-from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.errors import ModelError, check_whole
 from pyg_mmkgc.nn.adversarial import (
     call_reversed,
     discriminator_term,
@@ -52,6 +52,8 @@ class AdaMFMAT(AdaMF):
                  noise_channels: int = 64, generator_channels: int = 512,
                  **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        check_whole(noise_channels=noise_channels,
+                    generator_channels=generator_channels)
         if not self.modalities or not self.structure:
             raise ModelError('Expected AdaMFMAT to have a structural '
                              'embedding and at least one modality (got '

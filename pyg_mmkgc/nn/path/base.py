@@ -52,6 +52,8 @@ class PathModel(Pretrained):
     mlp: Any
     #: Whether the relations of another graph are as good.
     any_relations = False
+    #: Whether the model is trained on its own loss only.
+    own_loss = True
 
     def __init__(self, hidden_channels: int,
                  num_negatives: Optional[int] = None,

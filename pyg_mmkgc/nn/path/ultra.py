@@ -111,6 +111,37 @@ class ULTRA(PathModel):
                 f"file '.pth' (got '{folder}')")
         return super().from_pretrained(folder)
 
+    @classmethod
+    def from_data(cls, data: Any, hidden_channels: int = 64,
+                  pretrained: Optional[str] = None, **kwargs: Any) -> ULTRA:
+        r"""Builds a model for a :class:`~pyg_mmkgc.data.KnowledgeGraph` and
+        attaches it.
+
+        Args:
+            data (KnowledgeGraph): The graph.
+            hidden_channels (int, optional): The channels of nodes and
+                relations. (default: :obj:`64`)
+            pretrained (str, optional): The weights to begin with, as for
+                :meth:`from_pretrained`. (default: :obj:`None`)
+            **kwargs (Any): Further arguments of the constructor.
+
+        Raises:
+            ModelError: If :obj:`data` is not a knowledge graph, or the
+                weights have other channels or layers.
+        """
+        if pretrained is None:
+            return super().from_data(data, hidden_channels, **kwargs)
+        model = cls.from_pretrained(pretrained)
+        for name, value in {'hidden_channels': hidden_channels,
+                            **kwargs}.items():
+            if name in ('hidden_channels', 'num_layers') and value != (
+                    getattr(model, name)):
+                raise ModelError(
+                    f"Expected '{name}' to be {getattr(model, name)}, as in "
+                    f"'{pretrained}' (got {value})")
+            setattr(model, name, value)
+        return model.attach(data)
+
     def reset_parameters(self) -> None:
         r"""Draws all weights anew."""
         for module in self.modules():
