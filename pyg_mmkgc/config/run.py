@@ -154,7 +154,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        r"""Whether the run has a result."""
+        r"""If :obj:`True`, the run has a result."""
         return (self.folder / 'metrics.json').is_file()
 
     def train(self, progress: bool = True) -> RankingResult | None:

@@ -12,8 +12,8 @@ import numpy as np
 from numba import njit, prange
 
 # Names of the shapes: Q queries, N nodes, R relations, D channels, E edges.
-# Edges lie sorted by the node that they end in: those of node v are
-# ptr[v], ..., ptr[v + 1] - 1.
+# Edges are sorted by their target node. Node v has the edges ptr[v], ...,
+# ptr[v + 1] - 1.
 
 Array = Any
 # NaN must stay NaN: a diverged model has to be seen, so no nnan / ninf here.

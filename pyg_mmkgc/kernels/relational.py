@@ -28,7 +28,7 @@ PARTS = 32
 
 class Order(NamedTuple):
     r"""Edges sorted by one of their ends."""
-    ptr: Tensor  # [N + 1]; those of node v are ptr[v], ..., ptr[v + 1] - 1.
+    ptr: Tensor  # [N + 1]; node v has the edges ptr[v], ..., ptr[v + 1] - 1.
     node: Tensor  # The other end, [E].
     edge_type: Tensor  # [E]
     edge: Tensor  # The place of an edge in the given order, [E].
@@ -365,7 +365,7 @@ def _blocks(order: Order, x: Tensor) -> Iterator[tuple[int, int, Order]]:
 
 
 def _reduce(rows: Tensor, ptr: Tensor, reduce: str) -> Tensor:
-    r"""Reduces rows :obj:`[E, Q, D]` to those of nodes, :obj:`[Q, N, D]`."""
+    r"""Reduces rows :obj:`[E, Q, D]` of edges to nodes :obj:`[Q, N, D]`."""
     if rows.numel() == 0:
         return rows.new_zeros(rows.size(1), ptr.numel() - 1, rows.size(2))
     out = segment(rows.flatten(1), ptr, reduce)
@@ -374,8 +374,8 @@ def _reduce(rows: Tensor, ptr: Tensor, reduce: str) -> Tensor:
 
 def edge_messages(x: Tensor, weight: Tensor, node: Tensor, edge_type: Tensor,
                   message: str = 'product') -> Tensor:
-    r"""The messages of some edges from nodes :obj:`[E]`, one by one, with
-    shape :obj:`[E, Q, D]`; other arguments are those of
+    r"""Returns the individual messages :obj:`[E, Q, D]` of edges from nodes
+    :obj:`[E]`. The other arguments are the same as in
     :func:`relational_propagate`.
     """
     rows = x.transpose(0, 1)[node]
