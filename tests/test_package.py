@@ -12,11 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 import pyg_mmkgc
 from pyg_mmkgc.cli import main
-from pyg_mmkgc.config import load_config
+from pyg_mmkgc.config import Run, load_config
+from pyg_mmkgc.nn import ULTRA
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'pyg_mmkgc'
@@ -245,6 +247,63 @@ def test_readme_configuration_is_valid(tmp_path: Path) -> None:
     assert config.dataset.name == 'TSV' and config.adversary.name == 'MAT'
 
 
+def write_own_data(folder: Path) -> list[str]:
+    """Writes triples and features of images. Returns the labels."""
+    names = ['Alice', *(f'n{i}' for i in range(1, 40))]
+    relations = {1: 'worksFor', 2: 'r2', 3: 'r3'}
+    (folder / 'triples.tsv').write_text(''.join(
+        f'{names[i]}\t{relation}\t{names[(i + step) % 40]}\n'
+        for i in range(40) for step, relation in relations.items()))
+    rng = np.random.default_rng(0)
+    np.savez(folder / 'images.npz', **{
+        name: rng.random(4, np.float32) for name in names})
+    return names
+
+
+def test_readme_own_data_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                              capsys: pytest.CaptureFixture[str]) -> None:
+    codes = re.findall(r'^```python\n(.*?)^```$', readme(),
+                       re.MULTILINE | re.DOTALL)
+    assert len(codes) == 2  # The first is tested above.
+    names = write_own_data(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    found = {'KnowledgeGraph': pyg_mmkgc.KnowledgeGraph}
+    exec(codes[1], found)
+    assert sorted(found['kg'].node_names) == sorted(names)
+    assert 'visual' in capsys.readouterr().out
+
+
+def test_readme_commands_within_sentences(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    """With random weights instead of a download."""
+    text = re.sub(r'^```.*?^```$', '', readme(),
+                  flags=re.MULTILINE | re.DOTALL)
+    commands = [' '.join(command.split()) for command in
+                re.findall(r'`(mmkgc [^`]*)`', text)]
+    assert sorted(command.split()[1] for command in commands) == [
+        'evaluate', 'models', 'predict', 'train', 'train']
+    code = re.search(r'^```yaml\n(.*?)^```$', readme(),
+                     re.MULTILINE | re.DOTALL)[1]
+    (tmp_path / 'my.yaml').write_text(code.replace('FOLDER', '.'))
+    write_own_data(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    torch.save({'model': ULTRA(8, 2).state_dict()}, 'ultra.pth')
+    short = ['--quiet', '--device', 'cpu', '--set', 'training.epochs=1',
+             'model.hidden_channels=8']
+    for command in sorted(commands, key=lambda x: '--resume' in x):
+        argv = command.replace('ultra_3g', 'ultra.pth').replace(
+            'mkg_w --data-root DIR', 'countries').split()[1:]
+        if '--resume' in argv:  # Of a run that is stopped before it trains.
+            Run.create('rotate/countries', short[-2:], 'RUN', device='cpu')
+            argv.append('--quiet')
+        elif argv[0] == 'train':
+            argv += short
+        assert main(argv) == 0, argv
+        assert capsys.readouterr().out
+
+
 def test_readme_is_read_to_its_end() -> None:
     assert len(readme().splitlines()) <= 200
 
@@ -265,19 +324,14 @@ def test_readme_command_line_runs(
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'my.yaml').write_text(code)
     (tmp_path / 'FOLDER').mkdir()
-    names = [f'n{i}' for i in range(40)]
-    (tmp_path / 'FOLDER' / 'triples.tsv').write_text(''.join(
-        f'n{i}\tr{step}\tn{(i + step) % 40}\n'
-        for i in range(40) for step in (1, 2, 3)))
+    names = write_own_data(tmp_path / 'FOLDER')
     rng = np.random.default_rng(0)
-    np.savez(tmp_path / 'FOLDER' / 'images.npz', **{
-        name: rng.random(4, np.float32) for name in names})
     for name in names[:5]:
         (tmp_path / 'IMAGES' / name).mkdir(parents=True)
         pixels = rng.integers(0, 255, (32, 32, 3), np.uint8)
         image.fromarray(pixels).save(tmp_path / 'IMAGES' / name / '0.png')
     (tmp_path / 'texts.tsv').write_text('entity\ttext\n' + ''.join(
-        f'{name}\tThe node of number {name[1:]}.\n' for name in names))
+        f'{name}\tThe node {name}.\n' for name in names))
     (tmp_path / 'FILE').write_text('Austria\tneighbour\t?\n')
     runs = []
     for command in commands:
