@@ -1,4 +1,4 @@
-"""The commands that ask a trained model."""
+"""The commands that query a trained model."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""What is installed: metadata, files, the top of the package, README."""
+"""The package as it is installed: metadata, files, names and README."""
 
 import re
 import shlex
@@ -34,7 +34,7 @@ def setup_cfg() -> ConfigParser:
 
 @pytest.fixture(scope='module')
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel, built from a copy so that nothing is left in the tree."""
+    """Builds a wheel from a copy, which leaves no files in the tree."""
     folder = tmp_path_factory.mktemp('wheel')
     source = folder / 'source'
     shutil.copytree(PACKAGE, source / 'pyg_mmkgc',
@@ -95,7 +95,7 @@ def tracked() -> list[str]:
 
 
 def test_sdist_holds_every_file(tmp_path: Path) -> None:
-    """Whoever has it can run the tests, the examples and the benchmarks."""
+    """The sdist contains the tests, the examples and the benchmarks."""
     names = tracked()
     for name in names:
         (tmp_path / 'repo' / name).parent.mkdir(parents=True, exist_ok=True)
@@ -114,7 +114,7 @@ def test_sdist_holds_every_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('version', ['310', '311', '312', '313'])
 def test_locks_pin_everything(version: str, setup_cfg: ConfigParser) -> None:
-    """Each package once, by version and hash, and none of torch's."""
+    """Packages have a version and hashes. Packages of torch are left out."""
     text = (ROOT / 'requirements' / f'py{version}.txt').read_text('utf-8')
     text = re.sub('^#.*\n', '', text, flags=re.MULTILINE)
     pins = text.replace('\\\n', ' ').strip().split('\n')
@@ -156,7 +156,7 @@ def test_security_names_tests_that_exist() -> None:
 @pytest.mark.parametrize('given, found', [(None, '1000'), ('7', '7')])
 def test_the_command_prepares_threads(given: str | None, found: str,
                                       monkeypatch: pytest.MonkeyPatch) -> None:
-    """What GNU OpenMP reads is set when torch is imported, not later."""
+    """The variables of GNU OpenMP are set before torch is imported."""
     monkeypatch.delenv('GOMP_SPINCOUNT', raising=False)
     if given is not None:
         monkeypatch.setenv('GOMP_SPINCOUNT', given)
@@ -199,7 +199,7 @@ def test_public_names() -> None:
 
 
 def test_tests_mirror_the_package() -> None:
-    """A folder of tests belongs to one of the package, or of benchmarks."""
+    """Each folder of tests mirrors a folder of the package or benchmarks."""
     folders = {path.parent.relative_to(ROOT / 'tests')
                for path in (ROOT / 'tests').rglob('test_*.py')}
     unknown = [str(folder) for folder in folders
@@ -213,7 +213,7 @@ def readme() -> str:
 
 
 def test_readme_begins_with_the_two_commands() -> None:
-    """Both are one line each and make their own virtual environment."""
+    """Each command is one line and creates its own virtual environment."""
     blocks = re.findall(r'^```bash\n(.*?)^```$', readme(),
                         re.MULTILINE | re.DOTALL)
     for block, end in zip(blocks[:2], ['mmkgc train countries', 'pytest'],
@@ -311,8 +311,8 @@ def test_readme_is_read_to_its_end() -> None:
 def test_readme_command_line_runs(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str]) -> None:
-    """Every command, in its order, in small: on the bundled graph instead of
-    a download, with encoders that need no weights.
+    """All commands run in order with small settings, on the bundled graph
+    instead of a download, and with encoders without weights.
     """
     image = pytest.importorskip('PIL.Image')
     pytest.importorskip('skimage')
@@ -367,7 +367,7 @@ PAGES = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'docs/usage.md',
 
 
 def anchors(text: str) -> set[str]:
-    """The anchors that GitHub gives to headings."""
+    """Returns the anchors of headings on GitHub."""
     headings = re.findall(r'^#+ (.*)$', text, re.MULTILINE)
     return {re.sub(r'[^\w -]', '', x).strip().lower().replace(' ', '-')
             for x in headings}
@@ -394,7 +394,7 @@ def test_readme_has_a_picture() -> None:
     path.relative_to(ROOT).as_posix() for path in [
         *(ROOT / '.github').rglob('*.yml'), ROOT / '.pre-commit-config.yaml']))
 def test_files_of_the_repository_parse(path: str) -> None:
-    """And they run what contributors run."""
+    """The files run the same commands as contributors."""
     data = yaml.safe_load((ROOT / path).read_text('utf-8'))
     if path == '.github/workflows/ci.yml':
         job, = data['jobs'].values()
