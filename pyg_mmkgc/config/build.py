@@ -149,10 +149,12 @@ def build_trainer(config: Config, graph: KnowledgeGraph) -> Trainer:
         if component is not None:
             target: Any = valid_names(section)[component.name]
             with _seeded(config), located(section, component.options):
-                options[section] = (
+                options[section] = part = (
                     target(**component.options)
                     if not hasattr(target, 'from_data') else
                     target.from_data(graph, model, **component.options))
+                if section == 'sampler':
+                    part.check(model)
     if config.adversary is None:
         with located('training', keys):
             return Trainer(model, graph, **options)
