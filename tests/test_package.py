@@ -9,6 +9,7 @@ import tarfile
 import zipfile
 from configparser import ConfigParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -267,7 +268,7 @@ def test_readme_own_data_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     assert len(codes) == 2  # The first is tested above.
     names = write_own_data(tmp_path)
     monkeypatch.chdir(tmp_path)
-    found = {'KnowledgeGraph': pyg_mmkgc.KnowledgeGraph}
+    found: dict[str, Any] = {'KnowledgeGraph': pyg_mmkgc.KnowledgeGraph}
     exec(codes[1], found)
     assert sorted(found['kg'].node_names) == sorted(names)
     assert 'visual' in capsys.readouterr().out

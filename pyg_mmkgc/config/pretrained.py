@@ -3,6 +3,7 @@ r"""Trained models on the graph of a configuration."""
 from __future__ import annotations
 
 import pathlib
+from typing import Any
 
 from pyg_mmkgc.config.answers import Answers
 from pyg_mmkgc.config.build import build_graph, find_device
@@ -46,8 +47,9 @@ class PretrainedRun:
         # Before the graph, since a missing model fails faster.
         self.model = _load(model).to(find_device(device, 'device'))
         self.graph: KnowledgeGraph = build_graph(self.config, data_root)
-        if hasattr(self.model, 'attach'):  # Once for all queries.
-            self.model.attach(self.graph)
+        attach: Any = getattr(self.model, 'attach', None)
+        if attach is not None:  # Once for all queries.
+            attach(self.graph)
 
     def evaluate(self, split: str = 'test') -> RankingResult:
         r"""Ranks the triples of a split."""

@@ -335,8 +335,9 @@ class Run:
         unseal(folder)
         # Written first, so that weights never lack the record of their graph.
         write_json(folder / 'graph.json', fingerprint(self.graph))
-        if hasattr(model, 'save_pretrained'):
-            model.save_pretrained(folder, self.graph)
+        save: Any = getattr(model, 'save_pretrained', None)
+        if save is not None:
+            save(folder, self.graph)
             return
         save_tensors(folder / 'model.safetensors', model.state_dict(), {})
         write_labels(folder, self.graph)
