@@ -43,7 +43,7 @@ def work(tmp_path, monkeypatch):
 
 
 def fails(capsys, *argv, status=2):
-    """What a command that fails writes: one clean line."""
+    """Runs a command that fails and returns its message of one line."""
     assert main(list(argv)) == status
     out, err = capsys.readouterr()
     lines = err.strip().splitlines()
@@ -287,7 +287,7 @@ def test_out_of_memory(capsys, monkeypatch):
     RuntimeError("DefaultCPUAllocator: can't allocate memory: no room"),
     RuntimeError('a defect')])
 def test_training_out_of_memory(work, capsys, monkeypatch, error):
-    """A message; any other error of PyTorch shows where it is from."""
+    """Memory errors are a message, while other errors have a traceback."""
     def fail(*_):
         raise error
 

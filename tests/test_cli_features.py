@@ -1,4 +1,4 @@
-"""The command `mmkgc features`, and what takes its folders."""
+"""The command `mmkgc features`, and the use of its folders."""
 
 import json
 import re
@@ -60,7 +60,7 @@ def work(tmp_path, monkeypatch):
 
 
 def fails(capsys, *argv):
-    """What a command that fails writes: one clean line."""
+    """Runs a command that fails and returns its message of one line."""
     assert main(list(argv)) == 2
     line, = capsys.readouterr().err.strip().splitlines()
     assert line.startswith('mmkgc: error: ')

@@ -34,7 +34,7 @@ def write(tmp_path, text):
 
 
 def change(key, value):
-    """GOOD with one key set."""
+    """Returns GOOD with one key changed."""
     values = parse_yaml(GOOD)
     node = values
     *parents, last = key.split('.')

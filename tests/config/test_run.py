@@ -1,4 +1,4 @@
-"""Where the code of a run came from."""
+"""Runs: their folders, their precision and the origin of their code."""
 
 import json
 import subprocess
@@ -70,7 +70,7 @@ training: {epochs: 2, device: cpu, valid_every: null, autocast: auto}
 
 @pytest.fixture
 def hardware(monkeypatch):
-    """Says whether bfloat16 matrices are multiplied in hardware."""
+    """Sets whether hardware multiplies bfloat16 matrices."""
     return lambda has: monkeypatch.setattr(
         'pyg_mmkgc.training.trainer.multiplies_bfloat16', lambda device: has)
 
@@ -92,7 +92,7 @@ def test_a_run_says_what_auto_stood_for(has, hardware, tmp_path, monkeypatch):
 
 
 def interrupt(folder, monkeypatch):
-    """A run that is killed after its first checkpoint."""
+    """Returns a run that is killed after its first checkpoint."""
     (folder / 'm.yaml').write_text(AUTO)
     one = Run.create('m.yaml', ['training.epochs=11'], 'run')
     begin = one.trainer.begin_epoch
@@ -108,7 +108,7 @@ def interrupt(folder, monkeypatch):
 
 
 def test_a_run_goes_on_in_full_precision(hardware, tmp_path, monkeypatch):
-    """Begun without bfloat16 in hardware, resumed where it is."""
+    """A run that starts without bfloat16 in hardware resumes with it."""
     monkeypatch.chdir(tmp_path)
     hardware(False)
     interrupt(tmp_path, monkeypatch)

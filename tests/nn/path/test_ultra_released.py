@@ -19,7 +19,7 @@ from pyg_mmkgc.nn.path import ULTRA, ultra
 
 @pytest.fixture(scope='session')
 def released(shared_data: Path) -> Path:
-    """The folder of the checkpoints, beside the repository."""
+    """Returns the folder of the checkpoints next to the repository."""
     path = shared_data.parent / 'models'
     if not path.is_dir():
         pytest.skip('no checkpoints beside the repository')
