@@ -206,7 +206,7 @@ def test_inspect(work, capsys, monkeypatch):
     (work / 'visual/source.json').unlink()
     capsys.readouterr()
     assert main(argv) == 0
-    assert '; --source says where they are' in capsys.readouterr().out
+    assert 'Pass --source to locate the images' in capsys.readouterr().out
     assert main([*argv, '--source', '../moved']) == 0
     assert (work / 'again.png').read_bytes() == picture
     assert "a node with features in '../visual' (got 'x')" in fails(

@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from pyg_mmkgc.config import Run, load_config, run
+from pyg_mmkgc.config import Run, load_config
 from pyg_mmkgc.errors import CheckpointError, ConfigError
+from pyg_mmkgc.io import provenance
 
 COMMIT = '0123456789abcdef0123456789abcdef01234567'
 VCS = {'url': 'https://example.org/x.git',
@@ -22,11 +23,12 @@ VCS = {'url': 'https://example.org/x.git',
     (None, None),
 ], ids=['git', 'folder', 'index'])
 def test_commit_of_an_installation(text, commit, tmp_path, monkeypatch):
-    monkeypatch.setattr(run, '__file__', str(tmp_path / 'a' / 'b' / 'run.py'))
+    monkeypatch.setattr(provenance, '__file__',
+                        str(tmp_path / 'a' / 'b' / 'provenance.py'))
     monkeypatch.setattr(
-        run.metadata, 'distribution', lambda name: SimpleNamespace(
+        provenance.metadata, 'distribution', lambda name: SimpleNamespace(
             read_text=lambda file: text))
-    assert run._commit() == commit
+    assert provenance._commit() == commit
 
 
 ENSEMBLE = """

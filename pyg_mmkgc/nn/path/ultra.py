@@ -237,9 +237,10 @@ def _released(path: Path) -> ULTRA:
         model.load_state_dict(state)
     except (AssertionError, AttributeError, KeyError, RuntimeError,
             ModelError) as error:
+        reason = f'{type(error).__name__}: {error}'.removesuffix(': ')
         raise CheckpointError(
             f"Expected the weights of ULTRA under the key 'model' in '{path}' "
-            f'(got an error: {error})') from error
+            f'(got other content, {reason})') from error
     return model.eval()
 
 
