@@ -36,6 +36,7 @@ CASES = [
                    'trainable_features': True}),
     Case('AdaMF', {'margin': 3.0, 'structure': False, 'fusion': 'mean'},
          skip=('overfits', )),  # Nodes without features are all alike.
+    Case('AdaMF', {'margin': 3.0, 'encoder_channels': {'text': 7}}),
     Case('NativE', {'margin': 3.0, 'drop_unseen': True}),
     Case('AdaMFMAT', {'margin': 3.0, 'noise_channels': 3,
                       'generator_channels': 8}),
@@ -59,6 +60,7 @@ CASES = [
     Case('IKRL', {'margin': 20.0, 'missing': 'drop'}),
     Case('IKRL', {'margin': 20.0, 'trainable_features': True}),
     Case('TBKGC', {'margin': 6.0}),
+    Case('TBKGC', {'margin': 6.0, 'encoder_channels': {'text': 7}}),
     Case('MMKRL', {'margin': 3.0}),
     Case('VBKGC', {'margin': 6.0}),
     Case('VBKGC', {'margin': 6.0, 'distance': 'rotation'}),
@@ -75,6 +77,7 @@ CASES = [
     Case('RSME', {'form': 'port'}),
     # With few features, a smaller scale transports values of usual size.
     Case('OTKGE', {'scale': 1.0, 'refresh': 3}),
+    Case('MoSE', {'encoder_channels': {'text': 7}}),
     *(Case('MoSE', {'ensemble': mode})
       for mode in ('mean', 'boosted', 'learned')),
 ]
