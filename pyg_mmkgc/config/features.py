@@ -45,7 +45,7 @@ DTYPES = {name: dtype for dtype, name in NAMES.items()}
 def encoder_help(kind: str) -> str:
     r"""Returns the names of the encoders of images or of texts."""
     libraries = (['timm', 'transformers'] if kind == 'image' else
-                 ['bert', 'sentence-transformers'])
+                 ['bert', 'sentence-transformers', 'word-pieces'])
     names = [name for name, target in ENCODERS.items()
              if target.partition(':')[0] in libraries]
     other = 'descriptor' if kind == 'image' else 'hashing'

@@ -9,7 +9,11 @@ from pyg_mmkgc.features.items import Item
 from pyg_mmkgc.features.numbers import extract_numbers, read_numbers
 from pyg_mmkgc.features.pooling import mean_pool
 from pyg_mmkgc.features.sources import read_folder, read_table
-from pyg_mmkgc.features.textual import BERTEncoder, SentenceEncoder
+from pyg_mmkgc.features.textual import (
+    BERTEncoder,
+    SentenceEncoder,
+    WordPieceEncoder,
+)
 from pyg_mmkgc.features.visual import TimmEncoder, TransformersEncoder
 
 __all__ = classes = [
@@ -24,6 +28,7 @@ __all__ = classes = [
     'SentenceEncoder',
     'TimmEncoder',
     'TransformersEncoder',
+    'WordPieceEncoder',
     'extract',
     'extract_numbers',
     'inspect_features',

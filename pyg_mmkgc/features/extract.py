@@ -121,8 +121,11 @@ def extract(
                         f'{batch_size} and {num_workers})')
     folder, items = Path(folder), list(items)
     check_own(folder)
-    matched = match_items(items, labels, match)
     encoder = as_encoder(encoder, items)
+    # An encoder may encode parts of the items.
+    expand = getattr(encoder, 'expand', None)
+    matched = match_items(items if expand is None else expand(items), labels,
+                          match)
     plan = as_json({
         'format': FORMAT,
         'version': VERSION,

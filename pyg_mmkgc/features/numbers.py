@@ -252,14 +252,14 @@ def _standardize(values: Values, dtype: torch.dtype
         if bool((present > 0).all()) and std > mean:
             scale, present = 'log', present.log()
             std, mean = torch.std_mean(present, correction=0)
+        if not math.isfinite(mean + std):
+            raise DataError(f'Expected values of attribute {name!r} whose '
+                            f'variance is finite (got values up to '
+                            f'{float(present.abs().max()):.3g})')
         # Rounding may leave a tiny deviation of equal values.
         constant = bool((present == present[0]).all())
         x[mask[:, i], i] = (0.0 * present if constant else
                             (present - mean) / std)
-        if not bool(x[:, i].isfinite().all()):
-            raise DataError(f'Expected values of attribute {name!r} whose '
-                            f'variance is finite (got values up to '
-                            f'{float(present.abs().max()):.3g})')
         attributes.append({'name': name, 'num': present.numel(),
                            'scale': scale, 'mean': float(mean),
                            'std': 0.0 if constant else float(std)})

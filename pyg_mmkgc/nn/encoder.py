@@ -129,6 +129,17 @@ class ModalityEncoder(torch.nn.Module):
                 feature rows of a node with several rows, :obj:`[*, C]`.
                 (default: :obj:`None`, all rows have equal weight)
         """
+        out, mask = self.rows(index)
+        if self.x.dim() == 2:
+            return out
+        weight = attention_weights(out, mask, query)
+        return (weight.unsqueeze(-1) * out).sum(dim=-2)
+
+    def rows(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Returns the projected feature rows of nodes :obj:`[*]`, with shape
+        :obj:`[*, C]` or :obj:`[*, I, C]`, and the mask of present rows, with
+        shape :obj:`[*]` or :obj:`[*, I]`.
+        """
         dtype = self.lin.weight.dtype
         out = _rows(self.x, index).to(dtype)
         if self.hidden is not None:
@@ -140,10 +151,7 @@ class ModalityEncoder(torch.nn.Module):
             out = torch.where(mask.unsqueeze(-1), out, self.fill)
         elif self.missing == 'drop' and not self.complete:
             out = out.masked_fill(~mask.unsqueeze(-1), 0.0)
-        if self.x.dim() == 2:
-            return out
-        weight = attention_weights(out, mask, query)
-        return (weight.unsqueeze(-1) * out).sum(dim=-2)
+        return out, mask
 
     def extra_repr(self) -> str:
         return f'{self.x.size(0)} rows, missing={self.missing!r}'

@@ -66,6 +66,12 @@ CASES = [
     Case('VBKGC', {'margin': 6.0, 'distance': 'rotation'}),
     Case('NativE', {'margin': 3.0}),
     Case('NativE', {'margin': 3.0, 'missing': 'drop', 'fusion': 'adaptive'}),
+    Case('MoMoK', {}, ALL_NODES),
+    Case('MoMoK', {'dropout': 0.0, 'num_experts': 2, 'missing': 'drop',
+                   'encoder_channels': {'text': 7}}, ALL_NODES),
+    Case('MyGO', {}, ALL_NODES),
+    Case('MyGO', {'dropout': 0.0, 'structure_dropout': 0.0, 'num_heads': 4,
+                  'num_layers': 2, 'contrast': 0.0}, ALL_NODES),
     Case('TransAE', {'margin': 1.0, 'reconstruction_weight': 0.1},
          {'lr': 0.02, 'epochs': 400}),
     *(Case(name, {**kwargs, 'n3': 1e-3, 'reciprocal': True}, ALL_NODES)
