@@ -29,7 +29,7 @@ def tucker(x: Tensor, rel: Tensor, core: Tensor) -> Tensor:
     out = [checkpoint(_tucker, x[part], rel[part], matrix,
                       use_reentrant=False)
            for part in parts(x.size(0), matrix.size(0))]
-    return torch.cat(out).view(*shape, -1)
+    return torch.cat(out).view(*shape, core.size(-1))
 
 
 def _tucker(x: Tensor, rel: Tensor, matrix: Tensor) -> Tensor:

@@ -195,8 +195,9 @@ class MyGO(ReciprocalForms, ReciprocalModel):
             self.first.unsqueeze(0), *parts)], dim=-2)
         absent = (x == 0).all(dim=-1)
         absent[..., 0] = False  # Attention needs at least one token.
-        out = self.entity_encoder(x.flatten(0, -3),
-                                  src_key_padding_mask=absent.flatten(0, -2))
+        out = self.entity_encoder(
+            x.reshape(-1, *x.shape[-2:]),
+            src_key_padding_mask=absent.view(-1, x.size(-2)))
         return out.to(x.dtype).view(x.shape), ~absent
 
     def query(self, x: Tensor, rel_type: Tensor) -> Tensor:
@@ -206,7 +207,8 @@ class MyGO(ReciprocalForms, ReciprocalModel):
                             self.structure_dropout, self.training)
             tokens = torch.stack(torch.broadcast_tensors(
                 x, rel, self.missing_token), dim=-2) + self.position
-            out = self.query_encoder(tokens.flatten(0, -3)).view_as(tokens)
+            out = self.query_encoder(tokens.reshape(
+                -1, *tokens.shape[-2:])).view_as(tokens)
             _, rel, tail = out.unbind(dim=-2)
             tail = F.dropout(self.before(tail), self.dropout, self.training)
             return F.dropout(self.after(tucker(tail, rel, self.core)),
