@@ -15,7 +15,8 @@ from pyg_mmkgc.errors import ConfigError
 # Values that no constructor with such an argument can use.
 BAD: dict[str, list[Any]] = {
     'attention_channels': [0], 'beta': [-0.1, 1.1], 'block_size': [1],
-    'chunk_size': [0], 'contrast': [-0.1], 'coverage': [0.0, 1.1], 'dropout': [-0.1, 1.0],
+    'chunk_size': [0], 'contrast': [-0.1], 'coverage': [0.0, 1.1],
+    'dropout': [-0.1, 1.0],
     'ensemble': ['no'], 'epsilon': [0.0], 'exploration': [0.0],
     'forget': [-0.1, 1.1], 'form': ['no'], 'fusion': ['no'],
     'generator_channels': [0], 'groups': [0], 'hidden_channels': [0, -8],
@@ -23,7 +24,8 @@ BAD: dict[str, list[Any]] = {
     'margin': [0.0, -1.0], 'message': ['no'], 'missing': ['no'],
     'n3': [-0.1], 'noise': [-0.1], 'noise_channels': [0], 'norm': ['no'],
     'num_active': [0], 'num_candidates': [0], 'num_edges': [0],
-    'num_experts': [0], 'num_heads': [0], 'num_layers': [0], 'num_negatives': [0], 'num_nodes': [1],
+    'num_experts': [0], 'num_heads': [0], 'num_layers': [0],
+    'num_negatives': [0], 'num_nodes': [1],
     'num_relations': [0], 'p_norm': [0.0], 'parity': ['no'],
     'reduce': ['no'], 'refresh': [0], 'scale': [0.0], 'seed': [-1],
     'structure_dropout': [-0.1, 1.0],

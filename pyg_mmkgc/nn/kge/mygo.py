@@ -16,7 +16,12 @@ from torch.nn import (
 )
 from torch_geometric.nn.inits import reset
 
-from pyg_mmkgc.errors import ModelError, check_positive, check_whole
+from pyg_mmkgc.errors import (
+    ModelError,
+    check_not_negative,
+    check_positive,
+    check_whole,
+)
 from pyg_mmkgc.nn.encoded import Encoded
 from pyg_mmkgc.nn.encoder import ModalityEncoder, make_encoders
 from pyg_mmkgc.nn.kge.reciprocal import ReciprocalForms, ReciprocalModel
@@ -113,6 +118,7 @@ class MyGO(ReciprocalForms, ReciprocalModel):
                          num_negatives)
         check_whole(num_heads=num_heads, num_layers=num_layers)
         check_positive(temperature=temperature)
+        check_not_negative(contrast=contrast)
         if not modalities:
             raise ModelError("Expected 'modalities' of MyGO to hold at least "
                              f'one modality (got {modalities})')
@@ -125,9 +131,6 @@ class MyGO(ReciprocalForms, ReciprocalModel):
             if not 0 <= rate < 1:
                 raise ModelError(f"Expected '{name}' to be in [0, 1) (got "
                                  f'{rate})')
-        if not contrast >= 0:
-            raise ModelError("Expected 'contrast' to be at least 0 (got "
-                             f'{contrast})')
         self.num_heads, self.num_layers = num_heads, num_layers
         self.dropout, self.structure_dropout = dropout, structure_dropout
         self.contrast, self.temperature = contrast, temperature

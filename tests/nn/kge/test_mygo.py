@@ -164,7 +164,7 @@ def test_the_order_of_tokens_does_not_matter() -> None:
     ({'num_heads': 3}, r"divisible by 'num_heads' \(got 4 and 3\)"),
     ({'dropout': 1.0}, r"'dropout' to be in \[0, 1\) \(got 1.0\)"),
     ({'structure_dropout': -0.1}, r"'structure_dropout' to be.*got -0.1"),
-    ({'contrast': -1.0}, r"'contrast' to be at least 0 \(got -1.0\)"),
+    ({'contrast': -1.0}, r"'contrast' to be non-negative \(got -1.0\)"),
     ({'temperature': 0.0}, r"'temperature' to be positive \(got 0.0\)"),
     ({'num_layers': 0}, r'num_layers.*got 0'),
 ])
