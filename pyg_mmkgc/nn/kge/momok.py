@@ -132,7 +132,7 @@ class MoMoK(ReciprocalModel):
         torch.nn.init.xavier_normal_(self.node_emb.weight)
         torch.nn.init.xavier_normal_(self.rel_emb.weight)
         torch.nn.init.normal_(self.temperature.weight)
-        for core in self.core:
+        for core in self.core.detach():
             torch.nn.init.xavier_uniform_(core)
         for module in (self.encoders, self.mixtures, self.joint,
                        self.joint_rel, self.before, self.after):
