@@ -37,6 +37,7 @@ def read(folder: Path, found: dict[str, Any]) -> dict[str, Any]:
         'val': found['val'], 'test': found['test']['metrics'],
         'protocol': found['test']['protocol'], 'commit': found['commit'],
         'modalities': found['modalities'], 'platform': found['platform'],
+        'versions': found['versions'],
         'minutes': sum(x['seconds'] for x in history['epochs']) / 60}
 
 

@@ -90,10 +90,10 @@ def _parser() -> argparse.ArgumentParser:
     sub.set_defaults(call=_models, debug=False)
 
     sub = commands.add_parser(
-        'features', help='make features of images and texts',
-        description='Make features of images and texts, for the key '
-        "'features' of a dataset. An interrupted run goes on with the same "
-        'command.')
+        'features', help='make features of images, texts and numbers',
+        description='Make features of images, texts and numbers, for the key '
+        "'features' of a dataset or for the folder of a benchmark. An "
+        'interrupted run goes on with the same command.')
     _add_features(sub.add_subparsers(dest='what', required=True,
                                      metavar='WHAT'), data, device)
     return parser
@@ -170,10 +170,12 @@ def _add_compare(commands: Any, *parents: argparse.ArgumentParser) -> None:
     sub.set_defaults(call=_compare)
 
 
-def _add_features(commands: Any, *parents: argparse.ArgumentParser) -> None:
+def _add_features(commands: Any, data: argparse.ArgumentParser,
+                  device: argparse.ArgumentParser) -> None:
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument('--out', required=True, metavar='DIR',
-                        help='the folder of the features')
+    common.add_argument('--out', metavar='DIR',
+                        help='the folder of the features (default: the path '
+                        'of a table without its suffix)')
     common.add_argument('--graph', metavar='NAME|FILE',
                         help="whose nodes the entities are: as for 'mmkgc "
                         "train', or a file .txt with one label a line "
@@ -181,30 +183,31 @@ def _add_features(commands: Any, *parents: argparse.ArgumentParser) -> None:
     common.add_argument('--match', choices=['label', 'id'], default='label',
                         help='what entities are to the graph (label)')
     common.add_argument('--no-header', action='store_true',
-                        help='the table has no header, but two columns: '
-                        'entity, and image or text')
-    common.add_argument('--revision', help='the version of the weights')
-    common.add_argument('--pool', choices=['mean', 'all'], default='mean',
-                        help='keep the mean of all images or texts of an '
-                        'entity, or all of them, as IKRL takes (mean)')
+                        help='the table has no header, but only the columns '
+                        'that are read, in their order')
     common.add_argument('--dtype', choices=list(lib.DTYPES),
                         default='float32', help='the type to store (float32)')
-    common.add_argument('--batch-size', type=int, default=32,
-                        help='images or texts per batch (32)')
-    common.add_argument('--workers', type=int, default=2,
-                        help='processes that read and prepare (2)')
-    common.add_argument('--quiet', action='store_true',
-                        help='no progress bar')
+    encoding = argparse.ArgumentParser(add_help=False)
+    encoding.add_argument('--revision', help='the version of the weights')
+    encoding.add_argument('--pool', choices=['mean', 'all'], default='mean',
+                          help='keep the mean of all images or texts of an '
+                          'entity, or all of them, as IKRL takes (mean)')
+    encoding.add_argument('--batch-size', type=int, default=32,
+                          help='images or texts per batch (32)')
+    encoding.add_argument('--workers', type=int, default=2,
+                          help='processes that read and prepare (2)')
+    encoding.add_argument('--quiet', action='store_true',
+                          help='no progress bar')
 
+    table = "a .tsv, .csv or .jsonl with the columns 'entity'"
     for kind, metavar, source in [
         ('image', 'FOLDER|TABLE', 'a folder with one subfolder of images per '
-         "entity, or a .tsv, .csv or .jsonl with the columns 'entity' and "
-         "'image', which is a path"),
-        ('text', 'TABLE', "a .tsv, .csv or .jsonl with the columns 'entity' "
-         "and 'text'"),
+         f"entity, or {table} and 'image', which is a path"),
+        ('text', 'TABLE', f"{table} and 'text'"),
     ]:
-        sub = commands.add_parser(f'{kind}s', parents=[common, *parents],
-                                  help=f'encode {kind}s')
+        sub = commands.add_parser(
+            f'{kind}s', parents=[common, encoding, data, device],
+            help=f'encode {kind}s')
         sub.add_argument('source', metavar=metavar, help=source)
         sub.add_argument('--encoder', required=True, metavar='NAME',
                          help=lib.encoder_help(kind))
@@ -212,6 +215,12 @@ def _add_features(commands: Any, *parents: argparse.ArgumentParser) -> None:
             sub.add_argument('--root', metavar='DIR', help='the folder that '
                              "paths are relative to (default: the table's)")
         sub.set_defaults(call=_features, kind=kind, root=None)
+
+    sub = commands.add_parser('numbers', parents=[common, data],
+                              help='standardize numbers and dates')
+    sub.add_argument('source', metavar='TABLE', help=f"{table}, 'attribute' "
+                     "and 'value', which is a number or a date")
+    sub.set_defaults(call=_numbers, kind='number', root=None)
 
     sub = commands.add_parser(
         'inspect', help='show coverage, norms, duplicates, dead channels and '
@@ -348,12 +357,10 @@ def _models(args: argparse.Namespace) -> None:
 
 
 def _features(args: argparse.Namespace) -> None:
-    source = lib.FeatureSource(
-        args.kind, args.source, args.root, not args.no_header, args.graph,
-        args.data_root, args.match)
+    out = args.out or lib.table_folder(args.source)
     try:
         coverage = lib.extract_features(
-            source, args.encoder, args.out, args.pool, args.dtype,
+            _source_of(args), args.encoder, out, args.pool, args.dtype,
             args.batch_size, args.workers, args.device, args.revision,
             progress=not args.quiet)
     except (KeyboardInterrupt, Terminated):
@@ -361,7 +368,19 @@ def _features(args: argparse.Namespace) -> None:
               file=sys.stderr)
         raise
     _print(coverage)
-    _print(f'features: {args.out}')
+    _print(f'features: {out}')
+
+
+def _numbers(args: argparse.Namespace) -> None:
+    out = args.out or lib.table_folder(args.source)
+    _print(lib.extract_number_features(_source_of(args), out, args.dtype))
+    _print(f'features: {out}')
+
+
+def _source_of(args: argparse.Namespace) -> lib.FeatureSource:
+    return lib.FeatureSource(
+        args.kind, args.source, args.root, not args.no_header, args.graph,
+        args.data_root, args.match)
 
 
 def _inspect(args: argparse.Namespace) -> None:

@@ -142,6 +142,47 @@ def test_texts(work, capsys):
     assert '2 of 2 (100.0 %)' in capsys.readouterr().out
 
 
+def test_numbers(work, capsys):
+    """Next to the table by default, where benchmarks look for them."""
+    table = work / 'numeric.tsv'
+    table.write_text('n1\tage\t3\nn5\tage\t5\nn5\tborn\t1999-01-01\n'
+                     'n6\tage\told\n')
+    argv = ['features', 'numbers', str(table), '--no-header', '--graph',
+            'own.yaml']
+    for _ in range(2):
+        assert main(argv) == 0
+        out = capsys.readouterr().out
+        assert '2 of 30 (6.7 %) covered' in out
+        assert '3 of 4 (75.0 %) usable' in out and "got 'old'" in out
+        assert f'features: {work / "numeric"}' in out
+    graph = KnowledgeGraph.from_tsv('data/all.tsv',
+                                    features={'numeric': 'numeric'})
+    place = {name: i for i, name in enumerate(graph.node_names)}
+    assert graph.x_numeric[place['n1']].tolist() == [-1, 0, 1, 0]
+    assert graph.x_numeric[place['n5']].tolist() == [1, 0, 1, 1]
+    assert int(graph.mask_numeric.sum()) == 2
+    assert main(['train', 'own.yaml', '--quiet', '--output', 'run', '--set',
+                 'dataset.features={numeric: ../numeric}',
+                 'dataset.modalities=[numeric]',
+                 'dataset.drop_features={numeric: 0.0}',
+                 'model.name=IKRL', 'model.encoder_channels={numeric: 3}'
+                 ]) == 0
+    metrics = json.loads((work / 'run/metrics.json').read_text())
+    assert metrics['modalities'] == {'numeric': 4}
+    assert main(['features', 'inspect', 'numeric', '--entity', 'n1']) == 0
+    assert '3 of 4 (75.0 %) usable' in capsys.readouterr().out
+
+
+def test_where_features_go_by_default(work, capsys):
+    (work / 'texts.v2.tsv').write_text('entity\ttext\nn1\tOne\n')
+    assert main(['features', 'texts', 'texts.v2.tsv', '--encoder', 'hashing',
+                 '--workers', '0', '--quiet']) == 0
+    assert load_feature_folder('texts.v2').labels == ['n1']
+    argv = IMAGES[:IMAGES.index('--out')]
+    assert "Expected --out DIR for 'raw', which is not" in fails(
+        capsys, *argv)
+
+
 def test_the_same_command_goes_on(work, capsys, monkeypatch):
     assert main(IMAGES) == 0
     from pyg_mmkgc.features.descriptor import DescriptorEncoder
@@ -260,9 +301,10 @@ def test_a_source_that_is_none(work, capsys):
 
 def test_help(capsys):
     for argv, words in [
-        (['features'], ['images', 'texts', 'inspect']),
+        (['features'], ['images', 'texts', 'numbers', 'inspect']),
         (['features', 'images'], ['vgg16', 'clip', 'descriptor', 'timm:']),
         (['features', 'texts'], ['bert', 'hashing', 'TABLE']),
+        (['features', 'numbers'], ['attribute', 'value', 'TABLE']),
     ]:
         with pytest.raises(SystemExit) as info:
             main([*argv, '--help'])

@@ -19,6 +19,9 @@ HINGE = {'loss.margin': (1.0, 12.0, 6.0, 3.0, 24.0, 48.0),
 #: Products against all nodes with the N3 regularizer.
 PRODUCT = {'model.n3': (0.005, 0.02, 0.05, 0.1, 0.2),
            'training.lr': (2e-3, 5e-3, 1e-2)}
+#: Core tensors against all nodes, which need dropout.
+TUCKER = {'model.dropout': (0.1, 0.3, 0.5),
+          'training.lr': (5e-4, 1e-3, 2e-3)}
 #: PyG's own losses.
 PLAIN = {'model.margin': (1.0, 3.0, 6.0, 9.0, 12.0),
          'training.lr': (1e-3, 3e-3, 1e-2)}
@@ -43,6 +46,9 @@ MULTI_MODAL = [
     Method('OTKGE', 'otkge', PRODUCT),
     Method('MoSE', 'mose', PRODUCT),
     Method('NativE', 'native', ADVERSARIAL),
+    Method('MoMoK', 'momok', TUCKER),
+    Method('MyGO', 'mygo', {
+        **TUCKER, 'model.structure_dropout': (0.3, 0.6, 0.9)}),
 ]
 NEGATIVES = [
     Method('KBGAN(TransE)', 'kbgan_transe', HINGE),

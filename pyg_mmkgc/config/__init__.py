@@ -13,7 +13,9 @@ from .features import (
     FeatureSource,
     encoder_help,
     extract_features,
+    extract_number_features,
     inspect_folder,
+    table_folder,
 )
 from .loader import (
     DEFAULT_MODEL,
@@ -51,7 +53,9 @@ __all__ = [
     'DEFAULT_MODEL',
     'FeatureSource',
     'extract_features',
+    'extract_number_features',
     'inspect_folder',
+    'table_folder',
     'DTYPES',
     'encoder_help',
     'catch_signals',

@@ -20,8 +20,10 @@ from pyg_mmkgc.errors import ConfigError, MMKGCError
 from pyg_mmkgc.features import (
     Item,
     extract,
+    extract_numbers,
     make_encoder,
     read_folder,
+    read_numbers,
     read_table,
 )
 from pyg_mmkgc.features.catalogue import ENCODERS
@@ -43,7 +45,7 @@ DTYPES = {name: dtype for dtype, name in NAMES.items()}
 def encoder_help(kind: str) -> str:
     r"""Returns the names of the encoders of images or of texts."""
     libraries = (['timm', 'transformers'] if kind == 'image' else
-                 ['bert', 'sentence-transformers'])
+                 ['bert', 'sentence-transformers', 'word-pieces'])
     names = [name for name, target in ENCODERS.items()
              if target.partition(':')[0] in libraries]
     other = 'descriptor' if kind == 'image' else 'hashing'
@@ -54,10 +56,10 @@ def encoder_help(kind: str) -> str:
 
 @dataclass(frozen=True)
 class FeatureSource:
-    r"""Images or texts, and the nodes that they belong to.
+    r"""Images, texts or numbers, and the nodes that they belong to.
 
     Args:
-        kind (str): :obj:`'image'` or :obj:`'text'`.
+        kind (str): :obj:`'image'`, :obj:`'text'` or :obj:`'number'`.
         path (str): A folder with one subfolder of images per entity, or a
             table.
         root (str, optional): The folder that the paths in a table are
@@ -81,15 +83,17 @@ class FeatureSource:
     match: str = 'label'
 
     def items(self) -> list[Item]:
-        r"""Lists the images or texts."""
+        r"""Lists the images, texts or numbers."""
         path = user_path(self.path)
         if self.kind == 'image' and path.is_dir():
             return read_folder(path)
         if not path.is_file():
-            expected = ('a table' if self.kind == 'text' else
-                        'a folder with one subfolder per entity, or a table')
+            expected = ('a folder with one subfolder per entity, or a table'
+                        if self.kind == 'image' else 'a table')
             raise ConfigError(f"Expected '{self.path}' to be {expected} (got "
                               'neither)')
+        if self.kind == 'number':
+            return read_numbers(path, self.header)
         return read_table(path, self.kind, self.root, self.header)
 
     def labels(self) -> list[str] | None:
@@ -163,6 +167,36 @@ def extract_features(source: FeatureSource, encoder: str, folder: str,
                   DTYPES[dtype], batch_size, num_workers, progress)
     write_json(path / SOURCE, dataclasses.asdict(source.absolute()))
     return Coverage.from_manifest(out.manifest)
+
+
+def extract_number_features(source: FeatureSource, folder: str,
+                            dtype: str = 'float32') -> Coverage:
+    r"""Standardizes the values of a table into a folder.
+
+    Args:
+        source (FeatureSource): The table.
+        folder (str): The folder of the result.
+        dtype (str, optional): The type to store.
+    """
+    path = user_path(folder)
+    out = extract_numbers(source.items(), path, source.labels(), source.match,
+                          DTYPES[dtype])
+    write_json(path / SOURCE, dataclasses.asdict(source.absolute()))
+    return Coverage.from_manifest(out.manifest)
+
+
+def table_folder(table: str) -> str:
+    r"""The default folder of features: the path of the table without its
+    suffix, which is where the benchmarks look for a modality of this name.
+
+    Args:
+        table (str): The path of the table.
+    """
+    path = pathlib.PurePath(table)
+    if path.suffix not in ('.tsv', '.csv', '.jsonl'):
+        raise ConfigError(f"Expected --out DIR for '{table}', which is not a "
+                          'table')
+    return str(path.with_suffix(''))
 
 
 def inspect_folder(folder: str, entities: Sequence[str] | None = None,

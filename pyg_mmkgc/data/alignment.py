@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch_geometric.utils import to_dense_batch
 
+from pyg_mmkgc.data.names import places
 from pyg_mmkgc.data.text import read_lines
 from pyg_mmkgc.errors import DataError, FormatError
 from pyg_mmkgc.io.atomic import read_json
@@ -38,8 +39,10 @@ def align_features(
     modality: str,
     features: Mapping[str, Any] | str | os.PathLike[str],
     node_names: list[str],
+    node_ids: list[str] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    r"""Aligns features that are keyed by label with the nodes of a graph.
+    r"""Aligns features that are keyed by label or identifier with the nodes
+    of a graph.
 
     Labels without a node are ignored with a warning.
 
@@ -53,6 +56,8 @@ def align_features(
             :obj:`ptr[i + 1]` belong to line :obj:`i`. A folder stands for
             its :obj:`features.safetensors`.
         node_names (list of str): The label of each node.
+        node_ids (list of str, optional): The identifier of each node.
+            (default: :obj:`None`)
 
     Returns:
         The features with shape :obj:`[num_nodes, num_channels]`, with zeros
@@ -80,11 +85,13 @@ def align_features(
         where = f"features of modality '{modality}' in '{path}'"
         labels, x, ptr = _read(find_table(path) or path, where)
 
-    ids = {name: i for i, name in enumerate(node_names)}
+    ids = places(node_names, node_ids)
     index = torch.tensor([ids.get(label, -1) for label in labels])
     known = index >= 0
     if not bool(known.any()):
-        raise DataError(f'Expected labels of nodes such as {node_names[:3]} '
+        known_as = f'labels of nodes such as {node_names[:3]}' + (
+            f' or identifiers such as {node_ids[:3]}' if node_ids else '')
+        raise DataError(f'Expected {known_as} '
                         f'in the {where} (got {len(labels)} labels, none of '
                         f'which is a node, such as {labels[:3]})')
     if not bool(known.all()):
@@ -95,6 +102,13 @@ def align_features(
             f'{", ".join(map(repr, unknown[:3]))}'
             f'{", ..." if len(unknown) > 3 else ""}). They are ignored.',
             stacklevel=4)
+    counts = torch.bincount(index[known], minlength=1)
+    if int(counts.max()) > 1:
+        node = int(counts.argmax())
+        twice = [x for x in labels if ids.get(x) == node][:2]
+        raise DataError(f'Expected one vector per node in the {where} (got '
+                        f'{twice[0]!r} and {twice[1]!r}, which are the '
+                        'identifier and the label of one node)')
     if ptr is not None:
         return _pad(index, x, ptr, len(node_names), where)
     out = x.new_zeros(len(node_names), x.size(1))

@@ -24,15 +24,16 @@ SPLITS = ('train', 'val', 'test')
 _FORMAT = 'pyg_mmkgc.KnowledgeGraph'
 _EDGE_KEYS = {'edge_index', 'edge_type'} | {f'{s}_mask' for s in SPLITS}
 _OTHER_KEYS = {
-    'filter_edge_index', 'filter_edge_type', 'node_names', 'relation_names',
-    'num_relations'
+    'filter_edge_index', 'filter_edge_type', 'node_names', 'node_ids',
+    'relation_names', 'num_relations'
 }
 # The metadata of the file of a graph.
 _SCHEMA = {'format': str, 'version': int, 'attributes': {str: object},
            'keys': [str]}
 _TENSOR_KEYS = _EDGE_KEYS | {'filter_edge_index', 'filter_edge_type'}
 _ATTRIBUTES = {'num_nodes': int, 'num_relations': (int, Tensor),
-               'node_names': [str], 'relation_names': [str]}
+               'node_names': [str], 'node_ids': [str],
+               'relation_names': [str]}
 
 
 class KnowledgeGraphStorage(GlobalStorage):
@@ -92,6 +93,10 @@ class KnowledgeGraph(Data):
             (default: :obj:`None`)
         relation_names (list of str, optional): A label per relation.
             (default: :obj:`None`)
+        node_ids (list of str, optional): A unique identifier per node, such
+            as a URI. Queries and features match identifiers as well as
+            labels, and nodes with identifiers may share a label.
+            (default: :obj:`None`)
         filter_edge_index (torch.Tensor, optional): The heads and tails of
             further true triples, which belong to the evaluation filter but to
             no split, with shape :obj:`[2, num_filter_edges]`.
@@ -125,6 +130,7 @@ class KnowledgeGraph(Data):
         test_mask: Tensor | None = None,
         node_names: list[str] | None = None,
         relation_names: list[str] | None = None,
+        node_ids: list[str] | None = None,
         filter_edge_index: Tensor | None = None,
         filter_edge_type: Tensor | None = None,
         **kwargs: Any,
@@ -142,6 +148,7 @@ class KnowledgeGraph(Data):
             'test_mask': test_mask,
             'node_names': node_names,
             'relation_names': relation_names,
+            'node_ids': node_ids,
             'filter_edge_index': filter_edge_index,
             'filter_edge_type': filter_edge_type,
         }
@@ -159,8 +166,9 @@ class KnowledgeGraph(Data):
     def _infer_num_nodes(self) -> int:
         for x in self.features().values():
             return x.size(0)
-        if 'node_names' in self:
-            return len(self.node_names)
+        for key in ('node_names', 'node_ids'):
+            if key in self:
+                return len(self[key])
         keys = ['edge_index', 'filter_edge_index']
         return _max_id(*map(self._store.get, keys)) + 1
 
@@ -283,10 +291,11 @@ class KnowledgeGraph(Data):
             out.filter_edge_index, out.filter_edge_type = subgraph(
                 subset, self.filter_edge_index, self.filter_edge_type,
                 relabel_nodes=True, num_nodes=self.num_nodes)
-        if 'node_names' in self:
-            index = subset.nonzero().view(-1) \
-                if subset.dtype == torch.bool else subset
-            out.node_names = [self.node_names[i] for i in index.tolist()]
+        index = subset.nonzero().view(-1) \
+            if subset.dtype == torch.bool else subset
+        for key in ('node_names', 'node_ids'):
+            if key in self:
+                out[key] = [self[key][i] for i in index.tolist()]
         return out
 
     # Checks ##################################################################

@@ -50,13 +50,13 @@ class DB15K(OpenKEDataset):
             to :obj:`"official"`, uses the published validation triples, and
             :obj:`selection_refused` of the graph explains why no model can be
             selected on them. (default: :obj:`"clean"`)
-        features (str or dict, optional): The features of the nodes. If set to
-            :obj:`None`, uses the existing files with the names
-            :obj:`DB15K-visual` or :obj:`visual`, and
-            :obj:`DB15K-textual` or :obj:`text`, and the suffix
-            :obj:`.pth`, :obj:`.safetensors` or :obj:`.npy`. If set to a
-            dictionary, it maps each modality to a path or a tensor. If set to
-            :obj:`"none"`, there are no features. (default: :obj:`None`)
+        features (str, list or dict, optional): The features of the nodes. If
+            set to :obj:`None`, uses the features of every modality that has
+            some next to the triples, such as the folder :obj:`caption` or the
+            file :obj:`DB15K-visual.pth`. If set to a list, uses these
+            modalities in this order. If set to a dictionary, it maps each
+            modality to a path or a tensor. If set to :obj:`"none"`, there are
+            no features. (default: :obj:`None`)
         transform (callable, optional): A function/transform that takes in a
             :class:`~pyg_mmkgc.data.KnowledgeGraph` and returns a transformed
             version. It is applied before every access.
@@ -164,13 +164,13 @@ class MKGW(OpenKEDataset):
     Args:
         root (str or os.PathLike): Root directory where the dataset is saved,
             or a folder that holds the files in :obj:`MKG-W/`.
-        features (str or dict, optional): The features of the nodes. If set to
-            :obj:`None`, uses the existing files with the names
-            :obj:`MKG-W-visual` or :obj:`visual`, and
-            :obj:`MKG-W-textual` or :obj:`text`, and the suffix
-            :obj:`.pth`, :obj:`.safetensors` or :obj:`.npy`. If set to a
-            dictionary, it maps each modality to a path or a tensor. If set to
-            :obj:`"none"`, there are no features. (default: :obj:`None`)
+        features (str, list or dict, optional): The features of the nodes. If
+            set to :obj:`None`, uses the features of every modality that has
+            some next to the triples, such as the folder :obj:`caption` or the
+            file :obj:`MKG-W-visual.pth`. If set to a list, uses these
+            modalities in this order. If set to a dictionary, it maps each
+            modality to a path or a tensor. If set to :obj:`"none"`, there are
+            no features. (default: :obj:`None`)
         transform (callable, optional): A function/transform that takes in a
             :class:`~pyg_mmkgc.data.KnowledgeGraph` and returns a transformed
             version. It is applied before every access.
@@ -236,13 +236,13 @@ class MKGY(OpenKEDataset):
     Args:
         root (str or os.PathLike): Root directory where the dataset is saved,
             or a folder that holds the files in :obj:`MKG-Y/`.
-        features (str or dict, optional): The features of the nodes. If set to
-            :obj:`None`, uses the existing files with the names
-            :obj:`MKG-Y-visual` or :obj:`visual`, and
-            :obj:`MKG-Y-textual` or :obj:`text`, and the suffix
-            :obj:`.pth`, :obj:`.safetensors` or :obj:`.npy`. If set to a
-            dictionary, it maps each modality to a path or a tensor. If set to
-            :obj:`"none"`, there are no features. (default: :obj:`None`)
+        features (str, list or dict, optional): The features of the nodes. If
+            set to :obj:`None`, uses the features of every modality that has
+            some next to the triples, such as the folder :obj:`caption` or the
+            file :obj:`MKG-Y-visual.pth`. If set to a list, uses these
+            modalities in this order. If set to a dictionary, it maps each
+            modality to a path or a tensor. If set to :obj:`"none"`, there are
+            no features. (default: :obj:`None`)
         transform (callable, optional): A function/transform that takes in a
             :class:`~pyg_mmkgc.data.KnowledgeGraph` and returns a transformed
             version. It is applied before every access.

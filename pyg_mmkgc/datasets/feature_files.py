@@ -2,7 +2,9 @@ r"""Locations of the feature tables of the published benchmarks."""
 from __future__ import annotations
 
 import pathlib
+import re
 import shutil
+from collections.abc import Iterable, Sequence
 
 from pyg_mmkgc.errors import DataError, DownloadError, FormatError
 from pyg_mmkgc.io.archive import extract
@@ -13,47 +15,114 @@ from pyg_mmkgc.io.features import load_features
 ARCHIVE_ID = '1nRHdeWiVi9d_FKli3x7sO87ARasad39w'  # From MoMoK.
 FOLDER_ID = '1UJSfnb8DEx2s-k8zaQx1fWUw5f45GBpI'  # From AdaMF-MAT.
 
-# The file names without suffix, starting with the authors' names.
-STEMS = {
-    'visual': ('{name}-visual', 'visual'),
-    'text': ('{name}-textual', 'text'),
-}
-SUFFIXES = ('.pth', '.safetensors', '.npy')
+# The authors' names of the modalities, as in DB15K-textual.pth.
+AUTHORS = {'visual': 'visual', 'textual': 'text'}
+SUFFIXES = ('.pth', '.safetensors', '.npy', '.npz')
+NAMED = f'named by modality, with a suffix of {", ".join(SUFFIXES)}'
+TABLES = ('.tsv', '.csv', '.jsonl')
+MANIFEST, PARTIAL = 'manifest.json', '.partial'
+_MODALITY = re.compile(r'[A-Za-z0-9_-]+')
 
 
 def find_features(folder: pathlib.Path, name: str) -> dict[str, pathlib.Path]:
-    r"""Finds the feature files of a benchmark.
+    r"""Finds the feature files of a benchmark, one for each modality.
+
+    The file of the modality :obj:`caption` is the folder :obj:`caption` that
+    :obj:`mmkgc features` wrote, or the file :obj:`caption` with one of the
+    :obj:`SUFFIXES`. Files with the name of the benchmark before the modality,
+    such as :obj:`DB15K-visual.pth`, take precedence, followed by folders and
+    by files in the order of the suffixes.
 
     Args:
         folder (pathlib.Path): The folder to search.
         name (str): The name of the benchmark in file names.
 
     Returns:
-        The file of each modality that has one. A file with the authors' name
-        takes precedence.
+        The file of each modality: the modalities of the authors first,
+        followed by others in alphabetical order.
+
+    Raises:
+        DataError: If :obj:`mmkgc features` has not finished a folder.
     """
-    out: dict[str, pathlib.Path] = {}
-    for modality, stems in STEMS.items():
-        for stem in stems:
-            for suffix in SUFFIXES:
-                path = folder / (stem.format(name=name) + suffix)
-                if modality not in out and path.is_file():
-                    out[modality] = path
-    return out
+    found: dict[str, tuple[int, pathlib.Path]] = {}
+    for path in sorted(folder.iterdir()):
+        rank = 1
+        if path.is_dir():
+            if (path / PARTIAL).exists():
+                raise DataError(f"Expected complete features in '{path}' (got "
+                                "an interrupted extraction). Repeat its "
+                                'command to complete it, or delete the '
+                                'folder.')
+            if not (path / MANIFEST).is_file():
+                continue
+            modality = path.name
+        elif path.suffix in SUFFIXES:
+            rank += 1 + SUFFIXES.index(path.suffix)
+            modality = path.stem.removeprefix(f'{name}-')
+            if modality != path.stem:
+                rank, modality = 0, AUTHORS.get(modality, modality)
+        else:
+            continue
+        if _MODALITY.fullmatch(modality) and (
+                modality not in found or rank < found[modality][0]):
+            found[modality] = rank, path
+    first = list(AUTHORS.values())
+    order = [*(key for key in first if key in found),
+             *(key for key in sorted(found) if key not in first)]
+    return {key: found[key][1] for key in order}
 
 
-def no_features(folder: pathlib.Path, name: str) -> DataError:
+def pick_features(found: dict[str, pathlib.Path], names: Sequence[str],
+                  folder: pathlib.Path) -> dict[str, pathlib.Path]:
+    r"""Returns the feature files of some modalities.
+
+    Args:
+        found (dict): The file of each modality.
+        names (list of str): The modalities.
+        folder (pathlib.Path): The folder of the files.
+
+    Raises:
+        DataError: If a modality has no file.
+    """
+    for key in names:
+        if key not in found:
+            raise DataError(f"Expected features of modality '{key}' in "
+                            f"'{folder}' (got {', '.join(found) or 'none'})."
+                            f'{_to_encode(folder, found, [key])}')
+    return {key: found[key] for key in names}
+
+
+def no_features(folder: pathlib.Path, name: str,
+                published: bool = True) -> DataError:
     r"""Returns the error for missing features, with instructions.
 
     Args:
         folder (pathlib.Path): The folder of the features.
         name (str): The name of the benchmark in file names.
+        published (bool, optional): If set to :obj:`True`, features can be
+            downloaded. (default: :obj:`True`)
     """
+    ways = [f'{by_hand(name)} Or p' if published else
+            f'Put your own tables there, {NAMED}. Or p',
+            "ass features={'text': path or tensor}, "]
+    if published:
+        ways.append('download_features=True to try to download them, ')
     return DataError(
-        f"Expected features of {name} in '{folder}' (got none). "
-        f"{by_hand(name)} Or pass features={{'text': path or tensor}}, "
-        f"download_features=True to try to download them, or features='none' "
-        f"to use the triples only.")
+        f"Expected features of {name} in '{folder}' (got none)."
+        f"{_to_encode(folder)} {''.join(ways)}or features='none' to use the "
+        f'triples only.')
+
+
+def _to_encode(folder: pathlib.Path, found: Iterable[str] = (),
+               names: Iterable[str] | None = None) -> str:
+    r"""Returns advice for tables of raw texts or numbers."""
+    for path in sorted(folder.iterdir()):
+        if (path.suffix in TABLES and path.stem not in found
+                and (names is None or path.stem in names)):
+            return (f" '{path.name}' there becomes features by: mmkgc "
+                    f"features texts {path} --encoder sentence-bert, or, for "
+                    f'a table of numbers, by: mmkgc features numbers {path}.')
+    return ''
 
 
 def by_hand(name: str) -> str:
@@ -62,14 +131,11 @@ def by_hand(name: str) -> str:
     Args:
         name (str): The name of the benchmark in file names.
     """
-    files = ' and '.join(f'{stems[0].format(name=name)}.pth'
-                         for stems in STEMS.values())
-    own = ' and '.join(f'{stems[1]}' for stems in STEMS.values())
+    files = ' and '.join(f'{name}-{key}.pth' for key in AUTHORS)
     return (f'Put {files} there (from '
             f'https://drive.google.com/drive/folders/{FOLDER_ID} or the '
             f'archive https://drive.google.com/file/d/{ARCHIVE_ID}), or your '
-            f'own tables as {own} with one of the suffixes '
-            f'{", ".join(SUFFIXES)}.')
+            f'own tables, {NAMED}.')
 
 
 def fetch_features(folder: pathlib.Path, name: str, num_nodes: int) -> None:
@@ -85,7 +151,7 @@ def fetch_features(folder: pathlib.Path, name: str, num_nodes: int) -> None:
     """
     failures: list[str] = []
     for is_folder in (False, True):
-        if set(find_features(folder, name)) == set(STEMS):
+        if not _missing(folder, name):
             return
         with temporary_folder(folder / 'features') as temp:
             try:
@@ -93,12 +159,16 @@ def fetch_features(folder: pathlib.Path, name: str, num_nodes: int) -> None:
                 _take(temp, folder, name, num_nodes)
             except (DownloadError, DataError) as error:
                 failures.append(str(error))
-    missing = set(STEMS) - set(find_features(folder, name))
+    missing = _missing(folder, name)
     if missing:
         raise DownloadError(
-            f'Expected {" and ".join(sorted(missing))} features of {name} '
+            f'Expected {" and ".join(missing)} features of {name} '
             f"from Google Drive for '{folder}' (got none). "
             f'{" ".join(failures)} {by_hand(name)}')
+
+
+def _missing(folder: pathlib.Path, name: str) -> list[str]:
+    return sorted(set(AUTHORS.values()) - set(find_features(folder, name)))
 
 
 def _fetch(temp: pathlib.Path, is_folder: bool) -> None:
@@ -116,8 +186,8 @@ def _take(
     num_nodes: int,
 ) -> None:
     there = find_features(folder, name)
-    for modality, stems in STEMS.items():
-        found = sorted(temp.rglob(stems[0].format(name=name) + '.pth'))
+    for key, modality in AUTHORS.items():
+        found = sorted(temp.rglob(f'{name}-{key}.pth'))
         if modality in there or not found:
             continue
         # No hash was published, so only the number of rows can be checked.

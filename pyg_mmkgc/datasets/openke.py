@@ -5,7 +5,7 @@ import json
 import os
 import os.path as osp
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Union
 
 import torch
@@ -18,6 +18,7 @@ from pyg_mmkgc.datasets.feature_files import (
     fetch_features,
     find_features,
     no_features,
+    pick_features,
 )
 from pyg_mmkgc.errors import ConfigError, DataError
 from pyg_mmkgc.io.atomic import PathLike, sweep
@@ -26,37 +27,49 @@ from pyg_mmkgc.io.features import load_features
 from pyg_mmkgc.io.openke import read_labels, read_names, read_triples
 from pyg_mmkgc.io.tensors import digest
 
-Features = Union[str, Mapping[str, Union[PathLike, Tensor]], None]
+Features = Union[str, Sequence[str], Mapping[str, Union[PathLike, Tensor]],
+                 None]
 Triples = tuple[Tensor, Tensor]
+RawFiles = tuple[list[str], list[str], tuple[Triples, Triples, Triples]]
 
 LABELS = 'labels.txt'
 
 
 class OpenKEDataset(MMKGDataset):
-    r"""The base class of the benchmarks of the AdaMF-MAT release, which are
-    OpenKE files.
+    r"""The base class of the benchmarks. The ones of the AdaMF-MAT release are
+    OpenKE files, and other benchmarks override :meth:`read_files`.
 
     A subclass sets :obj:`name`, :obj:`sha256` and :obj:`sizes`.
 
     The folder :obj:`root` has one of two layouts:
 
-    * If :obj:`{root}/{name}/train2id.txt` exists, all files are read directly
-      from :obj:`{root}/{name}`. The folder may be read-only, since nothing is
+    * If the training triples are in :obj:`{root}/{name}`, all files are read
+      directly from there. The folder may be read-only, since nothing is
       written.
     * Otherwise, raw files are downloaded to :obj:`{root}/{name}/raw`, and the
       processed graph is written to :obj:`{root}/{name}/processed`.
 
     In both layouts, the triples are verified by their SHA-256. The names of
-    the nodes are the lines of :obj:`labels.txt`, if this file exists, or come
-    from :obj:`entity2id.txt`.
+    the nodes are the lines of :obj:`labels.txt`, if this file exists, and the
+    entities of :obj:`entity2id.txt` are then their :obj:`node_ids`. Otherwise,
+    the names come from :obj:`entity2id.txt`.
 
-    A feature file has one row per node, in the order of the ids. Features can
-    also be a folder that :obj:`mmkgc features` wrote, or a
-    :obj:`.safetensors` file with its own :obj:`labels.txt` next to it. Their
-    rows are aligned by name, and nodes without a row are masked. Tables in
-    the folder of the raw files are always in the order of the ids.
+    The features of a modality are a file or folder with its name next to the
+    triples, see :func:`~pyg_mmkgc.datasets.feature_files.find_features`, or
+    are given as a path. They have one of two forms:
+
+    * A table has one row per node, in the order of the ids.
+    * A folder that :obj:`mmkgc features` wrote, an :obj:`.npz` file with one
+      array per entity, and a :obj:`.safetensors` file outside of the folder
+      of the raw files with its own :obj:`labels.txt` next to it name the
+      entity of each row by its name or identifier. Nodes without a row are
+      masked.
     """
     name: ClassVar[str]
+    #: The file that shows that a folder holds the raw files.
+    marker: ClassVar[str] = 'train2id.txt'
+    #: If :obj:`True`, the authors of AdaMF-MAT publish features.
+    has_published_features: ClassVar[bool] = True
     sha256: ClassVar[Mapping[str, str]]
     sizes: ClassVar[Mapping[str, int]] = {}
     url = 'https://raw.githubusercontent.com/zjukg/AdaMF-MAT/main/benchmarks'
@@ -71,9 +84,9 @@ class OpenKEDataset(MMKGDataset):
         download_features: bool = False,
     ) -> None:
         if isinstance(features, str) and features != 'none':
-            raise ConfigError(f"Expected 'features' to be None, 'none' or a "
-                              f'dictionary from modality to path or tensor '
-                              f'(got {features!r})')
+            raise ConfigError(f"Expected 'features' to be None, 'none', a "
+                              f'list of modalities or a dictionary from '
+                              f'modality to path or tensor (got {features!r})')
         self._features = features
         self._download_features = download_features
         self._sources: dict[str, PathLike | Tensor] = {}
@@ -84,7 +97,7 @@ class OpenKEDataset(MMKGDataset):
         r"""A flag that is :obj:`True` if the files are in
         :obj:`{root}/{name}`.
         """
-        return osp.isfile(osp.join(self.root, self.name, 'train2id.txt'))
+        return osp.isfile(osp.join(self.root, self.name, self.marker))
 
     @property
     def raw_dir(self) -> str:
@@ -110,7 +123,7 @@ class OpenKEDataset(MMKGDataset):
                   for key, source in self._sources.items()]
         labels = pathlib.Path(self.raw_dir, LABELS)
         if labels.is_file():
-            stamps.append([LABELS, _stamp(labels)])
+            stamps.append([LABELS, 'node_ids', _stamp(labels)])
         if not stamps:
             return f'{self.variant}-none.safetensors'
         stamp = json.dumps(stamps)
@@ -138,7 +151,7 @@ class OpenKEDataset(MMKGDataset):
             sweep(self.raw_dir)  # Leftovers of a killed download.
         missing = [path for path in self.raw_paths if not osp.exists(path)]
         if missing and self.in_place:
-            raise DataError(f"Expected '{missing[0]}' next to train2id.txt "
+            raise DataError(f"Expected '{missing[0]}' next to {self.marker} "
                             f'(got no such file). Put all of '
                             f'{", ".join(self.raw_file_names)} there.')
         if missing:
@@ -160,29 +173,46 @@ class OpenKEDataset(MMKGDataset):
             return {}
         folder = pathlib.Path(self.raw_dir)
         if self._download_features:
-            names = read_names(folder / 'entity2id.txt')
-            fetch_features(folder, self.name, len(names))
+            fetch_features(folder, self.name, len(self.read_files(folder)[0]))
         found = find_features(folder, self.name)
+        if self._features is not None:
+            return dict(pick_features(found, self._features, folder))
         if not found:
-            raise no_features(folder, self.name)
+            raise no_features(folder, self.name, self.has_published_features)
         return dict(found)
+
+    def read_files(self, folder: pathlib.Path) -> RawFiles:
+        r"""Reads the raw files of the graph.
+
+        Args:
+            folder (pathlib.Path): The folder of the files.
+
+        Returns:
+            The entities and the relations in the order of their ids, and the
+            triples of the training, validation and test file.
+        """
+        entities = read_names(folder / 'entity2id.txt')
+        relations = read_names(folder / 'relation2id.txt')
+        sizes = len(entities), len(relations)
+        train, valid, test = (read_triples(folder / f'{split}2id.txt', *sizes)
+                              for split in ('train', 'valid', 'test'))
+        return entities, relations, (train, valid, test)
 
     def read(self) -> KnowledgeGraph:
         folder = pathlib.Path(self.raw_dir)
-        node_names = read_names(folder / 'entity2id.txt')
-        relation_names = read_names(folder / 'relation2id.txt')
-        sizes = len(node_names), len(relation_names)
-        splits = [read_triples(folder / f'{split}2id.txt', *sizes)
-                  for split in ('train', 'valid', 'test')]
+        node_names, relation_names, splits = self.read_files(folder)
+        node_ids: list[str] | None = None
         if (folder / LABELS).is_file():
-            node_names = read_labels(folder / LABELS, sizes[0])
+            node_ids = node_names
+            node_names = read_labels(folder / LABELS, len(node_ids))
         features: dict[str, Tensor] = {}
         for key, source in self._sources.items():
-            features |= _load(key, source, node_names, folder)
+            features |= _load(key, source, node_names, node_ids, folder)
         data = KnowledgeGraph(
-            num_nodes=sizes[0],
-            num_relations=sizes[1],
+            num_nodes=len(node_names),
+            num_relations=len(relation_names),
             node_names=node_names,
+            node_ids=node_ids,
             relation_names=relation_names,
             **self.arrange(*splits),
             **features,
@@ -248,15 +278,15 @@ def _is_labelled(path: PathLike, raw: pathlib.Path) -> bool:
     if find_table(path):
         return True
     path = pathlib.Path(path)
-    return (path.suffix == '.safetensors'
-            and path.with_name(LABELS).is_file()
-            and not path.parent.samefile(raw))
+    return path.suffix == '.npz' or (
+        path.suffix == '.safetensors' and path.with_name(LABELS).is_file()
+        and not path.parent.samefile(raw))
 
 
 def _load(key: str, source: PathLike | Tensor, node_names: list[str],
-          raw: pathlib.Path) -> dict[str, Tensor]:
+          node_ids: list[str] | None, raw: pathlib.Path) -> dict[str, Tensor]:
     if not isinstance(source, Tensor) and _is_labelled(source, raw):
-        x, mask = align_features(key, source, node_names)
+        x, mask = align_features(key, source, node_names, node_ids)
         return {f'x_{key}': x, f'mask_{key}': mask}
     given = isinstance(source, Tensor)
     x = source if isinstance(source, Tensor) else load_features(source)

@@ -10,7 +10,11 @@ import torch
 from pyg_mmkgc.errors import DataError
 from pyg_mmkgc.features.descriptor import DescriptorEncoder, HashingEncoder
 from pyg_mmkgc.features.encoder import Encoder
-from pyg_mmkgc.features.textual import BERTEncoder, SentenceEncoder
+from pyg_mmkgc.features.textual import (
+    BERTEncoder,
+    SentenceEncoder,
+    WordPieceEncoder,
+)
 from pyg_mmkgc.features.visual import TimmEncoder, TransformersEncoder
 
 #: Short names of the AdaMF-MAT paper's encoders and of more recent ones.
@@ -33,6 +37,7 @@ _CLASSES: dict[str, Callable[..., Encoder]] = {
     'transformers': TransformersEncoder,
     'bert': BERTEncoder,
     'sentence-transformers': SentenceEncoder,
+    'word-pieces': WordPieceEncoder,
 }
 
 
@@ -50,8 +55,9 @@ def make_encoder(
             :obj:`'descriptor'` for images and :obj:`'hashing'` for texts).
             Alternatively, a library followed by the name or folder of a
             model: :obj:`'timm:...'`, :obj:`'transformers:...'` (images),
-            :obj:`'bert:...'` (texts, first token) or
-            :obj:`'sentence-transformers:...'`.
+            :obj:`'bert:...'` (texts, first token),
+            :obj:`'sentence-transformers:...'` or :obj:`'word-pieces:...'`
+            (texts, the embeddings of word pieces).
         revision (str, optional): The branch, tag or commit of the model on
             the hub. For :obj:`timm`, append it to the name of the model
             after an :obj:`@` instead. (default: :obj:`None`)

@@ -120,9 +120,12 @@ def extract(
                         "'num_workers' not to be negative (got "
                         f'{batch_size} and {num_workers})')
     folder, items = Path(folder), list(items)
-    _check_own(folder)
-    matched = match_items(items, labels, match)
+    check_own(folder)
     encoder = as_encoder(encoder, items)
+    # An encoder may encode parts of the items.
+    expand = getattr(encoder, 'expand', None)
+    matched = match_items(items if expand is None else expand(items), labels,
+                          match)
     plan = as_json({
         'format': FORMAT,
         'version': VERSION,
@@ -133,7 +136,7 @@ def extract(
         'items_sha256': matched.digest(),
     })
     if (folder / MANIFEST).exists():
-        _check_complete(folder, plan, matched)
+        check_complete(folder, plan, matched)
         features = load_feature_folder(folder)  # Verifies the table.
         remove_partial(folder)
         return features
@@ -157,7 +160,10 @@ def extract(
     return load_feature_folder(folder)
 
 
-def _check_own(folder: Path) -> None:
+def check_own(folder: Path) -> None:
+    r"""Raises a :class:`~pyg_mmkgc.errors.DataError` if a folder has files of
+    someone else with the names of the files of features.
+    """
     # Our own files come with a manifest, or with partial rows before that.
     if (folder / MANIFEST).exists() or (folder / PARTIAL).exists():
         return
@@ -228,7 +234,7 @@ def _append(rows: PartialRows, encoder: Encoder, batch: Batch,
 
 def _finish(rows: PartialRows, folder: Path, plan: dict[str, Any],
             matched: Matched, pool: str, dtype: torch.dtype) -> None:
-    entities, count, input_sha256 = _status(rows, matched)
+    entities, count, digest = _status(rows, matched)
     ptr = torch.cat([count.new_zeros(1), count[count > 0].cumsum(0)])
     num_rows, num_channels = ptr.numel() - 1, rows.num_channels
     assert num_channels is not None
@@ -254,7 +260,7 @@ def _finish(rows: PartialRows, folder: Path, plan: dict[str, Any],
     # The manifest is written last: it marks the other files as complete.
     write_json(folder / MANIFEST, {
         **plan,
-        'input_sha256': input_sha256,
+        'input_sha256': digest,
         'features_sha256': features_sha256,
         'labels_sha256': hashlib.sha256(text.encode()).hexdigest(),
         'versions': {'torch': torch.__version__, **_versions()},
@@ -287,7 +293,7 @@ def _status(rows: PartialRows,
             else:
                 entity['unusable'].append({'key': item.key,
                                            'reason': reason})
-    return entities, count, _input_sha256(matched, digests)
+    return entities, count, input_sha256(matched, digests)
 
 
 def _means(rows: PartialRows, ptr: Tensor, block: int,
@@ -307,19 +313,25 @@ def _means(rows: PartialRows, ptr: Tensor, block: int,
         yield mean
 
 
-def _check_complete(folder: Path, plan: dict[str, Any],
-                    matched: Matched) -> None:
+def check_complete(folder: Path, plan: dict[str, Any],
+                   matched: Matched) -> None:
+    r"""Raises a :class:`~pyg_mmkgc.errors.DataError` if complete features were
+    extracted by another plan or from other content.
+    """
     manifest = read_json(folder / MANIFEST)
     check_plan(folder, manifest, plan)
     check_schema(manifest, SCHEMA, f"'{folder / MANIFEST}'")
     digests = (content_digest(item) for item in matched.items)
-    if manifest.get('input_sha256') != _input_sha256(matched, digests):
+    if manifest.get('input_sha256') != input_sha256(matched, digests):
         raise DataError(f"Expected '{folder}' to hold features of the same "
                         f'content (got items that have changed since). Delete '
                         f'this folder to start over.')
 
 
-def _input_sha256(matched: Matched, digests: Iterable[str]) -> str:
+def input_sha256(matched: Matched, digests: Iterable[str]) -> str:
+    r"""Returns a SHA-256 of all items, given the digest of the content of
+    each item.
+    """
     out = hashlib.sha256(matched.digest().encode())
     for digest in digests:
         out.update(f'{digest}\n'.encode())

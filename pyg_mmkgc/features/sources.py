@@ -7,7 +7,7 @@ import csv
 import io
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,10 +102,8 @@ def read_table(
     path = as_path(path)
     base = os.path.realpath(path.parent if root is None else root)
     items = []
-    for row, entity, value in _rows(path, column, header):
-        entity, key = _plain(entity), f'row {row}'
-        if entity.strip() == '':
-            raise _error(path, row, 'an entity', entity)
+    for row, (entity, value) in table_rows(path, [column], header):
+        key = f'row {row}'
         if column == 'text':
             items.append(Item(entity, value, key))
             continue
@@ -118,30 +116,52 @@ def read_table(
     return items
 
 
-def _rows(path: Path, column: str,
-          header: bool) -> Iterator[tuple[int, str, str]]:
+def table_rows(path: Path, columns: Sequence[str],
+               header: bool) -> Iterator[tuple[int, list[str]]]:
+    r"""Yields the rows of a table, counted from 1: the entity, and the values
+    of other columns.
+
+    Args:
+        path (pathlib.Path): A :obj:`.tsv`, :obj:`.csv` or :obj:`.jsonl` file,
+            see :func:`read_table`.
+        columns (list of str): The names of the columns after the entity.
+        header (bool): If set to :obj:`False`, a :obj:`.tsv` or :obj:`.csv`
+            file has no header, and no other columns than these.
+
+    Raises:
+        FormatError: If the file is not such a table.
+    """
     # Invalid UTF-8 becomes lone surrogates, which affect only their value.
     text = read_file(path).decode('utf-8', 'surrogateescape')
     text = text.removeprefix('\ufeff')
+    wanted = ['entity', *columns]
+    for row, values in _rows(path, text, wanted, header):
+        values[0] = _plain(values[0])
+        if values[0].strip() == '':
+            raise _error(path, row, 'an entity', values[0])
+        yield row, values
+
+
+def _rows(path: Path, text: str, wanted: list[str],
+          header: bool) -> Iterator[tuple[int, list[str]]]:
     if path.suffix == '.jsonl':
-        yield from _json_rows(path, text, column)
+        yield from _json_rows(path, text, wanted)
         return
     readers = {'.tsv': _tsv_rows, '.csv': _csv_rows}
     if path.suffix not in readers:
         raise FormatError(f'Expected a table that ends in .tsv, .csv or '
                           f".jsonl (got '{path}')")
-    names: list[str] = [] if header else ['entity', column]
+    names: list[str] = [] if header else wanted
     for row, fields in readers[path.suffix](path, text):
         if not names:
             names = fields
-            if not {'entity', column} <= set(names):
-                raise _error(path, row, f"a header with 'entity' and "
-                             f'{column!r}', names)
+            if not set(wanted) <= set(names):
+                listed = ' and '.join(map(repr, wanted))
+                raise _error(path, row, f'a header with {listed}', names)
         elif len(fields) != len(names):
             raise _error(path, row, f'{len(names)} columns', fields)
         else:
-            yield (row, fields[names.index('entity')],
-                   fields[names.index(column)])
+            yield row, [fields[names.index(name)] for name in wanted]
 
 
 def _tsv_rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
@@ -176,7 +196,7 @@ def _field_limit(size: int) -> Iterator[None]:
 
 
 def _json_rows(path: Path, text: str,
-               column: str) -> Iterator[tuple[int, str, str]]:
+               wanted: list[str]) -> Iterator[tuple[int, list[str]]]:
     for row, line in enumerate(text.split('\n'), start=1):
         if line.strip() == '':
             continue
@@ -186,15 +206,20 @@ def _json_rows(path: Path, text: str,
             raise _error(path, row, 'JSON', error) from error
         if not isinstance(value, dict):
             raise _error(path, row, 'a JSON object', line)
-        entity, content = value.get('entity'), value.get(column)
-        if isinstance(entity, int) and not isinstance(entity, bool):
-            entity = str(entity)
-        if content is None and column in value:  # null is a missing value.
-            content = ''
-        if not isinstance(entity, str) or not isinstance(content, str):
-            raise _error(path, row, f"a text as 'entity' and as {column!r}",
-                         line)
-        yield row, entity, content
+        fields = [_json_text(name, value) for name in wanted]
+        if None in fields:
+            rest = ' and as '.join(map(repr, wanted[1:]))
+            raise _error(path, row, f"a text as 'entity' and as {rest}", line)
+        yield row, [field for field in fields if field is not None]
+
+
+def _json_text(name: str, row: dict[str, Any]) -> str | None:
+    value = row.get(name)
+    if type(value) in {'entity': (int, ), 'value': (int, float)}.get(name, ()):
+        return str(value)
+    if value is None and name in row and name != 'entity':
+        return ''  # null is a missing value.
+    return value if isinstance(value, str) else None
 
 
 def _entries(folder: PathLike) -> list[os.DirEntry[str]]:

@@ -3,12 +3,15 @@ r"""Textual encoders of transformers and sentence-transformers."""
 from __future__ import annotations
 
 import functools
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any, Union
 
 import torch
 from torch import Tensor
 
-from pyg_mmkgc.errors import MMKGCError
+from pyg_mmkgc.errors import MMKGCError, check_whole
+from pyg_mmkgc.features.items import Item
 from pyg_mmkgc.features.weights import (
     PretrainedEncoder,
     from_hub,
@@ -67,6 +70,100 @@ class BERTEncoder(PretrainedEncoder):
                                 max_length=self.max_length,
                                 return_tensors='pt').to(self.device)
         return self.model(**tokens).last_hidden_state[:, 0]
+
+
+class WordPieceEncoder(PretrainedEncoder):
+    r"""The input embeddings of the word pieces of texts, which are the tokens
+    of :class:`~pyg_mmkgc.nn.MyGO`.
+
+    Instead of the texts of an entity, :func:`~pyg_mmkgc.features.extract`
+    encodes their most frequent word pieces, without stop words and
+    punctuation. Among equally frequent pieces, the first ones are taken. With
+    :obj:`pool="all"`, each piece is a row of the entity.
+
+    Args:
+        model (str or transformers.PreTrainedModel): The name or folder of a
+            pre-trained model of :obj:`transformers`, or a model.
+        tokenizer (transformers.PreTrainedTokenizerBase, optional): The
+            tokenizer. If set to :obj:`None`, it is loaded with the model.
+            (default: :obj:`None`)
+        revision (str, optional): The branch, tag or commit of the model on
+            the hub. (default: :obj:`None`)
+        num_tokens (int, optional): The most word pieces of an entity.
+            (default: :obj:`8`)
+        device (torch.device or str, optional): The device.
+            (default: :obj:`'cpu'`)
+
+    Raises:
+        DownloadError: If the weights are not here and cannot be fetched.
+        MMKGCError: If :obj:`transformers` or :obj:`scikit-learn`, which lists
+            the stop words, is not installed.
+    """
+    kind = 'text'
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: Any = None,
+        revision: str | None = None,
+        num_tokens: int = 8,
+        device: Union[str, torch.device] = 'cpu',
+    ) -> None:
+        check_whole(num_tokens=num_tokens)
+        name = model_name('word-pieces', model)
+        model, tokenizer = load_pair(model, tokenizer,
+                                     'AutoTokenizer', revision)
+        library = load_library('sklearn')
+        words = load_library('sklearn.feature_extraction.text')
+        self.stop_words = words.ENGLISH_STOP_WORDS
+        super().__init__(
+            name, model, device, architecture=type(model).__name__,
+            preprocessing={
+                'class': type(tokenizer).__name__,
+                'vocabulary': len(tokenizer),
+                'num_tokens': num_tokens,
+                'stop_words': f'scikit-learn {library.__version__}',
+            })
+        self.tokenizer = tokenizer
+        self.num_tokens = num_tokens
+        self.prepare = str
+
+    def expand(self, items: Iterable[Item]) -> list[Item]:
+        r"""Returns an item for each word piece to encode. Texts of entities
+        without any word piece remain, as unusable items.
+
+        Args:
+            items (iterable of Item): The texts.
+        """
+        texts: dict[str, list[Item]] = {}
+        for item in items:
+            texts.setdefault(item.entity, []).append(item)
+        out = []
+        for entity, rows in texts.items():
+            # A counter keeps the order in which pieces occur.
+            pieces = Counter(piece for item in rows if item.problem == ''
+                             for piece in self._pieces(item.content))
+            best = pieces.most_common(self.num_tokens)
+            out += [Item(entity, piece, f'word piece {i}')
+                    for i, (piece, _) in enumerate(best, start=1)]
+            if not best:
+                out += [item._replace(problem=item.problem or
+                                      'no word piece but stop words')
+                        for item in rows]
+        return out
+
+    def _pieces(self, text: Any) -> list[str]:
+        # Bytes that are not UTF-8 were read as surrogates.
+        pieces = self.tokenizer.tokenize(text.encode(
+            'utf-8', 'replace').decode('utf-8'))
+        return [piece for piece in pieces if piece not in self.stop_words
+                and any(char.isalnum() for char in piece)
+                and piece not in self.tokenizer.all_special_tokens]
+
+    def encode(self, batch: list[str]) -> Tensor:
+        index = torch.tensor(self.tokenizer.convert_tokens_to_ids(batch),
+                             device=self.device)
+        return self.model.get_input_embeddings()(index)
 
 
 class SentenceEncoder(PretrainedEncoder):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import Linear, ModuleDict, Parameter
 
-from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.errors import ModelError, check_whole
 
 MISSING = ('random', 'zeros', 'mean', 'learned', 'drop')
 
@@ -16,6 +16,11 @@ class ModalityEncoder(torch.nn.Module):
     r"""Looks up the feature row of a node and projects it, as in eqs. (2) and
     (3) of `AdaMF-MAT <https://arxiv.org/abs/2402.15444>`_:
     :math:`\mathbf{e}_m = \mathbf{W}_m \mathbf{f}_m + \mathbf{b}_m`.
+
+    With a hidden width, two layers with a ReLU in between replace the
+    projection, :math:`\mathbf{e}_m = \mathbf{W}_m \max(0, \mathbf{V}_m
+    \mathbf{f}_m + \mathbf{c}_m) + \mathbf{b}_m`, such that an embedding can
+    depend on which numbers of a node are known.
 
     A node may have several feature rows, for example :obj:`I` images. They
     are projected one by one and averaged. If a query is given,
@@ -43,14 +48,18 @@ class ModalityEncoder(torch.nn.Module):
             (default: :obj:`False`)
         bias (bool, optional): If set to :obj:`False`, the projection has no
             bias :math:`\mathbf{b}_m`. (default: :obj:`True`)
+        hidden_channels (int, optional): The hidden width of a projection with
+            two layers. (default: :obj:`None`, one layer)
     """
     x: Tensor
     mask: Tensor
 
     def __init__(self, x: Tensor, out_channels: int,
                  mask: Optional[Tensor] = None, missing: str = 'random',
-                 trainable_features: bool = False, bias: bool = True) -> None:
+                 trainable_features: bool = False, bias: bool = True,
+                 hidden_channels: Optional[int] = None) -> None:
         super().__init__()
+        check_whole(optional=True, hidden_channels=hidden_channels)
         if missing not in MISSING:
             raise ModelError("Expected 'missing' to be one of "
                              f"{', '.join(map(repr, MISSING))} (got "
@@ -70,7 +79,9 @@ class ModalityEncoder(torch.nn.Module):
             mask = mask.unsqueeze(-1).expand(x.shape[:-1]).contiguous()
         self.missing = missing
         self.complete = bool(mask.all())
-        self.lin = Linear(x.size(-1), out_channels, bias)
+        self.hidden = (None if hidden_channels is None else
+                       Linear(x.size(-1), hidden_channels))
+        self.lin = Linear(hidden_channels or x.size(-1), out_channels, bias)
         self.register_buffer('mask', mask)
         x = x.detach()
         if trainable_features:
@@ -91,6 +102,8 @@ class ModalityEncoder(torch.nn.Module):
         r"""Resets all learnable parameters except for trainable feature rows,
         and redraws missing rows.
         """
+        if self.hidden is not None:
+            self.hidden.reset_parameters()
         self.lin.reset_parameters()
         if self.complete:
             return
@@ -116,18 +129,29 @@ class ModalityEncoder(torch.nn.Module):
                 feature rows of a node with several rows, :obj:`[*, C]`.
                 (default: :obj:`None`, all rows have equal weight)
         """
+        out, mask = self.rows(index)
+        if self.x.dim() == 2:
+            return out
+        weight = attention_weights(out, mask, query)
+        return (weight.unsqueeze(-1) * out).sum(dim=-2)
+
+    def rows(self, index: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Returns the projected feature rows of nodes :obj:`[*]`, with shape
+        :obj:`[*, C]` or :obj:`[*, I, C]`, and the mask of present rows, with
+        shape :obj:`[*]` or :obj:`[*, I]`.
+        """
         dtype = self.lin.weight.dtype
-        # Autocast computes only this product in half precision.
-        out = self.lin(_rows(self.x, index).to(dtype)).to(dtype)
+        out = _rows(self.x, index).to(dtype)
+        if self.hidden is not None:
+            out = self.hidden(out).relu()
+        # Autocast computes only these products in half precision.
+        out = self.lin(out).to(dtype)
         mask = _rows(self.mask, index)
         if self.fill is not None:
             out = torch.where(mask.unsqueeze(-1), out, self.fill)
         elif self.missing == 'drop' and not self.complete:
             out = out.masked_fill(~mask.unsqueeze(-1), 0.0)
-        if self.x.dim() == 2:
-            return out
-        weight = attention_weights(out, mask, query)
-        return (weight.unsqueeze(-1) * out).sum(dim=-2)
+        return out, mask
 
     def extra_repr(self) -> str:
         return f'{self.x.size(0)} rows, missing={self.missing!r}'
@@ -194,17 +218,22 @@ def check_modalities(modalities: dict[str, Tensor], num_nodes: int) -> None:
 
 def make_encoders(modalities: Optional[dict[str, Tensor]],
                   masks: Optional[dict[str, Tensor]], out_channels: int,
+                  encoder_channels: Optional[dict[str, int]] = None,
                   **kwargs: Any) -> ModuleDict:
     r"""Builds a :class:`ModalityEncoder` for each modality from its features,
-    its mask and the arguments in :obj:`kwargs`.
+    its mask, its hidden width in :obj:`encoder_channels` if it has one, and
+    the arguments in :obj:`kwargs`.
 
     Raises:
-        ModelError: If a mask does not belong to a modality.
+        ModelError: If a mask or a hidden width does not belong to a modality.
     """
     modalities, masks = modalities or {}, masks or {}
-    if not set(masks) <= set(modalities):
-        raise ModelError("Expected the keys of 'masks' to be among "
-                         f'{list(modalities)} (got {list(masks)})')
+    widths = encoder_channels or {}
+    for name, keys in (('masks', masks), ('encoder_channels', widths)):
+        if not set(keys) <= set(modalities):
+            raise ModelError(f"Expected the keys of '{name}' to be among "
+                             f'{list(modalities)} (got {list(keys)})')
     return ModuleDict({
-        name: ModalityEncoder(x, out_channels, masks.get(name), **kwargs)
+        name: ModalityEncoder(x, out_channels, masks.get(name),
+                              hidden_channels=widths.get(name), **kwargs)
         for name, x in modalities.items()})

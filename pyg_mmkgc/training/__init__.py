@@ -2,6 +2,7 @@ r"""Trainers and adversaries."""
 from .adversarial_trainer import AdversarialTrainer
 from .adversary import Adversary
 from .batch import Batch
+from .club import CLUB
 from .comat import CoMAT
 from .ensemble import fit_ensemble
 from .history import History
@@ -17,6 +18,7 @@ __all__ = classes = [
     'Adversary',
     'MAT',
     'CoMAT',
+    'CLUB',
     'KBGAN',
     'Perturbation',
     'MACO',

@@ -47,8 +47,10 @@ class Adversary(torch.nn.Module):
         does not support the negatives of :obj:`sampler`.
         """
 
-    def default_sampler(self) -> NegativeSampler:
-        r"""Returns the sampler to use if the user passes none."""
+    def default_sampler(self) -> Optional[NegativeSampler]:
+        r"""Returns the sampler to use if the user passes none, or :obj:`None`
+        to train without a sampler.
+        """
         return PooledSampler()
 
     def begin_epoch(self, epoch: int) -> None:

@@ -42,7 +42,12 @@ class MAT(Adversary):
         generators (torch.nn.ModuleDict): One generator
             :math:`G_m(\mathbf{e}_s, \mathbf{z})` per modality, see
             :class:`~pyg_mmkgc.nn.generator.ModalityGenerator`.
-        weight (float, optional): :math:`\lambda`. (default: :obj:`0.01`)
+        weight (float, optional): :math:`\lambda`, the weight of
+            :math:`\mathcal{L}_{adv}` in the loss of the model. The loss of the
+            generators is not weighted, as in the released code, although
+            :math:`\lambda` multiplies both sides of eq. (11). With an
+            optimizer of their own and Adam, a weight would hardly change their
+            steps. (default: :obj:`0.01`)
         groups (int, optional): The number :math:`L` of groups of synthetic
             triples for each positive. (default: :obj:`1`)
         kinds (sequence[str], optional): The kinds of synthetic triples:

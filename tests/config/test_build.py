@@ -1,5 +1,7 @@
 import dataclasses
+import hashlib
 
+import numpy as np
 import pytest
 import torch
 import torch_geometric.nn.kge as pyg
@@ -15,8 +17,8 @@ from pyg_mmkgc.config import (
 )
 from pyg_mmkgc.config.components import valid_names
 from pyg_mmkgc.config.schema import TrainingConfig
-from pyg_mmkgc.datasets import FakeMMKG
-from pyg_mmkgc.errors import ConfigError
+from pyg_mmkgc.datasets import FakeMMKG, FB15k237
+from pyg_mmkgc.errors import ConfigError, DataError
 from pyg_mmkgc.nn.kge import AdaMF, AdaMFMAT, RotatE
 from pyg_mmkgc.training import AdversarialTrainer
 
@@ -197,3 +199,26 @@ def test_devices():
     automatic = build_trainer(plain, build_graph(plain))
     assert automatic.device.type == (
         'cuda' if torch.cuda.is_available() else 'cpu')
+
+
+def test_modalities_of_a_benchmark_by_name(tmp_path, monkeypatch):
+    """A list as in Python; the two keys of a modality do the same."""
+    folder = tmp_path / 'FB15k-237'
+    folder.mkdir()
+    rows = {'train.txt': '/m/a\tr\t/m/b\n/m/b\tr\t/m/c\n',
+            'valid.txt': '/m/a\tr\t/m/c\n', 'test.txt': '/m/c\tr\t/m/a\n'}
+    for name, text in rows.items():
+        (folder / name).write_text(text)
+    monkeypatch.setattr(FB15k237, 'sha256', {
+        name: hashlib.sha256(text.encode()).hexdigest()
+        for name, text in rows.items()})
+    for i, name in enumerate(['audio', 'caption', 'text']):
+        np.save(folder / f'{name}.npy', np.full((3, 2), i, dtype=np.float32))
+    for key in ('features', 'modalities'):
+        graph = build_graph(config(dataset={
+            'name': 'FB15k237', key: ['text', 'caption']}), str(tmp_path))
+        assert sorted(graph.modalities) == ['caption', 'text']
+        assert float(graph.x_caption[0, 0]) == 1.0
+    with pytest.raises(DataError, match="'speech' in .*got text, audio, capt"):
+        build_graph(config(dataset={
+            'name': 'FB15k237', 'features': ['speech']}), str(tmp_path))

@@ -16,6 +16,7 @@ from pyg_mmkgc.errors import ConfigError
 BAD: dict[str, list[Any]] = {
     'attention_channels': [0], 'beta': [-0.1, 1.1], 'block_size': [1],
     'chunk_size': [0], 'contrast': [-0.1], 'coverage': [0.0, 1.1],
+    'dropout': [-0.1, 1.0],
     'ensemble': ['no'], 'epsilon': [0.0], 'exploration': [0.0],
     'forget': [-0.1, 1.1], 'form': ['no'], 'fusion': ['no'],
     'generator_channels': [0], 'groups': [0], 'hidden_channels': [0, -8],
@@ -23,9 +24,11 @@ BAD: dict[str, list[Any]] = {
     'margin': [0.0, -1.0], 'message': ['no'], 'missing': ['no'],
     'n3': [-0.1], 'noise': [-0.1], 'noise_channels': [0], 'norm': ['no'],
     'num_active': [0], 'num_candidates': [0], 'num_edges': [0],
-    'num_layers': [0], 'num_negatives': [0], 'num_nodes': [1],
+    'num_experts': [0], 'num_heads': [0], 'num_layers': [0],
+    'num_negatives': [0], 'num_nodes': [1],
     'num_relations': [0], 'p_norm': [0.0], 'parity': ['no'],
     'reduce': ['no'], 'refresh': [0], 'scale': [0.0], 'seed': [-1],
+    'structure_dropout': [-0.1, 1.0],
     'temperature': [-0.1], 'test_ratio': [-0.1, 1.0], 'val_ratio': [-0.1, 1.0],
     'valid': ['no'], 'weight': [-0.1]}
 TRAINING: dict[str, list[Any]] = {
@@ -70,7 +73,10 @@ def test_parts(section: str, name: str, graph: KnowledgeGraph,
         if name == 'TSV':
             part['train'] = 'train.tsv'
     values = sections(**{section: part})
-    if section == 'adversary':
+    if name == 'CLUB':  # For models with experts, which take no sampler.
+        values |= {'model': {'name': 'MoMoK', 'hidden_channels': 8},
+                   'loss': {'name': 'KvsAllLoss'}}
+    elif section == 'adversary':
         values['sampler'] = {'name': 'PooledSampler'}
     elif section == 'loss' and name not in ('OneVsAllLoss', 'KvsAllLoss'):
         values['sampler'] = {'name': 'PooledSampler'}

@@ -227,6 +227,82 @@ def test_a_table_beside_labels_of_the_nodes_is_read_by_row(tmp_path, write):
     assert torch.equal(MKGW(tmp_path)[0].x_text, x)
 
 
+def feature_folder(folder, labels, x):
+    """A folder as `mmkgc features` writes it."""
+    folder.mkdir()
+    (folder / 'labels.txt').write_text(''.join(f'{x}\n' for x in labels))
+    (folder / 'manifest.json').write_text('{}')
+    safetensors.torch.save_file({'x': x}, folder / 'features.safetensors')
+
+
+@pytest.mark.parametrize('layout', ['MKG-W', 'MKG-W/raw'])
+def test_any_number_of_modalities_by_name(tmp_path, write, layout):
+    """Keys are labels or identifiers, and rows without a key follow ids."""
+    folder = write(tmp_path / layout)
+    (folder / 'labels.txt').write_text(''.join(f'L{i}\n' for i in range(12)))
+    x = torch.randn(3, 4)
+    feature_folder(folder / 'caption', ['node 7', 'node 0', 'node 11'], x)
+    feature_folder(folder / 'numeric', ['L3', 'node 4'], x[:2])
+    save(folder / 'text.npy', torch.ones(12, 3))
+    save(folder / 'MKG-W-audio.pth', torch.full((12, 2), 2.0))
+    np.savez(folder / 'pose.npz', **{'L2': np.ones(3, dtype=np.float32)})
+    (folder / 'caption.tsv').write_text('node 7\ta caption\n')
+    (folder / 'notes').mkdir()
+    for _ in range(2):
+        data = MKGW(tmp_path)[0]
+        assert data.modalities == ['text', 'audio', 'caption', 'numeric',
+                                   'pose']
+        masks = {name: mask.nonzero().view(-1).tolist()
+                 for name, mask in data.masks().items()}
+        assert masks == {'text': [*range(12)], 'audio': [*range(12)],
+                         'caption': [0, 7, 11], 'numeric': [3, 4],
+                         'pose': [2]}
+        assert torch.equal(data.x_caption[[7, 0, 11]], x)
+        assert torch.equal(data.x_numeric[[3, 4]], x[:2])
+    some = MKGW(tmp_path, features=['numeric', 'text'])[0]
+    assert some.modalities == ['numeric', 'text']
+    assert torch.equal(some.x_numeric, data.x_numeric)
+
+
+def test_a_folder_comes_before_a_file(tmp_path, write):
+    folder = write(tmp_path / 'MKG-W')
+    save(folder / 'text.npy', torch.ones(12, 3))
+    feature_folder(folder / 'text', ['node 1'], torch.ones(1, 5))
+    assert MKGW(tmp_path)[0].x_text.size(1) == 5
+    save(folder / 'MKG-W-textual.pth', torch.ones(12, 4))
+    assert MKGW(tmp_path)[0].x_text.size(1) == 4
+
+
+def test_a_modality_that_is_not_there(tmp_path, write):
+    folder = write(tmp_path / 'MKG-W')
+    save(folder / 'text.npy', torch.ones(12, 3))
+    (folder / 'caption.tsv').write_text('node 7\ta caption\n')
+    with pytest.raises(DataError) as info:
+        MKGW(tmp_path, features=['text', 'caption'])
+    for part in ["modality 'caption'", 'got text',
+                 f'mmkgc features texts {folder / "caption.tsv"}']:
+        assert part in str(info.value)
+    (folder / 'text.npy').unlink()
+    with pytest.raises(DataError, match='got none.*mmkgc features numbers'):
+        MKGW(tmp_path)
+
+
+def test_an_interrupted_extraction(tmp_path, write):
+    folder = write(tmp_path / 'MKG-W')
+    save(folder / 'text.npy', torch.ones(12, 3))
+    (folder / 'caption' / '.partial').mkdir(parents=True)
+    with pytest.raises(DataError, match='caption.*got an interrupted'):
+        MKGW(tmp_path)
+
+
+def test_two_rows_of_a_node(tmp_path, write):
+    folder = write(tmp_path / 'MKG-W')
+    (folder / 'labels.txt').write_text(''.join(f'L{i}\n' for i in range(12)))
+    feature_folder(folder / 'text', ['node 1', 'L1'], torch.ones(2, 5))
+    with pytest.raises(DataError, match="'node 1' and 'L1'"):
+        MKGW(tmp_path)
+
+
 @pytest.mark.parametrize('layout', ['MKG-W', 'MKG-W/raw'])
 @pytest.mark.parametrize('name', ['features', 'mine'])
 def test_a_table_with_labels_of_its_own(tmp_path, write, layout, name):

@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from pyg_mmkgc.errors import DownloadError, MMKGCError
-from pyg_mmkgc.features import BERTEncoder, Item, SentenceEncoder, extract
+from pyg_mmkgc.features import (
+    BERTEncoder,
+    Item,
+    SentenceEncoder,
+    WordPieceEncoder,
+    extract,
+)
 from pyg_mmkgc.io.features import load_features
 
 from .tiny import texts
@@ -177,3 +183,30 @@ def test_sentence_bert_gives_the_features_of_mkg_w(shared_data: Path,
     expected = load_features(folder / 'text.safetensors')[rows].float()
     cosine = torch.cosine_similarity(features.x, expected)
     assert cosine.min() >= 0.9999
+
+
+def test_word_pieces(bert: tuple[Any, Any], tmp_path: Path) -> None:
+    """The most frequent ones that are no stop words, then the first ones."""
+    model, tokenizer = bert
+    encoder = WordPieceEncoder(model, tokenizer, num_tokens=2)
+    items = texts(('a', 'The river of a flag, the city of the flag'),
+                  ('b', 'a river'), ('b', 'A city! A flag! A city!'),
+                  ('c', 'of the ...'), ('d', 'unseen words'))
+    features = extract(items, encoder, tmp_path, pool='all', num_workers=0,
+                       progress=False)
+    table = model.get_input_embeddings().weight
+    rows = [WORDS.index(word) for word in ('flag', 'river', 'city', 'river')]
+    assert features.labels == ['a', 'b']
+    assert features.ptr.tolist() == [0, 2, 4]
+    # The rows of an entity are in alphabetical order.
+    assert torch.equal(features.x, table[[rows[0], rows[1], rows[2],
+                                          rows[3]]])
+    manifest = features.manifest
+    assert manifest['encoder']['preprocessing']['num_tokens'] == 2
+    assert [manifest['entities'][key]['unusable'][0]['reason']
+            for key in 'cd'] == ['no word piece but stop words'] * 2
+    again = extract(items, encoder, tmp_path, pool='all', num_workers=0,
+                    progress=False)
+    assert torch.equal(again.x, features.x)
+    with pytest.raises(MMKGCError, match='num_tokens.*got 0'):
+        WordPieceEncoder(model, tokenizer, num_tokens=0)

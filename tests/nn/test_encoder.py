@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.nn import ModalityEncoder
-from pyg_mmkgc.nn.encoder import check_modalities
+from pyg_mmkgc.nn.encoder import check_modalities, make_encoders
 
 N, F, C = 40, 3, 5
 
@@ -269,3 +269,48 @@ def test_attention_learns() -> None:
         lambda weight, q: torch.func.functional_call(
             encoder, {'lin.weight': weight}, (torch.arange(N), q)),
         (encoder.lin.weight, query))
+
+
+@pytest.mark.parametrize('missing', ['zeros', 'learned', 'drop'])
+def test_two_layers(missing: str) -> None:
+    """A hidden layer with a ReLU, by plain loops."""
+    x, mask = features()
+    encoder = ModalityEncoder(x, C, mask, missing, hidden_channels=4)
+    for node in (12, 39, *([3] if missing == 'zeros' else [])):
+        row = x[node].tolist() if mask[node] else [0.0] * F
+        hidden = [max(0.0, sum(w * f for w, f in zip(weights, row)) + bias)
+                  for weights, bias in zip(encoder.hidden.weight.tolist(),
+                                           encoder.hidden.bias.tolist())]
+        torch.testing.assert_close(
+            encoder(torch.tensor(node)), torch.tensor([
+                sum(w * h for w, h in zip(weights, hidden)) + bias
+                for weights, bias in zip(encoder.lin.weight.tolist(),
+                                         encoder.lin.bias.tolist())]))
+    if missing == 'learned':
+        assert torch.equal(encoder(torch.tensor(3)), encoder.fill)
+    if missing == 'drop':
+        assert not encoder(torch.tensor(3)).any()
+
+
+def test_presence_matters_with_two_layers_only() -> None:
+    """The sum of both effects is all that one layer can express."""
+    value, there = torch.tensor([0.0, 1.0]), torch.tensor([0.0, 1.0])
+    x = torch.cartesian_prod(value, there)
+    mixed = {}
+    for hidden in (None, 8):
+        encoder = ModalityEncoder(x, C, hidden_channels=hidden)
+        out = encoder(torch.arange(4))
+        mixed[hidden] = (out[3] - out[2] - out[1] + out[0]).abs().max()
+    assert mixed[None] < 1e-6 < 1e-3 < mixed[8]
+
+
+def test_hidden_widths_of_modalities() -> None:
+    x = {'text': torch.randn(N, F), 'numeric': torch.randn(N, F)}
+    encoders = make_encoders(x, None, C, {'numeric': 7})
+    assert encoders['text'].hidden is None
+    assert encoders['numeric'].hidden.out_features == 7
+    with pytest.raises(ModelError, match=r"'encoder_channels' to be among "
+                       r"\['text', 'numeric'\] \(got \['number'\]\)"):
+        make_encoders(x, None, C, {'number': 7})
+    with pytest.raises(ModelError, match=r'hidden_channels.*got 0'):
+        make_encoders(x, None, C, {'numeric': 0})

@@ -7,7 +7,7 @@ from torch_geometric.nn import TransE
 
 from pyg_mmkgc import training
 from pyg_mmkgc.data import KnowledgeGraph
-from pyg_mmkgc.nn import AdaMFMAT
+from pyg_mmkgc.nn import AdaMFMAT, MoMoK
 from pyg_mmkgc.testing import ADVERSARY_CHECKS, check_adversary
 
 
@@ -26,6 +26,10 @@ def with_generators(data: KnowledgeGraph) -> AdaMFMAT:
                               generator_channels=6)
 
 
+def with_experts(data: KnowledgeGraph) -> MoMoK:
+    return MoMoK.from_data(data, 4)
+
+
 def from_pyg(data: KnowledgeGraph) -> TransE:
     return TransE(data.num_nodes, data.num_relations, 4)
 
@@ -37,6 +41,7 @@ CASES = [
     Case('MAT', {**SMALL, 'groups': 2, 'parity': 'released'}),
     Case('MAT', {}, {'model': with_generators}),
     Case('CoMAT', SMALL),
+    Case('CLUB', {}, {'model': with_experts}),
     Case('Perturbation'),
     Case('Perturbation', {'mode': 'noise'}),
     Case('Perturbation', {**SMALL, 'mode': 'generator'}),

@@ -7,7 +7,9 @@ from pyg_mmkgc.nn.kge.distmult import DistMult
 from pyg_mmkgc.nn.kge.gc_ote import GCOTE
 from pyg_mmkgc.nn.kge.ikrl import IKRL
 from pyg_mmkgc.nn.kge.mmkrl import MMKRL
+from pyg_mmkgc.nn.kge.momok import MoMoK
 from pyg_mmkgc.nn.kge.mose import MoSE
+from pyg_mmkgc.nn.kge.mygo import MyGO
 from pyg_mmkgc.nn.kge.native import NativE
 from pyg_mmkgc.nn.kge.ote import OTE
 from pyg_mmkgc.nn.kge.otkge import OTKGE
@@ -27,6 +29,6 @@ __all__ = [
     'MMKGEModel', 'QueryModel', 'TransE', 'TransH', 'TransD', 'RotatE',
     'PairRE', 'OTE', 'GCOTE', 'DistMult', 'ComplEx', 'SimplE', 'RSME', 'OTKGE',
     'MoSE', 'AdaMF', 'AdaMFMAT', 'IKRL', 'TBKGC', 'MMKRL', 'VBKGC', 'TransAE',
-    'NativE',
+    'NativE', 'MoMoK', 'MyGO',
 ]
 classes = __all__

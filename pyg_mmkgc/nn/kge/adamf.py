@@ -62,6 +62,9 @@ class AdaMF(Rotation, QueryModel):
             structural view. :meth:`prepare`, which a
             :class:`~pyg_mmkgc.training.Trainer` calls, finds the unseen
             nodes. (default: :obj:`False`)
+        encoder_channels (dict[str, int], optional): The modalities whose
+            projection has two layers, each with its hidden width, such as
+            :obj:`{"numeric": 256}`. (default: :obj:`None`)
         num_negatives (int, optional): The number of negatives in
             :meth:`loss`. (default: :obj:`128`)
         sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
@@ -82,12 +85,14 @@ class AdaMF(Rotation, QueryModel):
                  margin: float = 12.0, fusion: str = 'adaptive',
                  missing: str = 'random', structure: bool = True,
                  trainable_features: bool = False, drop_unseen: bool = False,
+                 encoder_channels: Optional[dict[str, int]] = None,
                  num_negatives: int = 128, sparse: bool = False) -> None:
         super().__init__(num_nodes, num_relations, hidden_channels, modalities,
                          num_negatives, sparse)
         self.margin, self.fusion, self.missing = margin, fusion, missing
         self.trainable_features = trainable_features
         self.structure, self.drop_unseen = structure, drop_unseen
+        self.encoder_channels = encoder_channels
         check_positive(margin=margin)
         channels = 2 * hidden_channels
         names = ['structure'] * structure + self.modalities
@@ -103,7 +108,7 @@ class AdaMF(Rotation, QueryModel):
         self.node_emb = Embedding(num_nodes if structure else 0, channels,
                                   sparse=sparse)
         self.encoders = make_encoders(
-            modalities, masks, channels, missing=missing,
+            modalities, masks, channels, encoder_channels, missing=missing,
             trainable_features=trainable_features)
         self.fuser = AdaptiveFusion(
             names, channels, fusion,

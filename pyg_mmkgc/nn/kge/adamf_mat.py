@@ -34,7 +34,13 @@ class AdaMFMAT(AdaMF):
     optimizer, since it reverses the gradient of the generators. For the two
     optimizers of algorithm 1, use
     :class:`~pyg_mmkgc.training.AdversarialTrainer` with
-    :class:`~pyg_mmkgc.training.MAT`, which trains the same generators.
+    :class:`~pyg_mmkgc.training.MAT`, which trains the same generators. The two
+    differ in two ways. :meth:`loss` weights the loss of the generators by
+    :math:`\lambda`, as eq. (11) does, so that it is zero with
+    :obj:`adv_weight=0`, while :class:`~pyg_mmkgc.training.MAT` does not weight
+    it, as the released code. And :meth:`loss` draws one group of synthetic
+    triples, :math:`L = 1`, where :class:`~pyg_mmkgc.training.MAT` takes any
+    number.
 
     Args:
         *args: Arguments of :class:`~pyg_mmkgc.nn.AdaMF`, with at least one

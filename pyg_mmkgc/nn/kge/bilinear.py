@@ -124,16 +124,21 @@ class BilinearViews(Bilinear):
             nodes that have each modality. (default: :obj:`None`)
         missing (str, optional): The policy for missing rows of
             :class:`~pyg_mmkgc.nn.ModalityEncoder`. (default: :obj:`"zeros"`)
+        encoder_channels (dict[str, int], optional): The modalities whose
+            projection has two layers, each with its hidden width, such as
+            :obj:`{"numeric": 256}`. (default: :obj:`None`)
         **kwargs (optional): Arguments of :class:`Bilinear`.
     """
     def __init__(self, num_nodes: int, num_relations: int,
                  hidden_channels: int,
                  modalities: Optional[dict[str, Tensor]] = None,
                  masks: Optional[dict[str, Tensor]] = None,
-                 missing: str = 'zeros', **kwargs: Any) -> None:
+                 missing: str = 'zeros',
+                 encoder_channels: Optional[dict[str, int]] = None,
+                 **kwargs: Any) -> None:
         super().__init__(num_nodes, num_relations, hidden_channels, modalities,
                          **kwargs)
-        self.missing = missing
+        self.missing, self.encoder_channels = missing, encoder_channels
         if not modalities:
             raise ModelError(f"Expected 'modalities' of {type(self).__name__} "
                              'to hold at least one modality (got '
@@ -145,8 +150,9 @@ class BilinearViews(Bilinear):
                                  f'shape [{num_nodes}, F], one row per node, '
                                  f'in {type(self).__name__} (got '
                                  f'{list(x.shape)})')
-        self.encoders = make_encoders(modalities, masks, 2 * hidden_channels,
-                                      missing=missing, bias=False)
+        self.encoders = make_encoders(
+            modalities, masks, 2 * hidden_channels, encoder_channels,
+            missing=missing, bias=False)
 
     def reset_parameters(self) -> None:
         for table in (self.node_emb, self.rel_emb):

@@ -50,6 +50,9 @@ class MultiViewModel(QueryModel):
         trainable_features (bool, optional): If set to :obj:`True`, the
             features are trained as well, as in the released code.
             (default: :obj:`False`)
+        encoder_channels (dict[str, int], optional): The modalities whose
+            projection has two layers, each with its hidden width, such as
+            :obj:`{"numeric": 256}`. (default: :obj:`None`)
         num_negatives (int, optional): The number of negatives in
             :meth:`loss`. (default: :obj:`128`)
         sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
@@ -65,13 +68,15 @@ class MultiViewModel(QueryModel):
                  modalities: Optional[dict[str, Tensor]] = None,
                  masks: Optional[dict[str, Tensor]] = None,
                  margin: float = 12.0, missing: str = 'random',
-                 trainable_features: bool = False, num_negatives: int = 128,
-                 sparse: bool = False) -> None:
+                 trainable_features: bool = False,
+                 encoder_channels: Optional[dict[str, int]] = None,
+                 num_negatives: int = 128, sparse: bool = False) -> None:
         super().__init__(num_nodes, num_relations, hidden_channels, modalities,
                          num_negatives, sparse)
         self.margin, self.missing = margin, missing
         self.similarity = Distance(self.group)
         self.trainable_features = trainable_features
+        self.encoder_channels = encoder_channels
         name = type(self).__name__
         if not modalities:
             raise ModelError(f"Expected 'modalities' of {name} to hold at "
@@ -81,7 +86,7 @@ class MultiViewModel(QueryModel):
         channels = self.group * hidden_channels
         self.node_emb = Embedding(num_nodes, channels, sparse=sparse)
         self.encoders = make_encoders(
-            modalities, masks, channels, missing=missing,
+            modalities, masks, channels, encoder_channels, missing=missing,
             trainable_features=trainable_features)
         self.reset_parameters()
 

@@ -36,6 +36,7 @@ CASES = [
                    'trainable_features': True}),
     Case('AdaMF', {'margin': 3.0, 'structure': False, 'fusion': 'mean'},
          skip=('overfits', )),  # Nodes without features are all alike.
+    Case('AdaMF', {'margin': 3.0, 'encoder_channels': {'text': 7}}),
     Case('NativE', {'margin': 3.0, 'drop_unseen': True}),
     Case('AdaMFMAT', {'margin': 3.0, 'noise_channels': 3,
                       'generator_channels': 8}),
@@ -59,11 +60,18 @@ CASES = [
     Case('IKRL', {'margin': 20.0, 'missing': 'drop'}),
     Case('IKRL', {'margin': 20.0, 'trainable_features': True}),
     Case('TBKGC', {'margin': 6.0}),
+    Case('TBKGC', {'margin': 6.0, 'encoder_channels': {'text': 7}}),
     Case('MMKRL', {'margin': 3.0}),
     Case('VBKGC', {'margin': 6.0}),
     Case('VBKGC', {'margin': 6.0, 'distance': 'rotation'}),
     Case('NativE', {'margin': 3.0}),
     Case('NativE', {'margin': 3.0, 'missing': 'drop', 'fusion': 'adaptive'}),
+    Case('MoMoK', {}, ALL_NODES),
+    Case('MoMoK', {'dropout': 0.0, 'num_experts': 2, 'missing': 'drop',
+                   'encoder_channels': {'text': 7}}, ALL_NODES),
+    Case('MyGO', {}, ALL_NODES),
+    Case('MyGO', {'dropout': 0.0, 'structure_dropout': 0.0, 'num_heads': 4,
+                  'num_layers': 2, 'contrast': 0.0}, ALL_NODES),
     Case('TransAE', {'margin': 1.0, 'reconstruction_weight': 0.1},
          {'lr': 0.02, 'epochs': 400}),
     *(Case(name, {**kwargs, 'n3': 1e-3, 'reciprocal': True}, ALL_NODES)
@@ -75,6 +83,7 @@ CASES = [
     Case('RSME', {'form': 'port'}),
     # With few features, a smaller scale transports values of usual size.
     Case('OTKGE', {'scale': 1.0, 'refresh': 3}),
+    Case('MoSE', {'encoder_channels': {'text': 7}}),
     *(Case('MoSE', {'ensemble': mode})
       for mode in ('mean', 'boosted', 'learned')),
 ]
