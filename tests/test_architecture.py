@@ -15,12 +15,13 @@ PACKAGE = 'pyg_mmkgc'
 
 # Who may import whom inside the package. The arrows point one way: from the
 # command line down to files and tensors.
-EVERYBODY = {'errors', 'typing'}
+EVERYBODY = {'errors', 'termination', 'typing'}
 PARTS = ('kernels', 'io', 'data', 'datasets', 'transforms', 'sampler',
          'metrics', 'nn', 'evaluation', 'training', 'features',
          'visualization')
 ARROWS = {
     'errors': set(),
+    'termination': set(),
     'typing': set(),
     'kernels': set(),
     'report': set(),
@@ -39,6 +40,7 @@ ARROWS = {
     'visualization': {'io', 'report'},
     'config': {*PARTS, 'report'},
     'cli': {'config'},
+    '__main__': set(),
     'testing': set(PARTS) - {'features', 'visualization'},
     # The package's own __init__.py.
     '': set(PARTS),

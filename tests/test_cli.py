@@ -3,11 +3,15 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
+import subprocess
+import sys
 
 import pytest
 import torch
 
+import pyg_mmkgc
 from pyg_mmkgc.cli import main
 from pyg_mmkgc.config import build_graph, load_config, shipped_configs
 from pyg_mmkgc.io.tensors import load_tensors
@@ -307,7 +311,7 @@ def test_training_out_of_memory(work, capsys, monkeypatch, error):
 def test_labels_that_the_terminal_cannot_show(work, monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO(), encoding='ascii')
     monkeypatch.setattr('sys.stdout', stream)
-    monkeypatch.setattr('pyg_mmkgc.cli._models',
+    monkeypatch.setattr('pyg_mmkgc.cli.models.call',
                         lambda args: print('K\u00f6ln'))
     assert main(['models']) == 0
     stream.seek(0)
@@ -330,6 +334,104 @@ def test_usage(argv, capsys):
         main(argv)
     assert info.value.code == 2
     assert 'usage: mmkgc' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('argv, hint', [
+    (['trian'], "(got 'trian'). Did you mean 'train'?"),
+    (['features', 'imags'], "(got 'imags'). Did you mean 'images'?"),
+    (['fly'], "(got 'fly').\n"),
+])
+def test_a_mistyped_command(argv, hint, capsys):
+    with pytest.raises(SystemExit) as info:
+        main(argv)
+    assert info.value.code == 2
+    assert hint in capsys.readouterr().err
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as info:
+        main(['--version'])
+    assert info.value.code == 0
+    assert capsys.readouterr().out == f'mmkgc {pyg_mmkgc.__version__}\n'
+
+
+LIGHT = """
+import sys
+import mmkgc
+try:
+    status = mmkgc.main(sys.argv[1:])
+except SystemExit as error:
+    status = error.code
+heavy = [name for name in ('torch', 'torch_geometric', 'numba', 'numpy')
+         if name in sys.modules]
+print(status, heavy)
+"""
+
+
+def light(*argv):
+    """Status and output of a command that must not import torch or PyG,
+    which takes seconds.
+    """
+    done = subprocess.run([sys.executable, '-c', LIGHT, *argv],
+                          capture_output=True, text=True, timeout=300)
+    out, _, last = done.stdout.strip().rpartition('\n')
+    status, _, heavy = last.partition(' ')
+    assert heavy == '[]', done.stderr
+    return int(status), out + done.stderr
+
+
+@pytest.mark.parametrize('argv, status, text', [
+    (['--help'], 0, 'COMMAND'),
+    (['train', '--help'], 0, '--resume'),
+    (['features', 'images', '--help'], 0, '--encoder'),
+    (['trian'], 2, "Did you mean 'train'?"),
+    (['train', 'countries', '--epochs', '3'], 2, 'unrecognized arguments'),
+])
+def test_help_and_usage_import_no_torch(argv, status, text):
+    found, out = light(*argv)
+    assert found == status and text in out
+
+
+def test_the_package_is_a_command(capfd):
+    subprocess.run([sys.executable, '-m', 'pyg_mmkgc', '--version'],
+                   check=True, timeout=300)
+    assert capfd.readouterr().out == f'mmkgc {pyg_mmkgc.__version__}\n'
+
+
+@pytest.mark.parametrize('shell', ['bash', 'zsh', 'tcsh'])
+def test_tab_completion(shell, capsys):
+    pytest.importorskip('shtab')
+    assert main(['completion', shell]) == 0
+    out = capsys.readouterr().out
+    for word in ('features', 'inspect', '--split', 'train'):
+        assert word in out
+
+
+def test_bash_completes(work, capsys):
+    """A real shell takes the script and offers what fits."""
+    pytest.importorskip('shtab')
+    bash = shutil.which('bash')
+    if bash is None:
+        pytest.skip('there is no bash')
+    assert main(['completion', 'bash']) == 0
+    (work / 'mmkgc.sh').write_text(capsys.readouterr().out)
+
+    def complete(*words):
+        done = subprocess.run(
+            [bash, '--norc', '-c', 'source mmkgc.sh; COMP_WORDS=("$@"); '
+             'COMP_CWORD=$(($# - 1)); _shtab_mmkgc; '
+             'printf "%s\n" "${COMPREPLY[@]}"', '-', *words],
+            capture_output=True, text=True, timeout=60, check=True)
+        return [x.strip() for x in done.stdout.splitlines()]
+
+    assert complete('mmkgc', 'tr') == ['train']
+    assert complete('mmkgc', 'evaluate', 'r', '--spl') == ['--split']
+    assert 'tiny.yaml' in complete('mmkgc', 'train', 'tin')
+
+
+def test_completion_without_shtab(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'shtab', None)
+    assert 'pip install shtab' in fails(capsys, 'completion', 'bash')
 
 
 def test_models(capsys):

@@ -9,7 +9,10 @@ import torch
 
 from pyg_mmkgc import KnowledgeGraph
 from pyg_mmkgc.cli import main
-from pyg_mmkgc.features import load_feature_folder
+from pyg_mmkgc.cli.features import ENCODERS
+from pyg_mmkgc.cli.parser import make_parser
+from pyg_mmkgc.features import catalogue, load_feature_folder
+from pyg_mmkgc.features.extract import DTYPES
 
 Image = pytest.importorskip('PIL.Image')
 pytest.importorskip('skimage')
@@ -269,3 +272,14 @@ def test_help(capsys):
         assert info.value.code == 0
         out = capsys.readouterr().out
         assert all(word in out for word in words)
+
+
+def test_help_names_every_encoder():
+    """It is written out, so that help does not import the encoders."""
+    named = re.split(r'[ ,]+', ' '.join(ENCODERS.values()))
+    assert {*catalogue.ENCODERS, *catalogue._OFFLINE} <= set(named)
+    assert {x.partition(':')[0] for x in named if ':' in x} == set(
+        catalogue._CLASSES)
+    help = make_parser().commands.choices['features'].commands.choices[
+        'images'].format_help()
+    assert all(name in help for name in DTYPES.values())

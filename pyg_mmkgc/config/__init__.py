@@ -1,6 +1,5 @@
 r"""Configurations in YAML, and their runs."""
 
-from pyg_mmkgc.training.termination import catch_signals
 from pyg_mmkgc.visualization import plot_explanation
 
 from .answers import Answers
@@ -54,5 +53,4 @@ __all__ = [
     'inspect_folder',
     'DTYPES',
     'encoder_help',
-    'catch_signals',
 ]

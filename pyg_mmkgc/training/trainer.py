@@ -29,6 +29,7 @@ from pyg_mmkgc.nn.kge.pyg import triple_model
 from pyg_mmkgc.nn.loss import AllNodesLoss, SelfAdversarialLoss
 from pyg_mmkgc.nn.path import PathModel
 from pyg_mmkgc.sampler import NegativeSampler
+from pyg_mmkgc.termination import catch_signals
 from pyg_mmkgc.training.batch import Batch, complete
 from pyg_mmkgc.training.checkpoint import (
     State,
@@ -53,7 +54,6 @@ from pyg_mmkgc.training.step import (
     minimize,
     multiplies_bfloat16,
 )
-from pyg_mmkgc.training.termination import catch_signals
 
 CHECKPOINT = 'checkpoint.safetensors'
 # The number of epochs between checkpoints. Validations write one as well.

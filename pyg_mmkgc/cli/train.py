@@ -1,0 +1,57 @@
+r"""``mmkgc train``."""
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from pyg_mmkgc.cli import options
+from pyg_mmkgc.cli.output import show
+from pyg_mmkgc.errors import ConfigError, Terminated
+
+
+def add(commands: Any) -> None:
+    r"""Adds the command."""
+    sub = commands.add_parser(
+        'train', parents=[options.config(), options.data(), options.device()],
+        help='train a model, evaluate it, and leave all in one folder')
+    sub.add_argument('name', metavar='NAME|FILE', nargs='?',
+                     help="a dataset ('countries'), a model and a dataset "
+                     "('rotate/mkg_w'), or a YAML file; see 'mmkgc models'")
+    sub.add_argument('--output', metavar='DIR',
+                     help='the new folder (default: runs/NAME-seedN)')
+    sub.add_argument('--seed', type=int)
+    sub.add_argument('--resume', metavar='RUN',
+                     help='continue an interrupted run')
+    sub.add_argument('--quiet', action='store_true', help='no progress bar')
+    sub.set_defaults(call=call)
+
+
+def call(args: argparse.Namespace) -> None:
+    r"""Runs the command."""
+    from pyg_mmkgc.config import Run
+
+    if (args.name is None) == (args.resume is None):
+        raise ConfigError('expected either what to train or --resume RUN')
+    if args.resume is not None:
+        given = [flag for flag, value in [
+            ('--set', args.overrides), ('--output', args.output),
+            ('--seed', args.seed)] if value not in (None, [])]
+        if given:
+            raise ConfigError(f'{given[0]} cannot change a run that is '
+                              'resumed')
+        run = Run.open(args.resume, args.data_root, args.device)
+    else:
+        overrides = list(args.overrides)
+        if args.seed is not None:
+            overrides.append(f'training.seed={args.seed}')
+        run = Run.create(args.name, overrides, args.output, args.data_root,
+                         args.device)
+    try:
+        result = run.train(progress=not args.quiet)
+    except (KeyboardInterrupt, Terminated):
+        print(f'\ninterrupted; to continue: mmkgc train --resume '
+              f'{run.folder}', file=sys.stderr)
+        raise
+    show('no test triples to evaluate on' if result is None else result)
+    show(f'run: {run.folder}')
