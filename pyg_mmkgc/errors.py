@@ -1,7 +1,7 @@
 r"""The library's own errors. A message names the expected value, the value
 that came, and its place.
 """
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any
 
 # Characters that move the cursor, colour or hide text, or reverse it.
@@ -99,7 +99,7 @@ def check_whole(at_least: int = 1, optional: bool = False,
 def check_positive(**values: Any) -> None:
     r"""Raises :class:`ModelError` if an argument is not a positive number."""
     for name, value in values.items():
-        if isinstance(value, str) or not value > 0:
+        if not isinstance(value, Real) or not value > 0:
             raise ModelError(f"Expected '{name}' to be positive (got "
                              f'{value!r})')
 
