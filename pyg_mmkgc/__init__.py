@@ -1,6 +1,7 @@
 r"""Multi-modal knowledge graph completion on PyTorch Geometric."""
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pyg_mmkgc.lazy import lazy_names
 
 if TYPE_CHECKING:
     from pyg_mmkgc.data import KnowledgeGraph
@@ -32,22 +33,10 @@ __all__ = [
     'MMKGCError',
 ]
 
-# The packages of these names. They are imported when a name is first used,
-# since importing PyG takes seconds, which `mmkgc --help` does not need.
-_PACKAGES = ('errors', 'data', 'datasets', 'nn', 'evaluation', 'training')
-
-
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        for package in _PACKAGES:
-            value = getattr(import_module(f'{__name__}.{package}'), name, None)
-            if value is not None:
-                globals()[name] = value
-                return value
-    elif name in _PACKAGES:
-        return import_module(f'{__name__}.{name}')
-    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+__getattr__ = lazy_names(__name__, __all__, [
+    f'{__name__}.{package}' for package in (
+        'errors', 'data', 'datasets', 'nn', 'evaluation', 'training')])
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_PACKAGES})
+    return sorted({*globals(), *__all__})

@@ -15,12 +15,13 @@ PACKAGE = 'pyg_mmkgc'
 
 # Who may import whom inside the package. The arrows point one way: from the
 # command line down to files and tensors.
-EVERYBODY = {'errors', 'termination', 'typing'}
+EVERYBODY = {'errors', 'lazy', 'termination', 'typing'}
 PARTS = ('kernels', 'io', 'data', 'datasets', 'transforms', 'sampler',
          'metrics', 'nn', 'evaluation', 'training', 'features',
          'visualization')
 ARROWS = {
     'errors': set(),
+    'lazy': set(),
     'termination': set(),
     'typing': set(),
     'kernels': set(),

@@ -19,7 +19,10 @@ def add(commands: Any) -> None:
 
 def call(args: argparse.Namespace) -> None:
     r"""Runs the command."""
+    from pyg_mmkgc.config import check_config
+
+    check_config(options.name_of(args), args.overrides)
     from pyg_mmkgc.config import build_graph, load_config
 
-    config = load_config(options.name_of(args), args.overrides)
+    config = load_config(args.name, args.overrides)
     show(build_graph(config, args.data_root).audit())

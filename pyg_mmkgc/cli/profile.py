@@ -21,7 +21,10 @@ def add(commands: Any) -> None:
 
 def call(args: argparse.Namespace) -> None:
     r"""Runs the command."""
+    from pyg_mmkgc.config import check_config
+
+    check_config(options.name_of(args), args.overrides)
     from pyg_mmkgc.config import profile_config
 
-    show(profile_config(options.name_of(args), args.overrides, args.steps,
+    show(profile_config(args.name, args.overrides, args.steps,
                         args.data_root, args.device))

@@ -20,33 +20,46 @@ def add(commands: Any) -> None:
                      "('rotate/mkg_w'), or a YAML file; see 'mmkgc models'")
     sub.add_argument('--output', metavar='DIR',
                      help='the new folder (default: runs/NAME-seedN)')
-    sub.add_argument('--seed', type=int)
-    sub.add_argument('--resume', metavar='RUN',
-                     help='continue an interrupted run')
+    sub.add_argument('--seed', type=int, help='training.seed')
+    sub.add_argument('--seeds', type=int, metavar='N',
+                     help='train with N seeds, in one folder with one table')
+    sub.add_argument('--resume', metavar='RUN', help='continue an interrupted '
+                     'run, or, with --set training.epochs=N, a finished one')
     sub.add_argument('--quiet', action='store_true', help='no progress bar')
     sub.set_defaults(call=call)
 
 
 def call(args: argparse.Namespace) -> None:
     r"""Runs the command."""
-    from pyg_mmkgc.config import Run
-
     if (args.name is None) == (args.resume is None):
-        raise ConfigError('expected either what to train or --resume RUN')
+        raise ConfigError('Expected either NAME|FILE, the configuration to '
+                          'train, or --resume RUN')
     if args.resume is not None:
         given = [flag for flag, value in [
-            ('--set', args.overrides), ('--output', args.output),
-            ('--seed', args.seed)] if value not in (None, [])]
+            ('--output', args.output), ('--seed', args.seed),
+            ('--seeds', args.seeds)] if value is not None]
         if given:
-            raise ConfigError(f'{given[0]} cannot change a run that is '
-                              'resumed')
-        run = Run.open(args.resume, args.data_root, args.device)
+            raise ConfigError(f'Expected no {given[0]} for a run that is '
+                              'resumed (got one)')
+        from pyg_mmkgc.config import Run, SeedRuns, is_seeds
+
+        opened: Any = SeedRuns if is_seeds(args.resume) else Run
+        run = opened.open(args.resume, args.data_root, args.device)
+        if args.overrides:
+            run.extend(args.overrides)
     else:
         overrides = list(args.overrides)
         if args.seed is not None:
             overrides.append(f'training.seed={args.seed}')
-        run = Run.create(args.name, overrides, args.output, args.data_root,
-                         args.device)
+        from pyg_mmkgc.config import check_config
+
+        check_config(args.name, overrides)
+        from pyg_mmkgc.config import Run, SeedRuns
+
+        given = [args.name, overrides, args.output, args.data_root,
+                 args.device]
+        run = (Run.create(*given) if args.seeds is None else
+               SeedRuns.create(args.seeds, *given))
     try:
         result = run.train(progress=not args.quiet)
     except (KeyboardInterrupt, Terminated):

@@ -5,7 +5,7 @@ import csv
 import io
 import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Optional, Union
+from typing import TYPE_CHECKING, Any, Union
 
 from pyg_mmkgc.errors import MMKGCError, ModelError
 from pyg_mmkgc.io.atomic import read_json, write_atomic, write_json
