@@ -19,6 +19,7 @@ from pyg_mmkgc.cli import (
     models,
     predict,
     profile,
+    search,
     similar,
     train,
 )
@@ -57,7 +58,7 @@ def make_parser() -> argparse.ArgumentParser:
                         version=f'mmkgc {__version__}')
     commands = parser.add_subparsers(dest='command', required=True,
                                      metavar='COMMAND')
-    for command in (train, evaluate, predict, explain, similar, export,
+    for command in (train, search, evaluate, predict, explain, similar, export,
                     compare, audit, profile, models, features, completion):
         command.add(commands)
     return parser

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from pyg_mmkgc.config.loader import (
         DEFAULT_MODEL,
         check_config,
+        check_search,
         dump_config,
         load_config,
+        load_space,
         save_config,
         shipped_configs,
     )
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
         EvaluationConfig,
         TrainingConfig,
     )
+    from pyg_mmkgc.config.search import Search, SearchResult
     from pyg_mmkgc.config.seeds import SeedResult, SeedRuns, is_seeds
     from pyg_mmkgc.visualization import plot_explanation
 
@@ -43,6 +46,8 @@ __all__ = [
     'TrainingConfig',
     'EvaluationConfig',
     'Run',
+    'Search',
+    'SearchResult',
     'SeedRuns',
     'SeedResult',
     'is_seeds',
@@ -53,6 +58,8 @@ __all__ = [
     'plot_explanation',
     'load_config',
     'check_config',
+    'check_search',
+    'load_space',
     'save_config',
     'dump_config',
     'shipped_configs',
@@ -72,5 +79,6 @@ __all__ = [
 __getattr__ = lazy_names(__name__, __all__, [
     *(f'{__name__}.{module}' for module in (
         'loader', 'schema', 'components', 'build', 'answers', 'run', 'seeds',
+        'search',
         'pretrained', 'compare', 'profile', 'features', 'listing')),
     'pyg_mmkgc.visualization'])

@@ -119,7 +119,8 @@ class Run:
 
     @classmethod
     def prepare(cls, config: Config, data_root: str | None = None,
-                device: str | None = None) -> Run:
+                device: str | None = None,
+                graph: KnowledgeGraph | None = None) -> Run:
         r"""Builds the trainer of a configuration, so that one that cannot work
         fails before there is a folder.
 
@@ -127,8 +128,12 @@ class Run:
             config (Config): The configuration.
             data_root (str, optional): As for :meth:`create`.
             device (str, optional): As for :meth:`create`.
+            graph (KnowledgeGraph, optional): The graph, if it has been loaded
+                already. (default: :obj:`None`)
         """
         run = cls(_replace(config, data_root, device), pathlib.Path())
+        if graph is not None:
+            run.graph = graph
         run.trainer = build_trainer(run.config, run.graph)
         _check_ensemble(run.trainer.model, run.graph)
         # A resumed run needs the value that 'auto' resolves to here.
