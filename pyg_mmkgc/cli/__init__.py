@@ -1,10 +1,13 @@
 r"""The command line: parse, build, call. Every command is a module here."""
 from __future__ import annotations
 
+import argparse
 import io
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from pyg_mmkgc.cli.parser import make_parser
 from pyg_mmkgc.errors import (
@@ -30,6 +33,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors='backslashreplace')
     args = make_parser().parse_args(argv)
+    with _plain_warnings():
+        return _run(args)
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    # The place in the code that warns says nothing to who types commands.
+    before = warnings.formatwarning
+    warnings.formatwarning = lambda message, *args, **kwargs: printable(
+        f'mmkgc: warning: {message}\n', lines=True)
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
+
+
+def _run(args: argparse.Namespace) -> int:
     overrides = getattr(args, 'overrides', [])
     if overrides and args.name is None and '=' not in overrides[-1]:
         args.name = overrides.pop()  # As in '--set KEY=VALUE NAME'.

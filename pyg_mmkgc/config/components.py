@@ -162,6 +162,11 @@ def read_component(section: str, values: Any, skip: Sequence[str] = (),
     elif section == 'adversary':
         calls.append(_adversary)
     elif section == 'model':
+        if 'modalities' in options:
+            raise ConfigError(
+                "Expected no key 'model.modalities', since a model takes the "
+                f"modalities of the graph (got {options['modalities']!r:.60}). "
+                "Set 'dataset.modalities' to train with some of them.")
         if hasattr(target, 'from_data'):
             calls.append(target.from_data)
         if not getattr(target, 'own_loss', False):
