@@ -164,9 +164,9 @@ def read_component(section: str, values: Any, skip: Sequence[str] = (),
     elif section == 'model':
         if 'modalities' in options:
             raise ConfigError(
-                "Expected no key 'model.modalities', since a model takes the "
-                f"modalities of the graph (got {options['modalities']!r:.60}). "
-                "Set 'dataset.modalities' to train with some of them.")
+                "Expected no key 'model.modalities', since a model takes all "
+                f"of the graph (got {options['modalities']!r:.60}). Set "
+                "'dataset.modalities' to train with some of them.")
         if hasattr(target, 'from_data'):
             calls.append(target.from_data)
         if not getattr(target, 'own_loss', False):

@@ -163,6 +163,9 @@ class Config:
     def to_dict(self) -> dict[str, Any]:
         r"""Returns plain values with every default."""
         values = {key: getattr(self, key) for key in self.sections()}
-        return {key: value.to_dict() if isinstance(value, Component)
-                else dataclasses.asdict(value)
-                for key, value in values.items() if value is not None}
+        out = {key: value.to_dict() if isinstance(value, Component)
+               else dataclasses.asdict(value)
+               for key, value in values.items() if value is not None}
+        if self.training.track is None:  # It says nothing about the result.
+            del out['training']['track']
+        return out
