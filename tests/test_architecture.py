@@ -272,7 +272,7 @@ IMPORT_ALL = f"""
 import sys
 optional = ('torch_scatter', 'numba', 'matplotlib', 'timm', 'transformers',
             'sentence_transformers', 'PIL', 'skimage', 'sklearn', 'gdown',
-            'tensorboard', 'pandas', 'pyarrow')
+            'tensorboard', 'wandb', 'optuna', 'shtab', 'pandas', 'pyarrow')
 for name in optional:
     sys.modules[name] = None  # as if it were not installed
 

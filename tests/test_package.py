@@ -188,7 +188,8 @@ def test_dependencies(setup_cfg: ConfigParser) -> None:
                         'pyyaml', 'safetensors']
     extras = setup_cfg['options.extras_require']
     assert set(extras) == {'scatter', 'fast', 'plot', 'pandas', 'features',
-                           'download', 'tracking', 'test', 'all'}
+                           'download', 'search', 'tracking', 'completion',
+                           'test', 'all'}
     # It has no wheel: who asks for everything must not have to compile it.
     assert 'scatter' not in extras['all']
 

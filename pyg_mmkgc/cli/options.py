@@ -72,5 +72,6 @@ def name_of(args: argparse.Namespace) -> str:
         ConfigError: If there is none.
     """
     if args.name is None:
-        raise ConfigError(f'expected NAME|FILE, what to {args.command}')
+        raise ConfigError('Expected NAME|FILE, the configuration to '
+                          f'{args.command} (got none)')
     return str(args.name)

@@ -38,16 +38,18 @@ def add(commands: Any) -> None:
 def call(args: argparse.Namespace) -> None:
     r"""Runs the command."""
     asked = [args.head, args.relation, args.tail]
-    if args.queries is None and args.out is not None:
-        raise ConfigError('--out needs the file of --queries; a single answer '
-                          'is printed')
-    if args.queries is not None:
-        if asked != [None] * 3 or args.out is None:
-            raise ConfigError('--queries needs --out, and no --head, '
-                              '--relation or --tail')
-    elif asked.count(None) != 1:
-        raise ConfigError('expected two of --head, --relation and --tail, or '
-                          '--queries')
+    if (args.queries is None) != (args.out is None):
+        one, other = (('--queries', '--out') if args.queries is None else
+                      ('--out', '--queries'))
+        raise ConfigError(f'Expected {one} with {other} (got none). A single '
+                          'answer is printed.')
+    given = 3 - asked.count(None)
+    if args.queries is not None and given > 0:
+        raise ConfigError('Expected no --head, --relation or --tail with '
+                          f'--queries (got {given} of them)')
+    if args.queries is None and given != 2:
+        raise ConfigError('Expected two of --head, --relation and --tail, or '
+                          f'--queries (got {given})')
     answers = open_model(args)
     if args.queries is not None:
         count = answers.predict_file(args.queries, args.out, args.k, args.new,

@@ -38,7 +38,8 @@ def call(args: argparse.Namespace) -> None:
     r"""Runs the command."""
     if (args.name is None) == (args.resume is None):
         raise ConfigError('Expected either NAME|FILE, the configuration to '
-                          'search, or --resume DIR')
+                          'search, or --resume DIR (got '
+                          f'{"neither" if args.name is None else "both"})')
     if args.resume is not None:
         if args.output is not None or args.overrides:
             given = '--set' if args.overrides else '--output'

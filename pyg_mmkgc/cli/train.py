@@ -33,7 +33,8 @@ def call(args: argparse.Namespace) -> None:
     r"""Runs the command."""
     if (args.name is None) == (args.resume is None):
         raise ConfigError('Expected either NAME|FILE, the configuration to '
-                          'train, or --resume RUN')
+                          'train, or --resume RUN (got '
+                          f'{"neither" if args.name is None else "both"})')
     if args.resume is not None:
         given = [flag for flag, value in [
             ('--output', args.output), ('--seed', args.seed),

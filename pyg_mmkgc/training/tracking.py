@@ -140,5 +140,5 @@ def _folder(trainer: Trainer, argument: str) -> Path:
 
 
 def _missing(package: str) -> MMKGCError:
-    return MMKGCError(f"Expected '{package}' to be installed to track a "
-                      'training. Run: pip install "pyg_mmkgc[tracking]"')
+    return MMKGCError(f"Expected '{package}' to be installed for this "
+                      'callback. Run: pip install "pyg_mmkgc[tracking]"')
