@@ -33,9 +33,10 @@ __all__ = [
     'MMKGCError',
 ]
 
-__getattr__ = lazy_names(__name__, __all__, [
-    f'{__name__}.{package}' for package in (
-        'errors', 'data', 'datasets', 'nn', 'evaluation', 'training')])
+if not TYPE_CHECKING:  # A checker would take any name for one of these.
+    __getattr__ = lazy_names(__name__, __all__, [
+        f'{__name__}.{package}' for package in (
+            'errors', 'data', 'datasets', 'nn', 'evaluation', 'training')])
 
 
 def __dir__() -> list[str]:

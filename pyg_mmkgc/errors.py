@@ -99,7 +99,7 @@ def check_whole(at_least: int = 1, optional: bool = False,
 def check_positive(**values: Any) -> None:
     r"""Raises :class:`ModelError` if an argument is not a positive number."""
     for name, value in values.items():
-        if not isinstance(value, Real) or not value > 0:
+        if not isinstance(value, Real) or not float(value) > 0:
             raise ModelError(f"Expected '{name}' to be positive (got "
                              f'{value!r})')
 
@@ -107,7 +107,7 @@ def check_positive(**values: Any) -> None:
 def check_not_negative(**values: Any) -> None:
     r"""Raises :class:`ModelError` if an argument is not a number >= 0."""
     for name, value in values.items():
-        if isinstance(value, str) or not value >= 0:
+        if not isinstance(value, Real) or not float(value) >= 0:
             raise ModelError(f"Expected '{name}' to be non-negative (got "
                              f'{value!r})')
 

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 from pyg_mmkgc.cli.parser import make_parser
 from pyg_mmkgc.errors import (
@@ -39,10 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
-    # The place in the code that warns says nothing to who types commands.
+    # Without the line of the code, which says nothing on a command line.
+    def plain(message: Warning | str, *args: Any, **kwargs: Any) -> str:
+        return printable(f'mmkgc: warning: {message}\n', lines=True)
+
     before = warnings.formatwarning
-    warnings.formatwarning = lambda message, *args, **kwargs: printable(
-        f'mmkgc: warning: {message}\n', lines=True)
+    warnings.formatwarning = plain
     try:
         yield
     finally:

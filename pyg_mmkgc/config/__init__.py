@@ -75,10 +75,11 @@ __all__ = [
     'inspect_folder',
 ]
 
-# The first ones import neither torch nor PyG.
-__getattr__ = lazy_names(__name__, __all__, [
-    *(f'{__name__}.{module}' for module in (
-        'loader', 'schema', 'components', 'build', 'answers', 'run', 'seeds',
-        'search',
-        'pretrained', 'compare', 'profile', 'features', 'listing')),
-    'pyg_mmkgc.visualization'])
+if not TYPE_CHECKING:  # A checker would take any name for one of these.
+    # The first ones import neither torch nor PyG.
+    __getattr__ = lazy_names(__name__, __all__, [
+        *(f'{__name__}.{module}' for module in (
+            'loader', 'schema', 'components', 'build', 'answers', 'run',
+            'seeds', 'search', 'pretrained', 'compare', 'profile', 'features',
+            'listing')),
+        'pyg_mmkgc.visualization'])

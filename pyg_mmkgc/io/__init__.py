@@ -33,7 +33,8 @@ __all__ = [
     'extract',
 ]
 
-# The files of tensors import torch.
-__getattr__ = lazy_names(__name__, __all__, [
-    'pyg_mmkgc.io.tensors', 'pyg_mmkgc.io.features',
-    'pyg_mmkgc.io.pretrained'])
+if not TYPE_CHECKING:  # A checker would take any name for one of these.
+    # The files of tensors import torch.
+    __getattr__ = lazy_names(__name__, __all__, [
+        'pyg_mmkgc.io.tensors', 'pyg_mmkgc.io.features',
+        'pyg_mmkgc.io.pretrained'])

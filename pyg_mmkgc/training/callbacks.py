@@ -3,7 +3,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Literal, Optional
 
-from pyg_mmkgc.errors import ModelError, check_whole
+from pyg_mmkgc.errors import ModelError, check_not_negative, check_whole
 
 if TYPE_CHECKING:
     from pyg_mmkgc.training.trainer import Trainer
@@ -75,9 +75,7 @@ class EarlyStopping(Callback):
         if mode not in ('min', 'max', None):
             raise ModelError("Expected 'mode' to be 'min' or 'max' (got "
                              f'{mode!r})')
-        if not min_delta >= 0:
-            raise ModelError("Expected 'min_delta' to be non-negative (got "
-                             f'{min_delta})')
+        check_not_negative(min_delta=min_delta)
         self.metric, self.patience, self.min_delta = (metric, patience,
                                                       min_delta)
         smaller = metric.endswith('loss') or metric == 'mr'

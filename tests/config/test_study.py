@@ -92,11 +92,10 @@ def test_pruning():
             assert not study.report(trial, 0.5 + 0.01 * i, epoch)
         study.tell(trial, 0.5 + 0.01 * i)
     trial = study.ask()
-    assert not study.report(trial, 0.6, 10)
-    assert study.report(trial, 0.1, 20)
-    study.tell(trial, 0.6, pruned=True)
+    assert study.report(trial, 0.1, 10)
+    study.tell(trial, 0.1, pruned=True)
     last = study.trials[-1]
-    assert (last.state, last.value) == ('pruned', 0.6)
+    assert (last.state, last.value) == ('pruned', 0.1)
     assert study.best.place == 5  # A pruned trial is not selected.
 
 
