@@ -145,7 +145,7 @@ def _hint(module: str, node: ast.expr | None) -> Any:
         found = _find(module, node.id)
         return _hint(*found) if isinstance(found, tuple) else Opaque
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
-        return Union[_hint(module, node.left), _hint(module, node.right)]
+        return _union([_hint(module, node.left), _hint(module, node.right)])
     if isinstance(node, ast.Subscript):
         kind = _hint(module, node.value)
         items = (node.slice.elts if isinstance(node.slice, ast.Tuple)
@@ -156,8 +156,16 @@ def _hint(module: str, node: ast.expr | None) -> Any:
             return Opaque
         args = tuple(... if isinstance(x, ast.Constant) and x.value is ...
                      else _hint(module, x) for x in items)
+        if kind is Union:
+            return _union(args)
         return kind[args if len(args) > 1 else args[0]]
     return Opaque
+
+
+def _union(hints: Sequence[Any]) -> Any:
+    # A YAML file cannot hold values of other types.
+    known = tuple(hint for hint in hints if hint is not Opaque)
+    return Union[known] if known else Opaque
 
 
 def _bases(cls: Definition) -> list[Definition]:

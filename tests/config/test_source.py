@@ -1,6 +1,8 @@
 """What the source says of names and keywords is what the classes say."""
 
 import inspect
+import types
+from typing import Literal, Optional, Union, get_args, get_origin
 
 import pytest
 
@@ -13,9 +15,20 @@ from pyg_mmkgc.io.arguments import arguments_of
 SECTIONS = ('dataset', 'model', 'sampler', 'loss', 'adversary')
 
 
+def plain_hint(hint):
+    """The hint, less the alternatives that no YAML file can hold."""
+    kind, args = get_origin(hint) or hint, get_args(hint)
+    if kind in (Union, types.UnionType):
+        return Union[tuple(plain_hint(x) for x in args
+                           if x is types.NoneType or is_plain(x))]
+    if args and kind is not Literal:
+        return kind[tuple(x if x is ... else plain_hint(x) for x in args)]
+    return hint
+
+
 def plain(target):
     """Types and defaults of the keywords that a YAML file can hold."""
-    return {name: (param.annotation, plain_value(param.default))
+    return {name: (plain_hint(param.annotation), plain_value(param.default))
             for name, param in arguments_of(target).items()
             if is_plain(param.annotation)}
 
@@ -118,7 +131,6 @@ class Base:
     assert {name: x.default for name, x in params.items()} == {
         'mode': 'a', 'size': 7, 'kinds': ('x', 'y'), 'f': source.Opaque,
         'left': -1.5, 'right': None, 'base': 3}
-    from typing import Literal, Optional
     assert {name: x.annotation for name, x in params.items()} == {
         'mode': Literal['a', 'b'], 'size': int, 'kinds': tuple[str, ...],
         'f': inspect.Parameter.empty, 'left': float, 'right': Optional[int],
