@@ -12,7 +12,10 @@ r"""A run and the files in its folder.
                             ``mmkgc compare``
 ``history.json``            losses and validation metrics of every epoch
 ``history.png``             a plot of the history (extra ``plot``)
-``checkpoint.safetensors``  the state that an interrupted run continues from
+``checkpoint.safetensors``  the state that a run continues from
+``metrics-N-epochs.json``   the result of N epochs, if the run was extended
+``history.csv``,            the records of ``training.track``
+``tensorboard/``, ``wandb``
 ``.lock``                   an empty file that a training process locks
 ==========================  ===============================================
 """

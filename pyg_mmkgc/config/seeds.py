@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyg_mmkgc.config.loader import load_config
-from pyg_mmkgc.config.run import Run
+from pyg_mmkgc.config.run import RANKINGS, Run
 from pyg_mmkgc.config.run_folder import empty_folder, new_folder
 from pyg_mmkgc.errors import CheckpointError, check_whole
 from pyg_mmkgc.evaluation import RankingResult
@@ -107,8 +107,8 @@ class SeedRuns:
             name (str): As for :meth:`Run.create`.
             overrides (list, optional): As for :meth:`Run.create`.
             folder (str, optional): The folder, which must be empty or not
-                exist. (default: the first of :obj:`runs/NAME-seeds`,
-                :obj:`runs/NAME-seeds-2`, ... that does not exist)
+                exist. (default: the first of :obj:`runs/NAME-seedsN`,
+                :obj:`runs/NAME-seedsN-2`, ... that does not exist)
             data_root (str, optional): As for :meth:`Run.create`.
             device (str, optional): As for :meth:`Run.create`.
         """
@@ -159,19 +159,20 @@ class SeedRuns:
             progress (bool, optional): If set to :obj:`False`, shows no
                 progress bar. (default: :obj:`True`)
         """
-        pattern = str(self.runs[0].folder / 'config.yaml')
+        first = str(self.runs[0].folder / 'config.yaml')
         metrics: dict[int, dict[str, float]] = {}
         for seed in self.seeds:
             folder = self.folder / f'seed{seed}'
             run = next((x for x in self.runs if x.folder == folder), None)
             if run is None:
                 run = Run.prepare(load_config(
-                    pattern, [f'training.seed={seed}']), *self._options)
+                    first, [f'training.seed={seed}']), *self._options)
                 run.save(folder)
-            result = (run.train(progress) if not run.finished else
-                      RankingResult.load(run.folder / 'rankings.safetensors')
-                      if (run.folder / 'rankings.safetensors').is_file()
-                      else None)
+            path, result = folder / RANKINGS, None
+            if not run.finished:
+                result = run.train(progress)
+            elif path.is_file():
+                result = RankingResult.load(path)
             if result is not None:
                 metrics[seed] = result.metrics()
         if not metrics:
