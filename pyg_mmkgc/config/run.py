@@ -317,7 +317,7 @@ class Run:
         model if an earlier version saved none.
         """
         path = self.folder / RANKINGS
-        if path.is_file():
+        if self.finished and path.is_file():
             return RankingResult.load(path)
         return self.evaluate('test')
 
