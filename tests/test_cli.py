@@ -515,7 +515,7 @@ def light(*argv):
     (['train', 'countries', '--epochs', '3'], 2, 'unrecognized arguments'),
     (['train', 'none.yaml'], 2, "Expected 'none.yaml' to be readable"),
     (['train', 'contries'], 2, "Did you mean 'countries'?"),
-    (['train', 'syntax.yaml'], 2, "'syntax.yaml', line 2"),
+    (['train', 'syntax.yaml'], 2, "Expected valid YAML in 'syntax.yaml'"),
     (['train', 'tiny.yaml', '--set', 'training.epoch=3'], 2,
      "Did you mean 'epochs'?"),
     (['train', 'tiny.yaml', '--set', 'model.name=AdaM'], 2,

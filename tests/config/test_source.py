@@ -110,8 +110,8 @@ class Both(Left, Right):
     other = """
 KINDS = ('x', 'y')
 class Base:
-    def __init__(self, base: Union[int, None] = 3, left: str = ''): pass
-""".replace('Union[int, None]', 'int | None')
+    def __init__(self, base: int | None = 3, left: str = ''): pass
+"""
     (tmp_path / 'pyg_mmkgc').mkdir()
     (tmp_path / 'pyg_mmkgc/part.py').write_text(code)
     (tmp_path / 'pyg_mmkgc/other.py').write_text(other)
