@@ -45,7 +45,7 @@ def call(args: argparse.Namespace) -> None:
         from pyg_mmkgc.config import Run, SeedRuns, is_seeds
 
         opened: Any = SeedRuns if is_seeds(args.resume) else Run
-        run = opened.open(args.resume, args.data_root, args.device)
+        run: Any = opened.open(args.resume, args.data_root, args.device)
         if args.overrides:
             run.extend(args.overrides)
     else:
@@ -57,10 +57,9 @@ def call(args: argparse.Namespace) -> None:
         check_config(args.name, overrides)
         from pyg_mmkgc.config import Run, SeedRuns
 
-        given = [args.name, overrides, args.output, args.data_root,
-                 args.device]
-        run = (Run.create(*given) if args.seeds is None else
-               SeedRuns.create(args.seeds, *given))
+        how = args.name, overrides, args.output, args.data_root, args.device
+        run = (Run.create(*how) if args.seeds is None else
+               SeedRuns.create(args.seeds, *how))
     try:
         result = run.train(progress=not args.quiet)
     except (KeyboardInterrupt, Terminated):

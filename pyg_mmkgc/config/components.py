@@ -65,7 +65,7 @@ class Component:
 @cache
 def _options(calls: tuple[Callable[..., Any], ...]
              ) -> dict[str, inspect.Parameter]:
-    out = {}
+    out: dict[str, inspect.Parameter] = {}
     for call in calls:
         out |= {name: param for name, param in arguments_of(call).items()
                 if is_plain(param.annotation)}

@@ -88,12 +88,14 @@ class SeedRuns:
         folder (pathlib.Path): The folder.
         seeds (list of int): The seeds.
         runs (list of Run): The runs that exist already.
-        options (list): The data root and the device, as for :class:`Run`.
+        data_root (str, optional): As for :meth:`Run.create`.
+        device (str, optional): As for :meth:`Run.create`.
     """
     def __init__(self, folder: pathlib.Path, seeds: Sequence[int],
-                 runs: list[Run], *options: str | None) -> None:
+                 runs: list[Run], data_root: str | None = None,
+                 device: str | None = None) -> None:
         self.folder, self.seeds = folder, list(seeds)
-        self.runs, self._options = runs, options
+        self.runs, self._options = runs, (data_root, device)
 
     @classmethod
     def create(cls, count: int, name: str, overrides: Sequence[str] = (),
