@@ -279,6 +279,7 @@ def test_a_finished_run_is_extended(work, capsys, monkeypatch):
 
     # Without its checkpoint, it cannot go on, and stays as it is.
     (work / 'a/checkpoint.safetensors').unlink()
+    capsys.readouterr()
     assert "'checkpoint.safetensors' in 'a' to continue from" in fails(
         capsys, 'train', *more, 'training.epochs=9')
     assert (work / 'a/metrics.json').exists()
