@@ -49,18 +49,21 @@ class SearchResult(Report):
 
     Args:
         trials (list of Trial): The trials.
-        best (Trial): The best one.
-        importances (dict): The importance of each key.
+        best (Trial, optional): The best one. (default: :obj:`None`)
+        importances (dict, optional): The importance of each key.
+            (default: :obj:`{}`)
     """
     trials: list[Trial]
-    best: Trial
-    importances: dict[str, float]
+    best: Trial | None = None
+    importances: dict[str, float] = dataclasses.field(default_factory=dict)
 
     table_names = ('trials', )
 
     def summary(self) -> dict[str, Any]:
-        return {'trials': len(self.trials), 'best': self.best.place,
-                'best_mrr': self.best.value, **self.best.settings}
+        best = {} if self.best is None else {
+            'best': self.best.place, 'best_mrr': self.best.value,
+            **self.best.settings}
+        return {'trials': len(self.trials), **best}
 
     def make_table(self, name: str) -> Table:
         keys = list(dict.fromkeys(
@@ -75,15 +78,19 @@ class SearchResult(Report):
             'best validation MRR of each trial')
 
     def __str__(self) -> str:
-        words = ' '.join(self.best.overrides) or 'the configuration itself'
-        lines = [self.make_table('trials').text(), '',
-                 f'best: trial {self.best.place}, validation MRR '
-                 f'{self.best.value:.4f}, {words}']
+        lines = [self.make_table('trials').text(), '']
+        if self.best is not None:
+            lines.append(f'best: trial {self.best.place}, validation MRR '
+                         f'{self.best.value:.4f}, {_words(self.best)}')
         if self.importances:
             lines.append('importance: ' + ', '.join(
                 f'{key} {100 * x:.0f} %'
                 for key, x in self.importances.items()))
         return '\n'.join(lines)
+
+
+def _words(trial: Trial) -> str:
+    return ' '.join(trial.overrides) or 'the configuration itself'
 
 
 class _Pruning(Callback):
@@ -219,7 +226,7 @@ class Search:
             graph = run.graph  # Read once for all trials.
             self._train(study, trial, run, progress)
             self._write(study)
-        return self._write(study)
+        return self._finish(study)
 
     def _train(self, study: Study, trial: Trial, run: Run,
                progress: bool) -> None:
@@ -228,10 +235,9 @@ class Search:
         trainer, pruning = run.trainer, _Pruning(study, trial)
         trainer.folder, trainer.progress = folder, progress
         trainer.callbacks.append(pruning)
-        words = ' '.join(trial.overrides) or 'the configuration itself'
         if progress:
-            print(f'trial {trial.place + 1} of {self.num_trials}: {words}',
-                  file=sys.stderr)
+            print(f'trial {trial.place} of 0 to {self.num_trials - 1}: '
+                  f'{_words(trial)}', file=sys.stderr)
         value, note = None, ''
         try:
             history = trainer.fit(resume=(folder / CHECKPOINT).exists())
@@ -247,21 +253,23 @@ class Search:
         # Large, and of no use for a finished trial.
         (folder / CHECKPOINT).unlink(missing_ok=True)
 
-    def _write(self, study: Study) -> SearchResult:
-        trials = study.trials
-        result = SearchResult(trials, study.best, study.importances())
-        table = result.make_table('trials')
+    def _write(self, study: Study) -> None:
+        table = SearchResult(study.trials).make_table('trials')
         text = io.StringIO()
         writer = csv.writer(text, lineterminator='\n')
         writer.writerow(table.columns)
         writer.writerows(table.rows)
         write_atomic(self.folder / 'trials.csv', text.getvalue())
+
+    def _finish(self, study: Study) -> SearchResult:
+        self._write(study)
+        result = SearchResult(study.trials, study.best, study.importances())
         config = load_config(str(self.folder / 'search.yaml'),
-                             result.best.overrides)
+                             study.best.overrides)
         write_atomic(self.folder / 'best.yaml', dump_yaml(config.to_dict()))
         try:
             plot_search(result.importances, [
-                (x.place, x.value, x.state) for x in trials],
+                (x.place, x.value, x.state) for x in result.trials],
                 self.folder / 'importance.png')
         except MMKGCError as error:  # The result does not need the plot.
             print(f'no importance.png: {error}')

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import pathlib
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -83,6 +84,7 @@ class Study:
             storage=storage, study_name='search', direction='maximize',
             load_if_exists=True, pruner=optuna.pruners.MedianPruner())
         self._running: dict[int, Any] = {}
+        self._first: dict[int, int] = {}  # The epoch of the first validation.
         if not self._study.get_trials(deepcopy=False):
             self._study.enqueue_trial({}, {_PLACE: 0})
             for i, point in enumerate(points, start=1):
@@ -131,12 +133,15 @@ class Study:
     def report(self, trial: Trial, value: float, epoch: int) -> bool:
         r"""Records the validation MRR after an epoch, and returns whether the
         trial is to be pruned: whether it is below the median of the earlier
-        trials at this epoch.
+        trials at this epoch. The first validation decides nothing, since a
+        small learning rate starts slowly.
         """
         running = self._running[trial.place]
         running.report(value, epoch)
-        # The configuration itself is the yardstick of the others.
-        return trial.place > 0 and bool(running.should_prune())
+        first = self._first.setdefault(trial.place, epoch)
+        # The other trials are compared with the configuration itself.
+        return trial.place > 0 and epoch > first and bool(
+            running.should_prune())
 
     def tell(self, trial: Trial, value: float | None, pruned: bool = False,
              note: str = '') -> None:
@@ -201,7 +206,10 @@ class Study:
                     if x.state in ('complete', 'diverged') and x.settings]
         if len(complete) < 2:
             return {}
-        found = self._optuna.importance.get_param_importances(self._study)
+        with warnings.catch_warnings():
+            # It warns of few trials, whose number the plot shows.
+            warnings.simplefilter('ignore')
+            found = self._optuna.importance.get_param_importances(self._study)
         return {key: float(x) for key, x in found.items()
                 if math.isfinite(x)}
 

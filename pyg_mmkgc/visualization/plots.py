@@ -199,7 +199,8 @@ def plot_search(importances: Mapping[str, float],
     top.set_yticks(range(len(names)), names)
     top.invert_yaxis()
     top.margins(x=0.12)
-    top.set_xlabel('Importance (%)')
+    complete = sum(state == 'complete' for _, _, state in values)
+    top.set_xlabel(f'Importance (%), from {complete} complete trials')
     if not names:
         _say(top, 'too few complete trials')
     for i, (state, marker) in enumerate(

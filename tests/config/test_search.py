@@ -2,6 +2,8 @@
 
 import csv
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -100,7 +102,9 @@ def test_an_interrupted_search_equals_a_whole_one(work, monkeypatch, capsys):
 
 
 def test_bad_trials_are_pruned(work, monkeypatch):
-    """From the sixth complete trial on, below the median of the others."""
+    """From the sixth complete trial and the second validation on, below the
+    median of the others.
+    """
     from pyg_mmkgc.training import trainer as module
     seen = []
 
@@ -123,7 +127,7 @@ def test_bad_trials_are_pruned(work, monkeypatch):
         'pruned'] * 2
     assert {split for _, split in seen} == {'val'}
     history = json.loads((work / 'a/trials/0007/history.json').read_text())
-    assert len(history['epochs']) == 1
+    assert len(history['epochs']) == 2
     assert result.best.place == 0
 
 
@@ -137,9 +141,10 @@ def test_a_trial_that_diverges(work, monkeypatch):
 
     monkeypatch.setattr(Trainer, 'fit', fit)
     result = Search.create('my.yaml', 6, folder='a').run(progress=False)
-    states = {x.settings.get('training.lr', 0.001) > 0.01: x.state
-              for x in result.trials}
-    assert states == {True: 'diverged', False: 'complete'}
+    found = {(x.settings.get('training.lr', 0.001) > 0.01,
+              x.state == 'diverged') for x in result.trials}
+    assert found == {(True, True), (False, False)}
+    assert result.best.state == 'complete'
     assert 'diverged' in str(result)
     note = next(x.note for x in result.trials if x.state == 'diverged')
     assert note == 'Expected a finite loss (got NaN)'
@@ -164,9 +169,23 @@ def test_errors(argv, match, capsys, work):
     assert [path.name for path in work.iterdir()] == ['my.yaml']
 
 
+HOLD = """
+import pathlib
+import sys
+from pyg_mmkgc.config.run_folder import lock_folder
+with lock_folder(pathlib.Path(sys.argv[1])):
+    print('held', flush=True)
+    sys.stdin.read()
+"""
+
+
 def test_two_processes_do_not_run_one_search(work):
-    from pyg_mmkgc.config.run_folder import lock_folder
+    pytest.importorskip('fcntl')
     search = Search.create('my.yaml', 2, folder='a')
-    with lock_folder(search.folder), pytest.raises(ConfigError,
-                                                   match='no other process'):
-        search.run()
+    with subprocess.Popen([sys.executable, '-c', HOLD, 'a'],
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                          text=True) as other:
+        assert other.stdout.readline() == 'held\n'
+        with pytest.raises(ConfigError, match='no other process'):
+            search.run()
+        other.kill()

@@ -10,14 +10,20 @@ from pyg_mmkgc.kernels import compiling
 numba = pytest.importorskip('numba')
 
 SCRIPT = """
+import importlib.util
 import sys
 from pathlib import Path
-import numba
 from pyg_mmkgc.kernels.compiling import show_compilation
 show_compilation()
 show_compilation()
-sys.path.insert(0, sys.argv[1])
-import loops, other
+def load(name):
+    path = Path(sys.argv[1], name.rpartition('.')[2] + '.py')
+    spec = importlib.util.spec_from_file_location(name, path)
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+loops, other = load('pyg_mmkgc.kernels.loops'), load('other')
 other.loop(1)
 sys.stderr.write('before\\n')
 loops.outer(1)
@@ -35,9 +41,6 @@ def inner(x):
 @numba.njit(cache=True)
 def outer(x):
     return inner(x)
-
-for loop in (inner, outer):
-    loop.py_func.__module__ = 'pyg_mmkgc.kernels.loops'
 """
 
 
