@@ -216,7 +216,10 @@ def plot_search(importances: Mapping[str, float],
     if done:
         best = [max(value for _, value in done[:i + 1])
                 for i in range(len(done))]
-        bottom.step([number for number, _ in done], [100 * x for x in best],
+        ends = [number for number, _ in done]
+        if values[-1][0] > ends[-1]:
+            ends, best = [*ends, values[-1][0]], [*best, best[-1]]
+        bottom.step(ends, [100 * x for x in best],
                     where='post', color=_COLORS[0], alpha=0.5,
                     label='best so far')
     bottom.set_xlabel('Trial (0 is the configuration itself)')
