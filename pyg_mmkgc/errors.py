@@ -1,10 +1,8 @@
 r"""The library's own errors. A message names the expected value, the value
 that came, and its place.
 """
+from numbers import Integral, Real
 from typing import Any
-
-import numpy as np
-import torch
 
 # Characters that move the cursor, colour or hide text, or reverse it.
 _CONTROLS = {i: f'\\x{i:02x}' for i in (*range(32), *range(127, 160))}
@@ -93,7 +91,7 @@ def check_whole(at_least: int = 1, optional: bool = False,
     """
     for name, value in values.items():
         if not (value is None and optional) and (
-                not isinstance(value, (int, np.integer)) or value < at_least):
+                not isinstance(value, Integral) or int(value) < at_least):
             raise ModelError(f"Expected '{name}' to be an integer >= "
                              f'{at_least} (got {value!r})')
 
@@ -101,7 +99,7 @@ def check_whole(at_least: int = 1, optional: bool = False,
 def check_positive(**values: Any) -> None:
     r"""Raises :class:`ModelError` if an argument is not a positive number."""
     for name, value in values.items():
-        if isinstance(value, str) or not value > 0:
+        if not isinstance(value, Real) or not float(value) > 0:
             raise ModelError(f"Expected '{name}' to be positive (got "
                              f'{value!r})')
 
@@ -109,13 +107,16 @@ def check_positive(**values: Any) -> None:
 def check_not_negative(**values: Any) -> None:
     r"""Raises :class:`ModelError` if an argument is not a number >= 0."""
     for name, value in values.items():
-        if isinstance(value, str) or not value >= 0:
+        if not isinstance(value, Real) or not float(value) >= 0:
             raise ModelError(f"Expected '{name}' to be non-negative (got "
                              f'{value!r})')
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     r"""Returns whether an error reports a lack of memory, on any device."""
+    # Other modules import this one before torch, or without it.
+    import torch
+
     # On the CPU, PyTorch raises a plain `RuntimeError` for it.
     return (isinstance(error, (MemoryError, torch.OutOfMemoryError))
             or "can't allocate memory" in str(error)

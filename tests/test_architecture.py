@@ -15,12 +15,14 @@ PACKAGE = 'pyg_mmkgc'
 
 # Who may import whom inside the package. The arrows point one way: from the
 # command line down to files and tensors.
-EVERYBODY = {'errors', 'typing'}
+EVERYBODY = {'errors', 'lazy', 'termination', 'typing'}
 PARTS = ('kernels', 'io', 'data', 'datasets', 'transforms', 'sampler',
          'metrics', 'nn', 'evaluation', 'training', 'features',
          'visualization')
 ARROWS = {
     'errors': set(),
+    'lazy': set(),
+    'termination': set(),
     'typing': set(),
     'kernels': set(),
     'report': set(),
@@ -39,6 +41,7 @@ ARROWS = {
     'visualization': {'io', 'report'},
     'config': {*PARTS, 'report'},
     'cli': {'config'},
+    '__main__': set(),
     'testing': set(PARTS) - {'features', 'visualization'},
     # The package's own __init__.py.
     '': set(PARTS),
@@ -269,7 +272,7 @@ IMPORT_ALL = f"""
 import sys
 optional = ('torch_scatter', 'numba', 'matplotlib', 'timm', 'transformers',
             'sentence_transformers', 'PIL', 'skimage', 'sklearn', 'gdown',
-            'tensorboard', 'pandas', 'pyarrow')
+            'tensorboard', 'wandb', 'optuna', 'shtab', 'pandas', 'pyarrow')
 for name in optional:
     sys.modules[name] = None  # as if it were not installed
 

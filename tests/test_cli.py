@@ -3,14 +3,20 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
+import subprocess
+import sys
+import warnings
 
 import pytest
 import torch
 
+import pyg_mmkgc
 from pyg_mmkgc.cli import main
 from pyg_mmkgc.config import build_graph, load_config, shipped_configs
 from pyg_mmkgc.io.tensors import load_tensors
+from pyg_mmkgc.kernels.compiling import MESSAGE
 
 TINY = """
 dataset: {name: FakeMMKG, num_nodes: 60, num_edges: 300, seed: 1}
@@ -35,6 +41,7 @@ def work(tmp_path, monkeypatch):
     (tmp_path / 'tiny.yaml').write_text(TINY)
     (tmp_path / 'pyg.yaml').write_text(PYG)
     (tmp_path / 'empty.yaml').touch()
+    (tmp_path / 'syntax.yaml').write_text('model:\n  - a: [\n')
     (tmp_path / 'own.tsv').write_text('a\tr\tb\n')
     (tmp_path / 'own.yaml').write_text(
         'dataset: {name: TSV, train: own.tsv}\n'
@@ -46,7 +53,8 @@ def fails(capsys, *argv, status=2):
     """Runs a command that fails and returns its message of one line."""
     assert main(list(argv)) == status
     out, err = capsys.readouterr()
-    lines = err.strip().splitlines()
+    # Loops may have to be compiled first.
+    lines = [x for x in err.strip().splitlines() if x != MESSAGE]
     assert len(lines) == 1 and lines[0].startswith('mmkgc: error: ')
     assert 'Traceback' not in err
     return lines[0]
@@ -134,8 +142,12 @@ def test_a_model_of_pyg(work, capsys):
     assert 'run: runs/pyg-seed3' in out
     assert main(['evaluate', 'runs/pyg-seed3']) == 0
     assert capsys.readouterr().out.strip() == out[:out.index('run: ')].strip()
-    assert main(['predict', 'runs/pyg-seed3', '--head', '0', '--relation',
-                 '0']) == 0
+    argv = ['--head', '0', '--relation', '0']
+    assert main(['predict', 'runs/pyg-seed3', *argv]) == 0
+    answers = capsys.readouterr().out
+    # Its model is saved like any other, and needs no graph.
+    assert main(['predict', 'runs/pyg-seed3/model', *argv]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == answers.splitlines()[0]
 
 
 def test_the_seed_decides_the_weights(work):
@@ -167,11 +179,12 @@ def test_an_interrupted_run_goes_on(work, capsys, monkeypatch):
         patch.setattr(AdversarialTrainer, 'train_step', interrupted)
         assert main(['train', 'tiny.yaml', '--quiet', '--output', 'b']) == 130
     assert 'mmkgc train --resume b' in capsys.readouterr().err
-    assert "a model in 'b' (got none yet)" in fails(capsys, 'evaluate', 'b')
     assert '--resume b' in fails(capsys, 'train', 'tiny.yaml', '--output',
                                  'b')
-    assert '--set cannot change' in fails(
+    assert "to be set for a run that is resumed (got 'training.lr')" in fails(
         capsys, 'train', '--resume', 'b', '--set', 'training.lr=1')
+    assert 'Expected no --seed' in fails(capsys, 'train', '--resume', 'b',
+                                         '--seed', '1')
 
     assert main(['train', '--resume', 'b', '--quiet']) == 0
     whole, resumed = (load_tensors(work / name / 'model/model.safetensors')[0]
@@ -183,6 +196,121 @@ def test_an_interrupted_run_goes_on(work, capsys, monkeypatch):
     # As if it had been killed before the last file of the model.
     (work / 'b/model/config.json').unlink()
     assert "a model in 'b' (got none yet)" in fails(capsys, 'evaluate', 'b')
+
+
+def stop_before(monkeypatch, where):
+    from pyg_mmkgc.training import AdversarialTrainer
+    step = AdversarialTrainer.train_step
+
+    def interrupted(self, batch, place):
+        if place == where:
+            raise KeyboardInterrupt
+        return step(self, batch, place)
+
+    monkeypatch.setattr(AdversarialTrainer, 'train_step', interrupted)
+
+
+def test_an_interrupted_run_can_be_asked(work, capsys, monkeypatch):
+    """With its best weights so far, which a whole run of as many epochs has
+    at its end.
+    """
+    assert main(['train', 'tiny.yaml', '--quiet', '--output', 'two', '--set',
+                 'training.epochs=2']) == 0
+    with monkeypatch.context() as patch:
+        stop_before(patch, 'epoch 3, step 1')
+        assert main(['train', 'tiny.yaml', '--quiet', '--output', 'b']) == 130
+        stop_before(patch, 'epoch 1, step 1')
+        assert main(['train', 'tiny.yaml', '--quiet', '--output', 'c']) == 130
+    labels = json.loads((work / 'two/model/labels.json').read_text())
+    best = json.loads((work / 'two/metrics.json').read_text())['best_epoch']
+    capsys.readouterr()
+    for command in (['evaluate'], ['predict', '--head', labels['nodes'][3],
+                                   '--relation', labels['relations'][0]]):
+        answers = []
+        for name in ('two', 'b'):
+            with warnings.catch_warnings(record=True) as found:
+                warnings.simplefilter('always')
+                assert main([command[0], name, *command[1:]]) == 0
+            answers.append(capsys.readouterr().out)
+        assert answers[0] == answers[1]
+        assert (f"'b' is not finished. This is its model after {best} of 2 "
+                'epochs so far. To continue: mmkgc train --resume b') in [
+                    str(x.message) for x in found][0]
+    # Before the first checkpoint, there are no weights.
+    assert "a model in 'c' (got none yet)" in fails(capsys, 'evaluate', 'c')
+    assert main(['train', '--resume', 'b', '--quiet']) == 0
+
+
+def test_a_finished_run_is_extended(work, capsys, monkeypatch):
+    """As if it had been longer from the start, but for the validation at its
+    first end.
+    """
+    whole, more = ['--set', 'training.epochs=4'], ['--resume', 'a', '--quiet',
+                                                   '--set']
+    assert main(['train', 'tiny.yaml', '--quiet', '--output', 'whole',
+                 *whole]) == 0
+    assert main(['train', 'tiny.yaml', '--quiet', '--output', 'a', '--set',
+                 'training.epochs=2']) == 0
+    before = json.loads((work / 'a/metrics.json').read_text())
+    capsys.readouterr()
+    for override, match in [
+            ('training.epochs=2', 'more than the 2 epochs of the finished'),
+            ('training.lr=1', "(got 'training.lr')"),
+            ('training.epochs=no', "'training.epochs' to be an integer")]:
+        assert match in fails(capsys, 'train', *more, override)
+        assert json.loads((work / 'a/metrics.json').read_text()) == before
+
+    # Interrupted, it still has its weights and both results.
+    with monkeypatch.context() as patch:
+        stop_before(patch, 'epoch 4, step 1')
+        assert main(['train', *more, 'training.epochs=4']) == 130
+    assert not (work / 'a/metrics.json').exists()
+    kept = json.loads((work / 'a/metrics-2-epochs.json').read_text())
+    assert kept == before
+    assert main(['train', '--resume', 'a', '--quiet']) == 0
+    assert load_config('a/config.yaml') == load_config('whole/config.yaml')
+    one, other = (load_tensors(work / name / 'model/model.safetensors')[0]
+                  for name in ('whole', 'a'))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    test = [json.loads((work / name / 'metrics.json').read_text())
+            for name in ('whole', 'a')]
+    assert test[0]['test'] == test[1]['test']
+    assert test[1]['epochs'] == 4
+
+    # Without its checkpoint, it cannot go on, and stays as it is.
+    (work / 'a/checkpoint.safetensors').unlink()
+    capsys.readouterr()
+    assert "'checkpoint.safetensors' in 'a' to continue from" in fails(
+        capsys, 'train', *more, 'training.epochs=9')
+    assert (work / 'a/metrics.json').exists()
+
+
+def test_a_run_that_stopped_early_needs_more_patience(work, capsys):
+    argv = ['train', 'tiny.yaml', '--quiet', '--output', 'a', '--set',
+            'training.epochs=30', 'training.patience=1', 'training.lr=0.5',
+            'adversary.lr=0.5']
+    assert main(argv) == 0
+    done = json.loads((work / 'a/metrics.json').read_text())['epochs']
+    assert done < 30
+    capsys.readouterr()
+    assert "'training.patience' to be more than 1, since" in fails(
+        capsys, 'train', '--resume', 'a', '--set', 'training.epochs=40')
+    assert main(['train', '--resume', 'a', '--quiet', '--set',
+                 f'training.epochs={done + 2}', 'training.patience=99']) == 0
+    assert json.loads((work / 'a/metrics.json').read_text())[
+        'epochs'] == done + 2
+
+
+def test_a_run_is_tracked(work, capsys):
+    pytest.importorskip('tensorboard')
+    assert main(['train', 'tiny.yaml', '--quiet', '--output', 'a', '--set',
+                 'training.track=[csv, tensorboard]']) == 0
+    assert (work / 'a/history.csv').read_text().count('\n') == 4
+    assert list((work / 'a/tensorboard').glob('events.*'))
+    assert load_config('a/config.yaml').training.track == ['csv',
+                                                           'tensorboard']
+    assert "'training.track' to be 'csv' or" in fails(
+        capsys, 'train', 'tiny.yaml', '--set', 'training.track=disk')
 
 
 @pytest.mark.parametrize('name, status', [('SIGTERM', 143), ('SIGHUP', 129)])
@@ -226,6 +354,9 @@ def test_runs_are_never_overwritten(work, capsys):
     message = fails(capsys, 'train', 'tiny.yaml', *short, '--output',
                     'runs/tiny-seed0')
     assert 'would be overwritten' in message and 'resume' not in message
+    message = fails(capsys, 'train', 'tiny.yaml', '--output', 'tiny.yaml/foo')
+    assert ("Expected 'tiny.yaml/foo' to be a folder that can be written (got "
+            'an error: Not a directory). Pass another --output.') in message
     assert 'got a file' in fails(capsys, 'train', 'tiny.yaml', '--output',
                                 'tiny.yaml')
     pathlib.Path('killed').mkdir()  # As its first file was written.
@@ -235,7 +366,7 @@ def test_runs_are_never_overwritten(work, capsys):
 
 
 @pytest.mark.parametrize(('argv', 'match'), [
-    (['train'], 'what to train or --resume'),
+    (['train'], 'to train, or --resume RUN (got neither)'),
     (['train', 'contries'], "Did you mean 'countries'"),
     (['train', 'none.yaml'],
      "'none.yaml' to be readable (got an error: No such file"),
@@ -249,8 +380,9 @@ def test_runs_are_never_overwritten(work, capsys):
     (['train', 'empty.yaml', '--seed', '1'], 'to be a mapping'),
     (['train', 'mkg_w'], "'dataset.root' to be the folder of the files"),
     (['audit', 'nothing'], 'a file ending in .yaml'),
-    (['audit'], 'expected NAME|FILE, what to audit'),
-    (['profile', '--set', 'training.epochs=1'], 'what to profile'),
+    (['audit'], 'Expected NAME|FILE, the configuration to audit'),
+    (['profile', '--set', 'training.epochs=1'],
+     'the configuration to profile'),
     (['audit', '--set', 'training.epochs=1', 'nothing'],
      'a file ending in .yaml'),
     (['train', '--set', 'training.epoch=3', 'tiny.yaml'], "'training.epoch'"),
@@ -260,11 +392,11 @@ def test_runs_are_never_overwritten(work, capsys):
     (['predict', 'r', '--relation', 'a'], 'two of --head, --relation'),
     (['predict', 'r', '--head', 'a', '--tail', 'b', '--relation', 'c'],
      'two of --head, --relation'),
-    (['predict', 'r', '--queries', 'q.tsv'], '--queries needs --out'),
+    (['predict', 'r', '--queries', 'q.tsv'], 'Expected --out with --queries'),
     (['predict', 'r', '--queries', 'q', '--out', 'o', '--head', 'a'],
      'no --head'),
     (['predict', 'r', '--head', 'a', '--tail', 'b', '--out', 'o.tsv'],
-     '--out needs the file of --queries'),
+     'Expected --queries with --out'),
     (['compare', 'nowhere', 'there'], "'nowhere' to be the folder"),
     (['compare', 'nowhere', 'nowhere'], 'different runs'),
 ])
@@ -307,7 +439,7 @@ def test_training_out_of_memory(work, capsys, monkeypatch, error):
 def test_labels_that_the_terminal_cannot_show(work, monkeypatch):
     stream = io.TextIOWrapper(io.BytesIO(), encoding='ascii')
     monkeypatch.setattr('sys.stdout', stream)
-    monkeypatch.setattr('pyg_mmkgc.cli._models',
+    monkeypatch.setattr('pyg_mmkgc.cli.models.call',
                         lambda args: print('K\u00f6ln'))
     assert main(['models']) == 0
     stream.seek(0)
@@ -330,6 +462,119 @@ def test_usage(argv, capsys):
         main(argv)
     assert info.value.code == 2
     assert 'usage: mmkgc' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('argv, hint', [
+    (['trian'], "(got 'trian'). Did you mean 'train'?"),
+    (['features', 'imags'], "(got 'imags'). Did you mean 'images'?"),
+    (['fly'], "(got 'fly').\n"),
+])
+def test_a_mistyped_command(argv, hint, capsys):
+    with pytest.raises(SystemExit) as info:
+        main(argv)
+    assert info.value.code == 2
+    assert hint in capsys.readouterr().err
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as info:
+        main(['--version'])
+    assert info.value.code == 0
+    assert capsys.readouterr().out == f'mmkgc {pyg_mmkgc.__version__}\n'
+
+
+LIGHT = """
+import sys
+import mmkgc
+try:
+    status = mmkgc.main(sys.argv[1:])
+except SystemExit as error:
+    status = error.code
+heavy = [name for name in ('torch', 'torch_geometric', 'numba', 'numpy')
+         if name in sys.modules]
+print(status, heavy)
+"""
+
+
+def light(*argv):
+    """Status and output of a command that must not import torch or PyG,
+    which takes seconds.
+    """
+    done = subprocess.run([sys.executable, '-c', LIGHT, *argv],
+                          capture_output=True, text=True, timeout=300)
+    out, _, last = done.stdout.strip().rpartition('\n')
+    status, _, heavy = last.partition(' ')
+    assert heavy == '[]', done.stderr
+    return int(status), out + done.stderr
+
+
+@pytest.mark.parametrize('argv, status, text', [
+    (['--help'], 0, 'COMMAND'),
+    (['train', '--help'], 0, '--resume'),
+    (['features', 'images', '--help'], 0, '--encoder'),
+    (['trian'], 2, "Did you mean 'train'?"),
+    (['train', 'countries', '--epochs', '3'], 2, 'unrecognized arguments'),
+    (['train', 'none.yaml'], 2, "Expected 'none.yaml' to be readable"),
+    (['train', 'contries'], 2, "Did you mean 'countries'?"),
+    (['train', 'syntax.yaml'], 2, "Expected valid YAML in 'syntax.yaml'"),
+    (['train', 'tiny.yaml', '--set', 'training.epoch=3'], 2,
+     "Did you mean 'epochs'?"),
+    (['train', 'tiny.yaml', '--set', 'model.name=AdaM'], 2,
+     "Did you mean 'AdaMF'?"),
+    (['train', 'tiny.yaml', '--set', 'training.lr=fast'], 2,
+     "Expected 'training.lr' to be a finite number (got 'fast')"),
+    (['train', 'tiny.yaml', '--set', 'model.margin=[1]'], 2,
+     "Expected 'model.margin' to be a finite number (got [1])"),
+    (['train', 'tiny.yaml', '--set', 'model.modalities=[text]'], 2,
+     "Set 'dataset.modalities' to train with some of them."),
+    (['audit', 'tiny.yaml', '--set', 'dataset.nodes=3'], 2, "'num_nodes'"),
+    (['search', 'tiny.yaml'], 2, "Expected the section 'search'"),
+])
+def test_help_and_usage_import_no_torch(argv, status, text):
+    found, out = light(*argv)
+    assert found == status and text in out
+
+
+def test_the_package_is_a_command(capfd):
+    subprocess.run([sys.executable, '-m', 'pyg_mmkgc', '--version'],
+                   check=True, timeout=300)
+    assert capfd.readouterr().out == f'mmkgc {pyg_mmkgc.__version__}\n'
+
+
+@pytest.mark.parametrize('shell', ['bash', 'zsh', 'tcsh'])
+def test_tab_completion(shell, capsys):
+    pytest.importorskip('shtab')
+    assert main(['completion', shell]) == 0
+    out = capsys.readouterr().out
+    for word in ('features', 'inspect', '--split', 'train'):
+        assert word in out
+
+
+def test_bash_completes(work, capsys):
+    """A real shell takes the script and offers what fits."""
+    pytest.importorskip('shtab')
+    bash = shutil.which('bash')
+    if bash is None:
+        pytest.skip('there is no bash')
+    assert main(['completion', 'bash']) == 0
+    (work / 'mmkgc.sh').write_text(capsys.readouterr().out)
+
+    def complete(*words):
+        done = subprocess.run(
+            [bash, '--norc', '-c', 'source mmkgc.sh; COMP_WORDS=("$@"); '
+             'COMP_CWORD=$(($# - 1)); _shtab_mmkgc; '
+             'printf "%s\n" "${COMPREPLY[@]}"', '-', *words],
+            capture_output=True, text=True, timeout=60, check=True)
+        return [x.strip() for x in done.stdout.splitlines()]
+
+    assert complete('mmkgc', 'tr') == ['train']
+    assert complete('mmkgc', 'evaluate', 'r', '--spl') == ['--split']
+    assert 'tiny.yaml' in complete('mmkgc', 'train', 'tin')
+
+
+def test_completion_without_shtab(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, 'shtab', None)
+    assert 'pip install shtab' in fails(capsys, 'completion', 'bash')
 
 
 def test_models(capsys):

@@ -9,7 +9,11 @@ import torch
 
 from pyg_mmkgc import KnowledgeGraph
 from pyg_mmkgc.cli import main
-from pyg_mmkgc.features import load_feature_folder
+from pyg_mmkgc.cli.features import ENCODERS
+from pyg_mmkgc.cli.parser import make_parser
+from pyg_mmkgc.features import catalogue, load_feature_folder
+from pyg_mmkgc.features.extract import DTYPES
+from pyg_mmkgc.kernels.compiling import MESSAGE
 
 Image = pytest.importorskip('PIL.Image')
 pytest.importorskip('skimage')
@@ -62,7 +66,8 @@ def work(tmp_path, monkeypatch):
 def fails(capsys, *argv):
     """Runs a command that fails and returns its message of one line."""
     assert main(list(argv)) == 2
-    line, = capsys.readouterr().err.strip().splitlines()
+    line, = (x for x in capsys.readouterr().err.strip().splitlines()
+             if x != MESSAGE)
     assert line.startswith('mmkgc: error: ')
     return line
 
@@ -311,3 +316,14 @@ def test_help(capsys):
         assert info.value.code == 0
         out = capsys.readouterr().out
         assert all(word in out for word in words)
+
+
+def test_help_names_every_encoder():
+    """It is written out, so that help does not import the encoders."""
+    named = re.split(r'[ ,]+', ' '.join(ENCODERS.values()))
+    assert {*catalogue.ENCODERS, *catalogue._OFFLINE} <= set(named)
+    assert {x.partition(':')[0] for x in named if ':' in x} == set(
+        catalogue._CLASSES)
+    help = make_parser().commands.choices['features'].commands.choices[
+        'images'].format_help()
+    assert all(name in help for name in DTYPES.values())

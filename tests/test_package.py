@@ -1,5 +1,7 @@
 """The package as it is installed: metadata, files, names and README."""
 
+import ast
+import importlib
 import re
 import shlex
 import shutil
@@ -168,7 +170,7 @@ def test_the_command_prepares_threads(given: str | None, found: str,
             '            sys.exit(os.environ.get("GOMP_SPINCOUNT"))\n'
             'sys.meta_path.insert(0, Watch())\n'
             'import mmkgc\n'
-            'sys.exit(mmkgc.main(["--help"]))')
+            'sys.exit(mmkgc.main(["models"]))')
     done = subprocess.run([sys.executable, '-c', code], cwd=ROOT,
                           capture_output=True, text=True, timeout=300)
     assert done.stderr.splitlines() == [found]
@@ -187,7 +189,8 @@ def test_dependencies(setup_cfg: ConfigParser) -> None:
                         'pyyaml', 'safetensors']
     extras = setup_cfg['options.extras_require']
     assert set(extras) == {'scatter', 'fast', 'plot', 'pandas', 'features',
-                           'download', 'tracking', 'test', 'all'}
+                           'download', 'search', 'tracking', 'completion',
+                           'test', 'all'}
     # It has no wheel: who asks for everything must not have to compile it.
     assert 'scatter' not in extras['all']
 
@@ -196,7 +199,26 @@ def test_public_names() -> None:
     names = pyg_mmkgc.__all__
     assert len(names) == len(set(names)) <= 20
     for name in names:
-        assert getattr(pyg_mmkgc, name) is not None
+        # Names are imported when they are used.
+        value = getattr(pyg_mmkgc, name)
+        assert value.__name__ == name and value.__module__.startswith(
+            'pyg_mmkgc.')
+        assert name in dir(pyg_mmkgc)
+    with pytest.raises(AttributeError, match="no attribute 'AdaMFMAT2'"):
+        pyg_mmkgc.AdaMFMAT2  # noqa: B018
+
+
+def test_type_checkers_know_the_public_names() -> None:
+    """They read them where the interpreter imports them late."""
+    tree = ast.parse((PACKAGE / '__init__.py').read_text('utf-8'))
+    block, = (x for x in tree.body if isinstance(x, ast.If)
+              and ast.unparse(x.test) == 'TYPE_CHECKING')
+    known = {alias.name: part.module for part in block.body
+             for alias in part.names}
+    assert set(known) == set(pyg_mmkgc.__all__)
+    for name, module in known.items():
+        assert getattr(importlib.import_module(module), name) is getattr(
+            pyg_mmkgc, name)
 
 
 def test_tests_mirror_the_package() -> None:

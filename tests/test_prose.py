@@ -68,8 +68,6 @@ def test_docstrings_open_with_a_verb_or_a_noun() -> None:
 def test_messages_have_one_form() -> None:
     found = []
     for path, tree in trees():
-        if path == PACKAGE / 'cli.py':  # Usage, as argparse words it.
-            continue
         for node in ast.walk(tree):
             if (isinstance(node, ast.Call) and node.args
                     and isinstance(node.func, ast.Name)

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from pyg_mmkgc.config.space import Choice
+from pyg_mmkgc.config.study import Study, Trial
 from study.budgets import settings
 from study.cells import Cell
 from study.runner import run_cells
@@ -27,27 +29,34 @@ class Method:
     overrides: tuple[str, ...] = ()
 
     def trials(self, number: int) -> list[tuple[str, ...]]:
-        """Returns the shipped configuration, followed by up to
-        ``number - 1`` distinct points of the space. All values of a setting
-        occur about equally often. Methods that share a setting try the same
-        values in the same order, up to the first point that would be a
-        repetition in a smaller space.
+        """Returns the overrides of each trial of :meth:`study`."""
+        return [tuple(trial.overrides) for trial in self.study(number)[1]]
+
+    def study(self, number: int) -> tuple[Study, list[Trial]]:
+        """Returns a study of the space, and its trials: the shipped
+        configuration, followed by up to ``number - 1`` distinct points. All
+        values of a setting occur about equally often. Methods that share a
+        setting try the same values in the same order, up to the first point
+        that would be a repetition in a smaller space.
         """
         size = math.prod(len(x) for x in self.space.values())
         wanted = min(number - 1, size) if self.space else 0
         draws = zip(*(_draws(key, values) for key, values
                       in self.space.items()), strict=False)
-        points: dict[tuple[str, ...], None] = {}
+        points: dict[tuple[Any, ...], None] = {}
         while len(points) < wanted:
             points[next(draws)] = None
-        return [(), *points]
+        study = Study({key: Choice(values) for key, values
+                       in self.space.items()},
+                      points=[dict(zip(self.space, point, strict=True))
+                              for point in points])
+        return study, [study.ask() for _ in range(1 + wanted)]
 
 
-def _draws(key: str, values: tuple[Any, ...]) -> Iterator[str]:
+def _draws(key: str, values: tuple[Any, ...]) -> Iterator[Any]:
     generator = random.Random(key)
     while True:
-        for value in generator.sample(values, len(values)):
-            yield f'{key}={value}'
+        yield from generator.sample(values, len(values))
 
 
 def tune(methods: list[Method], dataset: str, args: argparse.Namespace
@@ -57,11 +66,13 @@ def tune(methods: list[Method], dataset: str, args: argparse.Namespace
 
     Returns the selected overrides by row, and all trials.
     """
-    trials: dict[str, list[tuple[str, ...]]] = {
-        m.row: [(*m.overrides, *settings(args, m.row), *trial)
-                for trial in m.trials(args.trials)] for m in methods}
+    fixed = {m.row: (*m.overrides, *settings(args, m.row)) for m in methods}
     if args.trials == 1:
-        return {row: options[0] for row, options in trials.items()}, []
+        return dict(fixed), []
+    studies = {m.row: m.study(args.trials) for m in methods}
+    trials: dict[str, list[tuple[str, ...]]] = {
+        row: [(*fixed[row], *trial.overrides) for trial in asked]
+        for row, (_, asked) in studies.items()}
     cells = []
     for m in methods:
         for options in trials[m.row]:
@@ -76,18 +87,18 @@ def tune(methods: list[Method], dataset: str, args: argparse.Namespace
             cells.append(cell.set(f'training.epochs={epochs}'))
     found = {x['digest']: x for x in run_cells(cells, args)}
     tried: list[dict[str, Any]] = []
-    scores: dict[str, list[float]] = {m.row: [] for m in methods}
+    waiting = {row: list(asked) for row, (_, asked) in studies.items()}
     for cell in cells:
         result = found.get(cell.digest)
         if result is None:
             raise SystemExit(f'Expected the finished trial {cell.name} to '
                              f'select the settings of {cell.row} (got none)')
-        # Diverged trials are never selected.
-        score = result['val']['mrr'] if 'val' in result else -1.0
-        scores[cell.row].append(score)
+        # Diverged trials have no score, and are never selected.
+        score = result['val']['mrr'] if 'val' in result else None
+        studies[cell.row][0].tell(waiting[cell.row].pop(0), score)
         tried.append({
             'row': cell.row, 'overrides': list(cell.overrides),
-            'seed': cell.seed, 'val_mrr': score if score >= 0 else None,
+            'seed': cell.seed, 'val_mrr': score,
             'error': result.get('error'), 'minutes': result.get('minutes')})
-    return {row: trials[row][max(range(len(x)), key=x.__getitem__)]
-            for row, x in scores.items()}, tried
+    return {row: trials[row][study.best.place]
+            for row, (study, _) in studies.items()}, tried

@@ -1,33 +1,46 @@
 r"""Configurations in YAML, and their runs."""
+from typing import TYPE_CHECKING
 
-from pyg_mmkgc.training.termination import catch_signals
-from pyg_mmkgc.visualization import plot_explanation
+from pyg_mmkgc.lazy import lazy_names
 
-from .answers import Answers
-from .build import build_graph, build_model, build_trainer
-from .catalogue import Entry, catalogue
-from .compare import compare_paths
-from .components import Component
-from .features import (
-    DTYPES,
-    FeatureSource,
-    encoder_help,
-    extract_features,
-    extract_number_features,
-    inspect_folder,
-    table_folder,
-)
-from .loader import (
-    DEFAULT_MODEL,
-    dump_config,
-    load_config,
-    save_config,
-    shipped_configs,
-)
-from .pretrained import PretrainedRun
-from .profile import profile_config
-from .run import Run, open_answers
-from .schema import Config, EvaluationConfig, TrainingConfig
+if TYPE_CHECKING:
+    from pyg_mmkgc.config.answers import Answers
+    from pyg_mmkgc.config.build import (
+        build_graph,
+        build_model,
+        build_trainer,
+    )
+    from pyg_mmkgc.config.compare import compare_paths
+    from pyg_mmkgc.config.components import Component
+    from pyg_mmkgc.config.features import (
+        FeatureSource,
+        extract_features,
+        extract_number_features,
+        inspect_folder,
+        table_folder,
+    )
+    from pyg_mmkgc.config.listing import Entry, catalogue
+    from pyg_mmkgc.config.loader import (
+        DEFAULT_MODEL,
+        check_config,
+        check_search,
+        dump_config,
+        load_config,
+        load_space,
+        save_config,
+        shipped_configs,
+    )
+    from pyg_mmkgc.config.pretrained import PretrainedRun
+    from pyg_mmkgc.config.profile import profile_config
+    from pyg_mmkgc.config.run import Run, open_answers
+    from pyg_mmkgc.config.schema import (
+        Config,
+        EvaluationConfig,
+        TrainingConfig,
+    )
+    from pyg_mmkgc.config.search import Search, SearchResult
+    from pyg_mmkgc.config.seeds import SeedResult, SeedRuns, is_seeds
+    from pyg_mmkgc.visualization import plot_explanation
 
 __all__ = [
     'Component',
@@ -35,12 +48,20 @@ __all__ = [
     'TrainingConfig',
     'EvaluationConfig',
     'Run',
+    'Search',
+    'SearchResult',
+    'SeedRuns',
+    'SeedResult',
+    'is_seeds',
     'PretrainedRun',
     'Answers',
     'open_answers',
     'compare_paths',
     'plot_explanation',
     'load_config',
+    'check_config',
+    'check_search',
+    'load_space',
     'save_config',
     'dump_config',
     'shipped_configs',
@@ -56,7 +77,13 @@ __all__ = [
     'extract_number_features',
     'inspect_folder',
     'table_folder',
-    'DTYPES',
-    'encoder_help',
-    'catch_signals',
 ]
+
+if not TYPE_CHECKING:  # A checker would take any name for one of these.
+    # The first ones import neither torch nor PyG.
+    __getattr__ = lazy_names(__name__, __all__, [
+        *(f'{__name__}.{module}' for module in (
+            'loader', 'schema', 'components', 'build', 'answers', 'run',
+            'seeds', 'search', 'pretrained', 'compare', 'profile', 'features',
+            'listing')),
+        'pyg_mmkgc.visualization'])

@@ -19,8 +19,17 @@ from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import ConfigError, check_positive, check_whole
 from pyg_mmkgc.io.reading import user_path
 from pyg_mmkgc.nn.path import PathModel
-from pyg_mmkgc.training import AdversarialTrainer, Trainer
+from pyg_mmkgc.training import (
+    AdversarialTrainer,
+    CSVLogger,
+    TensorBoard,
+    Trainer,
+    WandB,
+)
 from pyg_mmkgc.transforms import DropFeatures, DropModality
+
+#: The callbacks of :obj:`training.track`.
+TRACKERS = {'csv': CSVLogger, 'tensorboard': TensorBoard, 'wandb': WandB}
 
 
 def build_graph(config: Config,
@@ -139,8 +148,11 @@ def build_trainer(config: Config, graph: KnowledgeGraph) -> Trainer:
         config (Config): The configuration.
         graph (KnowledgeGraph): The graph of :func:`build_graph`.
     """
-    # The fields of TrainingConfig are keywords of Trainer.
+    # The other fields of TrainingConfig are keywords of Trainer.
     options = dataclasses.asdict(config.training)
+    track = options.pop('track') or []
+    options['callbacks'] = [TRACKERS[name]() for name in (
+        [track] if isinstance(track, str) else track)]
     keys = list(options)
     options['device'] = build_device(config)
     model = build_model(config, graph)

@@ -123,7 +123,8 @@ def _is(kind: Any, *bases: type) -> bool:
 def _describe(hint: Any) -> str:
     kind, args = get_origin(hint) or hint, get_args(hint)
     if kind in (Union, types.UnionType):
-        return ' or '.join(map(_describe, args))
+        return ' or '.join(_describe(arg) for arg in args
+                           if arg is types.NoneType or is_plain(arg))
     if kind is Literal:
         return ' or '.join(map(repr, args))
     if _is(kind, Mapping):

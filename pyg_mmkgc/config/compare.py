@@ -10,6 +10,7 @@ from typing import Any
 from pyg_mmkgc.config.loader import dump_config
 from pyg_mmkgc.config.run import Run
 from pyg_mmkgc.config.schema import Config
+from pyg_mmkgc.config.seeds import SeedRuns, is_seeds
 from pyg_mmkgc.errors import ConfigError, DataError, FormatError
 from pyg_mmkgc.evaluation import Comparison, RankingResult, compare
 from pyg_mmkgc.evaluation.compare import compare_rankings
@@ -26,7 +27,8 @@ def compare_paths(paths: Sequence[str], reference: str | None = None,
     have the same model.
 
     Args:
-        paths (list of str): The folders of two or more runs, or one
+        paths (list of str): The folders of two or more runs, of one or of
+            several seeds, or one
             :obj:`.safetensors` file of the benchmarks with the reciprocal
             ranks :obj:`[num_rankings]` of each method, averaged over seeds.
         reference (str, optional): The name of the method to compare with.
@@ -41,6 +43,7 @@ def compare_paths(paths: Sequence[str], reference: str | None = None,
     """
     if len(paths) == 1 and pathlib.Path(paths[0]).is_file():
         return _compare_file(paths[0], reference)
+    paths = [part for path in paths for part in _runs_in(path)]
     if len(set(paths)) < len(paths):
         raise ConfigError(f'Expected different runs (got {list(paths)})')
     methods: dict[str, list[tuple[str, Config, RankingResult]]] = {}
@@ -70,6 +73,12 @@ def compare_paths(paths: Sequence[str], reference: str | None = None,
                    names=[names[i] for i in order])
 
 
+def _runs_in(path: str) -> list[str]:
+    if not is_seeds(path):
+        return [path]
+    return [str(run.folder) for run in SeedRuns.open(path).runs]
+
+
 def _compare_file(path: str, reference: str | None) -> Comparison:
     tensors, _ = load_tensors(path)
     if len(tensors) < 2 or any(
@@ -96,7 +105,8 @@ def _check_same_graph(first: str, one: dict[str, Any], second: str,
 
 
 def _method(config: Config) -> str:
-    training = dataclasses.replace(config.training, seed=0, device='cpu')
+    training = dataclasses.replace(config.training, seed=0, device='cpu',
+                                   track=None)
     dataset = dataclasses.replace(config.dataset, options={
         **config.dataset.options, 'root': None})
     return dump_config(dataclasses.replace(config, training=training,

@@ -8,15 +8,11 @@ needs no line here.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import torch_geometric.nn.kge as pyg_kge
-from torch_geometric.data import Dataset
-
-from pyg_mmkgc import datasets, nn, sampler, training
 from pyg_mmkgc.config.coerce import (
     check_keys,
     coerce,
@@ -24,12 +20,15 @@ from pyg_mmkgc.config.coerce import (
     nearest,
     plain_value,
 )
-from pyg_mmkgc.data.tsv import from_tsv
 from pyg_mmkgc.errors import ConfigError
-from pyg_mmkgc.io.pretrained import arguments_of
-from pyg_mmkgc.nn import kge
-from pyg_mmkgc.nn import path as paths
+from pyg_mmkgc.io.arguments import arguments_of
 
+#: The losses that a configuration can name.
+LOSSES = ('SelfAdversarialLoss', 'MarginRankingLoss', 'BCELoss',
+          'OneVsAllLoss', 'KvsAllLoss')
+
+# A function that returns what a section can name.
+Names = Callable[[str], Mapping[str, Callable[..., Any]]]
 # The library fills in these keywords itself.
 _FILLED_IN = {'dataset': ('transform', 'pre_transform', 'force_reload'),
               'model': ('data', 'num_nodes', 'num_relations')}
@@ -102,37 +101,6 @@ def read_options(section: str, values: Any, *calls: Callable[..., Any],
     return out
 
 
-def read_component(section: str, values: Any,
-                   skip: Sequence[str] = ()) -> Component:
-    r"""Checks a section that names something.
-
-    Args:
-        section (str): The key of the section.
-        values (Any): The plain values.
-        skip (list of str, optional): Keywords that are not valid.
-            (default: :obj:`()`)
-    """
-    options = coerce(values, dict, section)
-    known, name = valid_names(section), options.pop('name', None)
-    if not isinstance(name, str) or name not in known:
-        raise ConfigError(f"Expected '{section}.name' to be a known name (got "
-                          f'{name!r:.60}).{nearest(str(name)[:60], known)}')
-    target: Any = known[name]
-    calls = [target]
-    filled_in = [*skip, *_FILLED_IN.get(section, ())]
-    if section == 'dataset':
-        calls.append(_dataset)
-    elif section == 'adversary':
-        calls.append(_adversary)
-    elif section == 'model':
-        if hasattr(target, 'from_data'):
-            calls.append(target.from_data)
-        if not getattr(target, 'own_loss', False):
-            filled_in += _PLAIN_LOOP
-    return Component(name, read_options(section, options, *calls,
-                                        skip=filled_in))
-
-
 def _listed(module: Any, *bases: type) -> dict[str, Any]:
     found = {name: getattr(module, name) for name in module.__all__}
     return {name: item for name, item in found.items()
@@ -144,6 +112,15 @@ def valid_names(section: str) -> dict[str, Callable[..., Any]]:
     r"""Returns what a section can name. The models of :pyg:`PyG` are called
     :obj:`PyG.TransE` and so on.
     """
+    # These imports take seconds, see `source.py`.
+    import torch_geometric.nn.kge as pyg_kge
+    from torch_geometric.data import Dataset
+
+    from pyg_mmkgc import datasets, nn, sampler, training
+    from pyg_mmkgc.data.tsv import from_tsv
+    from pyg_mmkgc.nn import kge
+    from pyg_mmkgc.nn import path as paths
+
     if section == 'dataset':
         return {**_listed(datasets, Dataset, datasets.MMKGDataset),
                 'TSV': from_tsv}
@@ -155,8 +132,44 @@ def valid_names(section: str) -> dict[str, Callable[..., Any]]:
     if section == 'sampler':
         return _listed(sampler, sampler.NegativeSampler)
     if section == 'loss':
-        return {item.__name__: item for item in (
-            nn.SelfAdversarialLoss, nn.MarginRankingLoss, nn.BCELoss,
-            nn.OneVsAllLoss, nn.KvsAllLoss)}
+        return {name: getattr(nn, name) for name in LOSSES}
     return {name: item.from_model for name, item in _listed(
         training, training.Adversary).items()}
+
+
+def read_component(section: str, values: Any, skip: Sequence[str] = (),
+                   names: Names = valid_names) -> Component:
+    r"""Checks a section that names something.
+
+    Args:
+        section (str): The key of the section.
+        values (Any): The plain values.
+        skip (list of str, optional): Keywords that are not valid.
+            (default: :obj:`()`)
+        names (Callable, optional): The function that returns what a section
+            can name. (default: :func:`valid_names`)
+    """
+    options = coerce(values, dict, section)
+    known, name = names(section), options.pop('name', None)
+    if not isinstance(name, str) or name not in known:
+        raise ConfigError(f"Expected '{section}.name' to be a known name (got "
+                          f'{name!r:.60}).{nearest(str(name)[:60], known)}')
+    target: Any = known[name]
+    calls = [target]
+    filled_in = [*skip, *_FILLED_IN.get(section, ())]
+    if section == 'dataset':
+        calls.append(_dataset)
+    elif section == 'adversary':
+        calls.append(_adversary)
+    elif section == 'model':
+        if 'modalities' in options:
+            raise ConfigError(
+                "Expected no key 'model.modalities', since a model takes all "
+                f"of the graph (got {options['modalities']!r:.60}). Set "
+                "'dataset.modalities' to train with some of them.")
+        if hasattr(target, 'from_data'):
+            calls.append(target.from_data)
+        if not getattr(target, 'own_loss', False):
+            filled_in += _PLAIN_LOOP
+    return Component(name, read_options(section, options, *calls,
+                                        skip=filled_in))

@@ -26,7 +26,6 @@ from pyg_mmkgc.features import (
     read_numbers,
     read_table,
 )
-from pyg_mmkgc.features.catalogue import ENCODERS
 from pyg_mmkgc.features.extract import DTYPES as NAMES
 from pyg_mmkgc.features.folder import SOURCE
 from pyg_mmkgc.features.inspect import (
@@ -40,18 +39,6 @@ from pyg_mmkgc.io.atomic import read_json, write_json
 from pyg_mmkgc.io.reading import user_path
 
 DTYPES = {name: dtype for dtype, name in NAMES.items()}
-
-
-def encoder_help(kind: str) -> str:
-    r"""Returns the names of the encoders of images or of texts."""
-    libraries = (['timm', 'transformers'] if kind == 'image' else
-                 ['bert', 'sentence-transformers', 'word-pieces'])
-    names = [name for name, target in ENCODERS.items()
-             if target.partition(':')[0] in libraries]
-    other = 'descriptor' if kind == 'image' else 'hashing'
-    return (f'{", ".join(names)}, {other} (without weights), or '
-            f'{" or ".join(f"{library}:MODEL" for library in libraries)}, '
-            'where MODEL is a name or a folder')
 
 
 @dataclass(frozen=True)

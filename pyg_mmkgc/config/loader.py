@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from importlib import resources
 from typing import Any
 
+from pyg_mmkgc.config import source
+from pyg_mmkgc.config.components import Names, valid_names
 from pyg_mmkgc.config.schema import Config
-from pyg_mmkgc.config.yaml_text import MAX_CHARS, dump_yaml, parse_yaml
+from pyg_mmkgc.config.space import Choice, Distribution, read_space
+from pyg_mmkgc.config.yaml_text import (
+    MAX_CHARS,
+    dump_value,
+    dump_yaml,
+    parse_yaml,
+)
 from pyg_mmkgc.errors import ConfigError
 from pyg_mmkgc.io.atomic import write_atomic
 from pyg_mmkgc.io.reading import open_file, user_path
@@ -146,8 +155,76 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
         ConfigError: If the file cannot be read, or on an unknown key or name
             or a wrong type.
     """
+    return _load(name, overrides, valid_names)
+
+
+def check_config(name: str, overrides: Sequence[str] = ()) -> None:
+    r"""Checks a configuration as :func:`load_config` does, with keywords and
+    types from the source of the classes instead of the classes, which takes
+    milliseconds instead of the seconds that their import takes.
+
+    Args:
+        name (str): As for :func:`load_config`.
+        overrides (list of str, optional): As for :func:`load_config`.
+            (default: :obj:`()`)
+
+    Raises:
+        ConfigError: As for :func:`load_config`.
+    """
+    _load(name, overrides, source.valid_names)
+
+
+def load_space(name: str, overrides: Sequence[str] = ()
+               ) -> dict[str, Distribution]:
+    r"""Reads the search space in the section :obj:`search` of a
+    configuration, see :func:`~pyg_mmkgc.config.space.read_space`.
+
+    Args:
+        name (str): As for :func:`load_config`.
+        overrides (list of str, optional): As for :func:`load_config`, also
+            for keys like :obj:`search.training.lr`. (default: :obj:`()`)
+
+    Raises:
+        ConfigError: If there is no such section, or a value of it is not a
+            distribution.
+    """
+    with _named(name):
+        values = apply_overrides(read_values(name), overrides)
+        return read_space(values.get('search', {})
+                          if isinstance(values, dict) else {})
+
+
+def check_search(name: str, overrides: Sequence[str] = ()) -> None:
+    r"""Checks the configuration of a search as :func:`check_config` does,
+    with one value of every distribution.
+
+    Args:
+        name (str): As for :func:`load_config`.
+        overrides (list of str, optional): As for :func:`load_space`.
+            (default: :obj:`()`)
+
+    Raises:
+        ConfigError: As for :func:`load_config` and :func:`load_space`.
+    """
+    space = load_space(name, overrides)
+    check_config(name, overrides)  # An error then blames the right value.
+    for key, item in space.items():
+        for value in item.values if isinstance(item, Choice) else [item.low]:
+            check_config(name, [*overrides, f'{key}={dump_value(value)}'])
+
+
+def _load(name: str, overrides: Sequence[str], names: Names) -> Config:
+    with _named(name):
+        values = apply_overrides(read_values(name), overrides)
+        if isinstance(values, dict):
+            values.pop('search', None)  # See `load_space`.
+        return Config.from_dict(values, names)
+
+
+@contextmanager
+def _named(name: str) -> Iterator[None]:
     try:
-        return Config.from_dict(apply_overrides(read_values(name), overrides))
+        yield
     except ConfigError as error:
         raise ConfigError(f"{error} (in '{name}')") from None
 

@@ -12,7 +12,7 @@ from pyg_mmkgc.config.schema import Config
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import ConfigError
 from pyg_mmkgc.evaluation import RankingResult, evaluate
-from pyg_mmkgc.io.pretrained import Pretrained
+from pyg_mmkgc.io.pretrained import load_pretrained
 from pyg_mmkgc.nn.path.ultra import CHECKPOINTS, ULTRA
 
 
@@ -62,8 +62,8 @@ class PretrainedRun:
         return Answers(self.model, self.graph)
 
 
-def _load(name: str) -> Pretrained:
+def _load(name: str) -> Any:
     path = pathlib.Path(name).expanduser()
     if name in CHECKPOINTS or path.suffix == '.pth' or not path.is_dir():
         return ULTRA.from_pretrained(name if name in CHECKPOINTS else path)
-    return Pretrained.from_pretrained(path)
+    return load_pretrained(path)

@@ -12,7 +12,10 @@ r"""A run and the files in its folder.
                             ``mmkgc compare``
 ``history.json``            losses and validation metrics of every epoch
 ``history.png``             a plot of the history (extra ``plot``)
-``checkpoint.safetensors``  the state that an interrupted run continues from
+``checkpoint.safetensors``  the state that a run continues from
+``metrics-N-epochs.json``   the result of N epochs, if the run was extended
+``history.csv``,            the records of ``training.track``
+``tensorboard/``, ``wandb``
 ``.lock``                   an empty file that a training process locks
 ==========================  ===============================================
 """
@@ -21,6 +24,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 import pathlib
 import time
 import warnings
@@ -52,26 +56,29 @@ from pyg_mmkgc.errors import (
     MMKGCError,
 )
 from pyg_mmkgc.evaluation import Prediction, RankingResult, evaluate
-from pyg_mmkgc.io.atomic import sweep, write_json
-from pyg_mmkgc.io.manifest import SealedFolder, seal, unseal
+from pyg_mmkgc.io.atomic import read_json, sweep, write_json
+from pyg_mmkgc.io.manifest import SealedFolder, unseal
 from pyg_mmkgc.io.pretrained import (
-    FILES,
-    Pretrained,
+    load_pretrained,
     load_weights,
     read_labels,
-    write_labels,
+    save_pretrained,
 )
 from pyg_mmkgc.io.provenance import provenance
 from pyg_mmkgc.io.reading import user_path
-from pyg_mmkgc.io.tensors import load_tensors, save_tensors
+from pyg_mmkgc.io.schema import check_schema
+from pyg_mmkgc.io.tensors import load_tensors
 from pyg_mmkgc.nn.kge import MMKGEModel
 from pyg_mmkgc.training import Trainer, fit_ensemble
+from pyg_mmkgc.training.checkpoint import HISTORY, load_checkpoint, restore
 from pyg_mmkgc.training.ensemble import combiner_of
 from pyg_mmkgc.training.trainer import CHECKPOINT
 from pyg_mmkgc.visualization import plot_history
 
 #: The rankings of the test triples.
 RANKINGS = 'rankings.safetensors'
+#: The keys that can change when a run is resumed.
+EXTENSIONS = ('training.epochs', 'training.patience', 'training.track')
 
 
 class Run:
@@ -107,18 +114,42 @@ class Run:
             data_root (str, optional): The folder of the dataset's files.
             device (str, optional): The name of a :class:`torch.device`.
         """
-        config = _replace(load_config(name, overrides), data_root, device)
-        run = cls(config, pathlib.Path())
-        # A configuration that cannot work fails here and leaves no folder.
-        run.trainer = build_trainer(config, run.graph)
+        config = load_config(name, overrides)
+        run = cls.prepare(config, data_root, device)
+        run.save(new_folder(name, f'seed{config.training.seed}')
+                 if folder is None else empty_folder(folder))
+        return run
+
+    @classmethod
+    def prepare(cls, config: Config, data_root: str | None = None,
+                device: str | None = None,
+                graph: KnowledgeGraph | None = None) -> Run:
+        r"""Builds the trainer of a configuration, so that one that cannot work
+        fails before there is a folder.
+
+        Args:
+            config (Config): The configuration.
+            data_root (str, optional): As for :meth:`create`.
+            device (str, optional): As for :meth:`create`.
+            graph (KnowledgeGraph, optional): The graph, if it has been loaded
+                already. (default: :obj:`None`)
+        """
+        run = cls(_replace(config, data_root, device), pathlib.Path())
+        if graph is not None:
+            run.graph = graph
+        run.trainer = build_trainer(run.config, run.graph)
         _check_ensemble(run.trainer.model, run.graph)
         # A resumed run needs the value that 'auto' resolves to here.
-        run.config = dataclasses.replace(config, training=dataclasses.replace(
-            config.training, autocast=run.trainer.autocast))
-        run.folder = (new_folder(name, config) if folder is None
-                      else empty_folder(folder))
-        save_config(run.config, run.folder / 'config.yaml')
+        run.config = dataclasses.replace(
+            run.config, training=dataclasses.replace(
+                run.config.training, autocast=run.trainer.autocast))
         return run
+
+    def save(self, folder: pathlib.Path) -> None:
+        r"""Makes a folder the folder of the run."""
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        save_config(self.config, folder / 'config.yaml')
 
     @classmethod
     def open(cls, folder: str, data_root: str | None = None,
@@ -156,6 +187,63 @@ class Run:
     def finished(self) -> bool:
         r"""If :obj:`True`, the run has a result."""
         return (self.folder / 'metrics.json').is_file()
+
+    def extend(self, overrides: Sequence[str]) -> None:
+        r"""Changes the length of the training, which :meth:`train` then
+        continues. The result of a finished run is kept as
+        :obj:`metrics-N-epochs.json`.
+
+        A learning rate that falls over the whole training follows the longer
+        schedule from there on, and a warning says so.
+
+        Args:
+            overrides (list of str): Items like :obj:`"training.epochs=200"`,
+                of :obj:`training.epochs`, :obj:`training.patience` and
+                :obj:`training.track`.
+
+        Raises:
+            ConfigError: On another key, or if nothing is left to train.
+        """
+        for item in overrides:
+            key = item.partition('=')[0].strip()
+            if key not in EXTENSIONS:
+                raise ConfigError(f"Expected {' or '.join(EXTENSIONS)} to be "
+                                  f"set for a run that is resumed (got "
+                                  f"'{key}')")
+        path = self.folder / 'config.yaml'
+        config = load_config(str(path), overrides)
+        new, old = config.training, self.config.training
+        with lock_folder(self.folder):
+            if self.finished:
+                done = self._check_extension(new.epochs, new.patience)
+                # Without metrics.json, a run is unfinished and can go on.
+                os.replace(self.folder / 'metrics.json',
+                           self.folder / f'metrics-{done}-epochs.json')
+            save_config(config, path)
+        self.config = dataclasses.replace(
+            self.config, training=dataclasses.replace(
+                old, epochs=new.epochs, patience=new.patience,
+                track=new.track))
+
+    def _check_extension(self, epochs: int, patience: int | None) -> int:
+        if not (self.folder / CHECKPOINT).is_file():
+            raise CheckpointError(f"Expected '{CHECKPOINT}' in "
+                                  f"'{self.folder}' to continue from (got "
+                                  'none)')
+        history = read_json(self.folder / 'history.json')
+        check_schema(history, HISTORY, f"'{self.folder / 'history.json'}'",
+                     CheckpointError)
+        done, old = len(history['epochs']), self.config.training.patience
+        if epochs <= done:
+            raise ConfigError(f"Expected 'training.epochs' to be more than "
+                              f'the {done} epochs of the finished run (got '
+                              f'{epochs})')
+        if history['stopped_early'] and old is not None and (
+                patience is not None and patience <= old):
+            raise ConfigError("Expected 'training.patience' to be more than "
+                              f'{old}, since the run stopped early (got '
+                              f'{patience})')
+        return done
 
     def train(self, progress: bool = True) -> RankingResult | None:
         r"""Trains from the last checkpoint if there is one, evaluates on the
@@ -229,7 +317,7 @@ class Run:
         model if an earlier version saved none.
         """
         path = self.folder / RANKINGS
-        if path.is_file():
+        if self.finished and path.is_file():
             return RankingResult.load(path)
         return self.evaluate('test')
 
@@ -269,28 +357,54 @@ class Run:
 
     def _load(self, triples: bool = True) -> KGEModel:
         folder = self.folder / 'model'
+        if not self.finished and (self.folder / CHECKPOINT).is_file():
+            return self._load_checkpoint()
+        # Earlier versions wrote PyG's models without their arguments.
+        known = 'config.json' if (folder / 'config.json').is_file() else (
+            'labels.json')
         ours = hasattr(valid_names('model')[self.config.model.name],
                        'from_pretrained')
-        # The file that is written last.
-        last = 'config.json' if ours else 'labels.json'
-        if not (folder / last).is_file():
+        if not (folder / known).is_file() or ours and known == 'labels.json':
             raise CheckpointError(f"Expected a model in '{self.folder}' (got "
                                   'none yet). To continue: mmkgc train '
                                   f'--resume {self.folder}')
         # Checked before weights of other shapes are loaded.
         self.graph = self._trained_graph(triples)
         device = build_device(self.config)
-        if ours:
-            return Pretrained.from_pretrained(folder).to(device)
+        if known == 'config.json':
+            return load_pretrained(folder).to(device)
         sealed = SealedFolder(folder)
         sealed.warn_if_unsealed(stacklevel=3)
-        model: Any = build_model(self.config, self.graph)  # One of PyG's own.
+        model: Any = build_model(self.config, self.graph)
         state, _ = load_tensors(
             folder / 'model.safetensors',
             sealed.expected('model.safetensors'))
         load_weights(model, state, folder)
         model.node_names, model.relation_names = read_labels(sealed)
         return model.eval().to(device)
+
+    def _load_checkpoint(self) -> KGEModel:
+        r"""Returns the model of an unfinished run, with the best weights so
+        far.
+        """
+        path = self.folder / CHECKPOINT
+        trainer = self.trainer
+        states, _, metadata = load_checkpoint(path, {
+            **trainer.fingerprint(),
+            # The precision of the training does not matter here.
+            'autocast': self.config.training.autocast})
+        restore(trainer.model, states, 'best' if 'best' in states else
+                'model', path)
+        history = metadata['history']
+        done = len(history['epochs'])
+        warnings.warn(
+            f"The run in '{self.folder}' is not finished. This is its model "
+            f'after {history["best_epoch"] or done} of {done} epochs so far. '
+            f'To continue: mmkgc train --resume {self.folder}', stacklevel=4)
+        model: Any = trainer.model
+        model.node_names = self.graph.node_names
+        model.relation_names = self.graph.relation_names
+        return model.eval()
 
     def trained_with(self) -> dict[str, Any]:
         r"""Returns the :func:`~pyg_mmkgc.data.fingerprint.fingerprint` of the
@@ -335,13 +449,7 @@ class Run:
         unseal(folder)
         # Written first, so that weights never lack the record of their graph.
         write_json(folder / 'graph.json', fingerprint(self.graph))
-        save: Any = getattr(model, 'save_pretrained', None)
-        if save is not None:
-            save(folder, self.graph)
-            return
-        save_tensors(folder / 'model.safetensors', model.state_dict(), {})
-        write_labels(folder, self.graph)
-        seal(folder, FILES)
+        save_pretrained(model, folder, self.graph)
 
     def _evaluate(self, model: KGEModel, split: str) -> RankingResult:
         options = self.config.evaluation
@@ -403,6 +511,6 @@ def open_answers(folder: str, data_root: str | None = None,
     """
     path = pathlib.Path(folder).expanduser()
     if (path / 'config.json').is_file():
-        model = Pretrained.from_pretrained(path)
+        model = load_pretrained(path)
         return Answers(model if device is None else model.to(device))
     return Run.open(folder, data_root, device).answers(triples)

@@ -3,11 +3,12 @@ r"""The folders of runs."""
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import pathlib
 from collections.abc import Iterator
 
 from pyg_mmkgc.config.loader import resolve_name
-from pyg_mmkgc.config.schema import Config
 from pyg_mmkgc.errors import ConfigError
 from pyg_mmkgc.io.atomic import take_lock
 from pyg_mmkgc.io.reading import user_path
@@ -18,14 +19,14 @@ RUNS = 'runs'
 LOCK = '.lock'
 
 
-def new_folder(name: str, config: Config) -> pathlib.Path:
-    r"""Creates the first of :obj:`runs/NAME-seedN`, :obj:`runs/NAME-seedN-2`,
-    ... that does not exist.
+def new_folder(name: str, ending: str) -> pathlib.Path:
+    r"""Creates the first of :obj:`runs/NAME-ENDING`,
+    :obj:`runs/NAME-ENDING-2`, ... that does not exist.
     """
     stem = (pathlib.Path(name).stem if name.lower().endswith(
         ('.yaml', '.yml')) else resolve_name(name).replace('/', '-'))
-    stem = f'{stem}-seed{config.training.seed}'
-    pathlib.Path(RUNS).mkdir(exist_ok=True)
+    stem = f'{stem}-{ending}'
+    _make(pathlib.Path(RUNS), RUNS)
     number = 1
     while True:
         path = pathlib.Path(RUNS, stem if number == 1 else f'{stem}-{number}')
@@ -57,8 +58,19 @@ def empty_folder(folder: str) -> pathlib.Path:
                 f' To continue: mmkgc train --resume {folder}')
         raise ConfigError(f"Expected '{folder}' to be empty (got files that "
                           f'would be overwritten).{hint}')
-    path.mkdir(parents=True, exist_ok=True)
+    _make(path, folder)
     return path
+
+
+def _make(path: pathlib.Path, name: str) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise ConfigError(f"Expected '{name}' to be a folder that can be "
+                          f'written (got an error: {error.strerror}). Pass '
+                          'another --output.') from None
 
 
 @contextlib.contextmanager

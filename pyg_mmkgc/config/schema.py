@@ -9,17 +9,19 @@ from typing import Any, Literal
 from pyg_mmkgc.config.coerce import check_keys, coerce, located
 from pyg_mmkgc.config.components import (
     Component,
+    Names,
     read_component,
     read_options,
     valid_names,
 )
 from pyg_mmkgc.errors import ConfigError, check_whole
-from pyg_mmkgc.nn import AllNodesLoss
+
+Tracker = Literal['csv', 'tensorboard', 'wandb']
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    r"""The training of a model. Each field is a keyword of
+    r"""The training of a model. Each field but :obj:`track` is a keyword of
     :class:`~pyg_mmkgc.training.Trainer`, which checks it.
 
     Args:
@@ -49,6 +51,9 @@ class TrainingConfig:
             dropped features. (default: :obj:`0`)
         device (str, optional): The name of a :class:`torch.device`.
             (default: :obj:`None`, a GPU if there is one)
+        track (str or list of str, optional): The records of the training in
+            the folder of the run, of :obj:`"csv"`, :obj:`"tensorboard"` and
+            :obj:`"wandb"`. (default: :obj:`None`)
     """
 
     lr: float = 1e-3
@@ -63,6 +68,7 @@ class TrainingConfig:
     autocast: bool | Literal['auto'] = False
     seed: int = 0
     device: str | None = None
+    track: Tracker | list[Tracker] | None = None
 
 
 @dataclass(frozen=True)
@@ -101,10 +107,15 @@ class Config:
     evaluation: EvaluationConfig = EvaluationConfig()
 
     @classmethod
-    def from_dict(cls, values: Any) -> Config:
+    def from_dict(cls, values: Any, names: Names = valid_names) -> Config:
         r"""Builds a configuration of plain values, as a YAML file has them.
         Names, keys and types are checked here, values by the constructors
         that take them.
+
+        Args:
+            values (Any): The plain values.
+            names (Callable, optional): As for :func:`~pyg_mmkgc.config.
+                components.read_component`.
 
         Raises:
             ConfigError: On an unknown key or name or a wrong type, with the
@@ -117,7 +128,7 @@ class Config:
             if key not in given:
                 raise ConfigError(f"Expected the section '{key}' (got none)")
         out: dict[str, Any] = {
-            key: read_component(key, given[key])
+            key: read_component(key, given[key], names=names)
             for key in ('dataset', 'model', 'sampler', 'loss')
             if key in given}
         if 'adversary' in given:
@@ -125,9 +136,9 @@ class Config:
             skip = [key for key in ('noise_channels', 'generator_channels')
                     if key in out['model'].options]
             out['adversary'] = read_component('adversary', given['adversary'],
-                                              skip)
-        loss: Any = 'loss' in out and valid_names('loss')[out['loss'].name]
-        if loss and issubclass(loss, AllNodesLoss):
+                                              skip, names)
+        if 'loss' in out and getattr(names('loss')[out['loss'].name],
+                                     'takes_all_nodes', False):
             if 'sampler' in out:
                 raise ConfigError(
                     f"Expected no section 'sampler' for {out['loss'].name}, "
@@ -153,6 +164,9 @@ class Config:
     def to_dict(self) -> dict[str, Any]:
         r"""Returns plain values with every default."""
         values = {key: getattr(self, key) for key in self.sections()}
-        return {key: value.to_dict() if isinstance(value, Component)
-                else dataclasses.asdict(value)
-                for key, value in values.items() if value is not None}
+        out = {key: value.to_dict() if isinstance(value, Component)
+               else dataclasses.asdict(value)
+               for key, value in values.items() if value is not None}
+        if self.training.track is None:  # It says nothing about the result.
+            del out['training']['track']
+        return out

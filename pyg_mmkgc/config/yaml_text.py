@@ -8,6 +8,7 @@ schema: ``1e-4`` is a number, ``no`` is a string, ``010`` is not eight.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -132,3 +133,11 @@ def dump_yaml(obj: Any) -> str:
     r"""Returns plain values as text that :func:`parse_yaml` reads as equal."""
     return yaml.dump(obj, Dumper=_Dumper, sort_keys=False,
                      allow_unicode=True, default_flow_style=False)
+
+
+def dump_value(value: Any) -> str:
+    r"""Returns a plain value as one line of YAML."""
+    text = yaml.dump([value], Dumper=_Dumper, sort_keys=False,
+                     allow_unicode=True, default_flow_style=True,
+                     width=math.inf)
+    return text.strip()[1:-1]

@@ -20,7 +20,12 @@ from pyg_mmkgc.evaluation.embeddings import (
     node_representations,
 )
 from pyg_mmkgc.evaluation.evaluate import as_graph, known_index
-from pyg_mmkgc.evaluation.labels import label_of, node_ids, relation_ids
+from pyg_mmkgc.evaluation.labels import (
+    label_of,
+    node_ids,
+    relation_ids,
+    relation_is_rel_type,
+)
 from pyg_mmkgc.evaluation.predict import predict
 from pyg_mmkgc.evaluation.score import score_triples
 from pyg_mmkgc.evaluation.scorer import Scorer, device_of, scoring
@@ -239,6 +244,7 @@ class Explanation(Report):
 _SPLITS = {'train': 'training', 'val': 'validation', 'test': 'test'}
 
 
+@relation_is_rel_type
 def explain(model: Module, kg: Any, head: int | str, rel_type: int | str,
             tail: int | str, k: int = 5) -> Explanation:
     r"""Explains the score of a triple by its ranks, the weight of each

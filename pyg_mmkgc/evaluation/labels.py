@@ -3,19 +3,38 @@ r"""Conversion between ids and labels of nodes and relations."""
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
-from typing import Any
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from pyg_mmkgc.data import KnowledgeGraph
-from pyg_mmkgc.errors import DataError
+from pyg_mmkgc.errors import DataError, ModelError
 from pyg_mmkgc.report import cut
+
+F = TypeVar('F', bound=Callable[..., Any])
 
 # An id, a label, or several of them.
 Ids = int | str | Sequence[int | str] | Tensor
+
+
+def relation_is_rel_type(function: F) -> F:
+    r"""Makes a function explain that its argument is called
+    :obj:`rel_type`, as in :pyg:`PyG`, although the command line and files of
+    queries speak of relations.
+    """
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if 'relation' in kwargs:
+            raise ModelError("Expected the argument 'rel_type' (got "
+                             f"'relation'). Call {function.__name__}(..., "
+                             f"rel_type={kwargs['relation']!r:.60}).")
+        return function(*args, **kwargs)
+
+    return cast(F, call)
 
 
 def node_ids(kg: KnowledgeGraph, ids: Ids) -> Tensor:

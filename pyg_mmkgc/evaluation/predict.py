@@ -17,6 +17,7 @@ from pyg_mmkgc.evaluation.labels import (
     label_of,
     node_ids,
     relation_ids,
+    relation_is_rel_type,
 )
 from pyg_mmkgc.evaluation.score import graph_of, score_triples
 from pyg_mmkgc.evaluation.scorer import Scorer, device_of, scoring
@@ -139,6 +140,7 @@ class Prediction(Report):
             for ids, names in given.values()), strict=True)]
 
 
+@relation_is_rel_type
 def predict(
     model: Module,
     kg: Any = None,

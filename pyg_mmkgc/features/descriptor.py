@@ -1,6 +1,7 @@
 r"""Encoders that need no weights, since a formula defines their output."""
 from __future__ import annotations
 
+import importlib.util
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,14 @@ class DescriptorEncoder:
     """
     kind = 'image'
     num_channels = 304
+
+    def __init__(self) -> None:
+        # Here, since the error of a worker is a traceback.
+        for module, package in (('skimage', 'scikit-image'),
+                                ('PIL', 'pillow')):
+            if importlib.util.find_spec(module) is None:
+                raise MMKGCError(NEEDS.format('the image descriptor',
+                                              package))
 
     def describe(self) -> dict[str, Any]:
         r"""Returns everything that determines the output."""

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional, TypeVar, Union
 
 import torch
 from torch import Tensor
+from torch_geometric.nn import kge as pyg_kge
 
 from pyg_mmkgc.errors import CheckpointError, MMKGCError, ModelError
+from pyg_mmkgc.io.arguments import arguments_of
 from pyg_mmkgc.io.atomic import write_json
 from pyg_mmkgc.io.manifest import SealedFolder, seal
 from pyg_mmkgc.io.reading import as_path
@@ -23,31 +24,6 @@ CONFIG_SCHEMA = {'version?': int, 'class': str, 'arguments': {str: object},
                  'modalities': {str: int}}
 NAMES_SCHEMA = (None, [str])
 LABELS_SCHEMA = {'nodes?': NAMES_SCHEMA, 'relations?': NAMES_SCHEMA}
-
-
-def arguments_of(call: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    r"""Returns the arguments of a constructor or another callable by name,
-    including the arguments that :obj:`*args` or :obj:`**kwargs` pass on: a
-    constructor to its base classes, a class method to its class.
-    """
-    bound = getattr(call, '__self__', None)
-    calls = [*getattr(call, '__mro__', [call])]
-    if inspect.isclass(bound):
-        calls += bound.__mro__
-    out: dict[str, inspect.Parameter] = {}
-    for item in calls:
-        try:
-            params = inspect.signature(item, eval_str=True).parameters
-        except NameError:  # Hints that are imported for type checkers only.
-            params = inspect.signature(item).parameters
-        passed_on = [param for param in params.values() if param.kind in (
-            param.VAR_KEYWORD, param.VAR_POSITIONAL)]
-        for name, param in params.items():
-            if param not in passed_on:
-                out.setdefault(name, param)
-        if not passed_on:
-            break
-    return out
 
 
 def read_labels(folder: Union[str, Path, SealedFolder],
@@ -158,30 +134,7 @@ class Pretrained(torch.nn.Module):
             ModelError: If an argument of the constructor is not an attribute,
                 or the graph numbers the labels differently from the model.
         """
-        config = self.config()  # May raise, so nothing is written before.
-        folder = as_path(folder)
-        state = self.state_dict()
-        # Some models accept modalities without encoding them.
-        names = [name for name in getattr(self, 'modalities', [])
-                 if name in getattr(self, 'encoders', {})]
-        for name in names:
-            # Features that are shared with the graph are not in the state.
-            state.setdefault(f'encoders.{name}.x',
-                             self.get_submodule(f'encoders.{name}').x)
-        widths = {name: state[f'encoders.{name}.x'].size(1)
-                  for name in names}
-        labels = self if data is None else data
-        check_numbering(self, labels)
-        # Files of an earlier model in this folder do not fit this model.
-        for name in ('manifest.json', 'config.json', 'labels.json'):
-            (folder / name).unlink(missing_ok=True)
-        save_tensors(folder / 'model.safetensors', state, {})
-        write_labels(folder, labels)
-        write_json(folder / 'config.json', {
-            'version': VERSION, 'class': type(self).__name__,
-            'arguments': config, 'modalities': widths})
-        # A manifest marks a complete folder, so it is written last.
-        seal(folder, FILES)
+        _save(self, type(self).__name__, self.config(), folder, data)
 
     @classmethod
     def from_pretrained(cls: type[T], folder: Union[str, Path]) -> T:
@@ -196,41 +149,10 @@ class Pretrained(torch.nn.Module):
                 another class.
             FormatError: If a file is damaged or was changed.
         """
-        folder = as_path(folder)
-        if not (folder / 'config.json').is_file():
-            hint = (f" The model of this run is in '{folder / 'model'}'."
-                    if (folder / 'model' / 'config.json').is_file() else '')
-            raise CheckpointError(f"Expected 'config.json' in '{folder}', as "
-                                  'save_pretrained writes it (got none).'
-                                  f'{hint}')
-        sealed = SealedFolder(folder)
-        saved = sealed.read_json('config.json', CONFIG_SCHEMA)
-        if saved.get('version', 1) > VERSION:
-            raise CheckpointError(f'Expected a model of version {VERSION} or '
-                                  f"earlier in '{folder}' (got version "
-                                  f"{saved['version']})")
-        if saved.get('version', 1) > 1 and sealed.sha256 is None:
-            raise CheckpointError(f"Expected 'manifest.json' in '{folder}', "
-                                  'which is written last (got none). '
-                                  f'{sealed.advice}')
-        sealed.warn_if_unsealed(stacklevel=2)
         known = {c.__name__: c for c in (cls, *_subclasses(cls))}
-        name = saved['class']
-        if name not in known:
-            raise CheckpointError(f"Expected one of {sorted(known)} in "
-                                  f"'{folder}' (got {name!r:.80}). Import a "
-                                  'class of your own before loading it.')
-        if not sealed.has('model.safetensors'):
-            raise CheckpointError(f"Expected 'model.safetensors' in "
-                                  f"'{folder}' (got none)")
-        labels = read_labels(sealed)
-        state, _ = load_tensors(
-            folder / 'model.safetensors',
-            sealed.expected('model.safetensors'))
-        model = _build(known[name], saved, state, folder)
-        _check_labels(model, labels, folder)
-        model.set_labels(*labels)
-        return model.eval()
+        model = _load(folder, known)
+        model.set_labels(model.node_names, model.relation_names)
+        return model
 
     def set_labels(self, nodes: Optional[list[str]],
                    relations: Optional[list[str]]) -> None:
@@ -238,6 +160,121 @@ class Pretrained(torch.nn.Module):
         with.
         """
         self.node_names, self.relation_names = nodes, relations
+
+
+def save_pretrained(model: torch.nn.Module, folder: Union[str, Path],
+                    data: Optional[Any] = None) -> None:
+    r"""Writes a model to a folder, which :func:`load_pretrained` reads. It may
+    be a model of :pyg:`PyG`, which has no such method itself.
+
+    Args:
+        model (torch.nn.Module): The model.
+        folder (str or pathlib.Path): The folder, created if missing.
+        data (KnowledgeGraph, optional): The graph whose labels are saved.
+            (default: :obj:`None`, the labels of the model)
+
+    Raises:
+        ModelError: If the model is neither of this library nor one of
+            :pyg:`PyG`'s knowledge graph embeddings.
+    """
+    if isinstance(model, Pretrained):
+        model.save_pretrained(folder, data)
+        return
+    name = next((name for name, cls in _pyg_models().items()
+                 if type(model) is cls), None)
+    if name is None:
+        raise ModelError("Expected a model of this library or of PyG (got "
+                         f"'{type(model).__name__}')")
+    arguments = {argument: getattr(model, argument, None)
+                 for argument in arguments_of(type(model))}
+    embedding: Any = model.node_emb
+    if 'sparse' in arguments:  # Kept by the embedding only.
+        arguments['sparse'] = embedding.sparse
+    _save(model, name, arguments, folder, data)
+
+
+def load_pretrained(folder: Union[str, Path]) -> Any:
+    r"""Loads a model that :func:`save_pretrained` or a model's own method
+    wrote, in evaluation mode.
+
+    Args:
+        folder (str or pathlib.Path): The folder of the model.
+
+    Raises:
+        CheckpointError: If the folder holds no model.
+        FormatError: If a file is damaged or was changed.
+    """
+    known = {c.__name__: c for c in _subclasses(Pretrained)}
+    return _load(folder, {**known, **_pyg_models()})
+
+
+def _pyg_models() -> dict[str, Any]:
+    return {f'PyG.{name}': getattr(pyg_kge, name)
+            for name in pyg_kge.classes if name != 'KGEModel'}
+
+
+def _save(model: Any, name: str, arguments: dict[str, Any],
+          folder: Union[str, Path], data: Optional[Any]) -> None:
+    folder = as_path(folder)
+    state = model.state_dict()
+    # Some models accept modalities without encoding them.
+    encoded = [x for x in getattr(model, 'modalities', [])
+               if x in getattr(model, 'encoders', {})]
+    for modality in encoded:
+        # Features that are shared with the graph are not in the state.
+        state.setdefault(f'encoders.{modality}.x',
+                         model.get_submodule(f'encoders.{modality}').x)
+    widths = {modality: state[f'encoders.{modality}.x'].size(1)
+              for modality in encoded}
+    labels = model if data is None else data
+    check_numbering(model, labels)
+    # Files of an earlier model in this folder do not fit this model.
+    for file in ('manifest.json', 'config.json', 'labels.json'):
+        (folder / file).unlink(missing_ok=True)
+    save_tensors(folder / 'model.safetensors', state, {})
+    write_labels(folder, labels)
+    write_json(folder / 'config.json', {
+        'version': VERSION, 'class': name, 'arguments': arguments,
+        'modalities': widths})
+    # A manifest marks a complete folder, so it is written last.
+    seal(folder, FILES)
+
+
+def _load(folder: Union[str, Path], known: dict[str, Any]) -> Any:
+    folder = as_path(folder)
+    if not (folder / 'config.json').is_file():
+        hint = (f" The model of this run is in '{folder / 'model'}'."
+                if (folder / 'model' / 'config.json').is_file() else '')
+        raise CheckpointError(f"Expected 'config.json' in '{folder}', as "
+                              'save_pretrained writes it (got none).'
+                              f'{hint}')
+    sealed = SealedFolder(folder)
+    saved = sealed.read_json('config.json', CONFIG_SCHEMA)
+    if saved.get('version', 1) > VERSION:
+        raise CheckpointError(f'Expected a model of version {VERSION} or '
+                              f"earlier in '{folder}' (got version "
+                              f"{saved['version']})")
+    if saved.get('version', 1) > 1 and sealed.sha256 is None:
+        raise CheckpointError(f"Expected 'manifest.json' in '{folder}', "
+                              'which is written last (got none). '
+                              f'{sealed.advice}')
+    sealed.warn_if_unsealed(stacklevel=3)
+    name = saved['class']
+    if name not in known:
+        raise CheckpointError(f"Expected one of {sorted(known)} in "
+                              f"'{folder}' (got {name!r:.80}). Import a "
+                              'class of your own before loading it.')
+    if not sealed.has('model.safetensors'):
+        raise CheckpointError(f"Expected 'model.safetensors' in "
+                              f"'{folder}' (got none)")
+    labels = read_labels(sealed)
+    state, _ = load_tensors(
+        folder / 'model.safetensors',
+        sealed.expected('model.safetensors'))
+    model = _build(known[name], saved, state, folder)
+    _check_labels(model, labels, folder)
+    model.node_names, model.relation_names = labels
+    return model.eval()
 
 
 def _build(cls: type[T], saved: dict[str, Any], state: dict[str, Tensor],

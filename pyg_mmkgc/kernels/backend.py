@@ -14,6 +14,8 @@ from typing import Any, Optional
 import torch
 from torch import Tensor
 
+from pyg_mmkgc.kernels.compiling import show_compilation
+
 # The most elements of a temporary tensor: 64 MiB in single precision.
 BLOCK = 1 << 24
 COMPILED_DEVICES = 'cuda',
@@ -44,6 +46,7 @@ def _load(name: str) -> Optional[Any]:
     num_threads = torch.get_num_threads()
     try:
         if _max_threads() > 0:
+            show_compilation()
             return importlib.import_module(f'pyg_mmkgc.kernels._numba_{name}')
     except RuntimeError as error:  # Numba finds no writable cache folder.
         warnings.warn(f'numba is not used: {error}', UserWarning,

@@ -99,6 +99,8 @@ class AllNodesLoss(torch.nn.Module):
     r"""An abstract base class of losses that score every node as the answer
     to each query of a batch. They need no negative sampler.
     """
+    #: A configuration with such a loss has no sampler.
+    takes_all_nodes = True
     #: If :obj:`True`, :meth:`forward` needs the known answers of each query.
     needs_labels = False
 

@@ -1,7 +1,8 @@
-r"""Trainers and adversaries."""
+r"""Trainers, adversaries and callbacks."""
 from .adversarial_trainer import AdversarialTrainer
 from .adversary import Adversary
 from .batch import Batch
+from .callbacks import Callback, EarlyStopping
 from .club import CLUB
 from .comat import CoMAT
 from .ensemble import fit_ensemble
@@ -10,6 +11,7 @@ from .kbgan import KBGAN
 from .maco import MACO, fill_missing
 from .mat import MAT
 from .perturbation import Perturbation
+from .tracking import CSVLogger, TensorBoard, WandB
 from .trainer import Trainer
 
 __all__ = classes = [
@@ -25,5 +27,10 @@ __all__ = classes = [
     'fill_missing',
     'fit_ensemble',
     'Batch',
+    'Callback',
+    'EarlyStopping',
+    'CSVLogger',
+    'TensorBoard',
+    'WandB',
     'History',
 ]

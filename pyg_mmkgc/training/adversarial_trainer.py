@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch_geometric.nn.kge import KGEModel
 
-from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.errors import ModelError, check_positive
 from pyg_mmkgc.nn.loss import AllNodesLoss
 from pyg_mmkgc.training.adversary import Adversary
 from pyg_mmkgc.training.batch import Batch, complete
@@ -47,9 +47,7 @@ class AdversarialTrainer(Trainer):
             raise ModelError("Expected 'adversary' to be an Adversary (got "
                              f"'{type(adversary).__name__}')")
         adversary.check(model)
-        if not generator_lr > 0:
-            raise ModelError("Expected 'generator_lr' to be positive (got "
-                             f'{generator_lr})')
+        check_positive(generator_lr=generator_lr)
         self.adversary = adversary
         if kwargs.get('sampler') is None and not isinstance(
                 kwargs.get('loss'), AllNodesLoss):

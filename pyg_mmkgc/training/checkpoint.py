@@ -85,6 +85,15 @@ def load_checkpoint(path: Path, fingerprint: dict[str, Any]
     saved = {**saved, 'options': {
         name: value for name, value in saved.get('options', {}).items()
         if name in options}}
+    was, now = saved.get('steps'), fingerprint.get('steps')
+    if isinstance(was, int) and isinstance(now, int) and was < now:
+        warnings.warn(
+            f"The training in '{path}' had a schedule of {was:,} steps, at "
+            'the end of which the learning rate is zero, and is extended to '
+            f'{now:,}. From here on, the schedule is the longer one, so that '
+            'the rate rises again. The result differs from a training of '
+            f'{now:,} steps from the start.', stacklevel=5)
+        saved = {**saved, 'steps': now}
     differ = _differences(_flat(saved), _flat(fingerprint))
     if differ:
         raise CheckpointError(f"Expected a checkpoint of this run in '{path}' "

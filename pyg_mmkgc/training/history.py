@@ -23,7 +23,8 @@ class History(Report):
         epochs (list[dict]): One entry per epoch, with its number
             :obj:`epoch`, the mean :obj:`loss` (and :obj:`generator_loss` for
             adversarial training), its duration in :obj:`seconds`, and
-            :obj:`val_mrr` after epochs with a validation.
+            :obj:`val_mrr`, :obj:`val_hits@1` and so on after epochs with a
+            validation.
         best_epoch (int, optional): The epoch with the best validation MRR.
         best_metrics (dict[str, float]): The validation metrics of the best
             epoch.

@@ -13,7 +13,8 @@ from torch_geometric.nn.kge.loader import KGTripletLoader
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.data.fingerprint import fingerprint
 from pyg_mmkgc.errors import ModelError
-from pyg_mmkgc.io.pretrained import arguments_of, check_numbering
+from pyg_mmkgc.io.arguments import arguments_of
+from pyg_mmkgc.io.pretrained import check_numbering
 from pyg_mmkgc.io.tensors import digest
 from pyg_mmkgc.nn.kge import MMKGEModel
 from pyg_mmkgc.nn.loss import AllNodesLoss

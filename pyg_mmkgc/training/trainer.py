@@ -3,7 +3,7 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Optional, Union
@@ -22,6 +22,7 @@ from pyg_mmkgc.errors import (
     DataError,
     ModelError,
     Terminated,
+    check_positive,
     check_whole,
 )
 from pyg_mmkgc.evaluation import evaluate
@@ -29,7 +30,9 @@ from pyg_mmkgc.nn.kge.pyg import triple_model
 from pyg_mmkgc.nn.loss import AllNodesLoss, SelfAdversarialLoss
 from pyg_mmkgc.nn.path import PathModel
 from pyg_mmkgc.sampler import NegativeSampler
+from pyg_mmkgc.termination import catch_signals
 from pyg_mmkgc.training.batch import Batch, complete
+from pyg_mmkgc.training.callbacks import Callback, EarlyStopping
 from pyg_mmkgc.training.checkpoint import (
     State,
     clone_state,
@@ -53,11 +56,14 @@ from pyg_mmkgc.training.step import (
     minimize,
     multiplies_bfloat16,
 )
-from pyg_mmkgc.training.termination import catch_signals
 
 CHECKPOINT = 'checkpoint.safetensors'
 # The number of epochs between checkpoints. Validations write one as well.
 CHECKPOINT_EVERY = 10
+# The endings of the metrics that the history leaves out.
+OTHER_TIES = ('_optimistic', '_pessimistic')
+# With fewer validations than these, a training has hardly a choice of epochs.
+FEW_VALIDATIONS = 3
 
 
 class Trainer:
@@ -111,8 +117,8 @@ class Trainer:
             restored. If set to :obj:`None`, or without a validation split,
             the last weights are kept. (default: :obj:`10`)
         patience (int, optional): The number of validations without improvement
-            after which the training stops. Has no effect without validations.
-            (default: :obj:`None`)
+            of the MRR after which the training stops. Has no effect without
+            validations. (default: :obj:`None`)
         seed (int, optional): The seed. (default: :obj:`0`)
         device (torch.device, optional): The device to train on.
             (default: the device of the model)
@@ -120,6 +126,9 @@ class Trainer:
             to. (default: :obj:`None`)
         progress (bool, optional): If set to :obj:`False`, shows no progress
             bar. (default: :obj:`True`)
+        callbacks (list of Callback, optional): The callbacks that follow the
+            training, such as :class:`~pyg_mmkgc.training.EarlyStopping` and
+            :class:`~pyg_mmkgc.training.TensorBoard`. (default: :obj:`()`)
 
     Raises:
         DataError: If the graph is broken, or if its validation split must not
@@ -150,11 +159,11 @@ class Trainer:
         device: Union[str, torch.device, None] = None,
         folder: Union[str, Path, None] = None,
         progress: bool = True,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
-        for name, value in (('lr', lr), ('grad_clip', grad_clip)):
-            if value is not None and not value > 0:
-                raise ModelError(f"Expected '{name}' to be positive (got "
-                                 f'{value})')
+        check_positive(lr=lr)
+        if grad_clip is not None:
+            check_positive(grad_clip=grad_clip)
         check_whole(batch_size=batch_size, epochs=epochs)
         check_whole(optional=True, valid_every=valid_every, patience=patience,
                     triples_per_epoch=triples_per_epoch)
@@ -225,6 +234,13 @@ class Trainer:
             self.optimizers['model'].add_param_group(
                 {'params': theirs, 'lr': sampler.lr})
         self.triples_per_epoch = triples_per_epoch
+        for callback in callbacks:
+            if not isinstance(callback, Callback):
+                raise ModelError("Expected 'callbacks' to be a list of "
+                                 f'Callback (got {callback!r:.80})')
+        self.callbacks = list(callbacks)
+        #: The record of the training so far.
+        self.history = History()
         self.num_steps = len(self) * epochs
         learning_rate_factor(lr_schedule, 0, self.num_steps)  # Raises early.
 
@@ -261,8 +277,14 @@ class Trainer:
             self._signals.check()
         return history
 
+    def stop(self) -> None:
+        r"""Ends the training after the current epoch. A callback may call
+        it.
+        """
+        self.history.stopped_early = True
+
     def _fit(self, resume: Union[bool, str, Path, None]) -> History:
-        history, best = History(), None
+        self.history, best = History(), None
         self._part: Optional[EpochPart] = None
         path = None if self.folder is None else self.folder / CHECKPOINT
         source = path if resume is True else Path(resume) if resume else None
@@ -277,7 +299,28 @@ class Trainer:
                                   f"(got '{path}'). Pass resume=True or "
                                   'another folder.')
         if source is not None:
-            history, best = self._restore(source)
+            self.history, best = self._restore(source)
+        self._warn_of_few_validations()
+        callbacks = list(self.callbacks)
+        if self.patience is not None and self.validates:
+            callbacks.append(EarlyStopping('mrr', self.patience))
+        begun: list[Callback] = []
+        try:
+            for callback in callbacks:
+                begun.append(callback)
+                callback.on_fit_begin(self)
+            best = self._epochs(path, best, callbacks)
+        finally:
+            for callback in begun:
+                callback.on_fit_end(self)
+        if best is not None:
+            self.model.load_state_dict(best)
+        return self.history
+
+    def _epochs(self, path: Optional[Path], best: Optional[State],
+                callbacks: list[Callback]) -> Optional[State]:
+        r"""Trains the epochs that are left, and returns the best weights."""
+        history = self.history
         first = len(history.epochs) + 1
         bar = tqdm(range(first, self.epochs + 1), initial=first - 1,
                    total=self.epochs, disable=not self.progress, unit='epoch')
@@ -292,7 +335,7 @@ class Trainer:
                                if due and self.validates else {})
             except Terminated:
                 if path is not None:
-                    self._save(path, history, best, self._part)
+                    self._save(path, best, self._part)
                     print(f'\nTerminated in epoch {epoch}. The checkpoint '
                           f"'{path}' resumes it.", file=sys.stderr)
                 bar.close()
@@ -300,29 +343,37 @@ class Trainer:
             self._part = None
             history.epochs.append(entry)
             if metrics:
-                entry['val_mrr'] = metrics['mrr']
+                entry |= {f'val_{name}': value for name, value
+                          in metrics.items() if not name.endswith(OTHER_TIES)}
                 if metrics['mrr'] > history.best_metrics.get('mrr', -1.0):
                     history.best_epoch = epoch
                     history.best_metrics = metrics
                     best = clone_state(self.model)
-                history.stopped_early = self._out_of_patience(history)
-            if path is not None and (due or epoch % CHECKPOINT_EVERY == 0):
-                self._save(path, history, best)
-            bar.set_postfix({key: f'{value:.4g}' for key, value in
-                             entry.items() if key not in ('epoch', 'seconds')})
+                for callback in callbacks:
+                    callback.on_validation(self, epoch, metrics)
+            for callback in callbacks:
+                callback.on_epoch_end(self, entry)
+            if path is not None and (due or history.stopped_early
+                                     or epoch % CHECKPOINT_EVERY == 0):
+                self._save(path, best)
+            bar.set_postfix({key: f'{value:.4g}' for key, value
+                             in entry.items()
+                             if key.endswith(('loss', 'val_mrr'))})
             if history.stopped_early:
                 break
         bar.close()
-        if best is not None:
-            self.model.load_state_dict(best)
-        return history
+        return best
 
-    def _out_of_patience(self, history: History) -> bool:
-        if self.patience is None or history.best_epoch is None:
-            return False
-        since = [e for e in history.epochs[history.best_epoch:]
-                 if 'val_mrr' in e]
-        return len(since) >= self.patience
+    def _warn_of_few_validations(self) -> None:
+        if not self.validates or self.valid_every is None:
+            return
+        count = -(-self.epochs // self.valid_every)
+        if count < min(FEW_VALIDATIONS, self.epochs):
+            warnings.warn(
+                f'Expected {FEW_VALIDATIONS} or more validations to choose '
+                f"the best weights from (got {count} in {self.epochs} epochs "
+                f'with valid_every={self.valid_every}). Pass a smaller '
+                "'valid_every'.", stacklevel=4)
 
     def _train_epoch(self, epoch: int) -> dict[str, float]:
         self.model.train()
@@ -404,6 +455,16 @@ class Trainer:
                 group.setdefault('initial_lr', group['lr'])
                 group['lr'] = group['initial_lr'] * factor
 
+    def settings(self) -> dict[str, Any]:
+        r"""Returns the settings of the training as plain values, for a
+        tracker of experiments.
+        """
+        found = self.fingerprint()
+        return {key: value for key, value in found.items()
+                if key not in ('shapes', *self._digests)} | {
+                    'epochs': self.epochs, 'valid_every': self.valid_every,
+                    'patience': self.patience}
+
     def fingerprint(self) -> dict[str, Any]:
         r"""Returns the settings that must not change when resuming."""
         shapes = {name: list(x.shape)
@@ -433,7 +494,7 @@ class Trainer:
         return self.lr_schedule is not None or (
             self.sampler is not None and self.sampler.scheduled)
 
-    def _save(self, path: Path, history: History, best: Optional[State],
+    def _save(self, path: Path, best: Optional[State],
               part: Optional[EpochPart] = None) -> None:
         states = {'model': self.model.state_dict(), **self.extra_states()}
         if best is not None:
@@ -441,7 +502,8 @@ class Trainer:
         if part is not None:
             states['part'] = part.state_dict()
         save_checkpoint(path, states, self.optimizers, {
-            'fingerprint': self.fingerprint(), 'history': history.to_dict()})
+            'fingerprint': self.fingerprint(),
+            'history': self.history.to_dict()})
 
     def _restore(self, path: Path) -> tuple[History, Optional[State]]:
         states, optimizers, metadata = load_checkpoint(path,
@@ -457,8 +519,8 @@ class Trainer:
             restore_optimizer(optimizer, optimizers.get(name), name, path)
         self.load_extra_states(states, path)
         history = History(**metadata['history'])
-        # The patience may have been increased.
-        history.stopped_early = self._out_of_patience(history)
+        # Callbacks decide, whose patience may have been increased.
+        history.stopped_early = False
         return history, states.get('best')
 
     def extra_states(self) -> dict[str, State]:

@@ -20,6 +20,12 @@ def _curve(epochs: Sequence[Mapping[str, Any]],
     return [x for x, _ in points], [y for _, y in points]
 
 
+def _spans_orders(values: Sequence[float]) -> bool:
+    # A loss that diverges would press all other epochs onto the axis.
+    return bool(values) and min(values) > 0 and (
+        max(values) > 100 * min(values))
+
+
 def _label(key: str) -> str:
     words = key.replace('_', ' ').strip()
     return words[:1].upper() + words[1:]
@@ -57,8 +63,18 @@ def plot_history(history: Any, path: Any) -> None:
     top.set_ylabel('Loss (mean over the epoch)')
     if keys:
         top.legend(frameon=False)
+    if _spans_orders([e[key] for key in keys for e in epochs if key in e]):
+        top.set_yscale('log')
 
-    if y_val:
+    if len(y_val) == 1:  # A line and a scale would suggest more.
+        bottom.plot(x_val, [100 * y_val[0]], 'o', color=_COLORS[2],
+                    label='Validation MRR, filtered, both sides')
+        bottom.annotate(f'{100 * y_val[0]:.2f} %', (x_val[0], 100 * y_val[0]),
+                        xytext=(-8, 0), textcoords='offset points',
+                        ha='right', va='center')
+        bottom.set_ylim(0, max(1.0, 200 * y_val[0]))
+        bottom.legend(frameon=False, loc='lower left')
+    elif y_val:
         bottom.plot(x_val, [100 * y for y in y_val], 'o-',
                     color=_COLORS[2], markersize=4,
                     label='Validation MRR, filtered, both sides')
@@ -70,9 +86,7 @@ def plot_history(history: Any, path: Any) -> None:
                         f'{best}')
         bottom.legend(frameon=False, loc='lower right')
     else:
-        bottom.set_yticks([])
-        bottom.text(0.5, 0.5, 'no validation', ha='center', va='center',
-                    transform=bottom.transAxes)
+        _say(bottom, 'no validation')
     bottom.set_ylabel('MRR (%)')
     bottom.set_xlabel('Epoch')
     bottom.set_xlim(left=0)
@@ -153,6 +167,78 @@ def plot_explanation(explanation: Any, path: Any) -> None:
     for text in legend.get_texts():
         text.set_parse_math(False)
     _save(figure, path)
+
+
+def plot_search(importances: Mapping[str, float],
+                values: Sequence[tuple[int, float | None, str]],
+                path: Any) -> None:
+    r"""Draws the importance of each setting in a search, and the value of
+    each trial.
+
+    Args:
+        importances (dict): The importance of each setting, which add up to
+            one.
+        values (list of tuple): The number, the validation MRR and the state
+            (:obj:`"complete"`, :obj:`"pruned"` or :obj:`"diverged"`) of each
+            trial.
+        path (str or os.PathLike): The image file. Its ending decides the
+            format.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    figure = _figure_class()(
+        figsize=(7, 3.6 + 0.35 * max(len(importances), 2)),
+        layout='constrained')
+    top, bottom = figure.subplots(
+        2, 1, height_ratios=[0.6 + 0.35 * max(len(importances), 2), 3])
+    names = list(importances)
+    bars = top.barh(range(len(names)), [100 * x for x in importances.values()],
+                    0.6, color=_COLORS[0])
+    top.bar_label(bars, [f'{100 * x:.0f} %' for x in importances.values()],
+                  padding=3)
+    top.set_yticks(range(len(names)), names)
+    top.invert_yaxis()
+    top.margins(x=0.12)
+    complete = sum(state == 'complete' for _, _, state in values)
+    top.set_xlabel(f'Importance (%), from {complete} complete trials')
+    if not names:
+        _say(top, 'too few complete trials')
+    for i, (state, marker) in enumerate(
+            [('complete', 'o'), ('pruned', 'v'), ('diverged', 'x')]):
+        x = [number for number, _, kind in values if kind == state]
+        # Without a value, a mark on the axis still shows the trial.
+        y = [100 * (value or 0.0) for _, value, kind in values
+             if kind == state]
+        if x:
+            bottom.plot(x, y, marker, color=_COLORS[i], label=state)
+    done = [(number, value) for number, value, kind in values
+            if kind == 'complete' and value is not None]
+    if done:
+        best = [max(value for _, value in done[:i + 1])
+                for i in range(len(done))]
+        ends = [number for number, _ in done]
+        if values[-1][0] > ends[-1]:
+            ends, best = [*ends, values[-1][0]], [*best, best[-1]]
+        bottom.step(ends, [100 * x for x in best],
+                    where='post', color=_COLORS[0], alpha=0.5,
+                    label='best so far')
+    bottom.set_xlabel('Trial (0 is the configuration itself)')
+    bottom.set_ylabel('Validation MRR (%)')
+    bottom.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    bottom.legend(frameon=False, ncols=4, loc='upper center',
+                  bbox_to_anchor=(0.5, 1.15))
+    for axes in (top, bottom):
+        axes.spines[['top', 'right']].set_visible(False)
+    bottom.grid(alpha=0.3)
+    top.grid(alpha=0.3, axis='x')
+    _save(figure, path)
+
+
+def _say(axes: Any, text: str) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.text(0.5, 0.5, text, ha='center', va='center',
+              transform=axes.transAxes)
 
 
 def _figure_class() -> Any:

@@ -103,7 +103,7 @@ def test_every_keyword_arrives():
     assert tuple(trainer.adversary.kinds) == ('tail', )
     assert trainer.adversary.parity == 'released'
     for field in dataclasses.fields(TrainingConfig):
-        if field.name not in ('device', 'subsampling'):
+        if field.name not in ('device', 'subsampling', 'track'):
             assert getattr(trainer, field.name) == getattr(
                 full.training, field.name)
     assert trainer.device == torch.device('cpu')

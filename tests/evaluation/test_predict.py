@@ -14,7 +14,7 @@ from pyg_mmkgc.errors import (
     ModelError,
     NonFiniteError,
 )
-from pyg_mmkgc.evaluation import predict, score
+from pyg_mmkgc.evaluation import explain, predict, score
 
 NAMES = ['Austria', 'Belgium', 'Chile', 'Denmark', 'Estonia', 'France', 'Fiji']
 
@@ -333,3 +333,11 @@ def test_control_characters_are_written_out(kg):
     assert 'a\\x1b[2Jb\\x0a' in str(out)
     assert '\x1b' not in str(out) + repr(out) + out._repr_html_()
     assert any('\x1b' in label for label in out.labels[0])
+
+
+def test_relations_are_called_rel_type():
+    """As in PyG; the command line and query files say relation."""
+    for function in (predict, explain):
+        with pytest.raises(ModelError, match=r"argument 'rel_type' \(got "
+                           r"'relation'\)\. Call .*rel_type='neighbour'"):
+            function(Line(), None, head=0, relation='neighbour', tail=1)

@@ -124,3 +124,14 @@ def test_what_is_missing_is_named(monkeypatch):
     monkeypatch.setitem(modules, 'sklearn.feature_extraction.text', None)
     with pytest.raises(MMKGCError, match='scikit-learn'):
         HashingEncoder()
+
+
+@pytest.mark.parametrize('module, package', [
+    ('skimage', 'scikit-image'), ('PIL', 'pillow')])
+def test_the_encoder_needs_its_libraries_from_the_start(module, package,
+                                                        monkeypatch):
+    """Not in a worker, whose error would be a traceback."""
+    monkeypatch.setitem(__import__('sys').modules, module, None)
+    with pytest.raises(MMKGCError, match=f"'{package}' to be installed.*"
+                       r'"pyg_mmkgc\[features\]"'):
+        DescriptorEncoder()

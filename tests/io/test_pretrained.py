@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch_geometric.data import Data
+from torch_geometric.nn import kge as pyg_kge
 
 from pyg_mmkgc import nn
 from pyg_mmkgc.data import KnowledgeGraph
@@ -23,6 +24,7 @@ from pyg_mmkgc.errors import (
     MMKGCError,
     ModelError,
 )
+from pyg_mmkgc.io import load_pretrained, save_pretrained
 from pyg_mmkgc.io.manifest import seal
 from pyg_mmkgc.io.tensors import save_tensors
 from pyg_mmkgc.nn import AdaMF, AdaMFMAT, MMKGEModel, TransE
@@ -416,3 +418,52 @@ def test_a_subclass_that_passes_arguments_on(tmp_path: Path) -> None:
     loaded = Sharp.from_pretrained(tmp_path)
     assert (loaded.sharpness, loaded.margin) == (3.0, 5.0)
     assert torch.equal(loaded.encode(), model.encode())
+
+
+@pytest.mark.parametrize('name, options', [
+    ('TransE', {'margin': 2.0, 'p_norm': 2.0}), ('DistMult', {}),
+    ('ComplEx', {'sparse': True}), ('RotatE', {'margin': 3.0})])
+def test_models_of_pyg(name: str, options: dict[str, Any],
+                       tmp_path: Path) -> None:
+    """They have no such method, but are saved and loaded as well."""
+    kg = FakeMMKG(num_nodes=20, num_edges=60)[0]
+    cls = getattr(pyg_kge, name)
+    model = cls(kg.num_nodes, kg.num_relations, 4, **options)
+    save_pretrained(model, tmp_path, kg)
+    again = load_pretrained(tmp_path)
+    assert type(again) is cls and not again.training
+    assert again.node_names == kg.node_names
+    assert again.relation_names == kg.relation_names
+    assert again.node_emb.sparse == options.get('sparse', False)
+    for key, value in options.items():
+        if key != 'sparse':
+            assert getattr(again, key) == value
+    triples = torch.tensor([[0, 1], [0, 1], [2, 3]])
+    assert torch.equal(again(*triples), model.eval()(*triples))
+    with pytest.raises(CheckpointError, match=rf"got 'PyG\.{name}'"):
+        MMKGEModel.from_pretrained(tmp_path)
+    # A change of a file is noticed.
+    (tmp_path / 'config.json').write_text(
+        (tmp_path / 'config.json').read_text().replace(': 4', ': 5'))
+    with pytest.raises(FormatError):
+        load_pretrained(tmp_path)
+
+
+def test_any_model_of_the_library(tmp_path: Path) -> None:
+    model = make(AdaMFMAT)
+    save_pretrained(model, tmp_path)
+    again = load_pretrained(tmp_path)
+    assert type(again) is AdaMFMAT
+    for key, value in model.state_dict().items():
+        assert torch.equal(again.state_dict()[key], value)
+
+
+def test_other_modules_are_refused(tmp_path: Path) -> None:
+    class Mine(pyg_kge.TransE):
+        pass
+
+    for model in (torch.nn.Linear(2, 2), Mine(4, 2, 3)):
+        with pytest.raises(ModelError, match='of this library or of PyG .got '
+                           f"'{type(model).__name__}'"):
+            save_pretrained(model, tmp_path / 'a')
+    assert not (tmp_path / 'a').exists()

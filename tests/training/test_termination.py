@@ -14,8 +14,8 @@ from pyg_mmkgc.io.tensors import load_tensors
 from pyg_mmkgc.nn import AdaMF, KvsAllLoss
 from pyg_mmkgc.nn.kge import TransE
 from pyg_mmkgc.sampler import MMRNSSampler
+from pyg_mmkgc.termination import catch_signals
 from pyg_mmkgc.training import KBGAN, AdversarialTrainer, Trainer
-from pyg_mmkgc.training.termination import catch_signals
 from pyg_mmkgc.training.trainer import CHECKPOINT
 
 

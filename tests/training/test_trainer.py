@@ -1,6 +1,7 @@
 """Tests of trainings and of arguments that are refused."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -210,10 +211,11 @@ def test_model_too_small_for_the_graph(kg) -> None:
 @pytest.mark.parametrize('name, value', [
     ('lr', 0.0), ('lr', -1.0), ('lr', math.nan), ('grad_clip', 0.0),
     ('batch_size', 2.0), ('epochs', 1.5), ('epochs', None), ('patience', 0),
-    ('valid_every', 0), ('valid_every', 0.5), ('seed', -1), ('seed', 0.5)])
+    ('valid_every', 0), ('valid_every', 0.5), ('seed', -1), ('seed', 0.5),
+    ('lr', 'fast'), ('lr', [0.1]), ('grad_clip', 'fast'), ('epochs', '9')])
 def test_bad_numbers(name, value, make) -> None:
     with pytest.raises(ModelError, match=rf"'{name}' to be (positive|an "
-                       rf'integer >= [01]) \(got {value}\)$'):
+                       rf'integer >= [01]) \(got {re.escape(repr(value))}\)$'):
         make('pyg', **{name: value})
 
 

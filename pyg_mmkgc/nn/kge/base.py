@@ -9,7 +9,8 @@ from torch.nn import Embedding, ModuleDict
 from torch_geometric.nn.kge import KGEModel
 
 from pyg_mmkgc.errors import ModelError, check_whole
-from pyg_mmkgc.io.pretrained import Pretrained, arguments_of
+from pyg_mmkgc.io.arguments import arguments_of
+from pyg_mmkgc.io.pretrained import Pretrained
 from pyg_mmkgc.kernels.dense import blocks
 from pyg_mmkgc.nn.encoded import Encoded, Scored, encode
 from pyg_mmkgc.nn.encoder import check_modalities

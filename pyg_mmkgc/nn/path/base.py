@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pyg_mmkgc.errors import ModelError, check_whole
-from pyg_mmkgc.io.pretrained import Pretrained, arguments_of
+from pyg_mmkgc.io.arguments import arguments_of
+from pyg_mmkgc.io.pretrained import Pretrained
 from pyg_mmkgc.kernels.relational import RelationalGraph
 from pyg_mmkgc.nn.loss import SelfAdversarialLoss
 

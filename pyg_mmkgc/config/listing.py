@@ -17,7 +17,7 @@ from pyg_mmkgc.config.components import valid_names
 from pyg_mmkgc.config.loader import load_config, shipped_configs
 from pyg_mmkgc.datasets import FakeMMKG
 from pyg_mmkgc.errors import ModelError
-from pyg_mmkgc.io.pretrained import arguments_of
+from pyg_mmkgc.io.arguments import arguments_of
 from pyg_mmkgc.nn import AllNodesLoss
 from pyg_mmkgc.nn.kge import MMKGEModel, RotatE
 from pyg_mmkgc.nn.path import PathModel

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from pyg_mmkgc.config import catalogue, shipped_configs
-from pyg_mmkgc.config.catalogue import Entry, paper_of
 from pyg_mmkgc.config.components import valid_names
+from pyg_mmkgc.config.listing import Entry, paper_of
 from pyg_mmkgc.nn import MMKGEModel
 
 

@@ -1,0 +1,60 @@
+r"""``mmkgc predict``."""
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from pyg_mmkgc.cli import options
+from pyg_mmkgc.cli.answers import open_model
+from pyg_mmkgc.cli.output import show
+from pyg_mmkgc.errors import ConfigError
+
+
+def add(commands: Any) -> None:
+    r"""Adds the command."""
+    sub = commands.add_parser(
+        'predict', parents=[options.run_or_model(), options.pretrained(),
+                            options.data(), options.device()],
+        help='complete triples',
+        description='Completes a triple: give two of --head, --relation and '
+        '--tail; or the triples of a file.')
+    sub.add_argument('--head', help=options.LABEL)
+    sub.add_argument('--relation', help=options.LABEL)
+    sub.add_argument('--tail', help=options.LABEL)
+    sub.add_argument('--queries', metavar='FILE', help='lines of head, '
+                     "relation and tail with tabs between, one of which is "
+                     "'?'")
+    sub.add_argument('--out', metavar='FILE', help='where the answers to '
+                     '--queries go: .tsv, .jsonl or .parquet')
+    sub.add_argument('-k', type=int, default=10, help='how many (10)')
+    sub.add_argument('--new', action='store_true',
+                     help='leave out the triples that are known already')
+    sub.add_argument('--self-loops', action='store_true', help='keep the '
+                     'given node among the answers, which is left out unless '
+                     'a training triple of the relation is a loop')
+    sub.set_defaults(call=call)
+
+
+def call(args: argparse.Namespace) -> None:
+    r"""Runs the command."""
+    asked = [args.head, args.relation, args.tail]
+    if (args.queries is None) != (args.out is None):
+        one, other = (('--queries', '--out') if args.queries is None else
+                      ('--out', '--queries'))
+        raise ConfigError(f'Expected {one} with {other} (got none). A single '
+                          'answer is printed.')
+    given = 3 - asked.count(None)
+    if args.queries is not None and given > 0:
+        raise ConfigError('Expected no --head, --relation or --tail with '
+                          f'--queries (got {given} of them)')
+    if args.queries is None and given != 2:
+        raise ConfigError('Expected two of --head, --relation and --tail, or '
+                          f'--queries (got {given})')
+    answers = open_model(args)
+    if args.queries is not None:
+        count = answers.predict_file(args.queries, args.out, args.k, args.new,
+                                     args.self_loops)
+        show(f'answers to {count:,} queries: {args.out}')
+        return
+    show(answers.predict(args.head, args.relation, args.tail, args.k,
+                         args.new, args.self_loops))

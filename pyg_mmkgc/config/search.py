@@ -1,0 +1,276 @@
+r"""A search for the settings of a configuration by validation MRR.
+
+==================  =======================================================
+``search.yaml``     the configuration with its section ``search``
+``search.json``     the number of trials
+``study.db``        the trials, as Optuna keeps them
+``trials/``         the configuration and the history of each trial
+``trials.csv``      the settings and the value of each trial
+``best.yaml``       the configuration with the best settings
+``importance.png``  the importance of each setting (extra ``plot``)
+==================  =======================================================
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from pyg_mmkgc.config.loader import load_config, load_space
+from pyg_mmkgc.config.run import Run
+from pyg_mmkgc.config.run_folder import empty_folder, lock_folder, new_folder
+from pyg_mmkgc.config.space import Choice
+from pyg_mmkgc.config.study import Study, Trial
+from pyg_mmkgc.config.yaml_text import dump_value, dump_yaml
+from pyg_mmkgc.errors import (
+    ConfigError,
+    MMKGCError,
+    NonFiniteError,
+    check_whole,
+    is_out_of_memory,
+)
+from pyg_mmkgc.io.atomic import read_json, write_atomic, write_json
+from pyg_mmkgc.io.reading import user_path
+from pyg_mmkgc.io.schema import check_schema
+from pyg_mmkgc.report import Report, Table
+from pyg_mmkgc.training import Callback, Trainer
+from pyg_mmkgc.training.trainer import CHECKPOINT
+from pyg_mmkgc.visualization import plot_search
+
+
+@dataclasses.dataclass(repr=False)
+class SearchResult(Report):
+    r"""The trials of a search.
+
+    Args:
+        trials (list of Trial): The trials.
+        best (Trial, optional): The best one. (default: :obj:`None`)
+        importances (dict, optional): The importance of each key.
+            (default: :obj:`{}`)
+    """
+    trials: list[Trial]
+    best: Trial | None = None
+    importances: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    table_names = ('trials', )
+
+    def summary(self) -> dict[str, Any]:
+        best = {} if self.best is None else {
+            'best': self.best.place, 'best_mrr': self.best.value,
+            **self.best.settings}
+        return {'trials': len(self.trials), **best}
+
+    def make_table(self, name: str) -> Table:
+        keys = list(dict.fromkeys(
+            key for trial in self.trials for key in trial.settings))
+        return Table(
+            ['trial', *keys, 'val_mrr', 'state'],
+            [[trial.place, *(
+                value if isinstance(value, (int, float, str, type(None)))
+                else dump_value(value)
+                for value in map(trial.settings.get, keys)),
+              trial.value, trial.state] for trial in self.trials],
+            'best validation MRR of each trial')
+
+    def __str__(self) -> str:
+        lines = [self.make_table('trials').text(), '']
+        if self.best is not None:
+            lines.append(f'best: trial {self.best.place}, validation MRR '
+                         f'{self.best.value:.4f}, {_words(self.best)}')
+        if self.importances:
+            lines.append('importance: ' + ', '.join(
+                f'{key} {100 * x:.0f} %'
+                for key, x in self.importances.items()))
+        return '\n'.join(lines)
+
+
+def _words(trial: Trial) -> str:
+    return ' '.join(trial.overrides) or 'the configuration itself'
+
+
+class _Pruning(Callback):
+    r"""Reports validations to a study, and stops a trial that it prunes."""
+    def __init__(self, study: Study, trial: Trial) -> None:
+        self.study, self.trial, self.pruned = study, trial, False
+
+    def on_fit_begin(self, trainer: Trainer) -> None:
+        for entry in trainer.history.epochs:  # Before an interruption.
+            if 'val_mrr' in entry:
+                self._report(trainer, entry['val_mrr'], entry['epoch'])
+
+    def on_validation(self, trainer: Trainer, epoch: int,
+                      metrics: dict[str, float]) -> None:
+        self._report(trainer, metrics['mrr'], epoch)
+
+    def _report(self, trainer: Trainer, value: float, epoch: int) -> None:
+        if self.study.report(self.trial, value, epoch) and (
+                epoch < trainer.epochs):
+            self.pruned = True
+            trainer.stop()
+
+
+class Search:
+    r"""A search in a folder. Test triples take no part in it.
+
+    .. code-block:: python
+
+        search = Search.create('my.yaml', num_trials=50)
+        print(search.run())
+
+    Args:
+        folder (pathlib.Path): The folder.
+        num_trials (int): The number of trials, the first of which is the
+            configuration itself.
+        data_root (str, optional): The folder of the dataset's files.
+        device (str, optional): The name of a :class:`torch.device`.
+    """
+    def __init__(self, folder: pathlib.Path, num_trials: int,
+                 data_root: str | None = None,
+                 device: str | None = None) -> None:
+        self.folder, self.num_trials = folder, num_trials
+        self._options = (data_root, device)
+
+    @classmethod
+    def create(cls, name: str, num_trials: int, overrides: Sequence[str] = (),
+               folder: str | None = None, data_root: str | None = None,
+               device: str | None = None) -> Search:
+        r"""Checks a configuration and its search space, and creates a new
+        folder.
+
+        Args:
+            name (str): As for :func:`load_config`.
+            num_trials (int): The number of trials.
+            overrides (list, optional): As for :func:`load_space`.
+                (default: :obj:`()`)
+            folder (str, optional): The folder, which must be empty or not
+                exist. (default: the first of :obj:`runs/NAME-search`,
+                :obj:`runs/NAME-search-2`, ... that does not exist)
+            data_root (str, optional): The folder of the dataset's files.
+            device (str, optional): The name of a :class:`torch.device`.
+        """
+        check_whole(trials=num_trials)
+        space = load_space(name, overrides)
+        config = load_config(name, overrides)
+        Study(space)  # Raises if Optuna is missing.
+        run = Run.prepare(config, data_root, device)
+        if not run.trainer.validates:
+            raise ConfigError(
+                "Expected validation triples and 'training.valid_every' to "
+                'select settings by (got '
+                f'valid_every={config.training.valid_every} and the splits '
+                f'{", ".join(run.graph.splits())})')
+        path = (new_folder(name, 'search') if folder is None else
+                empty_folder(folder))
+        write_json(path / 'search.json', {'trials': num_trials})
+        write_atomic(path / 'search.yaml', dump_yaml({
+            **run.config.to_dict(), 'search': {
+                key: list(x.values) if isinstance(x, Choice) else {
+                    name: value for name, value
+                    in dataclasses.asdict(x).items() if value is not None}
+                for key, x in space.items()}}))
+        return cls(path, num_trials, data_root, device)
+
+    @classmethod
+    def open(cls, folder: str, num_trials: int | None = None,
+             data_root: str | None = None, device: str | None = None
+             ) -> Search:
+        r"""Opens the folder of an earlier search.
+
+        Args:
+            folder (str): The folder.
+            num_trials (int, optional): The new number of trials.
+                (default: :obj:`None`, as before)
+            data_root (str, optional): As for :meth:`create`.
+            device (str, optional): As for :meth:`create`.
+        """
+        path = user_path(folder)
+        if not (path / 'search.yaml').is_file():
+            raise ConfigError(f"Expected '{folder}' to be the folder of a "
+                              'search (got no search.yaml)')
+        if num_trials is None:
+            saved = read_json(path / 'search.json')
+            check_schema(saved, {'trials': int}, f"'{path / 'search.json'}'")
+            num_trials = saved['trials']
+        check_whole(trials=num_trials)
+        write_json(path / 'search.json', {'trials': num_trials})
+        return cls(path, num_trials, data_root, device)
+
+    def run(self, progress: bool = True) -> SearchResult:
+        r"""Runs the trials that are missing, and writes the files of the
+        result. A trial that was interrupted continues from its checkpoint.
+
+        Args:
+            progress (bool, optional): If set to :obj:`False`, shows no
+                progress. (default: :obj:`True`)
+
+        Raises:
+            ConfigError: If another process runs the search.
+        """
+        with lock_folder(self.folder):
+            return self._run(progress)
+
+    def _run(self, progress: bool) -> SearchResult:
+        name = str(self.folder / 'search.yaml')
+        seed = load_config(name).training.seed
+        study = Study(load_space(name), self.folder / 'study.db', seed)
+        graph = None
+        while len(study.trials) < self.num_trials:
+            trial = study.ask()
+            run = Run.prepare(load_config(name, trial.overrides),
+                              *self._options, graph)
+            graph = run.graph  # Read once for all trials.
+            self._train(study, trial, run, progress)
+            self._write(study)
+        return self._finish(study)
+
+    def _train(self, study: Study, trial: Trial, run: Run,
+               progress: bool) -> None:
+        folder = self.folder / 'trials' / f'{trial.place:04d}'
+        run.save(folder)
+        trainer, pruning = run.trainer, _Pruning(study, trial)
+        trainer.folder, trainer.progress = folder, progress
+        trainer.callbacks.append(pruning)
+        if progress:
+            print(f'trial {trial.place} of 0 to {self.num_trials - 1}: '
+                  f'{_words(trial)}', file=sys.stderr)
+        value, note = None, ''
+        try:
+            history = trainer.fit(resume=(folder / CHECKPOINT).exists())
+            value = history.best_metrics['mrr']
+            write_json(folder / 'history.json', history.to_dict())
+        except NonFiniteError as error:
+            note = str(error)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            note = f'out of memory: {error}'
+        study.tell(trial, value, pruning.pruned, note)
+        # Large, and of no use for a finished trial.
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+
+    def _write(self, study: Study) -> None:
+        table = SearchResult(study.trials).make_table('trials')
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator='\n')
+        writer.writerow(table.columns)
+        writer.writerows(table.rows)
+        write_atomic(self.folder / 'trials.csv', text.getvalue())
+
+    def _finish(self, study: Study) -> SearchResult:
+        self._write(study)
+        result = SearchResult(study.trials, study.best, study.importances())
+        config = load_config(str(self.folder / 'search.yaml'),
+                             study.best.overrides)
+        write_atomic(self.folder / 'best.yaml', dump_yaml(config.to_dict()))
+        try:
+            plot_search(result.importances, [
+                (x.place, x.value, x.state) for x in result.trials],
+                self.folder / 'importance.png')
+        except MMKGCError as error:  # The result does not need the plot.
+            print(f'no importance.png: {error}')
+        return result
