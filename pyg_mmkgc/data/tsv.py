@@ -123,7 +123,7 @@ def from_tsv(
     else:
         masks = _random_split(ids, val_ratio, test_ratio, seed)
 
-    attributes: dict[str, Tensor] = {}
+    attributes: dict[str, Any] = {**masks}
     if not isinstance(features, Mapping | None):
         raise DataError("Expected 'features' to be a dict of modalities (got "
                         f'{type(features).__name__})')
@@ -139,7 +139,6 @@ def from_tsv(
         num_relations=len(rel_ids),
         node_names=list(node_ids),
         relation_names=list(rel_ids),
-        **masks,
         **attributes,
     )
     kg.validate()
