@@ -70,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_answers(commands, pretrained, data, device)
     _add_compare(commands, data, device)
+    _add_explore(commands, data, device)
 
     sub = commands.add_parser('audit', parents=[config, data],
                               help='look for faults in a dataset')
@@ -168,6 +169,34 @@ def _add_compare(commands: Any, *parents: argparse.ArgumentParser) -> None:
     sub.add_argument('--latex', action='store_true', help='in LaTeX')
     sub.add_argument('--json', action='store_true', help='as JSON')
     sub.set_defaults(call=_compare)
+
+
+def _add_explore(commands: Any, *parents: argparse.ArgumentParser) -> None:
+    sub = commands.add_parser(
+        'explore', parents=parents,
+        help='show a graph and its predictions on a page in the browser',
+        description='Shows a graph and its predictions on a page in the '
+        'browser of this machine, or writes it as a site of files.')
+    sub.add_argument('models', nargs='+', metavar='RUN|MODEL',
+                     help='the folder of a run, or of a saved model; two are '
+                     'compared')
+    sub.add_argument('--kg', metavar='NAME|FILE', help='the graph of saved '
+                     "models, as for 'mmkgc train'; MODEL may then be "
+                     'ultra_3g, ultra_4g or ultra_50g, too')
+    sub.add_argument('--images', metavar='FOLDER|TABLE', help='images to '
+                     "show, as for 'mmkgc features images'")
+    sub.add_argument('--texts', metavar='TABLE', help="texts to show, as for "
+                     "'mmkgc features texts'")
+    sub.add_argument('--port', type=int, default=8765,
+                     help='the port on 127.0.0.1, 0 for any free one (8765)')
+    sub.add_argument('--export', metavar='FOLDER', help='write a site of '
+                     'files instead, for any web server')
+    sub.add_argument('--queries', metavar='FILE', help='the questions that '
+                     "--export answers, as for 'mmkgc predict' (default: "
+                     'one for each frequent relation)')
+    sub.add_argument('-k', type=int, default=10,
+                     help='how many answers --export writes (10)')
+    sub.set_defaults(call=_explore)
 
 
 def _add_features(commands: Any, *parents: argparse.ArgumentParser) -> None:
@@ -318,6 +347,22 @@ def _compare(args: argparse.Namespace) -> None:
         _print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
     else:
         _print(found.to_latex() if args.latex else found)
+
+
+def _explore(args: argparse.Namespace) -> None:
+    from pyg_mmkgc import explore
+
+    if args.export is None and args.queries is not None:
+        raise ConfigError('--queries needs --export; the page answers any '
+                          'question')
+    queries = None if args.queries is None else lib.read_queries(args.queries)
+    explorer = explore.open_explorer(args.models, args.kg, args.data_root,
+                                     args.device, args.images, args.texts)
+    if args.export is None:
+        explore.serve(explorer, args.port)
+        return
+    count = explore.export_site(explorer, args.export, queries, args.k)
+    _print(f'{count:,} pages: {args.export}')
 
 
 def _audit(args: argparse.Namespace) -> None:

@@ -38,7 +38,9 @@ ARROWS = {
     'features': {'io', 'report'},
     'visualization': {'io', 'report'},
     'config': {*PARTS, 'report'},
-    'cli': {'config'},
+    'explore': {'config', 'data', 'datasets', 'evaluation', 'features', 'io',
+                'nn'},
+    'cli': {'config', 'explore'},
     'testing': set(PARTS) - {'features', 'visualization'},
     # The package's own __init__.py.
     '': set(PARTS),
@@ -269,7 +271,7 @@ IMPORT_ALL = f"""
 import sys
 optional = ('torch_scatter', 'numba', 'matplotlib', 'timm', 'transformers',
             'sentence_transformers', 'PIL', 'skimage', 'sklearn', 'gdown',
-            'tensorboard', 'pandas', 'pyarrow')
+            'tensorboard', 'pandas', 'pyarrow', 'starlette', 'uvicorn', 'umap')
 for name in optional:
     sys.modules[name] = None  # as if it were not installed
 

@@ -20,7 +20,8 @@ from pyg_mmkgc.config import load_config
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'pyg_mmkgc'
-DATA_FOLDERS = ('configs', 'datasets/countries_data')
+DATA_FOLDERS = ('configs', 'datasets/countries_data', 'explore/static',
+                'explore/templates')
 
 
 @pytest.fixture(scope='module')
@@ -183,8 +184,8 @@ def test_dependencies(setup_cfg: ConfigParser) -> None:
     assert required == ['torch>=2.9', 'torch-geometric>=2.7', 'numpy',
                         'pyyaml', 'safetensors']
     extras = setup_cfg['options.extras_require']
-    assert set(extras) == {'scatter', 'fast', 'plot', 'pandas', 'features',
-                           'download', 'tracking', 'test', 'all'}
+    assert set(extras) == {'scatter', 'fast', 'plot', 'pandas', 'explore',
+                           'features', 'download', 'tracking', 'test', 'all'}
     # It has no wheel: who asks for everything must not have to compile it.
     assert 'scatter' not in extras['all']
 

@@ -109,7 +109,7 @@ class Answers:
         :func:`~pyg_mmkgc.evaluation.most_similar`.
         """
         return most_similar(self.model, self.graph,
-                            _label_or_id(entity, self._nodes), k)
+                            label_or_id(entity, self._nodes), k)
 
     def export(self, out: str) -> None:
         r"""Writes the representations of all nodes, see
@@ -119,12 +119,15 @@ class Answers:
 
     def _ids(self, head: str | None, relation: str | None,
              tail: str | None) -> tuple[Any, Any, Any]:
-        return (_label_or_id(head, self._nodes),
-                _label_or_id(relation, self._relations),
-                _label_or_id(tail, self._nodes))
+        return (label_or_id(head, self._nodes),
+                label_or_id(relation, self._relations),
+                label_or_id(tail, self._nodes))
 
 
-def _label_or_id(text: str | None, names: Sequence[str] | None) -> Any:
+def label_or_id(text: str | None, names: Sequence[str] | None) -> Any:
+    r"""Returns the id that a text stands for where no label is a number, and
+    else the text, which is a label.
+    """
     # Where labels look like numbers, a number is a label: if none is this
     # one, the node of that id is not the one that was meant.
     if text is None or not (text.isascii() and text.isdigit()):

@@ -25,6 +25,7 @@ from pyg_mmkgc.evaluation import (
     evaluate,
     explain,
     most_similar,
+    node_representations,
     predict,
 )
 from pyg_mmkgc.evaluation.embeddings import has_representations
@@ -141,8 +142,11 @@ class Explorer:
     # Nodes and relations #####################################################
 
     def label(self, node: int) -> str:
-        r"""Returns the label of a node, or its id."""
-        return str(node) if self.node_names is None else self.node_names[node]
+        r"""Returns the label of a node, or its id if it has none."""
+        if self.node_names is None:
+            return str(node)
+        return self.node_names[node] if self.node_names[
+            node].strip() else f'#{node}'
 
     def relation(self, rel_type: int) -> str:
         r"""Returns the label of a relation, or its id."""
@@ -375,8 +379,6 @@ class Explorer:
         return self._kept[which]
 
     def _table(self, which: int) -> Tensor:
-        from pyg_mmkgc.evaluation import node_representations
-
         return self._once(('table', which), lambda: node_representations(
             self._model(which), self.graph))
 

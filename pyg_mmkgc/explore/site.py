@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from pyg_mmkgc.config.answers import label_or_id
 from pyg_mmkgc.errors import ConfigError
 from pyg_mmkgc.evaluation.labels import node_ids, relation_ids
 from pyg_mmkgc.explore.explorer import Explorer
@@ -91,17 +92,18 @@ def default_questions(explorer: Explorer) -> list[Question]:
 
 
 def _ids(explorer: Explorer, query: tuple[Any, Any, Any]) -> Question:
-    head, relation, tail = query
-    if (head, relation, tail).count(None) != 1:
+    if query.count(None) != 1:
         raise ConfigError('Expected two of a head, a relation and a tail in '
                           f'each question (got {query!r})')
-    return (_node(explorer, head),
-            None if relation is None else int(relation_ids(
-                explorer.graph, relation)[0]), _node(explorer, tail))
-
-
-def _node(explorer: Explorer, value: Any) -> int | None:
-    return None if value is None else int(node_ids(explorer.graph, value)[0])
+    names = explorer.node_names, explorer.relation_names, explorer.node_names
+    out = []
+    for value, labels, find in zip(
+            query, names, (node_ids, relation_ids, node_ids), strict=True):
+        if isinstance(value, str):
+            value = label_or_id(value, labels)
+        out.append(None if value is None else int(
+            find(explorer.graph, value)[0]))
+    return out[0], out[1], out[2]
 
 
 def _plan(explorer: Explorer, questions: Sequence[Question],
