@@ -33,6 +33,10 @@ class Links:
         r"""Returns the questions that a site answers."""
         return []
 
+    def entities(self) -> list[int]:
+        r"""Returns the nodes that a site has a page for."""
+        return []
+
     def picture(self, node: int) -> str:
         r"""Returns the address of the picture of a node."""
         return f'/picture/{node}.png'
@@ -65,6 +69,10 @@ class SiteLinks(Links):
         return sorted(((x.get('head'), x.get('relation'), x.get('tail'))
                        for x in found),
                       key=lambda x: [-1 if i is None else i for i in x])
+
+    def entities(self) -> list[int]:
+        return sorted(options[0][1] for name, options in self.pages
+                      if name == 'entity')
 
     def picture(self, node: int) -> str:
         self.pictures.add(node)

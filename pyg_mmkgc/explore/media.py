@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import pathlib
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from pyg_mmkgc.config.features import FeatureSource
@@ -37,7 +37,7 @@ class Media:
                  texts: Mapping[int, str | Item] | None = None) -> None:
         self._pictures = dict(pictures or {})
         self._texts = dict(texts or {})
-        self._thumbnails: OrderedDict[int, bytes | None] = OrderedDict()
+        self._thumbnail = lru_cache(KEPT)(self._make_thumbnail)
 
     def has_picture(self, node: int) -> bool:
         r"""Returns whether a node has a picture, which may be unreadable."""
@@ -47,11 +47,7 @@ class Media:
         r"""Returns the picture of a node as a small PNG; :obj:`None` if it
         has none, or it cannot be read.
         """
-        if node not in self._thumbnails:
-            self._thumbnails[node] = self._make_thumbnail(node)
-            while len(self._thumbnails) > KEPT:
-                self._thumbnails.popitem(last=False)
-        return self._thumbnails[node]
+        return self._thumbnail(node)
 
     def text(self, node: int) -> str | None:
         r"""Returns the text of a node; :obj:`None` if it has none, or it

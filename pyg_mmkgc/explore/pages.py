@@ -78,17 +78,19 @@ class Pages:
         r"""The start page."""
         x = self.explorer
         results = [x.rankings(i) for i in range(len(x.subjects))]
-        popular = x.adjacency.degree.topk(min(12, x.num_nodes))
+        popular = x.adjacency.degree.topk(min(12, x.num_nodes)).indices
         return self._page(
             'home.html', results=results, counts=self._counts(),
-            popular=[i for i, degree in zip(
-                popular.indices.tolist(), popular.values.tolist(),
-                strict=True) if degree > 0],
+            popular=[i for i in popular.tolist() if x.has_graph]
+            if self.links.live else self.links.entities(),
             examples=self.examples(6) if self.links.live else
             self.links.questions())
 
     def search(self, q: str = '') -> str:
         r"""The nodes whose labels contain a text."""
+        if not self.links.live:  # The script of a site filters them.
+            return self._page('search.html', q='', more=False,
+                              found=self.links.entities())
         found = self.explorer.search(q, RESULTS + 1)
         return self._page('search.html', q=q, found=found[:RESULTS],
                           more=len(found) > RESULTS)
@@ -111,7 +113,9 @@ class Pages:
             narrow=draw_ego(x.adjacency, spokes[::2] if len(spokes) > 8 else
                             spokes, 360, 380, below=True),
             legend=self._legend(spokes), numbers=self._numbers(node),
-            relations=self._relations(),
+            relations=self._relations(), similar=[
+                None if self.links.live or not x.has_table(i) else
+                self._similar(i, node) for i in range(len(x.subjects))],
             questions=[
                 (group.rel_type, group.side) for group in groups[:12]]
             if self.links.live else [
@@ -170,12 +174,9 @@ class Pages:
     def similar(self, node: int, run: int = 0, bare: int = 0) -> str:
         r"""The nodes with similar representations."""
         self._check(node=node, run=run)
-        found = self.explorer.similar(run, node)
         return self._page(
             'similar_list.html' if bare else 'similar.html', node=node,
-            run=run, found=list(zip(found.node[0].tolist(),
-                                    found.similarity[0].tolist(),
-                                    strict=True)))
+            run=run, found=self._similar(run, node))
 
     def failures(self, run: int = 0, group: str | None = None,
                  label: str | None = None, compute: int = 0) -> str:
@@ -284,6 +285,11 @@ class Pages:
                 'bar': 100.0 if high == low else round(
                     6 + 94 * (row['score'] - low) / (high - low), 1)})
         return rows
+
+    def _similar(self, run: int, node: int) -> list[tuple[int, float]]:
+        found = self.explorer.similar(run, node)
+        return list(zip(found.node[0].tolist(), found.similarity[0].tolist(),
+                        strict=True))
 
     def _counts(self) -> list[tuple[str, int]]:
         x = self.explorer

@@ -26,7 +26,8 @@ def export_site(explorer: Explorer, folder: str,
                 k: int = 10) -> int:
     r"""Writes a site that shows the answers to some questions: a page for
     each question, for each of its answers and the reasons for it, for the
-    entities, and the start, failures, comparison and map.
+    entities, and the start, the map, and, where the ranks of the test triples
+    are known, failures and the comparison.
 
     No file is left if something fails.
 
@@ -63,10 +64,8 @@ def export_site(explorer: Explorer, folder: str,
                 values['k'] = k
             (temp / file_of((name, options))).write_text(
                 pages.render(name, **values), 'utf-8')
-        entities = [dict(options)['node'] for name, options in links.pages
-                    if name == 'entity']
         (temp / 'search.json').write_text(json.dumps([
-            suggestion(explorer, links, node) for node in sorted(entities)]),
+            suggestion(explorer, links, node) for node in links.entities()]),
             'utf-8')
         source = importlib.resources.files('pyg_mmkgc.explore') / 'static'
         for name in ASSETS:
@@ -129,10 +128,8 @@ def _plan(explorer: Explorer, questions: Sequence[Question],
     for i in several:
         if explorer.has_table(i):
             out.add(page('map', run=i or None))
-            out |= {page('similar', node=node, run=i or None)
-                    for node in nodes}
-        if explorer.has_test_triples() and explorer.rankings(i, True):
+        if explorer.rankings(i) is not None:
             out.add(page('failures', run=i or None))
-    if len(explorer.subjects) == 2 and explorer.has_test_triples():
+    if len(explorer.subjects) == 2 and explorer.compare() is not None:
         out.add(page('compare'))
     return out

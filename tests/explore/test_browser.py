@@ -91,6 +91,8 @@ def files(countries: Explorer,
 @pytest.fixture(scope='module')
 def hostile_files(explorer: Explorer, tmp_path_factory: pytest.TempPathFactory
                   ) -> Iterator[str]:
+    for i in range(2):
+        explorer.rankings(i, compute=True)
     folder = tmp_path_factory.mktemp('export') / 'site'
     export_site(explorer, str(folder), [(30, 0, None), (1, None, 2)], k=10)
     yield from serve_files(folder)

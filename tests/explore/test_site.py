@@ -15,6 +15,8 @@ QUERIES = [(30, 0, None), (None, 1, 'node_12'), ('node_12', None, 13)]
 
 @pytest.fixture(scope='module')
 def site(explorer: Explorer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    for i in range(2):
+        explorer.rankings(i, compute=True)
     folder = tmp_path_factory.mktemp('export') / 'site'
     count = export_site(explorer, str(folder), QUERIES, k=4)
     assert count == len(list(folder.glob('*.html')))
