@@ -353,9 +353,10 @@ def _explore(args: argparse.Namespace) -> None:
     from pyg_mmkgc import explore
 
     if args.export is None and args.queries is not None:
-        raise ConfigError('--queries needs --export; the page answers any '
-                          'question')
-    queries = None if args.queries is None else lib.read_queries(args.queries)
+        raise ConfigError('Expected --export with --queries (got no '
+                          '--export). The page answers any question.')
+    queries = (None if args.queries is None else
+               explore.read_queries(args.queries))
     explorer = explore.open_explorer(args.models, args.kg, args.data_root,
                                      args.device, args.images, args.texts)
     if args.export is None:

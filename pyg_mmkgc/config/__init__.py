@@ -1,6 +1,5 @@
 r"""Runs from YAML files."""
 
-from pyg_mmkgc.evaluation import read_queries
 from pyg_mmkgc.training.termination import catch_signals
 from pyg_mmkgc.visualization import plot_explanation
 
@@ -39,7 +38,6 @@ __all__ = [
     'open_answers',
     'compare_paths',
     'plot_explanation',
-    'read_queries',
     'load_config',
     'save_config',
     'dump_config',

@@ -9,6 +9,8 @@ bring some fifty packages, scripts and fonts from elsewhere and a process that
 has to run.
 """
 
+from pyg_mmkgc.evaluation import read_queries
+
 from .explorer import Explorer, Subject
 from .opening import open_explorer
 from .server import make_app, serve
@@ -21,4 +23,5 @@ __all__ = [
     'make_app',
     'serve',
     'export_site',
+    'read_queries',
 ]

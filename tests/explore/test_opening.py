@@ -111,7 +111,7 @@ def test_the_command_exports(folder: Path, tmp_path: Path,
 
 
 @pytest.mark.parametrize('more, message', [
-    (['--queries', 'file'], '--queries needs --export'),
+    (['--queries', 'file'], '--export with --queries'),
     (['--port', '70000'], 'from 0 to 65535 .got 70000'),
     (['--kg', 'nowhere'], 'nowhere')])
 def test_the_command_refuses(folder: Path, more: list[str], message: str,
