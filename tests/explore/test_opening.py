@@ -1,6 +1,11 @@
 """From the folders of runs and models to the page."""
 
+import io
 import re
+import signal
+import subprocess
+import sys
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +95,7 @@ def test_pictures_and_texts_of_countries(tmp_path: Path) -> None:
     assert found.media.text(node).startswith('Austria')
     assert found.media.has_picture(node)
     assert not found.media.has_picture(found.find('Vienna'))
-    image = np.asarray(Image.open(__import__('io').BytesIO(
+    image = np.asarray(Image.open(io.BytesIO(
         found.media.thumbnail(node))))
     flag = data.thumbnails[kg.node_names.index('Austria')].double()
     assert torch.from_numpy(image.copy()).double().mean(dim=(0, 1)).tolist(
@@ -108,6 +113,22 @@ def test_the_command_exports(folder: Path, tmp_path: Path,
     assert capsys.readouterr().out == f'{count} pages: {out}\n'
     text = next(out.glob('ask-*.html')).read_text('utf-8')
     assert len(re.findall(r'<span class="rank">', text)) == 2
+
+
+@pytest.mark.slow
+def test_the_command_serves_until_it_is_interrupted(folder: Path) -> None:
+    pytest.importorskip('uvicorn', reason='needs the extra explore')
+    with subprocess.Popen(
+            [sys.executable, '-u', '-c', 'import sys, pyg_mmkgc.cli as c; '
+             'sys.exit(c.main(sys.argv[1:]))', 'explore',
+             str(folder / 'AdaMF'), '--port', '0'],
+            stdout=subprocess.PIPE, text=True) as process:
+        address = re.match(r'http://127\.0\.0\.1:\d+',
+                           process.stdout.readline())[0]
+        with urllib.request.urlopen(address, timeout=60) as answer:
+            assert 'AdaMF' in answer.read().decode()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130
 
 
 @pytest.mark.parametrize('more, message', [
