@@ -85,7 +85,7 @@ def draw_ego(adjacency: Adjacency, spokes: Sequence[Spoke], width: int,
             drawing, or next to them.
     """
     radius = 16
-    rx = width / 2 - (48 if below else 190)
+    rx = width / 2 - (48 if below else 160)
     ry = height / 2 - 44
     dots = []
     for i, spoke in enumerate(spokes):

@@ -69,7 +69,9 @@ class Media:
         if image is None:
             return None
         scale = SIZE / max(image.size)
+        # Sharper filters draw lines next to the edges of enlarged flags.
         image = image.resize([max(1, round(scale * x)) for x in image.size],
+                             Image.Resampling.BILINEAR if scale > 1 else
                              Image.Resampling.LANCZOS)
         out = io.BytesIO()
         image.save(out, 'PNG', optimize=False)

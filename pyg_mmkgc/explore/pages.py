@@ -334,8 +334,9 @@ class Pages:
             found = x.node_results(i, node)
             if found is not None:
                 more = f' by {subject.name}' if len(x.subjects) > 1 else ''
-                out.append((f'MRR as a test answer{more}',
-                            f'{100 * found[1]:.1f} % of {found[0]:,}'))
+                out.append((f'Test MRR as an answer{more}',
+                            f'{100 * found[1]:.1f} % ({found[0]:,} '
+                            'rankings)'))
         return out
 
     def _relations(self) -> list[int]:

@@ -209,7 +209,7 @@ def serve(explorer: Explorer, port: int = PORT) -> None:
 
 
 def listen(port: int) -> socket.socket:
-    r"""Returns a socket that is bound to a port of this machine only.
+    r"""Returns a socket that listens on a port of this machine only.
 
     Raises:
         ConfigError: If the port is not free.
@@ -220,6 +220,7 @@ def listen(port: int) -> socket.socket:
     try:
         place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         place.bind((ADDRESS, port))
+        place.listen(128)
     except OSError as error:
         place.close()
         raise ConfigError(f"Expected 'port' to be free (got {port}: "

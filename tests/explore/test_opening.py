@@ -116,19 +116,22 @@ def test_the_command_exports(folder: Path, tmp_path: Path,
 
 
 @pytest.mark.slow
-def test_the_command_serves_until_it_is_interrupted(folder: Path) -> None:
+def test_the_command_serves_until_it_is_ended(folder: Path) -> None:
     pytest.importorskip('uvicorn', reason='needs the extra explore')
     with subprocess.Popen(
             [sys.executable, '-u', '-c', 'import sys, pyg_mmkgc.cli as c; '
              'sys.exit(c.main(sys.argv[1:]))', 'explore',
              str(folder / 'AdaMF'), '--port', '0'],
             stdout=subprocess.PIPE, text=True) as process:
-        address = re.match(r'http://127\.0\.0\.1:\d+',
-                           process.stdout.readline())[0]
-        with urllib.request.urlopen(address, timeout=60) as answer:
-            assert 'AdaMF' in answer.read().decode()
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 130
+        try:
+            address = re.match(r'http://127\.0\.0\.1:\d+',
+                               process.stdout.readline())[0]
+            with urllib.request.urlopen(address, timeout=60) as answer:
+                assert 'AdaMF' in answer.read().decode()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 143
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize('more, message', [

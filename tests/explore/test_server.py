@@ -236,7 +236,6 @@ def test_sockets_are_local() -> None:
     with listen(0) as place:
         address, port = place.getsockname()
         assert address == '127.0.0.1'
-        place.listen()
         with pytest.raises(ConfigError, match=f'{port}.*Pass --port 0'):
             listen(port)
     for bad in (-1, 1 << 16):
