@@ -1,6 +1,9 @@
 """Explorers of small graphs."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,6 +43,37 @@ def make_graph() -> KnowledgeGraph:
         kg[f'{name}_mask'] = torch.cat([kg[f'{name}_mask'], torch.full(
             (len(HOSTILE), ), value)])
     return kg
+
+
+@pytest.fixture
+def check_markup() -> Callable[[str], list[str]]:
+    """Checks that a page runs nothing but our script, and returns where its
+    links lead.
+    """
+    class Parser(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: Any) -> None:
+            assert tag not in ('style', 'iframe', 'object', 'u')
+            if tag == 'script':
+                source = dict(attrs).get('src', '')
+                assert source.rpartition('/')[2] == 'explore.js'
+            for name, value in attrs:
+                assert not name.startswith('on')
+                assert name not in ('style', 'srcdoc')
+                if name in ('href', 'src', 'action', 'data-load',
+                            'data-suggest'):
+                    links.append(value)
+
+    def check(text: str) -> list[str]:
+        links.clear()
+        Parser().feed(text)
+        # Nothing that a browser would act on, and no reversed text.
+        assert not re.search('[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e'
+                             '\u2066-\u2069\ud800-\udfff]', text)
+        assert not any(re.match(r'\s*[a-z]+:|//', link) for link in links)
+        return links
+
+    links: list[str] = []
+    return check
 
 
 @pytest.fixture(scope='session')

@@ -18,7 +18,8 @@ def find(query: str, limit: int = 10) -> list[str]:
 
 
 def test_better_matches_come_first() -> None:
-    assert find('berlin') == ['Berlin', 'Berlin Wall', 'East Berlin']
+    assert find('berlin') == ['Berlin', 'Berlin Wall', 'East Berlin',
+                              'Überlingen']
     assert find('lin') == ['LINZ', 'linz am rhein', 'Berlin', 'East Berlin',
                            'Berlin Wall', 'Überlingen', 'Dublin']
 

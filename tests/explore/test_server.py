@@ -61,27 +61,17 @@ PAGES = ['/', '/search?q=node', '/entity?node=30', '/entity?node=3',
 
 
 @pytest.mark.parametrize('path', PAGES)
-def test_every_page_shows_labels_as_text(explorer: Explorer,
-                                         path: str) -> None:
+def test_every_page_shows_labels_as_text(explorer: Explorer, path: str,
+                                         check_markup: Any) -> None:
     for i in range(2):
         explorer.rankings(i, compute=True)
     answer = get(explorer, path)
     assert answer.status == 200
     assert answer.headers['content-type'] == 'text/html; charset=utf-8'
     text = answer.text
-    # The only script is ours, nothing is inline, and no label is markup.
-    assert re.findall(r'<script[^>]*>', text) in (
-        [], ['<script src="/assets/explore.js" defer>'])
-    assert not re.search(r'<[^>]*\son[a-z]+\s*=|<[^>]*\sstyle\s*=|<style|'
-                         r'javascript:[^<]*"[^>]*>', text)
-    assert not re.search(r'<(b|i|u|h1|img)>[^<]*window|<u>|<h1>fake', text)
+    assert all(link.startswith(('/', '#')) for link in check_markup(text))
     assert '<img src=x' not in text
-    # Nothing that a browser would act on, and no reversed text.
-    assert not re.search('[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069'
-                         '\ud800-\udfff]', text)
-    # No link leads elsewhere.
-    assert all(link.startswith(('/', '#')) for link in re.findall(
-        r'(?:href|src|action)="([^"]*)"', text))
+    assert '<h1>fake' not in text
 
 
 def test_size_of_a_page_does_not_follow_labels(explorer: Explorer) -> None:

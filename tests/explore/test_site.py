@@ -4,6 +4,7 @@ import json
 import re
 import urllib.parse
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,12 +24,11 @@ def site(explorer: Explorer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_every_link_leads_to_a_file(site: Path) -> None:
+def test_every_link_leads_to_a_file(site: Path, check_markup: Any) -> None:
     names = {path.name for path in site.iterdir()}
     linked = {'index.html'}
     for path in site.glob('*.html'):
-        for link in re.findall(r'(?:href|src|action|data-suggest)="([^"]*)"',
-                               path.read_text('utf-8')):
+        for link in check_markup(path.read_text('utf-8')):
             name = urllib.parse.urlsplit(link).path
             assert name in names or link.startswith('#'), (path.name, link)
             linked.add(name or path.name)
@@ -47,15 +47,13 @@ def test_pages_of_the_questions(explorer: Explorer, site: Path) -> None:
             assert f'why-head-30-relation-0{more}-tail-{node}.html' in names
 
 
-def test_nothing_asks_a_server(site: Path) -> None:
+def test_nothing_asks_a_server(site: Path, check_markup: Any) -> None:
     for path in site.glob('*.html'):
         text = path.read_text('utf-8')
         assert "default-src 'none'" in text
         assert '<form class="ask' not in text
         assert 'data-load' not in text
-        assert not re.search(r'(href|src|action)="(/|[a-z]+:)', text)
-        assert not re.search(r'<script(?! src="explore.js" defer>)|\son\w+=',
-                             text)
+        assert not any(link.startswith('/') for link in check_markup(text))
 
 
 def test_search_lists_the_entities(explorer: Explorer, site: Path) -> None:
