@@ -19,7 +19,7 @@ class Group(NamedTuple):
     rel_type: int
     #: The side of the other nodes.
     side: Side
-    count: int
+    num_triples: int
     first: int  # The position of the first triple in the sorted list.
 
 
@@ -39,12 +39,11 @@ class Adjacency:
         split[kg.num_edges:] = 3
         self._size, self._num_relations = kg.num_nodes, kg.num_relations
         #: The number of triples of each node, :obj:`[N]`.
-        self.degree = sum(torch.bincount(x, minlength=self._size)
-                          for x in (head, tail))
+        self.degree = self._count(head) + self._count(tail)
         train = split == 0
         #: The number of training triples of each node, :obj:`[N]`.
-        self.train_degree = sum(torch.bincount(x[train], minlength=self._size)
-                                for x in (head, tail))
+        self.train_degree = self._count(head[train]) + self._count(
+            tail[train])
         #: The number of triples of each relation, :obj:`[R]`.
         self.relation_count = torch.bincount(rel,
                                              minlength=self._num_relations)
@@ -66,7 +65,7 @@ class Adjacency:
             out += [Group(r, side, count, start) for r, count, start in zip(
                 kinds.tolist(), counts.tolist(), starts.tolist(),
                 strict=True)]
-        return sorted(out, key=lambda group: -group.count)
+        return sorted(out, key=lambda group: -group.num_triples)
 
     def group(self, node: int, rel_type: int, side: Side) -> Group:
         r"""Returns one group of triples, which may be empty."""
@@ -81,7 +80,7 @@ class Adjacency:
         """
         keys, split = self._sorted[group.side]
         part = slice(group.first + start,
-                     group.first + min(start + limit, group.count))
+                     group.first + min(start + limit, group.num_triples))
         return ((keys[part] % self._size).tolist(),
                 [SPLITS[i] for i in split[part].tolist()])
 
@@ -120,6 +119,9 @@ class Adjacency:
             out.append((groups[0].rel_type, 'head' if groups[0].side == 'tail'
                         else 'tail') if groups else None)
         return out
+
+    def _count(self, nodes: Tensor) -> Tensor:
+        return torch.bincount(nodes, minlength=self._size)
 
     def _key(self, node: Tensor, rel: Tensor, other: Tensor) -> Tensor:
         return (node * self._num_relations + rel) * self._size + other

@@ -120,7 +120,7 @@ def free_labels(points: Sequence[tuple[float, float]],
         line (float, optional): The height of a line.
     """
     boxes: list[tuple[float, float, float]] = []
-    out = []
+    out: list[int] = []
     for i, ((x, y), text) in enumerate(zip(points, texts, strict=True)):
         end = x + letter * len(text)
         if len(out) < limit and all(

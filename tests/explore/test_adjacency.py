@@ -28,7 +28,7 @@ def test_groups_of_a_node(adjacency: Adjacency) -> None:
         (0, 'tail'): ([1, 2], ['train', 'test']),
         (1, 'tail'): ([3], ['val']),
         (1, 'head'): ([3, 5], ['train', 'filter'])}
-    assert adjacency.groups(0)[-1].count == 1  # The largest come first.
+    assert adjacency.groups(0)[-1].num_triples == 1  # The largest come first.
 
 
 def test_loops_are_on_both_sides(adjacency: Adjacency) -> None:
@@ -39,7 +39,7 @@ def test_one_group_and_a_part_of_it(adjacency: Adjacency) -> None:
     group = adjacency.group(0, 0, 'tail')
     assert adjacency.members(group, start=1) == ([2], ['test'])
     assert adjacency.members(group, limit=1) == ([1], ['train'])
-    assert adjacency.group(2, 1, 'tail').count == 0
+    assert adjacency.group(2, 1, 'tail').num_triples == 0
     assert adjacency.members(adjacency.group(2, 1, 'tail')) == ([], [])
 
 

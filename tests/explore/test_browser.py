@@ -134,7 +134,8 @@ def test_search_ask_and_click_through(place: str, visit: Any,
         name='Search an entity')).fill('austr')
     page.keyboard.press('Enter')
     page.wait_for_load_state()
-    page.locator('.list').get_by_role('link', name='Austria').click()
+    page.locator('.list').get_by_role('link', name='Austria',
+                                      exact=True).click()
     assert page.locator('h1').inner_text() == 'Austria'
     assert page.locator('.facts').is_visible()
     assert page.locator('svg.wide a, svg.wide g').count() > 5
@@ -181,6 +182,7 @@ def test_keyboard(place: str, visit: Any, request: Any) -> None:
                          ".outlineStyle !== 'none' || "
                          "document.activeElement.closest('svg') !== null")
 
+    page.locator('.brand').focus()
     page.keyboard.press('/')
     page.keyboard.type('austria')
     page.locator('#suggestions li').first.wait_for()
@@ -194,7 +196,7 @@ def test_asking_by_the_form(visit: Any, live: str,
     page.get_by_label('Relation', exact=True).select_option(label='capital')
     page.get_by_label('What is asked for').select_option('head')
     page.get_by_role('button', name='Ask').click()
-    assert page.locator('h1').inner_text().split('\n')[0] == '?'
+    assert page.locator('h1').inner_text().startswith('?')
     relation = countries.relation_names.index('capital')
     found = countries.predict(0, None, relation, countries.find('Vienna'))
     assert page.locator('.answers b').all_inner_texts() == found.labels[0]
@@ -240,10 +242,10 @@ PATHS = ['', 'search?q=o', 'entity?node=30', 'entity?node=2',
          'entity?node=3', 'triples?node=30&relation=0&side=tail',
          'ask?head=30&relation=0', 'ask?head=1&tail=2',
          'why?head=30&relation=0&tail=1', 'similar?node=1', 'failures',
-         'compare', 'map?node=30', 'nowhere']
+         'compare', 'map?node=30']
 
 
-@pytest.mark.parametrize('path', PATHS[:-1])
+@pytest.mark.parametrize('path', PATHS)
 def test_hostile_labels(path: str, visit: Any, hostile: str) -> None:
     page = visit(f'{hostile}/{path}', NARROW)
     assert page.evaluate('window.hit') is None
@@ -281,10 +283,10 @@ def test_accessibility(scheme: str, viewport: Any, visit: Any,
     script = AXE.read_text('utf-8')
     page = visit(hostile, viewport, color_scheme=scheme)
     found = []
-    for path in PATHS[:-1]:
+    for path in PATHS:
         page.goto(f'{hostile}/{path}', wait_until='networkidle')
         page.evaluate(script)
-        result = page.evaluate('axe.run()')
+        result = page.evaluate("axe.run({resultTypes: ['violations']})")
         found += [(path, fault['id'], fault['nodes'][0]['html'],
                    fault['nodes'][0]['failureSummary'])
                   for fault in result['violations']

@@ -206,7 +206,7 @@ def test_picture_is_a_png(explorer: Explorer) -> None:
 def test_triples_are_shown_in_parts(countries: Explorer) -> None:
     hub = int(countries.adjacency.degree.argmax())
     group = countries.adjacency.groups(hub)[0]
-    assert group.count > 100
+    assert group.num_triples > 100
     seen: list[int] = []
     path = (f'/triples?node={hub}&relation={group.rel_type}'
             f'&side={group.side}')
@@ -219,7 +219,7 @@ def test_triples_are_shown_in_parts(countries: Explorer) -> None:
         path = more[1].replace('&amp;', '&') if more else ''
         pages += 1
     assert seen == countries.adjacency.members(group)[0]
-    assert pages == -(-group.count // 50)
+    assert pages == -(-group.num_triples // 50)
 
 
 def test_sockets_are_local() -> None:
