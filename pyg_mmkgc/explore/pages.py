@@ -128,7 +128,8 @@ class Pages:
         r"""The triples of a node with one relation, some at a time."""
         self._check(node=node, relation=relation, side=side)
         group = self.explorer.adjacency.group(node, relation, side)
-        start = max(0, min(start, max(group.num_triples - 1, 0) // ROWS * ROWS))
+        last = max(group.num_triples - 1, 0) // ROWS * ROWS
+        start = max(0, min(start, last))
         members, split = self.explorer.adjacency.members(group, start, ROWS)
         return self._page('triples.html', node=node, group=group, start=start,
                           rows=ROWS,
