@@ -2,9 +2,11 @@ r"""The pages on this machine, which needs the extra ``explore``."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.resources
 import re
 import socket
+import threading
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -200,7 +202,13 @@ def serve(explorer: Explorer, port: int = PORT) -> None:
     app = make_app(explorer)
     import uvicorn
 
+    def prepare() -> None:
+        # The first question fails in the same way, on its page.
+        with contextlib.suppress(MMKGCError):
+            explorer.prepare()
+
     with listen(port) as place:
+        threading.Thread(target=prepare, daemon=True).start()
         print(f'http://{ADDRESS}:{place.getsockname()[1]} (end with Ctrl-C)',
               flush=True)
         uvicorn.Server(uvicorn.Config(
