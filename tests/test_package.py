@@ -298,6 +298,8 @@ def test_readme_command_line_runs(
                      'model.hidden_channels=8']
         if argv[0] == 'profile':
             argv += ['--set', 'model.hidden_channels=8']
+        if argv[0] == 'explore':  # It would serve until it is interrupted.
+            argv += ['--export', 'site', '-k', '1']
         known = iter(runs)
         argv = [next(known) if x == 'RUN' else x for x in argv]
         status = main(argv)
