@@ -40,7 +40,9 @@ ARROWS = {
     'features': {'io', 'report'},
     'visualization': {'io', 'report'},
     'config': {*PARTS, 'report'},
-    'cli': {'config'},
+    'explore': {'config', 'data', 'datasets', 'evaluation', 'features', 'io',
+                'nn'},
+    'cli': {'config', 'explore'},
     '__main__': set(),
     'testing': set(PARTS) - {'features', 'visualization'},
     # The package's own __init__.py.
@@ -272,7 +274,8 @@ IMPORT_ALL = f"""
 import sys
 optional = ('torch_scatter', 'numba', 'matplotlib', 'timm', 'transformers',
             'sentence_transformers', 'PIL', 'skimage', 'sklearn', 'gdown',
-            'tensorboard', 'wandb', 'optuna', 'shtab', 'pandas', 'pyarrow')
+            'tensorboard', 'wandb', 'optuna', 'shtab', 'pandas', 'pyarrow',
+            'starlette', 'uvicorn', 'umap')
 for name in optional:
     sys.modules[name] = None  # as if it were not installed
 

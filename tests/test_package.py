@@ -25,7 +25,8 @@ from pyg_mmkgc.nn import ULTRA
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'pyg_mmkgc'
-DATA_FOLDERS = ('configs', 'datasets/countries_data')
+DATA_FOLDERS = ('configs', 'datasets/countries_data', 'explore/static',
+                'explore/templates')
 
 
 @pytest.fixture(scope='module')
@@ -188,9 +189,9 @@ def test_dependencies(setup_cfg: ConfigParser) -> None:
     assert required == ['torch>=2.9', 'torch-geometric>=2.7', 'numpy',
                         'pyyaml', 'safetensors']
     extras = setup_cfg['options.extras_require']
-    assert set(extras) == {'scatter', 'fast', 'plot', 'pandas', 'features',
-                           'download', 'search', 'tracking', 'completion',
-                           'test', 'all'}
+    assert set(extras) == {'scatter', 'fast', 'plot', 'pandas', 'explore',
+                           'features', 'download', 'search', 'tracking',
+                           'completion', 'test', 'all'}
     # It has no wheel: who asks for everything must not have to compile it.
     assert 'scatter' not in extras['all']
 
@@ -374,6 +375,8 @@ def test_readme_command_line_runs(
                      'model.hidden_channels=8']
         if argv[0] == 'profile':
             argv += ['--set', 'model.hidden_channels=8']
+        if argv[0] == 'explore':  # It would serve until it is interrupted.
+            argv += ['--export', 'site', '-k', '1']
         known = iter(runs)
         argv = [next(known) if x == 'RUN' else x for x in argv]
         status = main(argv)

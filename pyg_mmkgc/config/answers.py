@@ -109,7 +109,7 @@ class Answers:
         :func:`~pyg_mmkgc.evaluation.most_similar`.
         """
         return most_similar(self.model, self.graph,
-                            _label_or_id(entity, self._nodes), k)
+                            label_or_id(entity, self._nodes), k)
 
     def export(self, out: str) -> None:
         r"""Writes the representations of all nodes, see
@@ -119,14 +119,16 @@ class Answers:
 
     def _ids(self, head: str | None, relation: str | None,
              tail: str | None) -> tuple[Any, Any, Any]:
-        return (_label_or_id(head, self._nodes),
-                _label_or_id(relation, self._relations),
-                _label_or_id(tail, self._nodes))
+        return (label_or_id(head, self._nodes),
+                label_or_id(relation, self._relations),
+                label_or_id(tail, self._nodes))
 
 
-def _label_or_id(text: str | None, names: Sequence[str] | None) -> Any:
-    # If labels look like numbers, a number is always a label. An unknown
-    # number does not mean the node of that id.
+def label_or_id(text: str | None, names: Sequence[str] | None) -> Any:
+    r"""Returns the id that a text stands for, or the text itself, which is a
+    label. If labels look like numbers, a number is always a label.
+    """
+    # An unknown number does not mean the node of that id.
     if text is None or not (text.isascii() and text.isdigit()):
         return text
     return text if any(map(_NUMBER.fullmatch, names or ())) else int(text)
