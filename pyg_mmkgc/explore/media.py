@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from pyg_mmkgc.config.components import read_options
 from pyg_mmkgc.config.features import FeatureSource
-from pyg_mmkgc.config.schema import Config, read_fields
+from pyg_mmkgc.config.schema import Config
 from pyg_mmkgc.datasets import Countries
 from pyg_mmkgc.errors import MMKGCError
 from pyg_mmkgc.features.folder import SOURCE
@@ -40,7 +41,9 @@ class Media:
         self._thumbnail = lru_cache(KEPT)(self._make_thumbnail)
 
     def has_picture(self, node: int) -> bool:
-        r"""Returns whether a node has a picture, which may be unreadable."""
+        r"""Returns :obj:`True` if a node has a picture, which may be
+        unreadable.
+        """
         return node in self._pictures
 
     def thumbnail(self, node: int) -> bytes | None:
@@ -129,7 +132,8 @@ def _add_source(found: dict[str, dict[int, Any]], folder: pathlib.Path,
     file = folder / SOURCE
     if not file.is_file():
         return
-    source = read_fields(FeatureSource, {SOURCE: read_json(file)}, SOURCE)
+    source = FeatureSource(**read_options(SOURCE, read_json(file),
+                                          FeatureSource))
     try:
         found[source.kind] = _items(source, labels)
     except (MMKGCError, OSError) as error:  # They may have moved.
