@@ -84,7 +84,7 @@ def plot_history(history: Any, path: Any) -> None:
                         markersize=13, linestyle='none',
                         label=f'Best: {100 * y_val[at]:.2f} % at epoch '
                         f'{best}')
-        bottom.legend(frameon=False, loc='lower right')
+        bottom.legend(frameon=False, loc='best')
     else:
         _say(bottom, 'no validation')
     bottom.set_ylabel('MRR (%)')
