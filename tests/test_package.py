@@ -306,7 +306,7 @@ def test_readme_commands_within_sentences(
     commands = [' '.join(command.split()) for command in
                 re.findall(r'`(mmkgc [^`]*)`', text)]
     assert sorted(command.split()[1] for command in commands) == [
-        'evaluate', 'models', 'predict', 'train', 'train']
+        'evaluate', 'explore', 'models', 'predict', 'train', 'train']
     code = re.search(r'^```yaml\n(.*?)^```$', readme(),
                      re.MULTILINE | re.DOTALL)[1]
     (tmp_path / 'my.yaml').write_text(code.replace('FOLDER', '.'))
@@ -316,7 +316,8 @@ def test_readme_commands_within_sentences(
     torch.save({'model': ULTRA(8, 2).state_dict()}, 'ultra.pth')
     short = ['--quiet', '--device', 'cpu', '--set', 'training.epochs=1',
              'model.hidden_channels=8']
-    for command in sorted(commands, key=lambda x: '--resume' in x):
+    for command in sorted(commands, key=lambda x: ('explore' in x,
+                                                   '--resume' in x)):
         argv = command.replace('ultra_3g', 'ultra.pth').replace(
             'mkg_w --data-root DIR', 'countries').split()[1:]
         if '--resume' in argv:  # Of a run that is stopped before it trains.
@@ -324,6 +325,8 @@ def test_readme_commands_within_sentences(
             argv.append('--quiet')
         elif argv[0] == 'train':
             argv += short
+        elif argv[0] == 'explore':  # As files, since a server does not end.
+            argv += ['--export', 'site', '-k', '2']
         assert main(argv) == 0, argv
         assert capsys.readouterr().out
 
@@ -412,8 +415,11 @@ def test_links_lead_to_what_exists(page: str) -> None:
 
 
 def test_readme_has_a_picture() -> None:
-    name, = re.findall(r'^!\[.+\]\((.+\.png)\)$', readme(), re.MULTILINE)
-    assert (ROOT / name).read_bytes().startswith(b'\x89PNG')
+    names = re.findall(r'src(?:set)?="(.+?\.png)"', readme())
+    assert len(names) == 2  # In a light and in a dark theme.
+    assert re.search(r'<img alt=".+" src=', readme())
+    for name in names:
+        assert (ROOT / name).read_bytes().startswith(b'\x89PNG')
 
 
 @pytest.mark.parametrize('path', sorted(

@@ -15,8 +15,8 @@ ENCODERS = {
              'weights), or timm:MODEL or transformers:MODEL, where MODEL is a '
              'name or a folder',
     'text': 'bert, sentence-bert, hashing (without weights), or bert:MODEL '
-            'or sentence-transformers:MODEL, where MODEL is a name or a '
-            'folder',
+            'or sentence-transformers:MODEL or word-pieces:MODEL, where MODEL '
+            'is a name or a folder',
 }
 
 

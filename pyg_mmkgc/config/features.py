@@ -181,8 +181,8 @@ def table_folder(table: str) -> str:
     """
     path = pathlib.PurePath(table)
     if path.suffix not in ('.tsv', '.csv', '.jsonl'):
-        raise ConfigError(f"Expected --out DIR for '{table}', which is not a "
-                          'table')
+        raise ConfigError('Expected --out DIR, or a table with the suffix '
+                          f".tsv, .csv or .jsonl (got '{table}')")
     return str(path.with_suffix(''))
 
 

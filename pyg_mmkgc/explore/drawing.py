@@ -1,4 +1,4 @@
-r"""Where things are on drawings."""
+r"""The positions of things on drawings."""
 
 from __future__ import annotations
 

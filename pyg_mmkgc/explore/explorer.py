@@ -1,4 +1,4 @@
-r"""What the pages show, as values."""
+r"""The contents of pages, as values."""
 
 from __future__ import annotations
 
@@ -394,7 +394,7 @@ class Explorer:
         result = self.subjects[which].result
         if result is None:
             raise DataError("Expected the ranks of the test triples by "
-                            f"'{self.subjects[which].name}' to be known")
+                            f"'{self.subjects[which].name}' (got none yet)")
         return result
 
     def _triples(self, result: RankingResult, order: Tensor

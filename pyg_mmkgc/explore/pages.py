@@ -140,9 +140,10 @@ class Pages:
         r"""The best answers to a question, by each model."""
         x = self.explorer
         self._check(head=head, relation=relation, tail=tail)
-        if (head, relation, tail).count(None) != 1:
+        given = 3 - (head, relation, tail).count(None)
+        if given != 2:
             raise ConfigError('Expected two of a head, a relation and a tail '
-                              'to ask for the third')
+                              f'to ask for the third (got {given})')
         k = max(1, min(k, ANSWERS))
         columns = []
         for i in range(len(x.subjects)):
@@ -162,8 +163,8 @@ class Pages:
         r"""An explanation of the score of a triple."""
         self._check(head=head, relation=relation, tail=tail, run=run)
         if not self.explorer.has_graph:
-            raise ConfigError('Expected a graph to explain a triple. Open a '
-                              'run, or give --kg')
+            raise ConfigError('Expected a graph to explain a triple (got '
+                              'none). Open a run, or pass --kg.')
         found = self.explorer.explain(run, head, relation, tail)
         return self._page(
             'why.html', head=head, relation=relation, tail=tail, run=run,
@@ -181,7 +182,7 @@ class Pages:
 
     def failures(self, run: int = 0, group: str | None = None,
                  label: str | None = None, compute: int = 0) -> str:
-        r"""Where a model fails: slices and the worst test triples."""
+        r"""The failures of a model: slices and the worst test triples."""
         self._check(run=run)
         x = self.explorer
         if x.rankings(run, bool(compute)) is None:
@@ -243,7 +244,7 @@ class Pages:
             num_other=len(nodes) - sum(kinds[role] for role in common))
 
     def problem(self, status: int, text: str) -> str:
-        r"""What went wrong."""
+        r"""The page of an error."""
         return self._page('problem.html', status=status, text=text)
 
     # Inside ##################################################################

@@ -35,7 +35,7 @@ ENSEMBLE = """
 dataset: {name: FakeMMKG, num_nodes: 60, num_relations: 2, num_edges: 300}
 model: {name: MoSE, hidden_channels: 4, ensemble: boosted}
 loss: {name: OneVsAllLoss}
-training: {epochs: 3, lr: 0.1, device: cpu}
+training: {epochs: 3, lr: 0.1, valid_every: 1, device: cpu}
 """
 
 
