@@ -49,8 +49,8 @@ def project(table: Tensor, nodes: Tensor, method: str = 'pca') -> Tensor:
                           f"{', '.join(map(repr, methods))} (got {method!r})")
     if method not in available():
         name = {'t-sne': 'scikit-learn', 'umap': 'umap-learn'}[method]
-        raise MMKGCError(f"Expected '{name}' to be installed for {method}. Run: "
-                         f'pip install {name}')
+        raise MMKGCError(f"Expected '{name}' to be installed for {method}. "
+                         f'Run: pip install {name}')
     out = methods[method](table[nodes].float())
     low, high = out.aminmax(dim=0)
     # A direction without any spread is drawn in the middle.
