@@ -184,7 +184,7 @@ def test_where_features_go_by_default(work, capsys):
                  '--workers', '0', '--quiet']) == 0
     assert load_feature_folder('texts.v2').labels == ['n1']
     argv = IMAGES[:IMAGES.index('--out')]
-    assert "Expected --out DIR for 'raw', which is not" in fails(
+    assert "or .jsonl (got 'raw')" in fails(
         capsys, *argv)
 
 
