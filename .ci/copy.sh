@@ -1,5 +1,5 @@
-# Sourced by the scripts beside it: changes into a copy of the work tree, in
-# which README's commands can be run as by a new user.
+# Sourced by the other scripts. Changes into a copy of the work tree, where the
+# commands of README run as for a new user.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -12,7 +12,7 @@ step() {
   printf '\n=== %s (%d s)\n' "$1" "$SECONDS"
 }
 
-# The work tree, what is not committed yet included, what is ignored not.
+# The work tree with uncommitted files, but without ignored files.
 mkdir "$scratch/repo"
 cd "$root"
 git ls-files -z --cached --others --exclude-standard \
@@ -26,7 +26,7 @@ if [ -d "$root/../shared" ]; then
 fi
 cd "$scratch/repo"
 
-# The n-th command of README: each is one line that begins with `python3`.
+# The n-th command of README, a line that begins with `python3`.
 readme_command() {
   grep '^python3 ' README.md | sed -n "$1p"
 }

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(autouse=True)
 def seed() -> None:
-    """The same random numbers for a test, alone or among others."""
+    """Sets a seed, so that the order of tests has no effect."""
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002 (code under test may use it)
     torch.manual_seed(0)
@@ -28,10 +28,10 @@ def seed() -> None:
 
 @pytest.fixture(scope='session')
 def shared_data() -> Path:
-    """The folder of the real benchmarks, beside the repository."""
+    """Returns the folder of the real benchmarks next to the repository."""
     path = ROOT.parent / 'shared' / 'data'
     if not path.is_dir():
-        pytest.skip('no real benchmarks beside the repository')
+        pytest.skip('no real benchmarks next to the repository')
     return path
 
 
@@ -40,14 +40,14 @@ EXTENSIONS = ('WITH_PYG_LIB', 'WITH_TORCH_SCATTER', 'WITH_TORCH_SPARSE')
 
 @pytest.fixture
 def disable_extensions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What PyG's ``disableExtensions`` asks for: PyG without extensions."""
+    """Disables all extensions, as ``disableExtensions`` of PyG requires."""
     for name in EXTENSIONS:
         monkeypatch.setattr(torch_geometric.typing, name, False)
 
 
 @pytest.fixture
 def without_extensions(request: pytest.FixtureRequest) -> bool:
-    """What PyG's ``withoutExtensions`` asks for: once with, once without."""
+    """Runs with and without extensions, as ``withoutExtensions`` requires."""
     without = request.param == 'disable_extensions'
     if without:
         request.getfixturevalue('disable_extensions')
@@ -56,7 +56,7 @@ def without_extensions(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture
 def in_a_fork():
-    """Runs a function in a process of its own and returns what it sends."""
+    """Runs a function in its own process and returns the sent value."""
     def run(function, *args):
         context = multiprocessing.get_context('fork')
         receiver, sender = context.Pipe(duplex=False)

@@ -1,4 +1,4 @@
-"""Rules of the code base that no single test of a module can see."""
+"""Rules that hold for the code base as a whole."""
 
 import ast
 import os
@@ -61,14 +61,14 @@ MACHINE_PATH = re.compile(
 
 
 def dotted(node: ast.expr) -> str:
-    """The name of what is called, as it is written: ``torch.load``."""
+    """Returns the name of a called function, such as ``torch.load``."""
     if isinstance(node, ast.Attribute):
         return f'{dotted(node.value)}.{node.attr}'
     return node.id if isinstance(node, ast.Name) else ''
 
 
 def imports(tree: ast.Module, path: Path) -> Iterator[tuple[int, str]]:
-    """Line and dotted name of all that the file at ``path`` imports."""
+    """Returns the lines and dotted names of all imports of a file."""
     package = path.with_suffix('').parts[:-1]
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -83,13 +83,13 @@ def imports(tree: ast.Module, path: Path) -> Iterator[tuple[int, str]]:
 
 
 def part_of(path: Path) -> str:
-    """The part of the package that a file belongs to ('' is the top)."""
+    """Returns the part of the package of a file, '' at the top."""
     name = path.parts[1]
     return '' if name == '__init__.py' else name.removesuffix('.py')
 
 
 def import_faults(tree: ast.Module, path: Path) -> Iterator[str]:
-    """Arrows that point the wrong way, and modules that nobody may use."""
+    """Returns imports against the layers, and of forbidden modules."""
     part = part_of(path)
     for line, name in imports(tree, path):
         top, *rest = name.split('.')
@@ -106,7 +106,7 @@ def import_faults(tree: ast.Module, path: Path) -> Iterator[str]:
 
 
 def kernel_faults(tree: ast.Module, path: Path) -> Iterator[str]:
-    """Compilers that are used, or chosen between, outside of `kernels`."""
+    """Returns uses of compilers outside of `kernels`."""
     if part_of(path) == 'kernels':
         return
     for line, name in imports(tree, path):
@@ -122,7 +122,7 @@ def kernel_faults(tree: ast.Module, path: Path) -> Iterator[str]:
 
 
 def import_time_nodes(tree: ast.Module) -> Iterator[ast.AST]:
-    """Nodes that run when the module is imported."""
+    """Yields the nodes that run when a module is imported."""
     stack: list[ast.AST] = list(tree.body)
     while stack:
         node = stack.pop()
@@ -135,7 +135,7 @@ def import_time_nodes(tree: ast.Module) -> Iterator[ast.AST]:
 
 
 def call_faults(tree: ast.Module, path: Path) -> Iterator[str]:
-    """Calls that are unsafe, bound to one device, or made too early."""
+    """Returns calls that are unsafe, bound to a device, or too early."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and dotted(node) == 'os.environ':
             yield f'{path}:{node.lineno}: reads the environment'
@@ -159,14 +159,14 @@ def call_faults(tree: ast.Module, path: Path) -> Iterator[str]:
 
 
 def text_faults(text: str, path: Path) -> Iterator[str]:
-    """Lines that know the machine they were written on."""
+    """Returns lines with paths of a machine."""
     for number, line in enumerate(text.splitlines(), 1):
         if MACHINE_PATH.search(line):
             yield f'{path}:{number}: a path of one machine'
 
 
 def check(text: str, path: Path) -> list[str]:
-    """All that is wrong with a file, ``path`` counted from the root."""
+    """Returns all faults of a file, with ``path`` relative to the root."""
     faults = list(text_faults(text, path))
     if path.suffix == '.py' and path.parts[0] == PACKAGE:
         tree = ast.parse(text)
@@ -176,7 +176,7 @@ def check(text: str, path: Path) -> list[str]:
 
 
 def files(*folders: str) -> list[Path]:
-    """Text files of some folders, counted from the root."""
+    """Returns the text files of some folders, relative to the root."""
     kinds = {'.py', '.md', '.yaml', '.yml', '.cfg', '.toml', '.sh'}
     found = {path for folder in folders for path in (ROOT / folder).rglob('*')
              if path.suffix in kinds and '__pycache__' not in path.parts}

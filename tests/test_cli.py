@@ -43,7 +43,7 @@ def work(tmp_path, monkeypatch):
 
 
 def fails(capsys, *argv, status=2):
-    """What a command that fails writes: one clean line."""
+    """Runs a command that fails and returns its message of one line."""
     assert main(list(argv)) == status
     out, err = capsys.readouterr()
     lines = err.strip().splitlines()
@@ -167,7 +167,7 @@ def test_an_interrupted_run_goes_on(work, capsys, monkeypatch):
         patch.setattr(AdversarialTrainer, 'train_step', interrupted)
         assert main(['train', 'tiny.yaml', '--quiet', '--output', 'b']) == 130
     assert 'mmkgc train --resume b' in capsys.readouterr().err
-    assert 'no model yet' in fails(capsys, 'evaluate', 'b')
+    assert "a model in 'b' (got none yet)" in fails(capsys, 'evaluate', 'b')
     assert '--resume b' in fails(capsys, 'train', 'tiny.yaml', '--output',
                                  'b')
     assert '--set cannot change' in fails(
@@ -182,7 +182,7 @@ def test_an_interrupted_run_goes_on(work, capsys, monkeypatch):
     assert test[0] == test[1]
     # As if it had been killed before the last file of the model.
     (work / 'b/model/config.json').unlink()
-    assert 'no model yet' in fails(capsys, 'evaluate', 'b')
+    assert "a model in 'b' (got none yet)" in fails(capsys, 'evaluate', 'b')
 
 
 @pytest.mark.parametrize('name, status', [('SIGTERM', 143), ('SIGHUP', 129)])
@@ -287,7 +287,7 @@ def test_out_of_memory(capsys, monkeypatch):
     RuntimeError("DefaultCPUAllocator: can't allocate memory: no room"),
     RuntimeError('a defect')])
 def test_training_out_of_memory(work, capsys, monkeypatch, error):
-    """A message; any other error of PyTorch shows where it is from."""
+    """Memory errors are a message, while other errors have a traceback."""
     def fail(*_):
         raise error
 

@@ -1,4 +1,4 @@
-"""The commands that ask a trained model."""
+"""The commands that query a trained model."""
 
 import csv
 import json
@@ -119,7 +119,7 @@ def test_a_saved_model_without_its_graph(capsys, tmp_path) -> None:
     assert out == there.replace('  known', '')
     assert 'filter_known' in error_of(capsys, 'predict', 'a0/model', *argv,
                                       '--new')
-    assert 'takes its graph' in error_of(
+    assert 'whose graph explains' in error_of(
         capsys, 'explain', 'a0/model', '--head', 'n1', '--relation', 'a',
         '--tail', 'n4')
 

@@ -1,4 +1,4 @@
-"""The command `mmkgc features`, and what takes its folders."""
+"""The command `mmkgc features`, and the use of its folders."""
 
 import json
 import re
@@ -60,7 +60,7 @@ def work(tmp_path, monkeypatch):
 
 
 def fails(capsys, *argv):
-    """What a command that fails writes: one clean line."""
+    """Runs a command that fails and returns its message of one line."""
     assert main(list(argv)) == 2
     line, = capsys.readouterr().err.strip().splitlines()
     assert line.startswith('mmkgc: error: ')
@@ -247,7 +247,7 @@ def test_inspect(work, capsys, monkeypatch):
     (work / 'visual/source.json').unlink()
     capsys.readouterr()
     assert main(argv) == 0
-    assert '; --source says where they are' in capsys.readouterr().out
+    assert 'Pass --source to locate the images' in capsys.readouterr().out
     assert main([*argv, '--source', '../moved']) == 0
     assert (work / 'again.png').read_bytes() == picture
     assert "a node with features in '../visual' (got 'x')" in fails(

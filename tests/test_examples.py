@@ -1,4 +1,4 @@
-"""Every example runs, and prints what it promises."""
+"""Every example runs and prints the promised results."""
 
 import contextlib
 import doctest
@@ -21,8 +21,8 @@ NUMBER = r'(\d\.\d{4})'
 
 def execute(name: str, folder: Path,
             *args: str) -> tuple[str, dict[str, Any]]:
-    """Runs an example in an empty folder; gives what it printed and what it
-    defines. In this process, since importing torch takes seconds.
+    """Runs an example in an empty folder and returns its output and names. It
+    runs in this process, since importing torch takes seconds.
     """
     with (pytest.MonkeyPatch.context() as patch,
           contextlib.redirect_stdout(io.StringIO()) as out):
@@ -33,12 +33,12 @@ def execute(name: str, folder: Path,
 
 
 def run(name: str, folder: Path, *args: str) -> str:
-    """What an example prints."""
+    """Returns the output of an example."""
     return execute(name, folder, *args)[0]
 
 
 def numbers(pattern: str, text: str) -> list[float]:
-    """Numbers at the place of ``{}`` in all matches of a pattern."""
+    """Returns the numbers in place of ``{}`` in all matches of a pattern."""
     return [float(x) for x in re.findall(pattern.replace('{}', NUMBER), text)]
 
 
@@ -162,7 +162,7 @@ def test_day_in_the_life(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 
 
 def test_all_are_tested() -> None:
-    """`build_countries.py` needs packages of its own."""
+    """`build_countries.py` needs additional packages."""
     names = {path.stem for path in FOLDER.glob('*.py')} - {'build_countries'}
     assert names == {name.removeprefix('test_') for name in globals()
                      if name.startswith('test_')} - {'all_are_tested'}

@@ -1,4 +1,4 @@
-"""The machine is the one that ``.ci/machine`` was asked for."""
+"""``.ci/machine`` imitates the machine of its arguments."""
 
 import importlib.util
 import os

@@ -1,4 +1,4 @@
-"""What is installed: metadata, files, the top of the package, README."""
+"""The package as it is installed: metadata, files, names and README."""
 
 import re
 import shlex
@@ -9,14 +9,17 @@ import tarfile
 import zipfile
 from configparser import ConfigParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 import pyg_mmkgc
 from pyg_mmkgc.cli import main
-from pyg_mmkgc.config import load_config
+from pyg_mmkgc.config import Run, load_config
+from pyg_mmkgc.nn import ULTRA
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'pyg_mmkgc'
@@ -32,7 +35,7 @@ def setup_cfg() -> ConfigParser:
 
 @pytest.fixture(scope='module')
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel, built from a copy so that nothing is left in the tree."""
+    """Builds a wheel from a copy, which leaves no files in the tree."""
     folder = tmp_path_factory.mktemp('wheel')
     source = folder / 'source'
     shutil.copytree(PACKAGE, source / 'pyg_mmkgc',
@@ -93,7 +96,7 @@ def tracked() -> list[str]:
 
 
 def test_sdist_holds_every_file(tmp_path: Path) -> None:
-    """Whoever has it can run the tests, the examples and the benchmarks."""
+    """The sdist contains the tests, the examples and the benchmarks."""
     names = tracked()
     for name in names:
         (tmp_path / 'repo' / name).parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +115,7 @@ def test_sdist_holds_every_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize('version', ['310', '311', '312', '313'])
 def test_locks_pin_everything(version: str, setup_cfg: ConfigParser) -> None:
-    """Each package once, by version and hash, and none of torch's."""
+    """Packages have a version and hashes. Packages of torch are left out."""
     text = (ROOT / 'requirements' / f'py{version}.txt').read_text('utf-8')
     text = re.sub('^#.*\n', '', text, flags=re.MULTILINE)
     pins = text.replace('\\\n', ' ').strip().split('\n')
@@ -154,7 +157,7 @@ def test_security_names_tests_that_exist() -> None:
 @pytest.mark.parametrize('given, found', [(None, '1000'), ('7', '7')])
 def test_the_command_prepares_threads(given: str | None, found: str,
                                       monkeypatch: pytest.MonkeyPatch) -> None:
-    """What GNU OpenMP reads is set when torch is imported, not later."""
+    """The variables of GNU OpenMP are set before torch is imported."""
     monkeypatch.delenv('GOMP_SPINCOUNT', raising=False)
     if given is not None:
         monkeypatch.setenv('GOMP_SPINCOUNT', given)
@@ -197,7 +200,7 @@ def test_public_names() -> None:
 
 
 def test_tests_mirror_the_package() -> None:
-    """A folder of tests belongs to one of the package, or of benchmarks."""
+    """Each folder of tests mirrors a folder of the package or benchmarks."""
     folders = {path.parent.relative_to(ROOT / 'tests')
                for path in (ROOT / 'tests').rglob('test_*.py')}
     unknown = [str(folder) for folder in folders
@@ -211,7 +214,7 @@ def readme() -> str:
 
 
 def test_readme_begins_with_the_two_commands() -> None:
-    """Both are one line each and make their own virtual environment."""
+    """Each command is one line and creates its own virtual environment."""
     blocks = re.findall(r'^```bash\n(.*?)^```$', readme(),
                         re.MULTILINE | re.DOTALL)
     for block, end in zip(blocks[:2], ['mmkgc train countries', 'pytest'],
@@ -245,6 +248,63 @@ def test_readme_configuration_is_valid(tmp_path: Path) -> None:
     assert config.dataset.name == 'TSV' and config.adversary.name == 'MAT'
 
 
+def write_own_data(folder: Path) -> list[str]:
+    """Writes triples and features of images. Returns the labels."""
+    names = ['Alice', *(f'n{i}' for i in range(1, 40))]
+    relations = {1: 'worksFor', 2: 'r2', 3: 'r3'}
+    (folder / 'triples.tsv').write_text(''.join(
+        f'{names[i]}\t{relation}\t{names[(i + step) % 40]}\n'
+        for i in range(40) for step, relation in relations.items()))
+    rng = np.random.default_rng(0)
+    np.savez(folder / 'images.npz', **{
+        name: rng.random(4, np.float32) for name in names})
+    return names
+
+
+def test_readme_own_data_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                              capsys: pytest.CaptureFixture[str]) -> None:
+    codes = re.findall(r'^```python\n(.*?)^```$', readme(),
+                       re.MULTILINE | re.DOTALL)
+    assert len(codes) == 2  # The first is tested above.
+    names = write_own_data(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, Any] = {'KnowledgeGraph': pyg_mmkgc.KnowledgeGraph}
+    exec(codes[1], found)
+    assert sorted(found['kg'].node_names) == sorted(names)
+    assert 'visual' in capsys.readouterr().out
+
+
+def test_readme_commands_within_sentences(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    """With random weights instead of a download."""
+    text = re.sub(r'^```.*?^```$', '', readme(),
+                  flags=re.MULTILINE | re.DOTALL)
+    commands = [' '.join(command.split()) for command in
+                re.findall(r'`(mmkgc [^`]*)`', text)]
+    assert sorted(command.split()[1] for command in commands) == [
+        'evaluate', 'models', 'predict', 'train', 'train']
+    code = re.search(r'^```yaml\n(.*?)^```$', readme(),
+                     re.MULTILINE | re.DOTALL)[1]
+    (tmp_path / 'my.yaml').write_text(code.replace('FOLDER', '.'))
+    write_own_data(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    torch.save({'model': ULTRA(8, 2).state_dict()}, 'ultra.pth')
+    short = ['--quiet', '--device', 'cpu', '--set', 'training.epochs=1',
+             'model.hidden_channels=8']
+    for command in sorted(commands, key=lambda x: '--resume' in x):
+        argv = command.replace('ultra_3g', 'ultra.pth').replace(
+            'mkg_w --data-root DIR', 'countries').split()[1:]
+        if '--resume' in argv:  # Of a run that is stopped before it trains.
+            Run.create('rotate/countries', short[-2:], 'RUN', device='cpu')
+            argv.append('--quiet')
+        elif argv[0] == 'train':
+            argv += short
+        assert main(argv) == 0, argv
+        assert capsys.readouterr().out
+
+
 def test_readme_is_read_to_its_end() -> None:
     assert len(readme().splitlines()) <= 200
 
@@ -252,8 +312,8 @@ def test_readme_is_read_to_its_end() -> None:
 def test_readme_command_line_runs(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str]) -> None:
-    """Every command, in its order, in small: on the bundled graph instead of
-    a download, with encoders that need no weights.
+    """All commands run in order with small settings, on the bundled graph
+    instead of a download, and with encoders without weights.
     """
     image = pytest.importorskip('PIL.Image')
     pytest.importorskip('skimage')
@@ -265,19 +325,14 @@ def test_readme_command_line_runs(
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'my.yaml').write_text(code)
     (tmp_path / 'FOLDER').mkdir()
-    names = [f'n{i}' for i in range(40)]
-    (tmp_path / 'FOLDER' / 'triples.tsv').write_text(''.join(
-        f'n{i}\tr{step}\tn{(i + step) % 40}\n'
-        for i in range(40) for step in (1, 2, 3)))
+    names = write_own_data(tmp_path / 'FOLDER')
     rng = np.random.default_rng(0)
-    np.savez(tmp_path / 'FOLDER' / 'images.npz', **{
-        name: rng.random(4, np.float32) for name in names})
     for name in names[:5]:
         (tmp_path / 'IMAGES' / name).mkdir(parents=True)
         pixels = rng.integers(0, 255, (32, 32, 3), np.uint8)
         image.fromarray(pixels).save(tmp_path / 'IMAGES' / name / '0.png')
     (tmp_path / 'texts.tsv').write_text('entity\ttext\n' + ''.join(
-        f'{name}\tThe node of number {name[1:]}.\n' for name in names))
+        f'{name}\tThe node {name}.\n' for name in names))
     (tmp_path / 'FILE').write_text('Austria\tneighbour\t?\n')
     runs = []
     for command in commands:
@@ -313,7 +368,7 @@ PAGES = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md', 'docs/usage.md',
 
 
 def anchors(text: str) -> set[str]:
-    """The anchors that GitHub gives to headings."""
+    """Returns the anchors of headings on GitHub."""
     headings = re.findall(r'^#+ (.*)$', text, re.MULTILINE)
     return {re.sub(r'[^\w -]', '', x).strip().lower().replace(' ', '-')
             for x in headings}
@@ -340,7 +395,7 @@ def test_readme_has_a_picture() -> None:
     path.relative_to(ROOT).as_posix() for path in [
         *(ROOT / '.github').rglob('*.yml'), ROOT / '.pre-commit-config.yaml']))
 def test_files_of_the_repository_parse(path: str) -> None:
-    """And they run what contributors run."""
+    """The files run the same commands as contributors."""
     data = yaml.safe_load((ROOT / path).read_text('utf-8'))
     if path == '.github/workflows/ci.yml':
         job, = data['jobs'].values()

@@ -1,4 +1,4 @@
-"""Our models in a loop written for PyG's, and the other way round."""
+"""Models of this library in a loop for PyG's models, and vice versa."""
 
 import pytest
 import torch
@@ -28,7 +28,7 @@ def kg() -> KnowledgeGraph:
 
 @pytest.mark.parametrize('name', model_map)
 def test_plain_loop(name: str, kg: KnowledgeGraph) -> None:
-    """Only what `KGEModel` promises: ctor, loader, loss, step, test."""
+    """Trains with the interface of `KGEModel` only."""
     model_arg_map = {
         'rotate': {'margin': 9.0},
         'adamf_mat': {'modalities': kg.features(), 'masks': kg.masks()},
@@ -84,7 +84,7 @@ def test_plain_loop(name: str, kg: KnowledgeGraph) -> None:
 
 @pytest.mark.parametrize('name', model_map)
 def test_test_of_pyg_and_evaluate_agree(name: str, kg: KnowledgeGraph) -> None:
-    """PyG ranks tails unfiltered, from 0; both see the same scores."""
+    """Both rank by the same scores. PyG ranks unfiltered tails from zero."""
     kwargs = {'modalities': kg.features()} if name == 'adamf_mat' else {}
     model = model_map[name](kg.num_nodes, kg.num_relations, 8, **kwargs)
     test = kg.split('test')

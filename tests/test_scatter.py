@@ -1,4 +1,4 @@
-"""With and without torch-scatter, which PyG uses when it is installed."""
+"""Results with and without torch-scatter, which PyG uses if installed."""
 
 import pytest
 import torch
@@ -42,14 +42,14 @@ def test_same_result_without_extensions(reference, without_extensions) -> None:
 
 @withPackage('torch_scatter')
 def test_torch_scatter_is_in_use() -> None:
-    """Where it is installed, the test above compares two different PyGs."""
+    """If torch-scatter is installed, the test above compares two backends."""
     import torch_geometric.typing
     assert torch_geometric.typing.WITH_TORCH_SCATTER
 
 
 @withoutExtensions
 def test_scatter_of_pyg(without_extensions) -> None:
-    """PyG's scatter, which users put into models of their own."""
+    """The scatter function of PyG, as in models of users."""
     from torch_geometric.utils import scatter
     value = torch.tensor([[1., 5.], [2., 4.], [3., 3.]], requires_grad=True)
     index = torch.tensor([0, 2, 0])

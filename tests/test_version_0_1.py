@@ -1,4 +1,4 @@
-"""Folders that version 0.1 wrote load, rank as then, and are resumed."""
+"""Folders of version 0.1 load, return the same ranks, and resume."""
 
 import json
 import shutil
@@ -41,7 +41,7 @@ def test_run() -> None:
 
 
 def test_training_is_resumed(kg: KnowledgeGraph, tmp_path: Path) -> None:
-    """After two of four epochs, to what four epochs gave."""
+    """A training resumed after two epochs ends like four epochs."""
     shutil.copytree(FOLDER / 'transe', tmp_path / 'transe')
     if torch.__version__.split('+')[0] != '2.13.0':
         pytest.skip('a checkpoint is resumed by the torch that wrote it')

@@ -201,8 +201,8 @@ def table(folder: Path) -> str:
             f"{protocol['filter']}, {protocol['ties']} ranks, "
             f"{protocol['num_triples']} triples against "
             f"{protocol['num_nodes']} nodes; seeds {budget['seeds']}; the "
-            f'learning rate, of {budget["lrs"]}, and the margin, of those of '
-            '`run.py`, are the best on validation, '
+            f'learning rate (of {budget["lrs"]}) and the margin (of the '
+            'margins in `run.py`) are the best on validation, '
             f"{budget['epochs']} epochs, "
             f"{budget['channels']} real channels a node, "
             f"{budget['num_negatives']} negatives.", '',

@@ -1,4 +1,4 @@
-r"""Runs from YAML files."""
+r"""Configurations in YAML, and their runs."""
 
 from pyg_mmkgc.training.termination import catch_signals
 from pyg_mmkgc.visualization import plot_explanation

@@ -1,4 +1,4 @@
-r"""Answers of a trained model to what is typed or read from a file."""
+r"""Answers of a trained model to queries by label."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from pyg_mmkgc.evaluation import (
 from pyg_mmkgc.evaluation.embeddings import SimilarNodes
 from pyg_mmkgc.evaluation.records import check_ending
 
-# What is written so may be an id, and is none where a label is a number.
+# A text like this is an id, unless the labels are numbers.
 _NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?')
 
 
 class Answers:
-    r"""A trained model and its graph. Nodes and relations are labels, or ids
-    where no label is a number.
+    r"""A trained model with its graph. Nodes and relations are given as
+    labels, or as ids if no label is a number.
 
     Args:
         model (KGEModel): The model.
-        graph (KnowledgeGraph, optional): The graph. Without it, no triple is
-            known and the labels are those that the model keeps.
+        graph (KnowledgeGraph, optional): The graph. If set to :obj:`None`, the
+            labels come from the model, and no triple is known.
             (default: :obj:`None`)
     """
     def __init__(self, model: Any, graph: KnowledgeGraph | None = None
@@ -50,15 +50,15 @@ class Answers:
         r"""Completes a triple.
 
         Args:
-            head (str, optional): The head; without it, heads are predicted.
-            relation (str, optional): The relation; without it, relations are
-                predicted.
-            tail (str, optional): The tail; without it, tails are predicted.
-            k (int, optional): How many. (default: :obj:`10`)
+            head (str, optional): The head. (default: :obj:`None`, to predict)
+            relation (str, optional): The relation.
+                (default: :obj:`None`, to predict)
+            tail (str, optional): The tail. (default: :obj:`None`, to predict)
+            k (int, optional): The number of answers. (default: :obj:`10`)
             filter_known (bool, optional): If set to :obj:`True`, leaves out
-                triples that are known already. (default: :obj:`False`)
+                known triples. (default: :obj:`False`)
             self_loops (bool, optional): If set to :obj:`True`, the given
-                node is an answer, too. (default: :obj:`False`)
+                node can be an answer. (default: :obj:`False`)
         """
         return predict(self.model, self.graph,
                        *self._ids(head, relation, tail), k, filter_known,
@@ -67,23 +67,23 @@ class Answers:
     def predict_file(self, queries: str, out: str, k: int = 10,
                      filter_known: bool = False,
                      self_loops: bool = False) -> int:
-        r"""Answers the queries of a file, see
-        :func:`~pyg_mmkgc.evaluation.read_queries`, into another, see
-        :func:`~pyg_mmkgc.evaluation.write_records`.
+        r"""Answers the queries of a file (see
+        :func:`~pyg_mmkgc.evaluation.read_queries`) and writes the answers (see
+        :func:`~pyg_mmkgc.evaluation.write_records`).
 
         Args:
             queries (str): The file of queries.
             out (str): The file to write.
-            k (int, optional): As for :meth:`predict`. (default: :obj:`10`)
-            filter_known (bool, optional): As for :meth:`predict`.
+            k (int, optional): See :meth:`predict`. (default: :obj:`10`)
+            filter_known (bool, optional): See :meth:`predict`.
                 (default: :obj:`False`)
-            self_loops (bool, optional): As for :meth:`predict`.
+            self_loops (bool, optional): See :meth:`predict`.
                 (default: :obj:`False`)
 
         Returns:
             The number of queries.
         """
-        check_ending(out)  # Before anything is computed.
+        check_ending(out)  # Before the computation.
         asked = [self._ids(*query) for query in read_queries(queries)]
         write_records(out, predict_records(
             self.model, self.graph, asked, k, filter_known, self_loops))
@@ -98,14 +98,14 @@ class Answers:
             ConfigError: If there is no graph.
         """
         if self.graph is None:
-            raise ConfigError('Expected the folder of a run to explain a '
-                              'triple, which takes its graph (got the folder '
-                              'of a saved model)')
+            raise ConfigError('Expected the folder of a run, whose graph '
+                              'explains a triple (got the folder of a saved '
+                              'model)')
         return explain(self.model, self.graph,
                        *self._ids(head, relation, tail), k)
 
     def most_similar(self, entity: str, k: int = 10) -> SimilarNodes:
-        r"""Finds similar nodes, see
+        r"""Returns similar nodes, see
         :func:`~pyg_mmkgc.evaluation.most_similar`.
         """
         return most_similar(self.model, self.graph,
@@ -125,8 +125,8 @@ class Answers:
 
 
 def _label_or_id(text: str | None, names: Sequence[str] | None) -> Any:
-    # Where labels look like numbers, a number is a label: if none is this
-    # one, the node of that id is not the one that was meant.
+    # If labels look like numbers, a number is always a label. An unknown
+    # number does not mean the node of that id.
     if text is None or not (text.isascii() and text.isdigit()):
         return text
     return text if any(map(_NUMBER.fullmatch, names or ())) else int(text)

@@ -38,16 +38,15 @@ def build_graph(config: Config,
     root = options.pop('root')
     root = root if data_root is None else data_root
     target = valid_names('dataset')[name]
+    parameter = inspect.signature(target).parameters.get('root')
     if name == 'TSV':
         options |= _below(user_path(root or '.'), options)
-    elif root is not None:
+    elif parameter is not None and root is not None:
         options['root'] = str(user_path(root))
-    else:
-        parameter = inspect.signature(target).parameters.get('root')
-        if parameter and parameter.default is parameter.empty:
-            raise ConfigError("Expected 'dataset.root' to be the folder of "
-                              f"the files of {name} (got none). Set it, or "
-                              'pass --data-root.')
+    elif parameter is not None and parameter.default is parameter.empty:
+        raise ConfigError("Expected 'dataset.root' to be the folder of the "
+                          f'files of {name} (got none). Set it, or pass '
+                          '--data-root.')
     with located('dataset', options):
         out = target(**options)
     graph = out if isinstance(out, KnowledgeGraph) else out[0]
@@ -150,10 +149,12 @@ def build_trainer(config: Config, graph: KnowledgeGraph) -> Trainer:
         if component is not None:
             target: Any = valid_names(section)[component.name]
             with _seeded(config), located(section, component.options):
-                options[section] = (
+                options[section] = part = (
                     target(**component.options)
                     if not hasattr(target, 'from_data') else
                     target.from_data(graph, model, **component.options))
+                if section == 'sampler':
+                    part.check(model)
     if config.adversary is None:
         with located('training', keys):
             return Trainer(model, graph, **options)

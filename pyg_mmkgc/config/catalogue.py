@@ -114,10 +114,10 @@ def _describe(section: str, target: Any) -> tuple[str, str]:
     if section != 'model':
         kind = {'sampler': 'negative sampler',
                 'adversary': 'adversarial training'}[section]
-        for names, needs in (((), 'any model'), (
-                MODALITIES, 'any model, a graph with modalities')):
-            if _works(partial(_check, target, _graph(names))):
-                return kind, needs
+        if _works(partial(_check, target, _graph(()))):
+            return kind, 'any model'
+        if _works(partial(_check, target, _graph(MODALITIES))):
+            return kind, 'any model, a graph with modalities'
         return kind, 'a model with modalities'
     if issubclass(target, PathModel):
         return 'paths', 'none'
@@ -145,7 +145,8 @@ def _check(target: Any, graph: Any) -> None:
     if hasattr(target, 'from_data'):
         target.from_data(graph, model).check(model)
     else:
-        (target() if inspect.isclass(target) else target(model)).check(model)
+        part: Any = target() if inspect.isclass(target) else target(model)
+        part.check(model)
 
 
 def _works(call: Callable[[], Any]) -> bool:

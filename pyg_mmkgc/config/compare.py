@@ -1,4 +1,4 @@
-r"""Comparisons of runs, and of rankings in files."""
+r"""Comparisons of runs or saved rankings."""
 
 from __future__ import annotations
 
@@ -21,24 +21,23 @@ def compare_paths(paths: Sequence[str], reference: str | None = None,
                   device: str | None = None) -> Comparison:
     r"""Compares runs, or the methods in a file of rankings.
 
-    Runs whose configurations differ in the seed only are the seeds of one
-    method. Methods are named after their models, or, where two have the same
-    model, after the folders of their first runs.
+    Runs that differ in the seed only belong to one method. Methods are named
+    after their models, or after the folders of their first runs if two methods
+    have the same model.
 
     Args:
         paths (list of str): The folders of two or more runs, or one
-            :obj:`.safetensors` file with the reciprocal ranks of each method,
-            :obj:`[num_rankings]`, averaged over seeds, as the benchmarks of
-            this library keep.
-        reference (str, optional): The name of the method that the others are
-            compared with. (default: :obj:`None`, the first)
-        data_root (str, optional): Where the files of a dataset are now.
-        device (str, optional): The device to use, should a run have left no
-            rankings.
+            :obj:`.safetensors` file of the benchmarks with the reciprocal
+            ranks :obj:`[num_rankings]` of each method, averaged over seeds.
+        reference (str, optional): The name of the method to compare with.
+            (default: :obj:`None`, the first)
+        data_root (str, optional): The present folder of the dataset's files.
+        device (str, optional): The device to evaluate runs without saved
+            rankings on.
 
     Raises:
         ConfigError: If there is nothing to compare, or no such reference.
-        DataError: If runs have other graphs, or ranked other triples.
+        DataError: If runs differ in their graphs or ranked triples.
     """
     if len(paths) == 1 and pathlib.Path(paths[0]).is_file():
         return _compare_file(paths[0], reference)
@@ -77,8 +76,9 @@ def _compare_file(path: str, reference: str | None) -> Comparison:
             x.dim() != 1 or not x.is_floating_point() or x.numel() == 0
             or not bool(((x > 0) & (x <= 1)).all()) for x in tensors.values()):
         raise FormatError(
-            f"'{path}': Expected the reciprocal ranks of two or more methods, "
-            f'a vector of numbers in (0, 1] each (got {list(tensors)})')
+            f'Expected the reciprocal ranks of two or more methods in '
+            f"'{path}', each a vector of numbers in (0, 1] (got "
+            f'{list(tensors)})')
     return compare_rankings(
         {name: {'mrr': x.numpy()} for name, x in tensors.items()},
         next(iter(tensors)) if reference is None else reference)
@@ -86,7 +86,7 @@ def _compare_file(path: str, reference: str | None) -> Comparison:
 
 def _check_same_graph(first: str, one: dict[str, Any], second: str,
                       other: dict[str, Any]) -> None:
-    # Of a run by an earlier version, which graph it had is not known.
+    # Runs by earlier versions have no record of their graph.
     differ = [part for part in {**one, **other}
               if one and other and one.get(part) != other.get(part)]
     if differ:

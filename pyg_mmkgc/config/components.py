@@ -66,7 +66,7 @@ class Component:
 @cache
 def _options(calls: tuple[Callable[..., Any], ...]
              ) -> dict[str, inspect.Parameter]:
-    out = {}
+    out: dict[str, inspect.Parameter] = {}
     for call in calls:
         out |= {name: param for name, param in arguments_of(call).items()
                 if is_plain(param.annotation)}
@@ -119,7 +119,7 @@ def read_component(section: str, values: Any,
                           f'{name!r:.60}).{nearest(str(name)[:60], known)}')
     target: Any = known[name]
     calls = [target]
-    skip = [*skip, *_FILLED_IN.get(section, ())]
+    filled_in = [*skip, *_FILLED_IN.get(section, ())]
     if section == 'dataset':
         calls.append(_dataset)
     elif section == 'adversary':
@@ -128,8 +128,9 @@ def read_component(section: str, values: Any,
         if hasattr(target, 'from_data'):
             calls.append(target.from_data)
         if not getattr(target, 'own_loss', False):
-            skip += _PLAIN_LOOP
-    return Component(name, read_options(section, options, *calls, skip=skip))
+            filled_in += _PLAIN_LOOP
+    return Component(name, read_options(section, options, *calls,
+                                        skip=filled_in))
 
 
 def _listed(module: Any, *bases: type) -> dict[str, Any]:

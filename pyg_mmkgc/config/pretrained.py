@@ -1,8 +1,9 @@
-r"""Models that were trained already, on the graph of a configuration."""
+r"""Trained models on the graph of a configuration."""
 
 from __future__ import annotations
 
 import pathlib
+from typing import Any
 
 from pyg_mmkgc.config.answers import Answers
 from pyg_mmkgc.config.build import build_graph, find_device
@@ -16,7 +17,7 @@ from pyg_mmkgc.nn.path.ultra import CHECKPOINTS, ULTRA
 
 
 class PretrainedRun:
-    r"""A model that needs no training on the graph that it answers for.
+    r"""A trained model on a graph that it was not trained on.
 
     .. code-block:: python
 
@@ -24,14 +25,14 @@ class PretrainedRun:
         print(run.answers().predict('Alice', 'worksFor'))
 
     Args:
-        name (str): The configuration of the graph: :obj:`dataset`,
-            :obj:`model/dataset` or a YAML file, of which the sections
-            :obj:`dataset` and :obj:`evaluation` count.
-        model (str): As for :meth:`~pyg_mmkgc.nn.path.ULTRA.from_pretrained`,
-            or the folder of any model that
-            :meth:`~pyg_mmkgc.nn.MMKGEModel.save_pretrained` wrote.
+        name (str): The configuration of the graph, either :obj:`dataset`,
+            :obj:`model/dataset` or a YAML file. Only its sections
+            :obj:`dataset` and :obj:`evaluation` are used.
+        model (str): The name or file of a model as for
+            :meth:`~pyg_mmkgc.nn.path.ULTRA.from_pretrained`, or the folder of
+            a saved model.
         data_root (str, optional): The folder of the dataset's files.
-        device (str, optional): As for :class:`torch.device`.
+        device (str, optional): The name of a :class:`torch.device`.
     """
     def __init__(self, name: str, model: str, data_root: str | None = None,
                  device: str | None = None) -> None:
@@ -43,11 +44,12 @@ class PretrainedRun:
             self.config = Config.from_dict(values)
         except ConfigError as error:
             raise ConfigError(f"{error} (in '{name}')") from None
-        # First, since it is found out faster that there is no such model.
+        # Before the graph, since a missing model fails faster.
         self.model = _load(model).to(find_device(device, 'device'))
         self.graph: KnowledgeGraph = build_graph(self.config, data_root)
-        if hasattr(self.model, 'attach'):  # Once for all queries.
-            self.model.attach(self.graph)
+        attach: Any = getattr(self.model, 'attach', None)
+        if attach is not None:  # Once for all queries.
+            attach(self.graph)
 
     def evaluate(self, split: str = 'test') -> RankingResult:
         r"""Ranks the triples of a split."""
@@ -56,7 +58,7 @@ class PretrainedRun:
                         batch_size=options.batch_size)
 
     def answers(self) -> Answers:
-        r"""Returns the model and the graph, to be asked."""
+        r"""Returns the model with the graph for queries."""
         return Answers(self.model, self.graph)
 
 

@@ -11,8 +11,8 @@ from pyg_mmkgc.training.profile import Profile, profile
 def profile_config(name: str, overrides: Sequence[str] = (), steps: int = 10,
                    data_root: str | None = None,
                    device: str | None = None) -> Profile:
-    r"""Says where the time and the memory of the training steps of a
-    configuration go. Nothing is written.
+    r"""Measures the time and the memory of the training steps of a
+    configuration without writing files.
 
     Args:
         name (str): As for :func:`~pyg_mmkgc.config.load_config`.
@@ -20,7 +20,7 @@ def profile_config(name: str, overrides: Sequence[str] = (), steps: int = 10,
             :func:`~pyg_mmkgc.config.load_config`.
         steps (int, optional): The number of steps. (default: :obj:`10`)
         data_root (str, optional): The folder of the dataset's files.
-        device (str, optional): As for :class:`torch.device`.
+        device (str, optional): The name of a :class:`torch.device`.
     """
     config = load_config(name, overrides)
     config = dataclasses.replace(config, training=dataclasses.replace(

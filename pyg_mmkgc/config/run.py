@@ -154,7 +154,7 @@ class Run:
 
     @property
     def finished(self) -> bool:
-        r"""Whether the run has a result."""
+        r"""If :obj:`True`, the run has a result."""
         return (self.folder / 'metrics.json').is_file()
 
     def train(self, progress: bool = True) -> RankingResult | None:
@@ -335,8 +335,9 @@ class Run:
         unseal(folder)
         # Written first, so that weights never lack the record of their graph.
         write_json(folder / 'graph.json', fingerprint(self.graph))
-        if hasattr(model, 'save_pretrained'):
-            model.save_pretrained(folder, self.graph)
+        save: Any = getattr(model, 'save_pretrained', None)
+        if save is not None:
+            save(folder, self.graph)
             return
         save_tensors(folder / 'model.safetensors', model.state_dict(), {})
         write_labels(folder, self.graph)

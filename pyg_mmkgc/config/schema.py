@@ -137,8 +137,9 @@ class Config:
             key = 'loss' if 'loss' in out else 'adversary'
             raise ConfigError(f"Expected the section 'sampler', which '{key}' "
                               'requires (got none)')
-        for key, section in (('training', TrainingConfig),
-                             ('evaluation', EvaluationConfig)):
+        fields: dict[str, Any] = {'training': TrainingConfig,
+                                  'evaluation': EvaluationConfig}
+        for key, section in fields.items():
             options = read_options(key, given.get(key, {}), section)
             with located(key, options):
                 out[key] = section(**options)

@@ -104,8 +104,8 @@ class SideRanking:
                     raise OutOfMemoryError(
                         f'Expected enough memory on {self.target.device} to '
                         f'score one query against {block[1] - block[0]} '
-                        f'nodes. Use a smaller model or a device with more '
-                        f'memory.') from error
+                        'nodes (got too little). Use a smaller model or a '
+                        'device with more memory.') from error
                 self.batch_size, score = (self.batch_size + 1) // 2, None
                 continue
             start = stop

@@ -115,8 +115,9 @@ def graph_of(model: Any) -> KnowledgeGraph:
              for name in ('num_nodes', 'num_relations')]
     if None in sizes:
         raise ModelError(f"Expected '{type(model).__name__}' to have "
-                         f"'num_nodes' and 'num_relations'. Pass the graph as "
-                         "'kg' to score without them.")
+                         "'num_nodes' and 'num_relations' (got "
+                         f"{sizes[0]} and {sizes[1]}). Pass the graph as 'kg' "
+                         'to score without them.')
     return KnowledgeGraph(
         edge_index=torch.empty(2, 0, dtype=torch.long),
         edge_type=torch.empty(0, dtype=torch.long), num_nodes=sizes[0],

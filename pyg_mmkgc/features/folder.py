@@ -137,13 +137,13 @@ def load_feature_folder(folder: PathLike) -> FeatureFolder:
     if (not isinstance(manifest, dict) or manifest.get('format') != FORMAT
             or manifest.get('version') != VERSION):
         raise FormatError(f'Expected the format {FORMAT!r}, version {VERSION} '
-                          f"in '{folder / MANIFEST}'")
+                          f"in '{folder / MANIFEST}' (got another format)")
     check_schema(manifest, SCHEMA, f"'{folder / MANIFEST}'")
     try:
         text = read_file(folder / LABELS).decode('utf-8')
     except UnicodeDecodeError as error:
         raise FormatError(f"Expected text in UTF-8 in '{folder / LABELS}' "
-                          f'({error})') from error
+                          f'(got an error: {error})') from error
     labels = text.split('\n')[:-1]
     tensors = _map(folder / FEATURES)
     x, ptr = tensors.get('x'), tensors.get('ptr')
@@ -151,10 +151,11 @@ def load_feature_folder(folder: PathLike) -> FeatureFolder:
             or x.size(1) != manifest.get('num_channels')):
         raise FormatError(f"Expected a table 'x' with "
                           f'{manifest.get("num_channels")} channels in '
-                          f"'{folder / FEATURES}'")
+                          f"'{folder / FEATURES}' (got {list(tensors)})")
     if ptr is not None and not is_pointer(ptr, x.size(0)):
         raise FormatError(f"Expected 'ptr' to rise from 0 to {x.size(0)}, the "
-                          f"number of rows, in '{folder / FEATURES}'")
+                          f"number of rows, in '{folder / FEATURES}' (got "
+                          'other values)')
     num_rows = x.size(0) if ptr is None else ptr.numel() - 1
     if not num_rows == len(labels) == manifest.get('num_rows'):
         raise FormatError(f'Expected the numbers of rows, labels and rows in '
@@ -209,4 +210,4 @@ def _map(path: Path) -> dict[str, Tensor]:
     except (safetensors.SafetensorError, OSError, ValueError, TypeError,
             KeyError, AttributeError, RuntimeError) as error:
         raise FormatError(f"Expected a complete safetensors file in '{path}' "
-                          f'({error})') from error
+                          f'(got an error: {error})') from error

@@ -16,8 +16,9 @@ def as_json(plan: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return json.loads(json.dumps(dict(plan), allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise DataError(f'Expected describe() of the encoder to return values '
-                        f'that JSON can hold ({error})') from error
+        raise DataError('Expected describe() of the encoder to return values '
+                        f'that JSON can hold (got an error: {error})'
+                        ) from error
 
 
 def check_plan(folder: PathLike, found: Mapping[str, Any],

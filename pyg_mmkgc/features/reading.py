@@ -67,7 +67,8 @@ def decode_text(content: bytes) -> str:
     try:
         text = content.decode('utf-8').removeprefix('\ufeff')
     except UnicodeDecodeError as error:
-        raise FormatError(f'Expected text in UTF-8 ({error})') from error
+        raise FormatError('Expected text in UTF-8 (got an error: '
+                          f'{error})') from error
     if text.strip() == '':
         raise FormatError('Expected a text that is not blank (got a blank '
                           'text)')

@@ -109,8 +109,8 @@ def _create(timm: Any, name: str) -> torch.nn.Module:
     try:
         return timm.create_model(name, pretrained=True, num_classes=0)
     except RuntimeError as error:  # The name is unknown or has no weights.
-        raise DataError(f'Expected the name of a pre-trained model of timm '
-                        f'(got {name!r}): {error}') from error
+        raise DataError('Expected the name of a pre-trained model of timm '
+                        f'(got {name!r}: {error})') from error
     except (OSError, ValueError) as error:
         raise DownloadError(no_weights(name, error)) from error
 

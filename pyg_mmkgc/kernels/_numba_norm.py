@@ -39,8 +39,8 @@ def forward(y: Array, x: Array, weight: Array, bias: Array, eps: float,
 def backward(y: Array, weight: Array, bias: Array, mean: Array, scale: Array,
              grad: Array, grad_y: Array, grad_weight: Array,
              grad_bias: Array) -> None:
-    r"""The gradients of weight and bias are those of parts of the rows,
-    :obj:`[P, D]`.
+    r"""Computes the gradients. The gradients of weight and bias are partial
+    sums :obj:`[P, D]` over parts of the rows.
     """
     M, D = y.shape
     P = grad_weight.shape[0]

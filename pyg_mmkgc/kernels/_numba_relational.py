@@ -12,18 +12,18 @@ import numpy as np
 from numba import njit, prange
 
 # Names of the shapes: Q queries, N nodes, R relations, D channels, E edges.
-# Edges lie sorted by the node that they end in: those of node v are
-# ptr[v], ..., ptr[v + 1] - 1.
+# Edges are sorted by their target node. Node v has the edges ptr[v], ...,
+# ptr[v + 1] - 1.
 
 Array = Any
-# NaN must stay NaN: a diverged model has to be seen, so no nnan / ninf here.
+# Without nnan and ninf, so that NaN reveals a diverged model.
 FAST = {'reassoc', 'nsz', 'contract', 'afn', 'arcp'}
 
 # The messages of weights w and a source x. Complex rows are [re | im].
 PRODUCT = 0  # w * x
 SUM = 1  # w + x
 ROTATION = 2  # The complex product w * x.
-INVERSE = 3  # The complex product conj(w) * x, by which gradients go back.
+INVERSE = 3  # The complex product conj(w) * x, for gradients.
 COPY = 4  # x
 
 
@@ -53,8 +53,8 @@ def _add(w: Array, x: Array, message: int, out: Array) -> None:
 def sum_messages(x: Array, weight: Array, ptr: Array, node: Array,
                  edge_type: Array, start: Array, message: int,
                  out: Array) -> None:
-    r"""Sums the messages of each node; :obj:`start` splits the nodes into
-    parts of about the same number of edges.
+    r"""Sums the messages of each node. :obj:`start` splits the nodes into
+    parts of about the same size.
     """
     P = start.size - 1
     for i in prange(x.shape[0] * P):
@@ -70,8 +70,8 @@ def sum_messages(x: Array, weight: Array, ptr: Array, node: Array,
 def max_messages(x: Array, weight: Array, ptr: Array, node: Array,
                  edge_type: Array, start: Array, message: int, out: Array,
                  arg: Array) -> None:
-    r"""The largest message of each node and channel, and its first edge; zero
-    and :obj:`-1` without messages.
+    r"""Computes the largest message of each node and channel and its first
+    edge, which are zero and :obj:`-1` without messages.
     """
     P, D = start.size - 1, x.shape[2]
     for i in prange(x.shape[0] * P):
@@ -85,7 +85,7 @@ def max_messages(x: Array, weight: Array, ptr: Array, node: Array,
                 row[:] = 0
                 _add(weight[q, edge_type[e]], x[q, node[e]], message, row)
                 for d in range(D):
-                    # What is not a number stays the largest.
+                    # NaN stays the largest.
                     if edge[d] < 0 or row[d] > best[d] or (
                             row[d] != row[d] and best[d] == best[d]):
                         best[d], edge[d] = row[d], e
@@ -106,9 +106,9 @@ def _add_to_weight(x: Array, grad: Array, message: int, out: Array) -> None:
 def sum_backward(x: Array, weight: Array, grad: Array, ptr: Array,
                  node: Array, edge_type: Array, message: int, back: int,
                  grad_x: Array, grad_weight: Array) -> None:
-    r"""Both gradients in one pass over edges that are sorted by their source;
-    a thread takes some queries. :obj:`back` is the message by which the
-    gradient of the sources goes back.
+    r"""Computes both gradients in one pass over edges that are sorted by
+    their source. Threads share the queries. :obj:`back` is the message of the
+    gradient of the sources.
     """
     for q in prange(x.shape[0]):
         for u in range(x.shape[1]):
@@ -124,8 +124,8 @@ def sum_backward(x: Array, weight: Array, grad: Array, ptr: Array,
 def sum_backward_weight(x: Array, grad: Array, ptr: Array, node: Array,
                         edge_type: Array, message: int, num_parts: int,
                         grad_weight: Array) -> None:
-    r"""Adds the gradient of the weights alone, in the order of
-    :func:`sum_backward`; a thread takes some relations.
+    r"""Adds the gradient of the weights only, in the order of
+    :func:`sum_backward`. Threads share the relations.
     """
     for i in prange(x.shape[0] * num_parts):
         q, p = i // num_parts, i % num_parts

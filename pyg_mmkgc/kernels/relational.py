@@ -22,19 +22,19 @@ from pyg_mmkgc.kernels.backend import BLOCK, arrays, numba_loops
 
 MESSAGES = ('product', 'sum', 'rotation')
 REDUCTIONS = ('sum', 'mean', 'max')
-# Parts that threads share a graph in.
+# The number of parts of a graph that threads share.
 PARTS = 32
 
 
 class Order(NamedTuple):
-    r"""Edges sorted by one of their ends."""
-    ptr: Tensor  # [N + 1]; those of node v are ptr[v], ..., ptr[v + 1] - 1.
+    r"""The edges of a graph, sorted by one of their ends."""
+    ptr: Tensor  # [N + 1]; node v has the edges ptr[v], ..., ptr[v + 1] - 1.
     node: Tensor  # The other end, [E].
     edge_type: Tensor  # [E]
-    edge: Tensor  # The place of an edge in the given order, [E].
+    edge: Tensor  # The position of each edge in the graph, [E].
 
     def without(self, drop: Tensor) -> Order:
-        r"""The order without the edges of a mask in the given order."""
+        r"""Returns the order without the edges in a mask of the graph."""
         keep = ~drop[self.edge]
         count = torch.cat([keep.new_zeros(1, dtype=torch.long),
                            keep.cumsum(0)])
@@ -42,8 +42,8 @@ class Order(NamedTuple):
                      self.edge[keep])
 
     def at(self, node: Tensor) -> tuple[Tensor, Tensor]:
-        r"""The edges of nodes :obj:`[Q]`: for each, the place of its node,
-        and its own place in the order.
+        r"""Returns the edges of nodes :obj:`[Q]`, as the position of the node
+        among the nodes and the position of the edge in the order.
         """
         first, count = self.ptr[node], self.ptr[node + 1] - self.ptr[node]
         query = torch.repeat_interleave(count)
@@ -53,7 +53,7 @@ class Order(NamedTuple):
 
     @property
     def start(self) -> Tensor:
-        r"""The first nodes of parts of about as many edges and nodes each."""
+        r"""The first nodes of parts with about the same size."""
         size = self.ptr + torch.arange(self.ptr.numel(),
                                        device=self.ptr.device)
         step = torch.arange(PARTS + 1, device=self.ptr.device)
@@ -61,7 +61,7 @@ class Order(NamedTuple):
 
 
 class RelationalGraph:
-    r"""The typed edges that messages are passed along, sorted for it.
+    r"""The typed edges of message passing.
 
     Args:
         source (torch.Tensor): The nodes that messages come from, :obj:`[E]`.
@@ -78,7 +78,7 @@ class RelationalGraph:
         for name, x, size in (('source', source, num_nodes),
                               ('edge_type', edge_type, num_relations),
                               ('target', target, num_nodes)):
-            # Compiled loops would read other memory.
+            # Compiled loops would read memory out of bounds.
             if x.numel() > 0 and not (
                     0 <= int(x.min()) and int(x.max()) < size):
                 raise IndexError(
@@ -99,34 +99,33 @@ class RelationalGraph:
 
     @cached_property
     def by_target(self) -> Order:
-        r"""The edges sorted by the node that they go to."""
+        r"""The edges sorted by their target."""
         return _sorted(self.target, self.source, self.edge_type,
                        self.num_nodes)
 
     @cached_property
     def by_source(self) -> Order:
-        r"""The edges sorted by the node that they come from."""
+        r"""The edges sorted by their source."""
         return _sorted(self.source, self.target, self.edge_type,
                        self.num_nodes)
 
     @cached_property
     def degree(self) -> Tensor:
-        r"""The number of messages that each node gets, :obj:`[N]`."""
+        r"""The number of messages :obj:`[N]` that each node receives."""
         return self.by_target.ptr.diff()
 
     def without(self, drop: Tensor) -> RelationalGraph:
-        r"""The graph without some edges.
+        r"""Returns the graph without some edges.
 
         Args:
-            drop (torch.Tensor): :obj:`True` for the edges to leave out, in
-                the order in which they were given, :obj:`[E]`.
+            drop (torch.Tensor): The mask :obj:`[E]` of the edges to leave out.
         """
         keep = ~drop
         out = RelationalGraph.__new__(RelationalGraph)
         out.source, out.edge_type, out.target = (
             self.source[keep], self.edge_type[keep], self.target[keep])
         out.num_nodes, out.num_relations = self.num_nodes, self.num_relations
-        # Nothing is sorted again: a training step takes a new graph.
+        # Without sorting again, since every training step drops edges.
         place = keep.cumsum(0) - 1
         for name in ('by_target', 'by_source'):
             order = getattr(self, name).without(drop)
@@ -134,7 +133,7 @@ class RelationalGraph:
         return out
 
     def to(self, device: torch.device) -> RelationalGraph:
-        r"""The same graph on another device."""
+        r"""Returns the graph on another device."""
         return RelationalGraph(
             self.source.to(device), self.edge_type.to(device),
             self.target.to(device), self.num_nodes, self.num_relations)
@@ -150,7 +149,7 @@ def _sorted(end: Tensor, other: Tensor, edge_type: Tensor,
     edge = end.argsort(stable=True)
     count = torch.bincount(end, minlength=num_nodes)
     ptr = torch.cat([count.new_zeros(1), count.cumsum(0)])
-    # Half the memory that an edge takes of a bandwidth that limits the loops.
+    # 32-bit integers, since memory bandwidth limits the loops.
     return Order(ptr, other[edge].int(), edge_type[edge].int(), edge)
 
 
@@ -163,26 +162,27 @@ def relational_propagate(x: Tensor, weight: Tensor, graph: RelationalGraph,
         \mathbf{x}'_{q,v} = \bigoplus_{(u, r, v) \in \mathcal{E}}
         \mathbf{w}_{q,r} \odot \mathbf{x}_{q,u}
 
-    A node without edges gets zero. Of equal largest messages, the gradient
-    goes to the first in the order of edges.
+    The result of a node without edges is zero. Among equal largest messages,
+    the message of the first edge receives the gradient.
 
     Args:
-        x (torch.Tensor): What the nodes send, :obj:`[Q, N, D]`.
-        weight (torch.Tensor): What the relations make of it,
+        x (torch.Tensor): The representations of nodes, :obj:`[Q, N, D]`.
+        weight (torch.Tensor): The representations of relations,
             :obj:`[Q, R, D]`.
         graph (RelationalGraph): The edges.
-        message (str, optional): :math:`\odot`: the :obj:`"product"`, the
-            :obj:`"sum"` or the :obj:`"rotation"`, which is the complex
-            product of rows :obj:`[re | im]`. (default: :obj:`"product"`)
-        reduce (str, optional): :math:`\bigoplus`: :obj:`"sum"`,
-            :obj:`"mean"` or :obj:`"max"`. (default: :obj:`"sum"`)
+        message (str, optional): The operator :math:`\odot`, either
+            :obj:`"product"`, :obj:`"sum"` or :obj:`"rotation"`, which is the
+            complex product of rows :obj:`[re | im]`.
+            (default: :obj:`"product"`)
+        reduce (str, optional): The operator :math:`\bigoplus`, either
+            :obj:`"sum"`, :obj:`"mean"` or :obj:`"max"`.
+            (default: :obj:`"sum"`)
 
     Returns:
-        What the nodes get, :obj:`[Q, N, D]`.
+        The reduced messages, :obj:`[Q, N, D]`.
 
     Raises:
-        ValueError: If a shape, the message or the reduction is not one of
-            these.
+        ValueError: If a shape, the message or the reduction is invalid.
     """
     if message not in MESSAGES or reduce not in REDUCTIONS:
         raise ValueError(f"Expected 'message' to be one of {MESSAGES} and "
@@ -276,7 +276,7 @@ def _max(x: Tensor, weight: Tensor, order: Order,
         rows = edge_messages(x, weight, *part[1:3], message)
         best = _reduce(rows, part.ptr, 'max')
         out[:, first:last] = best
-        # The first of the edges whose message is the largest.
+        # The first edge with the largest message.
         degree = part.ptr.diff()
         target = torch.repeat_interleave(degree)
         edge = part.edge.view(-1, 1, 1).expand_as(rows)
@@ -301,7 +301,7 @@ def _sum_backward(x: Tensor, weight: Tensor, grad: Tensor,
         return (_sum(grad, weight, order, back) if needs[0] else None,
                 to_weight)
     out = torch.zeros_like(weight)
-    # The sums are the same in both cases, in the same order.
+    # Both cases sum in the same order.
     if needs[0] and needs[1] and x.size(0) >= torch.get_num_threads():
         to_x = torch.empty_like(x)
         loops.sum_backward(*arrays(x, weight, grad, *order[:3]),
@@ -347,8 +347,8 @@ def _max_backward(x: Tensor, weight: Tensor, grad: Tensor, arg: Tensor,
 
 
 def _blocks(order: Order, x: Tensor) -> Iterator[tuple[int, int, Order]]:
-    r"""Blocks of nodes with their edges, whose places are those in the
-    order; a node's edges are never split.
+    r"""Yields blocks of nodes with all their edges, which keep their position
+    in the order.
     """
     size = max(1, BLOCK // max(1, x.size(0) * x.size(2)))
     ptr, first = order.ptr.cpu(), 0
@@ -365,7 +365,7 @@ def _blocks(order: Order, x: Tensor) -> Iterator[tuple[int, int, Order]]:
 
 
 def _reduce(rows: Tensor, ptr: Tensor, reduce: str) -> Tensor:
-    r"""Reduces rows :obj:`[E, Q, D]` to those of nodes, :obj:`[Q, N, D]`."""
+    r"""Reduces rows :obj:`[E, Q, D]` of edges to nodes :obj:`[Q, N, D]`."""
     if rows.numel() == 0:
         return rows.new_zeros(rows.size(1), ptr.numel() - 1, rows.size(2))
     out = segment(rows.flatten(1), ptr, reduce)
@@ -374,8 +374,8 @@ def _reduce(rows: Tensor, ptr: Tensor, reduce: str) -> Tensor:
 
 def edge_messages(x: Tensor, weight: Tensor, node: Tensor, edge_type: Tensor,
                   message: str = 'product') -> Tensor:
-    r"""The messages of some edges from nodes :obj:`[E]`, one by one, with
-    shape :obj:`[E, Q, D]`; other arguments are those of
+    r"""Returns the individual messages :obj:`[E, Q, D]` of edges from nodes
+    :obj:`[E]`. The other arguments are the same as in
     :func:`relational_propagate`.
     """
     rows = x.transpose(0, 1)[node]
@@ -391,7 +391,7 @@ def edge_messages(x: Tensor, weight: Tensor, node: Tensor, edge_type: Tensor,
 
 def _message_grads(x: Tensor, weight: Tensor, part: Order, message: str,
                    grad: Tensor) -> tuple[Tensor, Tensor]:
-    r"""The gradients :obj:`[E, Q, D]` of sources and weights of messages."""
+    r"""Returns the gradients :obj:`[E, Q, D]` of sources and weights."""
     if message == 'sum':
         return grad, grad
     rows = x.transpose(0, 1)[part.node]
@@ -404,8 +404,8 @@ def _message_grads(x: Tensor, weight: Tensor, part: Order, message: str,
 
 def complex_product(a: Tensor, b: Tensor,
                     conjugate: bool = False) -> Tensor:
-    r"""The product of complex rows :obj:`[re | im]`, :obj:`a` or its conjugate
-    with :obj:`b`.
+    r"""Returns the product of complex rows :obj:`[re | im]`, with :obj:`a` or
+    its conjugate.
     """
     re, im = a.chunk(2, dim=-1)
     if conjugate:

@@ -25,11 +25,11 @@ MARK = 0.12345
 
 
 class PathSubject:
-    r"""The path model that is checked.
+    r"""The path model to check.
 
     Args:
-        target: A class, or what makes a model of a graph.
-        kwargs (dict): Arguments of the class.
+        target (Any): A class, or a function that builds a model for a graph.
+        kwargs (dict): The arguments of the class.
         lr (float): The learning rate of trainings.
     """
     def __init__(self, target: Any, kwargs: dict[str, Any],
@@ -38,7 +38,7 @@ class PathSubject:
 
     def model(self, data: KnowledgeGraph | None = None,
               seed: int = 0) -> PathModel:
-        r"""The model of a graph, its weights drawn from a seed."""
+        r"""Builds the model for a graph, with weights drawn from a seed."""
         data = small_graph() if data is None else data
         torch.manual_seed(seed)
         build = getattr(self.target, 'from_data', None)
@@ -50,15 +50,15 @@ class PathSubject:
         return model
 
     def fit(self, model: PathModel, epochs: int = 1) -> PathModel:
-        r"""Trains in small batches, whose own edges are out of the graph."""
+        r"""Trains in small batches without their own edges in the graph."""
         Trainer(model, small_graph(), lr=self.lr, batch_size=8, epochs=epochs,
                 valid_every=None, progress=False).fit()
         return model.eval()
 
 
 def check_finite(subject: PathSubject) -> None:
-    r"""Scores, the loss and its gradient are finite, also for triples from a
-    node to itself and for nodes without edges.
+    r"""Checks that scores, the loss and its gradient are finite, also for
+    self-loops and for nodes without edges.
     """
     data = small_graph()
     data.num_nodes = data.num_nodes + 1
@@ -79,9 +79,9 @@ def check_finite(subject: PathSubject) -> None:
 
 
 def check_score_all(subject: PathSubject) -> None:
-    r""":meth:`score_all` on both sides, :meth:`score_tails`,
-    :meth:`score_heads` and :meth:`forward` are one score, with gradients and
-    without.
+    r"""Checks that :meth:`score_all` on both sides, :meth:`score_tails`,
+    :meth:`score_heads` and :meth:`forward` return the same scores, with and
+    without gradients.
     """
     model = subject.model().double()
     N = 24
@@ -108,8 +108,8 @@ def check_score_all(subject: PathSubject) -> None:
 
 
 def check_batch_of_0_and_1(subject: PathSubject) -> None:
-    r"""No query has no score; a query has the scores that it has among
-    others, bit for bit.
+    r"""Checks that the scores of a query do not depend on its batch, bit for
+    bit, and that an empty batch has no scores.
     """
     model = subject.model().eval()
     node, rel = torch.tensor([3, 9, 0, 7]), torch.tensor([0, 1, 0, 2])
@@ -127,8 +127,8 @@ def check_batch_of_0_and_1(subject: PathSubject) -> None:
 
 
 def check_out_of_range(subject: PathSubject) -> None:
-    r"""Ids of nodes and relations that there are not raise
-    :class:`IndexError`, and do not count from the end.
+    r"""Checks that ids of nodes and relations out of range, including negative
+    ids, raise :class:`IndexError`.
     """
     model = subject.model().eval()
     for i, size in enumerate((24, 3)):
@@ -145,7 +145,7 @@ def check_out_of_range(subject: PathSubject) -> None:
 
 
 def check_eval_is_deterministic(subject: PathSubject) -> None:
-    r"""In evaluation mode scores draw no random number."""
+    r"""Checks that scores in evaluation mode draw no random numbers."""
     model = subject.model().eval()
     node, rel = torch.tensor([3, 9]), torch.tensor([0, 1])
     before = torch.get_rng_state()
@@ -158,8 +158,8 @@ def check_eval_is_deterministic(subject: PathSubject) -> None:
 
 
 def check_any_numbering(subject: PathSubject) -> None:
-    r"""With nodes numbered otherwise, scores are numbered otherwise, and are
-    the same; :meth:`attached` puts the first graph back.
+    r"""Checks that renumbered nodes keep their scores, and that
+    :meth:`attached` restores the first graph.
     """
     data, other = small_graph(), small_graph()
     model = subject.model(data).double().eval()
@@ -176,8 +176,8 @@ def check_any_numbering(subject: PathSubject) -> None:
 
 
 def check_own_edges(subject: PathSubject) -> None:
-    r"""The loss of a triple does not see its own edges, however many: the
-    answer could be read off them.
+    r"""Checks that the loss of a triple ignores all of its own edges, which
+    would reveal the answer.
     """
     data = small_graph()
     head, rel, tail = (x[:1] for x in triples(data))
@@ -197,9 +197,7 @@ def check_own_edges(subject: PathSubject) -> None:
 
 
 def check_gradients(subject: PathSubject) -> None:
-    r"""Every parameter gets a gradient that is not zero, but for a bias of all
-    scores.
-    """
+    r"""Checks that every parameter receives a nonzero gradient."""
     model = subject.model()
     head, rel, tail = (x[:6] for x in triples(small_graph()))
     weight = torch.randn(12, 24)
@@ -211,7 +209,7 @@ def check_gradients(subject: PathSubject) -> None:
 
 
 def check_reset_parameters(subject: PathSubject) -> None:
-    r""":meth:`reset_parameters` draws every parameter anew."""
+    r"""Checks that :meth:`reset_parameters` resets every parameter."""
     model = subject.model()
     with torch.no_grad():
         for p in model.parameters():
@@ -246,7 +244,7 @@ def check_pretrained(subject: PathSubject) -> None:
 
 
 def check_seed(subject: PathSubject) -> None:
-    r"""One seed gives one model, before and after training, bit for bit."""
+    r"""Checks that a seed determines the model and its training."""
     models = [subject.model(seed=seed) for seed in (0, 0, 1)]
     first, second, third = (state(model) for model in models)
     expect(not changed(first, second), 'the same seed builds different '
@@ -259,7 +257,7 @@ def check_seed(subject: PathSubject) -> None:
 
 
 def check_higher_is_better(subject: PathSubject) -> None:
-    r"""Training triples come to score higher than others."""
+    r"""Checks that training triples score higher than other triples."""
     data = small_graph()
     model = subject.fit(subject.model(data), epochs=5)
     head, rel, tail = triples(data)

@@ -63,8 +63,9 @@ def as_graph(data: Any, model: KGEModel | PathModel) -> KnowledgeGraph:
             num_nodes=model.num_nodes, num_relations=model.num_relations)
     kg = KnowledgeGraph.from_pyg(data)
     kg.validate()
-    if hasattr(model, 'attach'):  # Its numbers of nodes follow the graph.
-        model.attach(kg)
+    attach: Any = getattr(model, 'attach', None)
+    if attach is not None:  # The number of nodes follows the graph.
+        attach(kg)
     if (model.num_nodes != kg.num_nodes
             or (model.num_relations or 0) < kg.num_relations):
         raise ModelError(

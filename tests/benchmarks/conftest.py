@@ -11,7 +11,7 @@ SCRIPTS = {path.stem for path in BENCHMARKS.glob('*.py')}
 
 @pytest.fixture
 def study(monkeypatch):
-    """The package of the runner, which lies beside its scripts."""
+    """Imports the package of the runner from the folder of the scripts."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     import study.budgets
     import study.cells

@@ -1,4 +1,4 @@
-"""How far synthetic embeddings are from real ones."""
+"""The distance of synthetic embeddings from real embeddings."""
 
 from types import SimpleNamespace
 
@@ -18,7 +18,7 @@ class Twice(torch.nn.Module):
 
 
 def test_only_real_features_are_compared(study, monkeypatch):
-    """What a node without features has instead points the other way."""
+    """Embeddings of nodes without features point in the opposite direction."""
     import mat
 
     kg = FakeMMKG(num_nodes=40, num_edges=160, seed=1)[0]

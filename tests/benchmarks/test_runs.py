@@ -1,4 +1,4 @@
-"""The table of runs: what they share, where they differ, who is first."""
+"""The table of runs: common settings, differences and order."""
 
 import csv
 import json
@@ -33,7 +33,7 @@ def runs(tmp_path_factory):
 
 @pytest.fixture
 def call(study, monkeypatch):
-    """Runs the script in this process; what it refuses is a SystemExit."""
+    """Runs the script in this process. Refused input is a SystemExit."""
     def run(folder, *args):
         monkeypatch.setattr(sys, 'argv', [
             str(SCRIPT), '--dataset', 'fake', '--results',

@@ -1,4 +1,4 @@
-"""The benchmark of speed runs, and says what it measured."""
+"""The benchmark of speed runs and reports its measurements."""
 
 import importlib.util
 import itertools

@@ -26,7 +26,7 @@ TINY = ['--budget', 'smoke', '--threads', '1', '--set',
 
 @pytest.fixture(scope='module')
 def runs(tmp_path_factory):
-    """Where tests share trainings, as studies do."""
+    """A folder whose trainings the tests share, like studies."""
     return tmp_path_factory.mktemp('runs')
 
 
@@ -45,7 +45,7 @@ def run(script, folder, *args):
 
 @pytest.fixture
 def here(study, monkeypatch):
-    """Runs a script in this process, for what starts no others."""
+    """Runs a script in this process. It must not start other processes."""
     def run_here(script, folder, *args):
         monkeypatch.setattr(sys, 'argv', command(script, folder, *args)[1:])
         runpy.run_path(sys.argv[0], run_name='__main__')
@@ -218,7 +218,7 @@ def test_scripts(tmp_path, runs, script, args, figures):
 
 @pytest.mark.slow
 def test_gc_ote_begins_with_the_weights_of_ote(tmp_path):
-    """At a learning rate that moves nothing, they are what it ends with."""
+    """A learning rate without effect leaves the initial values."""
     run('gc_ote', tmp_path, '--set', 'GC-OTE*:training.lr=1e-30',
         'model.hidden_channels=20')
     first, second = (load_tensors(next((tmp_path / 'runs').glob(
@@ -288,7 +288,7 @@ def test_killed_studies_end_in_the_same_table(tmp_path):
 
 
 def test_ranks_of_other_trainings_are_refused(study, tmp_path):
-    """As a study leaves them that is killed between its two files."""
+    """A study that is killed between its two files leaves such a state."""
     args = argparse.Namespace(results=tmp_path, dataset='x')
     runs = {'A': [{'test': {'mrr': 0.5}}, {'test': {'mrr': 0.25}}],
             'B': [{'test': {'mrr': 0.75}}]}

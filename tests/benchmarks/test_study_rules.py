@@ -1,4 +1,4 @@
-"""What a study refuses, what its captions say, and what it may reuse."""
+"""Refusals, captions and reused trainings of studies."""
 
 import argparse
 import importlib

@@ -58,7 +58,7 @@ def test_shipped_configs_take_two_steps(name):
 
 
 def test_no_recipe_needs_bfloat16():
-    """Where the hardware lacks it, `true` warns and `auto` does not."""
+    """Without bfloat16 in hardware, `true` warns and `auto` does not."""
     found = {name: load_config(name).training.autocast
              for name in shipped_configs()}
     assert set(found.values()) == {False, 'auto'}

@@ -1,4 +1,4 @@
-"""What `mmkgc models` says is what the classes do."""
+"""The list of `mmkgc models` matches the behaviour of the classes."""
 
 import pytest
 import torch

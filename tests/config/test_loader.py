@@ -34,7 +34,7 @@ def write(tmp_path, text):
 
 
 def change(key, value):
-    """GOOD with one key set."""
+    """Returns GOOD with one key changed."""
     values = parse_yaml(GOOD)
     node = values
     *parents, last = key.split('.')
@@ -67,7 +67,7 @@ def test_loss_on_all_nodes_replaces_the_sampler(tmp_path):
     assert config.sampler is None
     assert config.loss.options == {'label_smoothing': 0.1}
     values['sampler'] = {'name': 'PooledSampler'}
-    with pytest.raises(ConfigError, match="remove the section 'sampler'"):
+    with pytest.raises(ConfigError, match="no section 'sampler' for Kvs"):
         load_config(write(tmp_path, dump_yaml(values)))
 
 

@@ -1,4 +1,4 @@
-"""Models that need no training on the graph that they answer for."""
+"""Trained models on graphs that they were not trained on."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.filterwarnings(
 
 @pytest.fixture(autouse=True)
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A graph of an own file, and a checkpoint of the authors' code."""
+    """Writes a graph and a checkpoint of the authors' code."""
     monkeypatch.chdir(tmp_path)
     steps = [f'{i}\tplus_{s}\t{(i + s) % 23}\n' for i in range(23)
              for s in (1, 2, 5)]
@@ -31,7 +31,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_from_the_command_line(capsys) -> None:
-    """No section of a model is needed, and nothing is written."""
+    """The file needs no section of a model, and nothing is written."""
     before = sorted(Path().rglob('*'))
     assert main(['evaluate', 'own.yaml', '--model', 'some.pth']) == 0
     out = capsys.readouterr().out
@@ -52,7 +52,7 @@ def test_from_the_command_line(capsys) -> None:
 
 
 def test_a_shipped_dataset_and_a_saved_model(tmp_path: Path) -> None:
-    """The model section of the configuration does not count."""
+    """The model section of the configuration is ignored."""
     run = PretrainedRun('countries', 'some.pth', device='cpu')
     assert isinstance(run.model, ULTRA)
     run.model.save_pretrained('folder')
@@ -86,7 +86,7 @@ def test_bad_input(name, model, error, match) -> None:
 
 
 def test_a_run_of_a_path_model(capsys) -> None:
-    """Trained, evaluated and asked like any other, and fine-tuned."""
+    """Path models train, evaluate and predict like other models."""
     Path('path.yaml').write_text(
         Path('own.yaml').read_text() +
         'model: {name: NBFNet, hidden_channels: 4, num_layers: 2, '

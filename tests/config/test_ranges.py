@@ -41,7 +41,8 @@ PARTS = [(section, name)
 
 
 def sections(**changes: Any) -> dict[str, Any]:
-    return {'dataset': {'name': 'FakeMMKG', 'num_nodes': 40},
+    return {'dataset': {'name': 'FakeMMKG', 'num_nodes': 40,
+                        'num_edges': 200},
             'model': {'name': 'AdaMF', 'hidden_channels': 8},
             'training': {'device': 'cpu'}, **changes}
 

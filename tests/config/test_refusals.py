@@ -1,4 +1,4 @@
-"""Tests that parts that do not fit are refused by one clear line."""
+"""Parts that do not fit are refused with a message of one line."""
 
 from typing import Any
 

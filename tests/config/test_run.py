@@ -1,4 +1,4 @@
-"""Where the code of a run came from."""
+"""Runs: their folders, their precision and the origin of their code."""
 
 import json
 import subprocess
@@ -8,8 +8,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from pyg_mmkgc.config import Run, load_config, run
+from pyg_mmkgc.config import Run, load_config
 from pyg_mmkgc.errors import CheckpointError, ConfigError
+from pyg_mmkgc.io import provenance
 
 COMMIT = '0123456789abcdef0123456789abcdef01234567'
 VCS = {'url': 'https://example.org/x.git',
@@ -22,11 +23,12 @@ VCS = {'url': 'https://example.org/x.git',
     (None, None),
 ], ids=['git', 'folder', 'index'])
 def test_commit_of_an_installation(text, commit, tmp_path, monkeypatch):
-    monkeypatch.setattr(run, '__file__', str(tmp_path / 'a' / 'b' / 'run.py'))
+    monkeypatch.setattr(provenance, '__file__',
+                        str(tmp_path / 'a' / 'b' / 'provenance.py'))
     monkeypatch.setattr(
-        run.metadata, 'distribution', lambda name: SimpleNamespace(
+        provenance.metadata, 'distribution', lambda name: SimpleNamespace(
             read_text=lambda file: text))
-    assert run._commit() == commit
+    assert provenance._commit() == commit
 
 
 ENSEMBLE = """
@@ -70,7 +72,7 @@ training: {epochs: 2, device: cpu, valid_every: null, autocast: auto}
 
 @pytest.fixture
 def hardware(monkeypatch):
-    """Says whether bfloat16 matrices are multiplied in hardware."""
+    """Sets whether hardware multiplies bfloat16 matrices."""
     return lambda has: monkeypatch.setattr(
         'pyg_mmkgc.training.trainer.multiplies_bfloat16', lambda device: has)
 
@@ -92,7 +94,7 @@ def test_a_run_says_what_auto_stood_for(has, hardware, tmp_path, monkeypatch):
 
 
 def interrupt(folder, monkeypatch):
-    """A run that is killed after its first checkpoint."""
+    """Returns a run that is killed after its first checkpoint."""
     (folder / 'm.yaml').write_text(AUTO)
     one = Run.create('m.yaml', ['training.epochs=11'], 'run')
     begin = one.trainer.begin_epoch
@@ -108,7 +110,7 @@ def interrupt(folder, monkeypatch):
 
 
 def test_a_run_goes_on_in_full_precision(hardware, tmp_path, monkeypatch):
-    """Begun without bfloat16 in hardware, resumed where it is."""
+    """A run that starts without bfloat16 in hardware resumes with it."""
     monkeypatch.chdir(tmp_path)
     hardware(False)
     interrupt(tmp_path, monkeypatch)

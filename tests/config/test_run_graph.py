@@ -1,4 +1,4 @@
-"""A run answers only for the graph that it was trained with."""
+"""Runs refuse other graphs than the graph of their training."""
 
 import json
 
@@ -136,7 +136,7 @@ def test_the_split_is_named(train):
 
 @pytest.mark.parametrize('config', [SPLIT, PYG])
 def test_a_run_of_an_earlier_version_opens(train, config):
-    """It has no manifest, or does not say which graph it is of."""
+    """Such a run has no manifest, or no record of its graph."""
     folder = train(config) / 'run/model'
     (folder / 'manifest.json').unlink()
     if config == SPLIT:
@@ -210,7 +210,7 @@ def test_a_number_that_is_no_label_is_no_id(train):
 
 @pytest.mark.parametrize('label', ['{}.0', '-{}', '{}e3', '.{}'])
 def test_numbers_that_are_no_ids(train, label):
-    """What pandas makes of ids: none of them is taken for another."""
+    """Numbers that pandas writes for ids are not mistaken for other ids."""
     train(SPLIT, ['\t'.join([label.format(head[1:]), rel,
                              label.format(tail[1:])])
                   for head, rel, tail in map(str.split, LINES)])
@@ -222,7 +222,7 @@ def test_numbers_that_are_no_ids(train, label):
 
 
 def test_without_test_triples(train, capsys):
-    """All triples can be trained on, which nothing is measured on."""
+    """A run without test triples trains on all triples."""
     work = train(SPLIT)
     assert main(['train', 'own.yaml', '--quiet', '--output', 'all', '--set',
                  'dataset.test_ratio=0', 'dataset.val_ratio=0']) == 0

@@ -126,8 +126,8 @@ def test_non_finite_scores_name_the_node(cls: type[KGEModel],
 
 def test_each_node_is_scored_once_a_query(cut: Callable[[int], None],
                                           ignore_ties: None) -> None:
-    """Except for triples that share a query but have targets in several
-    blocks.
+    """The exception are triples that share a query but have targets in
+    several blocks.
     """
     class Counting(Constant):
         pairs = 0

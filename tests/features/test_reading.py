@@ -50,8 +50,8 @@ def test_bad_files(tmp_path: Path) -> None:
     for name, content in [('latin', b'caf\xe9'), ('empty', b'')]:
         (tmp_path / name).write_bytes(content)
     reasons = {
-        'latin': "Expected text in UTF-8 ('utf-8' codec can't decode byte "
-                 '0xe9',
+        'latin': "Expected text in UTF-8 (got an error: 'utf-8' codec can't "
+                 'decode byte 0xe9',
         'empty': 'Expected a file with content (got an empty file)',
         'gone': 'FileNotFoundError: No such file or directory',
         '.': 'Expected a regular file (got another kind of file)',

@@ -126,7 +126,7 @@ def test_by_hand(path: str) -> None:
 
 
 def test_equal_maxima_have_one_gradient(path: str) -> None:
-    """Of equal messages, the first edge gets the gradient, alone."""
+    """Only the first edge with the largest message receives a gradient."""
     graph = RelationalGraph(torch.tensor([1, 0]), torch.tensor([0, 0]),
                             torch.tensor([2, 2]), 3, 1)
     x = torch.ones(1, 3, 2, requires_grad=True)

@@ -1,4 +1,4 @@
-"""check_model passes every path model, and finds each planted fault."""
+"""Tests that check_model accepts path models and finds planted faults."""
 
 from typing import Any
 

@@ -115,7 +115,7 @@ def test_a_shared_parameter_is_caught(make, monkeypatch) -> None:
 
 @pytest.mark.parametrize('schedule', [None, 'cosine'])
 def test_weight_zero_is_adamf(kg, schedule) -> None:
-    """Both are equal bit for bit with the same start and the same seed."""
+    """The same start and seed lead to equal bits."""
     torch.manual_seed(0)
     mat = AdaMFMAT.from_data(kg, 4, generator_channels=8)
     plain = AdaMF.from_data(kg, 4)

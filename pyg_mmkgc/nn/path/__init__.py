@@ -1,6 +1,4 @@
-r"""Models that score nodes by the paths to them, without an embedding of a
-node.
-"""
+r"""Models that score nodes by the paths to them, without node embeddings."""
 from pyg_mmkgc.nn.path.base import PathModel
 from pyg_mmkgc.nn.path.conv import RelationalConv
 from pyg_mmkgc.nn.path.explain import Path, best_paths

@@ -14,43 +14,44 @@ from pyg_mmkgc.kernels.relational import RelationalGraph
 from pyg_mmkgc.nn.loss import SelfAdversarialLoss
 
 T = TypeVar('T', bound='PathModel')
-# Elements of the representations that queries are stacked into: on the CPU as
-# many as stay in the cache, on a GPU as many as keep it busy.
+# The number of elements of stacked representations: as many as stay in the
+# cache of a CPU, and as many as keep a GPU busy.
 STACK = {'cpu': 1 << 18, 'cuda': 1 << 26}
 
 
 class PathModel(Pretrained):
-    r"""An abstract base class of models that score all nodes for a query by
-    passing messages from its node through the graph. They have no embedding
-    of a node: one model serves graphs of any number of nodes.
+    r"""The abstract base class of models that score all nodes for a query by
+    passing messages from its node through the graph. They have no embeddings
+    of nodes, so the same model applies to graphs with any number of nodes.
 
-    The edges are the training triples of a graph, which :meth:`attach` takes,
-    and their reciprocals: :obj:`(head, r, tail)` passes a message from the
-    tail to the head with relation :obj:`r`, and back with :obj:`r + R`.
-    Heads are predicted as tails of :obj:`r + R`. The edges are no part of the
-    weights, so a loaded model has none until it is attached to a graph;
-    :func:`~pyg_mmkgc.evaluation.evaluate` and
-    :func:`~pyg_mmkgc.evaluation.predict` do so with the graph that they are
-    given, :class:`~pyg_mmkgc.training.Trainer` with its own.
+    The edges are the training triples of the graph that is passed to
+    :meth:`attach`, and their reciprocals. A triple :obj:`(head, r, tail)`
+    passes a message from the tail to the head with relation :obj:`r`, and from
+    the head to the tail with relation :obj:`r + R`. Heads are predicted as the
+    tails of :obj:`r + R`. The weights do not contain the edges, so a loaded
+    model must be attached to a graph.
+    :func:`~pyg_mmkgc.evaluation.evaluate`,
+    :func:`~pyg_mmkgc.evaluation.predict` and
+    :class:`~pyg_mmkgc.training.Trainer` attach it to their graph.
 
-    A subclass has :obj:`layers` of
+    A subclass provides :obj:`layers` of
     :class:`~pyg_mmkgc.nn.path.RelationalConv`, an :obj:`mlp` of two linear
-    layers for :math:`[\mathbf{x}_v ; \mathbf{x}^{(0)}_h]`, and writes
+    layers for :math:`[\mathbf{x}_v ; \mathbf{x}^{(0)}_h]`, and
     :meth:`condition`.
 
     Args:
-        hidden_channels (int): The channels of nodes and relations.
-        num_negatives (int, optional): The negatives of a query in
-            :meth:`loss`; with :obj:`None`, all nodes. (default: :obj:`None`)
-        remove_one_hop (bool, optional): If set to :obj:`True`, training takes
-            every edge between the two nodes of a triple out of the graph
-            instead of the triple alone. (default: :obj:`False`)
+        hidden_channels (int): The number of channels of nodes and relations.
+        num_negatives (int, optional): The number of negatives of a query in
+            :meth:`loss`. (default: :obj:`None`, all nodes)
+        remove_one_hop (bool, optional): If set to :obj:`True`, training
+            removes all edges between the two nodes of a triple instead of the
+            triple only. (default: :obj:`False`)
     """
     num_nodes: Optional[int] = None
     num_relations: Optional[int] = None
     layers: Any
     mlp: Any
-    #: Whether the relations of another graph are as good.
+    #: Whether the model applies to graphs with other relations.
     any_relations = False
     #: Whether the model is trained on its own loss only.
     own_loss = True
@@ -77,9 +78,9 @@ class PathModel(Pretrained):
         """
         if not hasattr(data, 'splits'):
             raise ModelError("Expected 'data' to be a KnowledgeGraph (got "
-                             f'{type(data).__name__}): '
-                             'KnowledgeGraph.from_pyg makes one of data of '
-                             'PyG')
+                             f'{type(data).__name__}). Use '
+                             'KnowledgeGraph.from_pyg to convert data from '
+                             'PyG.')
         if 'num_relations' in arguments_of(cls):
             kwargs['num_relations'] = data.num_relations
         out = cls(hidden_channels=hidden_channels, **kwargs)
@@ -90,7 +91,7 @@ class PathModel(Pretrained):
     # The graph ###############################################################
 
     def attach(self: T, data: Any) -> T:
-        r"""Takes the training triples of a
+        r"""Sets the training triples of a
         :class:`~pyg_mmkgc.data.KnowledgeGraph` as the edges, and its numbers
         of nodes and relations.
 
@@ -101,8 +102,8 @@ class PathModel(Pretrained):
         if not self.any_relations and (self.num_relations or 0) < (
                 data.num_relations):
             raise ModelError(
-                f"'{type(self).__name__}' has {self.num_relations} relations, "
-                f'but the graph has {data.num_relations}')
+                f"Expected a graph for '{type(self).__name__}' with at most "
+                f'{self.num_relations} relations (got {data.num_relations})')
         self.num_nodes = data.num_nodes
         if self.any_relations:
             self.num_relations = data.num_relations
@@ -111,8 +112,8 @@ class PathModel(Pretrained):
 
     @contextmanager
     def attached(self, data: Any) -> Iterator[None]:
-        r"""Context manager that attaches the model to a graph for a while."""
-        if self._is_attached(data):  # Other threads may be asking, too.
+        r"""Context manager that attaches the model to a graph temporarily."""
+        if self._is_attached(data):  # Other threads may use the graph.
             yield
             return
         before = {name: getattr(self, name) for name in (
@@ -140,12 +141,13 @@ class PathModel(Pretrained):
                             train.edge_type.to(device)))
 
     def prepare(self, edge_index: Tensor, edge_type: Tensor) -> None:
-        r"""Takes triples :obj:`[2, E]` and :obj:`[E]` as the edges."""
+        r"""Sets triples :obj:`[2, E]` and :obj:`[E]` as the edges."""
         if self.num_nodes is None or self.num_relations is None:
-            raise ModelError(f"'{type(self).__name__}' does not know how many "
-                             "nodes there are: call 'attach' with the graph")
+            raise ModelError(f"Expected '{type(self).__name__}' to be "
+                             'attached to a graph (got no number of nodes). '
+                             "Call 'attach' with the graph.")
         head, tail = edge_index
-        # Along a triple, the head hears of the tail.
+        # A triple passes a message from its tail to its head.
         self._graph = RelationalGraph(
             torch.cat([tail, head]),
             torch.cat([edge_type, edge_type + self.num_relations]),
@@ -155,8 +157,9 @@ class PathModel(Pretrained):
     def graph(self) -> RelationalGraph:
         r"""The edges that messages are passed along."""
         if self._graph is None:
-            raise ModelError(f"'{type(self).__name__}' has no graph: call "
-                             "'attach' with one")
+            raise ModelError(f"Expected '{type(self).__name__}' to be "
+                             "attached to a graph (got none). Call 'attach' "
+                             'with the graph.')
         device = next(self.parameters()).device
         if self._graph.device != device:
             self._graph = self._graph.to(device)
@@ -165,16 +168,16 @@ class PathModel(Pretrained):
     # Scores ##################################################################
 
     def condition(self, rel_type: Tensor) -> tuple[Tensor, list[Tensor]]:
-        r"""Returns the row :obj:`[Q, D]` that the node of each query starts
-        with, and the weights :obj:`[Q, 2R, D]` of all relations in each
-        layer, given the relations of the queries :obj:`[Q]`.
+        r"""Returns the initial row :obj:`[Q, D]` of the node of each query and
+        the weights :obj:`[Q, 2R, D]` of all relations in each layer, given the
+        relations :obj:`[Q]` of the queries.
         """
         raise NotImplementedError
 
     def score_queries(self, graph: RelationalGraph, node: Tensor,
                       rel_type: Tensor) -> Tensor:
-        r"""The scores :obj:`[Q, N]` of all nodes as tails of queries
-        :obj:`[Q]`; :obj:`rel_type` is less than :obj:`2 * num_relations`.
+        r"""Returns the scores :obj:`[Q, N]` of all nodes as tails of queries
+        :obj:`[Q]` with relations below :obj:`2 * num_relations`.
         """
         scores = [self.score_conditioned(graph, node[part],
                                          *self.condition(rel_type[part]))
@@ -186,20 +189,21 @@ class PathModel(Pretrained):
 
     def score_conditioned(self, graph: RelationalGraph, node: Tensor,
                           start: Tensor, weights: list[Tensor]) -> Tensor:
-        r"""The scores :obj:`[Q, N]` of nodes :obj:`[Q]`, given what
-        :meth:`condition` makes of the relations.
+        r"""Returns the scores :obj:`[Q, N]` of all nodes for queries from
+        nodes :obj:`[Q]`, given the results of :meth:`condition`.
         """
         x = iterate(self.layers, weights, graph, node, start)
         return node_scores(self.mlp, x, start)
 
     def score_all(self, node: Tensor, rel_type: Tensor,
                   side: str) -> Tensor:
-        r"""The scores :obj:`[Q, N]` of all nodes on one side of queries.
+        r"""Returns the scores :obj:`[Q, N]` of all nodes on one side of
+        queries.
 
         Args:
-            node (torch.Tensor): The nodes on the other side, :obj:`[Q]`.
-            rel_type (torch.Tensor): The relations, :obj:`[Q]`.
-            side (str): The side that is asked for, :obj:`"head"` or
+            node (torch.Tensor): The nodes :obj:`[Q]` on the other side.
+            rel_type (torch.Tensor): The relations :obj:`[Q]`.
+            side (str): The side to score, either :obj:`"head"` or
                 :obj:`"tail"`.
         """
         graph = self.graph
@@ -210,17 +214,17 @@ class PathModel(Pretrained):
         return self.score_queries(graph, node, rel_type)
 
     def score_tails(self, head_index: Tensor, rel_type: Tensor) -> Tensor:
-        r"""The scores :obj:`[Q, N]` of all nodes as tails."""
+        r"""Returns the scores :obj:`[Q, N]` of all nodes as tails."""
         return self.score_all(head_index, rel_type, 'tail')
 
     def score_heads(self, rel_type: Tensor, tail_index: Tensor) -> Tensor:
-        r"""The scores :obj:`[Q, N]` of all nodes as heads."""
+        r"""Returns the scores :obj:`[Q, N]` of all nodes as heads."""
         return self.score_all(tail_index, rel_type, 'head')
 
     def forward(self, head_index: Tensor, rel_type: Tensor,
                 tail_index: Tensor) -> Tensor:
-        r"""The scores :obj:`[*]` of triples :obj:`[*]`, each as the tail of
-        its query. All nodes are scored for it.
+        r"""Returns the scores :obj:`[*]` of triples :obj:`[*]`, with each tail
+        as the answer. All nodes are scored for each query.
         """
         graph = self.graph
         _check_ids(tail_index, graph.num_nodes, 'a node')
@@ -235,11 +239,11 @@ class PathModel(Pretrained):
 
     def loss(self, head_index: Tensor, rel_type: Tensor,
              tail_index: Tensor) -> Tensor:
-        r"""The mean loss of the tails and the heads of triples :obj:`[B]`,
-        whose own edges are taken out of the graph: cross-entropy over all
-        nodes, or, with :obj:`num_negatives`, the self-adversarial loss
-        against as many random ones. Other known answers of a query are left
-        out of both.
+        r"""Returns the mean loss of the tails and heads of triples :obj:`[B]`,
+        whose own edges are removed from the graph. It is the cross-entropy
+        over all nodes, or the self-adversarial loss against
+        :obj:`num_negatives` random nodes. Both leave out other known answers
+        of a query.
         """
         graph = self.graph
         R = graph.num_relations // 2
@@ -262,11 +266,11 @@ class PathModel(Pretrained):
         drop = torch.zeros(graph.num_edges, dtype=torch.bool,
                            device=node.device)
         drop[edge[own]] = True
-        if self.remove_one_hop:  # Both directions of each edge in between.
+        if self.remove_one_hop:  # Both directions of each edge.
             half = graph.num_edges // 2
             drop |= torch.cat([drop[half:], drop[:half]])
         scores = self.score_queries(graph.without(drop), node, rel_type)
-        # So low that nothing comes of it, and no infinity to be multiplied.
+        # Low enough to have no effect, but finite, so that products are.
         scores = scores.masked_fill(known, torch.finfo(scores.dtype).min / 4)
         if self.num_negatives is None:
             return F.cross_entropy(scores, target)
@@ -281,20 +285,20 @@ class PathModel(Pretrained):
 
     def set_labels(self, nodes: Optional[list[str]],
                    relations: Optional[list[str]]) -> None:
-        r"""Takes the names that the model was trained with: those of nodes
-        mean nothing to it.
+        r"""Sets the names of relations that the model was trained with. The
+        names of nodes are ignored.
         """
         self.relation_names = None if self.any_relations else relations
 
 
 def stacks(num_queries: int, num_elements: int,
            device: torch.device) -> list[slice]:
-    r"""The queries that are computed at once, given the elements of one's
-    representations.
+    r"""Returns the ranges of queries that are computed at once, given the
+    number of elements in the representations of one query.
     """
     size = 1
-    # The rows of a matrix product round by their number: a rank must not
-    # depend on the other queries of its batch.
+    # The number of rows affects the rounding of a matrix product, and a rank
+    # must not depend on the other queries of its batch.
     if torch.is_grad_enabled() or device.type != 'cpu':
         size = max(1, STACK.get(device.type, STACK['cuda']) // num_elements)
     return [slice(i, min(i + size, num_queries))
@@ -303,9 +307,9 @@ def stacks(num_queries: int, num_elements: int,
 
 def iterate(layers: Any, weights: list[Tensor], graph: RelationalGraph,
             node: Tensor, start: Tensor) -> Tensor:
-    r"""The representations :obj:`[Q, N, D]` after all
-    :class:`~pyg_mmkgc.nn.path.RelationalConv` layers, each with its weights
-    :obj:`[Q, R, D]`, from rows :obj:`[Q, D]` at the nodes :obj:`[Q]`.
+    r"""Returns the representations :obj:`[Q, N, D]` after all
+    :class:`~pyg_mmkgc.nn.path.RelationalConv` layers with weights
+    :obj:`[Q, R, D]`, starting with rows :obj:`[Q, D]` at nodes :obj:`[Q]`.
     """
     x: Optional[Tensor] = None
     for layer, weight in zip(layers, weights, strict=True):
@@ -316,8 +320,8 @@ def iterate(layers: Any, weights: list[Tensor], graph: RelationalGraph,
 
 
 def node_scores(mlp: Any, x: Tensor, query: Tensor) -> Tensor:
-    r"""The scores :obj:`[Q, N]` that two linear layers give to
-    :math:`[\mathbf{x}_v ; \mathbf{q}]`, of nodes :obj:`[Q, N, D]` and queries
+    r"""Returns the scores :obj:`[Q, N]` of two linear layers for
+    :math:`[\mathbf{x}_v ; \mathbf{q}]` with nodes :obj:`[Q, N, D]` and queries
     :obj:`[Q, D]`.
     """
     first, last = mlp[0], mlp[-1]

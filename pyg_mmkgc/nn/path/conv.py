@@ -18,7 +18,8 @@ from pyg_mmkgc.kernels.relational import (
 class RelationalConv(torch.nn.Module):
     r"""One Bellman-Ford iteration of the `"Neural Bellman-Ford Networks: A
     General Graph Neural Network Framework for Link Prediction"
-    <https://arxiv.org/abs/2106.06935>`_ paper, its eq. (4), with a short cut.
+    <https://arxiv.org/abs/2106.06935>`_ paper (eq. (4)), with a skip
+    connection.
 
     .. math::
         \mathbf{m}_v &= \bigoplus_{(u, r, v) \in \mathcal{E}}
@@ -28,12 +29,13 @@ class RelationalConv(torch.nn.Module):
         [\mathbf{x}_v ; \mathbf{m}_v] + \mathbf{b})) + \mathbf{x}_v
 
     Args:
-        channels (int): The channels :obj:`D` of a node.
-        message (str, optional): :math:`\odot`, as for
+        channels (int): The number of channels :obj:`D` of a node.
+        message (str, optional): The operator :math:`\odot`, as for
             :func:`~pyg_mmkgc.kernels.relational.relational_propagate`.
             (default: :obj:`"product"`)
-        reduce (str, optional): :math:`\bigoplus`: :obj:`"sum"`,
-            :obj:`"mean"` or :obj:`"max"`. (default: :obj:`"sum"`)
+        reduce (str, optional): The operator :math:`\bigoplus`, either
+            :obj:`"sum"`, :obj:`"mean"` or :obj:`"max"`.
+            (default: :obj:`"sum"`)
     """
     def __init__(self, channels: int, message: str = 'product',
                  reduce: str = 'sum') -> None:
@@ -48,36 +50,38 @@ class RelationalConv(torch.nn.Module):
         self.layer_norm = LayerNorm(channels)
 
     def reset_parameters(self) -> None:
-        r"""Draws all weights anew."""
+        r"""Resets all learnable parameters of the module."""
         self.linear.reset_parameters()
         self.layer_norm.reset_parameters()
 
     def forward(self, x: Tensor, weight: Tensor, graph: RelationalGraph,
                 node: Tensor, start: Tensor) -> Tensor:
-        r"""The next representations :obj:`[Q, N, D]`.
+        r"""Returns the next representations :obj:`[Q, N, D]`.
 
         Args:
             x (torch.Tensor): The representations :obj:`[Q, N, D]`.
             weight (torch.Tensor): The relations :math:`\mathbf{w}`,
                 :obj:`[Q, R, D]`.
             graph (RelationalGraph): The edges.
-            node (torch.Tensor): The node of each query, :obj:`[Q]`, the only
-                one whose :math:`\mathbf{x}^{(0)}` is not zero.
-            start (torch.Tensor): That row, :obj:`[Q, D]`.
+            node (torch.Tensor): The node :obj:`[Q]` of each query, the only
+                node with a nonzero :math:`\mathbf{x}^{(0)}`.
+            start (torch.Tensor): The row :obj:`[Q, D]` of
+                :math:`\mathbf{x}^{(0)}` at this node.
         """
         return self.update(x, self.aggregate(x, weight, graph, node, start))
 
     def first(self, weight: Tensor, graph: RelationalGraph, node: Tensor,
               start: Tensor) -> Tensor:
-        r"""The first iteration, from :math:`\mathbf{x}^{(0)}`; arguments are
-        those of :meth:`forward`.
+        r"""Returns the result of the first iteration from
+        :math:`\mathbf{x}^{(0)}`. The arguments are the same as in
+        :meth:`forward`.
         """
         Q, N, D = node.numel(), graph.num_nodes, start.size(-1)
         own = torch.arange(Q, device=node.device)
         if self.reduce != 'sum' or self.message == 'sum':
             x = start.new_zeros(Q, N, D).index_put((own, node), start)
             return self(x, weight, graph, node, start)
-        # Messages of zeros are zero, and nodes without a message are alike.
+        # Zero rows send zero messages, so all other nodes are equal.
         order = graph.by_source
         query, edge = order.at(node)
         factor = weight[query, order.edge_type[edge]]
@@ -94,25 +98,26 @@ class RelationalConv(torch.nn.Module):
 
     def aggregate(self, x: Tensor, weight: Tensor, graph: RelationalGraph,
                   node: Tensor, start: Tensor) -> Tensor:
-        r"""The messages :math:`\mathbf{m}`, :obj:`[Q, N, D]`."""
+        r"""Returns the messages :math:`\mathbf{m}` :obj:`[Q, N, D]`."""
         out = relational_propagate(x, weight, graph, self.message,
                                    self.reduce)
         query = torch.arange(node.numel(), device=node.device)
         if self.reduce == 'sum':
             return out.index_put_((query, node), start, accumulate=True)
         degree = graph.degree.to(x.dtype).view(-1, 1)
-        if self.reduce == 'mean':  # Over the edges and x0.
+        if self.reduce == 'mean':  # The mean of the edges and x0.
             out = out * (degree / (degree + 1))
             return out.index_put_((query, node), start / (degree[node] + 1),
                                   accumulate=True)
         own = torch.where(degree[node] > 0,
                           torch.maximum(out[query, node], start), start)
-        return out.relu().index_put((query, node), own)  # Else, x0 is zero.
+        # Elsewhere, x0 is zero.
+        return out.relu().index_put((query, node), own)
 
     def update(self, x: Tensor, message: Tensor) -> Tensor:
-        r"""The next representations, given the messages."""
+        r"""Returns the next representations, given the messages."""
         D = x.size(-1)
-        # Two products, which need no concatenation.
+        # Two products instead of a concatenation.
         from_x, from_message = self.linear.weight.split(D, dim=1)
         out = torch.addmm(self.linear.bias, x.view(-1, D), from_x.t())
         out = out.addmm_(message.view(-1, D), from_message.t())

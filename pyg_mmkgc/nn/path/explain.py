@@ -1,4 +1,4 @@
-r"""The paths that a prediction rests on."""
+r"""The most important paths of a prediction."""
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -19,10 +19,10 @@ class Path:
     r"""A path from the node of a query to its answer.
 
     Args:
-        score (float): Its importance, see :func:`best_paths`.
-        nodes (list of int): The nodes that it passes, both ends included.
+        score (float): The importance, see :func:`best_paths`.
+        nodes (list of int): The nodes, including both ends.
         relations (list of int): The relation of each step.
-        forward (list of bool): Whether a step goes from head to tail.
+        forward (list of bool): Whether each step goes from head to tail.
     """
     score: float
     nodes: list[int]
@@ -31,7 +31,7 @@ class Path:
 
     def text(self, node_names: Optional[Sequence[str]] = None,
              relation_names: Optional[Sequence[str]] = None) -> str:
-        r"""Returns the path with labels, or ids where there are none, such as
+        r"""Returns the path with labels, or ids without labels, such as
         :obj:`Alice -worksFor-> X <-ownerOf- Bob`.
         """
         def name(names: Optional[Sequence[str]], i: int) -> str:
@@ -49,28 +49,28 @@ class Path:
 def best_paths(model: PathModel, node: int, rel_type: int, answer: int,
                side: str = 'tail', k: int = 5,
                num_beams: int = 10) -> list[Path]:
-    r"""Finds the paths that a score rests on most, as in section 4.5 of the
+    r"""Returns the paths that affect a score most, as in section 4.5 of the
     `"Neural Bellman-Ford Networks" <https://arxiv.org/abs/2106.06935>`_ paper.
 
-    The importance of a path is the mean, over its edges, of the gradient of
-    the score with respect to a weight of that edge in the layer of that step.
-    A beam search keeps the best partial paths at every node. The triple that
-    is explained is no edge, as in training.
+    The importance of a path is the mean gradient of the score with respect to
+    the weight of each edge in the layer of its step. A beam search keeps the
+    best partial paths at every node. As in training, the triple itself is not
+    an edge.
 
     Args:
         model (PathModel): A model that is attached to a graph.
         node (int): The node of the query, where paths begin.
         rel_type (int): The relation of the query.
-        answer (int): The node on the other side, where they end.
+        answer (int): The node on the other side, where paths end.
         side (str, optional): The side of the answer, :obj:`"tail"` or
             :obj:`"head"`. (default: :obj:`"tail"`)
         k (int, optional): The number of paths. (default: :obj:`5`)
-        num_beams (int, optional): The partial paths that are kept at a node.
-            (default: :obj:`10`)
+        num_beams (int, optional): The number of partial paths to keep at each
+            node. (default: :obj:`10`)
 
     Returns:
-        At most :obj:`k` paths of at most as many edges as there are layers,
-        best first; none where no such path leads to the answer.
+        At most :obj:`k` paths, best first, with at most as many edges as the
+        model has layers.
     """
     check_whole(k=k, num_beams=num_beams)
     if getattr(model, 'num_active', None) is not None:
@@ -89,13 +89,13 @@ def best_paths(model: PathModel, node: int, rel_type: int, answer: int,
 def edge_gradients(model: PathModel, graph: RelationalGraph, node: int,
                    rel_type: int, answer: int) -> Tensor:
     r"""Returns the gradients :obj:`[L, E]` of a score with respect to a weight
-    of each message in each layer, all of them one.
+    of one for each message in each layer.
 
     Args:
         model (PathModel): The model.
         graph (RelationalGraph): The edges.
         node (int): The node of the query.
-        rel_type (int): Its relation, less than :obj:`2 * num_relations`.
+        rel_type (int): The relation, below :obj:`2 * num_relations`.
         answer (int): The node whose score is differentiated.
     """
     device = graph.device
@@ -118,7 +118,7 @@ def edge_gradients(model: PathModel, graph: RelationalGraph, node: int,
     step = max(1, BLOCK // start.size(1))
     for i, (layer, x, weight, message, grad) in enumerate(zip(
             model.layers, inputs, weights, messages, grads, strict=True)):
-        if layer.reduce == 'mean':  # Over the edges and x0.
+        if layer.reduce == 'mean':  # The mean of the edges and x0.
             grad = grad / (graph.degree + 1).view(-1, 1)
         for first in range(0, graph.num_edges, step):
             part = slice(first, first + step)
@@ -147,7 +147,7 @@ def _without(graph: RelationalGraph, node: int, rel_type: int, answer: int,
 
 def _search(graph: RelationalGraph, weight: Tensor, node: int, answer: int,
             num_beams: int) -> list[tuple[float, tuple[int, ...]]]:
-    r"""The paths to the answer, as edges, with their scores."""
+    r"""Returns the scores and the edges of the paths to the answer."""
     N, K = graph.num_nodes, num_beams
     best = weight.new_full((N, K), float('-inf'))
     best[node, 0] = 0.0
@@ -192,6 +192,6 @@ def _path(graph: RelationalGraph, node: int, edges: tuple[int, ...],
           score: float) -> Path:
     R, index = graph.num_relations // 2, list(edges)
     kinds = graph.edge_type[index].tolist()
-    # Along a triple, its head hears of its tail: the step goes backwards.
+    # A triple passes messages from its tail to its head, which is backwards.
     return Path(score, [node, *graph.target[index].tolist()],
                 [kind % R for kind in kinds], [kind >= R for kind in kinds])

@@ -18,9 +18,10 @@ class NBFNet(PathModel):
     Graph Neural Network Framework for Link Prediction"
     <https://arxiv.org/abs/2106.06935>`_ paper.
 
-    Messages start at the node :math:`h` of a query :math:`(h, q)`, go along
-    :math:`L` edges, and what arrives scores a node (eqs. (4) to (6), with
-    layer normalization and a short cut as in its code):
+    Messages start at the node :math:`h` of a query :math:`(h, q)` and pass
+    along up to :math:`L` edges. The messages at a node determine its score
+    (eqs. (4) to (6), with the layer normalization and the skip connections of
+    the released code):
 
     .. math::
         \mathbf{x}^{(0)}_v &= [v = h]\, \mathbf{e}_q
@@ -33,31 +34,32 @@ class NBFNet(PathModel):
 
         s(v) &= \mathrm{MLP}([\mathbf{x}^{(L)}_v ; \mathbf{e}_q])
 
-    It has an embedding of each relation, and none of a node: it serves any
-    graph with the same relations.
+    The model has embeddings of relations, but not of nodes, so it applies to
+    any graph with the same relations.
 
     Args:
         num_relations (int): The number of relations :obj:`R`.
-        hidden_channels (int, optional): The channels of nodes and relations.
-            (default: :obj:`32`)
-        num_layers (int, optional): The iterations, hence the edges of the
-            longest path. (default: :obj:`6`)
-        message (str, optional): :math:`\odot`: :obj:`"product"` (DistMult),
-            :obj:`"sum"` (TransE) or :obj:`"rotation"` (RotatE).
-            (default: :obj:`"product"`)
-        reduce (str, optional): :math:`\bigoplus`: :obj:`"sum"`,
-            :obj:`"mean"` or :obj:`"max"`. (default: :obj:`"sum"`)
+        hidden_channels (int, optional): The number of channels of nodes and
+            relations. (default: :obj:`32`)
+        num_layers (int, optional): The number of iterations, which is the
+            number of edges in the longest path. (default: :obj:`6`)
+        message (str, optional): The operator :math:`\odot`, either
+            :obj:`"product"` (DistMult), :obj:`"sum"` (TransE) or
+            :obj:`"rotation"` (RotatE). (default: :obj:`"product"`)
+        reduce (str, optional): The operator :math:`\bigoplus`, either
+            :obj:`"sum"`, :obj:`"mean"` or :obj:`"max"`.
+            (default: :obj:`"sum"`)
         dependent (bool, optional): If set to :obj:`False`,
             :math:`\mathbf{w}^{(l)}_r` is an embedding instead of a linear
             function of :math:`\mathbf{e}_q`. (default: :obj:`True`)
-        num_active (int, optional): The most promising nodes alone pass
-            messages on in a layer, as many as this, see
-            :func:`~pyg_mmkgc.nn.path.prune.pruned_scores`; a query then
-            costs as much as the edges of these nodes.
+        num_active (int, optional): The number of nodes that pass messages on
+            in each layer, see
+            :func:`~pyg_mmkgc.nn.path.prune.pruned_scores`. The cost of a query
+            is proportional to the edges of these nodes.
             (default: :obj:`None`, all nodes)
-        num_negatives (int, optional): As for
+        num_negatives (int, optional): See
             :class:`~pyg_mmkgc.nn.path.PathModel`. (default: :obj:`None`)
-        remove_one_hop (bool, optional): As for
+        remove_one_hop (bool, optional): See
             :class:`~pyg_mmkgc.nn.path.PathModel`. (default: :obj:`False`)
     """
     num_relations: int
@@ -85,7 +87,7 @@ class NBFNet(PathModel):
         self.mlp = Sequential(Linear(2 * D, 2 * D), ReLU(), Linear(2 * D, 1))
 
     def reset_parameters(self) -> None:
-        r"""Draws all weights anew."""
+        r"""Resets all learnable parameters of the module."""
         for module in (self.query_emb, *self.layers, *self.relations,
                        self.mlp[0], self.mlp[2]):
             module.reset_parameters()

@@ -1,4 +1,4 @@
-r"""Propagation through a part of the graph that a query chooses."""
+r"""Message passing through the part of a graph that matters to a query."""
 from __future__ import annotations
 
 from typing import Any
@@ -14,14 +14,14 @@ from pyg_mmkgc.nn.path.base import node_scores
 def pruned_scores(layers: Any, mlp: Any, weights: list[Tensor],
                   graph: RelationalGraph, node: Tensor, start: Tensor,
                   num_active: int) -> Tensor:
-    r"""The scores :obj:`[Q, N]` of all nodes, where only the most promising of
-    the nodes that a message has reached pass messages on, as in the `"A*Net: A
-    Scalable Path-based Reasoning Approach for Knowledge Graphs"
+    r"""Returns the scores :obj:`[Q, N]` of all nodes, with messages from the
+    most promising nodes only, as in the `"A*Net: A Scalable Path-based
+    Reasoning Approach for Knowledge Graphs"
     <https://arxiv.org/abs/2206.04798>`_ paper.
 
-    The priority of a node, eq. (7), is the sigmoid of its score so far, by
-    the same :obj:`mlp`, and scales its messages, which is how it learns. Nodes
-    that no message reaches keep a representation of zero.
+    The priority of a node (eq. (7)) is the sigmoid of its present score by the
+    same :obj:`mlp`. It scales the messages of the node, so that it receives a
+    gradient. Nodes that no message reaches keep a representation of zero.
 
     Args:
         layers (torch.nn.ModuleList): The
@@ -31,8 +31,8 @@ def pruned_scores(layers: Any, mlp: Any, weights: list[Tensor],
             :obj:`[Q, R, D]`.
         graph (RelationalGraph): The edges.
         node (torch.Tensor): The nodes of queries, :obj:`[Q]`.
-        start (torch.Tensor): What they start with, :obj:`[Q, D]`.
-        num_active (int): The nodes that pass messages on in a layer.
+        start (torch.Tensor): The initial rows of these nodes, :obj:`[Q, D]`.
+        num_active (int): The number of nodes that pass messages on in a layer.
     """
     scores = []
     for q in range(node.numel()):
@@ -50,13 +50,13 @@ def pruned_scores(layers: Any, mlp: Any, weights: list[Tensor],
 def _reach(layers: Any, mlp: Any, weights: list[Tensor],
            graph: RelationalGraph, node: Tensor, start: Tensor,
            num_active: int) -> tuple[Tensor, Tensor]:
-    r"""The nodes that messages of one query reach, and what they are then."""
+    r"""Returns the nodes that one query reaches, and their representations."""
     order, row, x = graph.by_source, node, start
     for layer, weight in zip(layers, weights, strict=True):
         priority = node_scores(mlp, x[None], start).sigmoid().view(-1)
         active = torch.arange(row.numel(), device=row.device)
         if row.numel() > num_active:
-            # Of equal ones, the lowest ids, on any machine.
+            # Stable, so that equal priorities favour the lowest ids.
             active = priority.argsort(descending=True, stable=True)
             active = active[:num_active]
         place, edge = order.at(row[active])
@@ -69,7 +69,7 @@ def _reach(layers: Any, mlp: Any, weights: list[Tensor],
         x = layer.update(
             old.new_zeros(row.numel(), old.size(1)).index_put(
                 (place[:size], ), old),
-            # What the query starts with is one more message.
+            # The initial row of the query is an additional message.
             scatter(torch.cat([message, start]), place[size:],
                     dim_size=row.numel(), reduce=layer.reduce))
     return row, x

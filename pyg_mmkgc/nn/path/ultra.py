@@ -20,7 +20,7 @@ from pyg_mmkgc.kernels.relational import RelationalGraph
 from pyg_mmkgc.nn.path.base import PathModel, iterate, stacks
 from pyg_mmkgc.nn.path.conv import RelationalConv
 
-# Where the authors' checkpoints are, and their SHA-256.
+# The links of the authors' checkpoints, and their SHA-256.
 URL = 'https://raw.githubusercontent.com/DeepGraphLearning/ULTRA'
 CHECKPOINTS = {
     'ultra_3g': (
@@ -37,18 +37,20 @@ CHECKPOINTS = {
 
 class ULTRA(PathModel):
     r"""The ULTRA model from the `"Towards Foundation Models for Knowledge
-    Graph Reasoning" <https://arxiv.org/abs/2310.04562>`_ paper: one model for
-    the triples of any graph, whatever its nodes and relations.
+    Graph Reasoning" <https://arxiv.org/abs/2310.04562>`_ paper, which applies
+    to graphs with any nodes and relations.
 
-    A graph of the relations, see :func:`relation_graph`, gives each relation
-    a representation that depends on the relation :math:`q` of the query
-    (section 4.2), by Bellman-Ford iterations from ones at :math:`q`:
+    The representations of relations depend on the relation :math:`q` of the
+    query (section 4.2). They result from Bellman-Ford iterations over the
+    graph of relations, see :func:`relation_graph`, starting with ones at
+    :math:`q`:
 
     .. math::
         \mathbf{R}_q = \mathrm{GNN}_r(\mathbf{1}_q, \mathcal{G}_r)
 
-    With it, iterations over the graph itself start at the node :math:`h` of
-    the query, and a node is scored by what arrives (section 4.3):
+    With these, iterations over the graph itself start at the node :math:`h`
+    of the query. The representations of nodes after the last iteration
+    determine their scores (section 4.3):
 
     .. math::
         \mathbf{x}^{(0)}_v &= [v = h]\, \mathbf{R}_q[q], \quad
@@ -56,17 +58,18 @@ class ULTRA(PathModel):
 
         s(v) &= \mathrm{MLP}([\mathbf{x}^{(L)}_v ; \mathbf{R}_q[q]])
 
-    Both parts are layers of :class:`~pyg_mmkgc.nn.path.RelationalConv` with
-    products and sums. Names of weights are those of the authors' checkpoints.
+    Both parts consist of :class:`~pyg_mmkgc.nn.path.RelationalConv` layers
+    with products and sums. The weights have the same names as in the authors'
+    checkpoints.
 
     Args:
-        hidden_channels (int, optional): The channels of nodes and relations.
-            (default: :obj:`64`)
-        num_layers (int, optional): The iterations of either part.
+        hidden_channels (int, optional): The number of channels of nodes and
+            relations. (default: :obj:`64`)
+        num_layers (int, optional): The number of iterations of each part.
             (default: :obj:`6`)
-        num_negatives (int, optional): As for
+        num_negatives (int, optional): See
             :class:`~pyg_mmkgc.nn.path.PathModel`. (default: :obj:`None`)
-        remove_one_hop (bool, optional): As for
+        remove_one_hop (bool, optional): See
             :class:`~pyg_mmkgc.nn.path.PathModel`. (default: :obj:`False`)
     """
     any_relations = True
@@ -84,16 +87,16 @@ class ULTRA(PathModel):
 
     @classmethod
     def from_pretrained(cls, folder: Union[str, Path]) -> ULTRA:
-        r"""Loads a model that was trained already, in evaluation mode.
+        r"""Loads a trained model in evaluation mode.
 
         Args:
-            folder (str or pathlib.Path): The name of one of the authors'
-                checkpoints, which is downloaded once and checked against its
-                SHA-256: :obj:`"ultra_3g"`, trained on FB15k-237, WN18RR and
-                CoDEx-Medium, :obj:`"ultra_4g"`, also on NELL-995, or
-                :obj:`"ultra_50g"`, on 50 graphs. Else the folder of
-                :meth:`save_pretrained`, or a file :obj:`.pth` of the authors'
-                code.
+            folder (str or pathlib.Path): The name of a checkpoint of the
+                authors, a folder that :meth:`save_pretrained` wrote, or a file
+                :obj:`.pth` of the authors' code. The checkpoints are
+                :obj:`"ultra_3g"`, trained on FB15k-237, WN18RR and
+                CoDEx-Medium, :obj:`"ultra_4g"`, trained on NELL-995 as well,
+                and :obj:`"ultra_50g"`, trained on 50 graphs. They are
+                downloaded once and checked against their SHA-256.
 
         Raises:
             CheckpointError: If there is no such model, or its weights do not
@@ -143,14 +146,14 @@ class ULTRA(PathModel):
         return model.attach(data)
 
     def reset_parameters(self) -> None:
-        r"""Draws all weights anew."""
+        r"""Resets all learnable parameters of the module."""
         for module in self.modules():
             if isinstance(module, (Linear, Embedding, torch.nn.LayerNorm)):
                 module.reset_parameters()
 
     @property
     def relation_graph(self) -> RelationalGraph:
-        r"""The graph of the relations of :attr:`graph`."""
+        r"""The graph of relations of :attr:`graph`."""
         graph = self.graph
         if self._relations_of is not graph:
             self._relation_graph = relation_graph(graph)
@@ -176,8 +179,7 @@ class ULTRA(PathModel):
                       rel_type: Tensor) -> Tensor:
         if node.device.type != 'cpu':
             return super().score_queries(graph, node, rel_type)
-        # Queries of a relation follow each other: its representations are
-        # computed once.
+        # Grouped queries share the representations of their relation.
         order = rel_type.argsort(stable=True)
         count = torch.bincount(rel_type, minlength=1)
         scores, first = [], 0
@@ -198,8 +200,8 @@ class ULTRA(PathModel):
 
 
 def download_checkpoint(name: str) -> Path:
-    r"""Downloads one of the authors' checkpoints into the folder of
-    :mod:`torch.hub`, if it is not there.
+    r"""Downloads a checkpoint of the authors into the folder of
+    :mod:`torch.hub`, unless it is there.
     """
     url, sha256 = CHECKPOINTS[name]
     path = Path(torch.hub.get_dir(), 'checkpoints', f'{name}.pth')
@@ -216,10 +218,11 @@ def _released(path: Path) -> ULTRA:
                               'not a file)')
     try:
         file = open_torch(path)
-    except Exception as error:  # Of a hostile pickle, any may come.
+    except Exception as error:  # A hostile pickle can raise any.
         reason = str(error).partition('\n')[0]
-        raise FormatError(f"'{path}': expected a plain tensor file that loads "
-                          f'without running code, but {reason}') from error
+        raise FormatError(f"Expected '{path}' to be a tensor file that loads "
+                          f'without running code (got an error: {reason})'
+                          ) from error
     content = file.content
     stored = content.get('model') if isinstance(content, dict) else None
     try:
@@ -234,22 +237,23 @@ def _released(path: Path) -> ULTRA:
         model.load_state_dict(state)
     except (AssertionError, AttributeError, KeyError, RuntimeError,
             ModelError) as error:
+        reason = f'{type(error).__name__}: {error}'.removesuffix(': ')
         raise CheckpointError(
-            f"'{path}': expected the weights of ULTRA under the key 'model', "
-            f'as its authors save them: {error}') from error
+            f"Expected the weights of ULTRA under the key 'model' in '{path}' "
+            f'(got other content, {reason})') from error
     return model.eval()
 
 
 def relation_graph(graph: RelationalGraph) -> RelationalGraph:
-    r"""The graph whose nodes are the relations of a graph with reciprocal
-    ones, :obj:`r` and :obj:`r + R`.
+    r"""Returns the graph whose nodes are the relations :obj:`r` and
+    :obj:`r + R` of a graph.
 
-    Its edges, all distinct, are of four types: two relations share a head
-    (0), a tail (1), a head of the target is a tail of the source (2), or a
-    tail of the target is a head of the source (3).
+    Its edges are distinct and have four types: two relations share a head (0)
+    or a tail (1), a head of the target is a tail of the source (2), or a tail
+    of the target is a head of the source (3).
     """
     R, N = graph.num_relations, graph.num_nodes
-    # Along an edge, the head hears of the tail.
+    # An edge passes a message from the tail to the head.
     relation, head = graph.edge_type, graph.target
     shared = torch.zeros(R, R, device=graph.device)
     step = max(1, BLOCK // R)
@@ -282,8 +286,8 @@ class _RelationModel(torch.nn.Module):
             _RelationConv(channels) for _ in range(num_layers))
 
     def forward(self, graph: RelationalGraph, relation: Tensor) -> Tensor:
-        r"""The representations :obj:`[U, 2R, D]` of all relations, given
-        those of queries, :obj:`[U]`.
+        r"""Returns the representations :obj:`[U, 2R, D]` of all relations for
+        queries with relations :obj:`[U]`.
         """
         channels = self.layers[0].relation.weight
         start = torch.ones_like(channels[:1]).expand(relation.numel(), -1)

@@ -279,7 +279,7 @@ def test_a_subclass_with_its_own_score_keeps_no_fast_path() -> None:
 
 
 def test_loss_replays() -> None:
-    """Eqs. (7) and (8) with the draws that the seed gives."""
+    """Eqs. (7) and (8) with the draws of the seed."""
     model = make(num_negatives=5).double()
     head, rel, tail = triples()
     torch.manual_seed(3)
