@@ -213,7 +213,8 @@ def test_modalities_of_a_benchmark_by_name(tmp_path, monkeypatch):
         name: hashlib.sha256(text.encode()).hexdigest()
         for name, text in rows.items()})
     for i, name in enumerate(['audio', 'caption', 'text']):
-        np.save(folder / f'{name}.npy', np.full((3, 2), i + 1, dtype=np.float32))
+        np.save(folder / f'{name}.npy',
+                np.full((3, 2), i + 1, dtype=np.float32))
     for key in ('features', 'modalities'):
         graph = build_graph(config(dataset={
             'name': 'FB15k237', key: ['text', 'caption']}), str(tmp_path))
