@@ -71,7 +71,7 @@ def _below(root: pathlib.Path, options: dict[str, Any]) -> dict[str, Any]:
         return str(root / value) if isinstance(value, str) else value
 
     return {key: below(options[key])
-            for key in ('train', 'val', 'test', 'features')}
+            for key in ('train', 'val', 'test', 'features', 'node_names')}
 
 
 def _check_modality(graph: KnowledgeGraph, name: str, path: str) -> None:

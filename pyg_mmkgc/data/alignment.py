@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch_geometric.utils import to_dense_batch
 
+from pyg_mmkgc.data.names import places
 from pyg_mmkgc.data.text import read_lines
 from pyg_mmkgc.errors import DataError, FormatError
 from pyg_mmkgc.io.atomic import read_json
@@ -34,12 +35,31 @@ def find_table(path: str | os.PathLike[str]) -> Path | None:
     return table if path.is_dir() or labelled else None
 
 
+def encoder_of(features: Any) -> dict[str, Any] | None:
+    r"""Returns the description of the encoder in the manifest of a folder
+    that :obj:`mmkgc features` wrote, or :obj:`None` for other features.
+
+    Args:
+        features (Any): Features as for :func:`align_features`.
+    """
+    if not isinstance(features, (str, os.PathLike)):
+        return None
+    table = find_table(features)
+    if table is None or not table.with_name(MANIFEST).is_file():
+        return None
+    content = read_json(table.with_name(MANIFEST))
+    encoder = content.get('encoder') if isinstance(content, dict) else None
+    return encoder if isinstance(encoder, dict) else None
+
+
 def align_features(
     modality: str,
     features: Mapping[str, Any] | str | os.PathLike[str],
     node_names: list[str],
+    node_ids: list[str] | None = None,
 ) -> tuple[Tensor, Tensor]:
-    r"""Aligns features that are keyed by label with the nodes of a graph.
+    r"""Aligns features that are keyed by label or identifier with the nodes
+    of a graph.
 
     Labels without a node are ignored with a warning.
 
@@ -53,6 +73,8 @@ def align_features(
             :obj:`ptr[i + 1]` belong to line :obj:`i`. A folder stands for
             its :obj:`features.safetensors`.
         node_names (list of str): The label of each node.
+        node_ids (list of str, optional): The identifier of each node.
+            (default: :obj:`None`)
 
     Returns:
         The features with shape :obj:`[num_nodes, num_channels]`, with zeros
@@ -80,11 +102,13 @@ def align_features(
         where = f"features of modality '{modality}' in '{path}'"
         labels, x, ptr = _read(find_table(path) or path, where)
 
-    ids = {name: i for i, name in enumerate(node_names)}
+    ids = places(node_names, node_ids)
     index = torch.tensor([ids.get(label, -1) for label in labels])
     known = index >= 0
     if not bool(known.any()):
-        raise DataError(f'Expected labels of nodes such as {node_names[:3]} '
+        known_as = f'labels of nodes such as {node_names[:3]}' + (
+            f' or identifiers such as {node_ids[:3]}' if node_ids else '')
+        raise DataError(f'Expected {known_as} '
                         f'in the {where} (got {len(labels)} labels, none of '
                         f'which is a node, such as {labels[:3]})')
     if not bool(known.all()):
@@ -94,7 +118,14 @@ def align_features(
             f'{len(unknown)} of {len(labels)} labels that are not: '
             f'{", ".join(map(repr, unknown[:3]))}'
             f'{", ..." if len(unknown) > 3 else ""}). They are ignored.',
-            stacklevel=4)
+            stacklevel=5)
+    counts = torch.bincount(index[known], minlength=1)
+    if int(counts.max()) > 1:
+        node = int(counts.argmax())
+        twice = [x for x in labels if ids.get(x) == node][:2]
+        raise DataError(f'Expected one vector per node in the {where} (got '
+                        f'{twice[0]!r} and {twice[1]!r}, which are the '
+                        'identifier and the label of one node)')
     if ptr is not None:
         return _pad(index, x, ptr, len(node_names), where)
     out = x.new_zeros(len(node_names), x.size(1))

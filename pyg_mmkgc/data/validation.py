@@ -33,6 +33,7 @@ def find_problems(kg: KnowledgeGraph) -> Iterator[str]:
         yield from _triples(kg, 'filter_edge_index', 'filter_edge_type')
     yield from _splits(kg)
     for key, size in [('node_names', kg.num_nodes),
+                      ('node_ids', kg.num_nodes),
                       ('relation_names', kg.num_relations)]:
         if key in kg:
             yield from _names(kg, key, size)
@@ -98,9 +99,11 @@ def _names(kg: KnowledgeGraph, key: str, size: int) -> Iterator[str]:
         yield (f"Expected '{key}' to be a list of str (got "
                f"{type(names).__name__})")
         return
-    if len(names) != size and not (key == 'node_names' and _is_sampled(kg)):
+    if len(names) != size and not (key != 'relation_names'
+                                   and _is_sampled(kg)):
         yield f"Expected '{key}' to hold {size} names (got {len(names)})"
-    if len(set(names)) != len(names):
+    if len(set(names)) != len(names) and not (key == 'node_names'
+                                              and 'node_ids' in kg):
         first: dict[str, int] = {}
         for row, name in enumerate(names):
             if first.setdefault(name, row) != row:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Union
 import torch
 from torch import Tensor
 
-from pyg_mmkgc.data.alignment import align_features, find_table
+from pyg_mmkgc.data.alignment import align_features, encoder_of, find_table
 from pyg_mmkgc.data.knowledge_graph import KnowledgeGraph
 from pyg_mmkgc.datasets.base import MMKGDataset
 from pyg_mmkgc.datasets.feature_files import (
@@ -47,14 +47,15 @@ class OpenKEDataset(MMKGDataset):
       processed graph is written to :obj:`{root}/{name}/processed`.
 
     In both layouts, the triples are verified by their SHA-256. The names of
-    the nodes are the lines of :obj:`labels.txt`, if this file exists, or come
-    from :obj:`entity2id.txt`.
+    the nodes are the lines of :obj:`labels.txt`, if this file exists, and the
+    entities of :obj:`entity2id.txt` are then their :obj:`node_ids`. Otherwise,
+    the names come from :obj:`entity2id.txt`.
 
     A feature file has one row per node, in the order of the ids. Features can
     also be a folder that :obj:`mmkgc features` wrote, or a
     :obj:`.safetensors` file with its own :obj:`labels.txt` next to it. Their
-    rows are aligned by name, and nodes without a row are masked. Tables in
-    the folder of the raw files are always in the order of the ids.
+    rows are aligned by name or identifier, and nodes without a row are masked.
+    Tables in the folder of the raw files are always in the order of the ids.
     """
     name: ClassVar[str]
     sha256: ClassVar[Mapping[str, str]]
@@ -110,7 +111,7 @@ class OpenKEDataset(MMKGDataset):
                   for key, source in self._sources.items()]
         labels = pathlib.Path(self.raw_dir, LABELS)
         if labels.is_file():
-            stamps.append([LABELS, _stamp(labels)])
+            stamps.append([LABELS, 'entity2id.txt', _stamp(labels)])
         if not stamps:
             return f'{self.variant}-none.safetensors'
         stamp = json.dumps(stamps)
@@ -174,15 +175,23 @@ class OpenKEDataset(MMKGDataset):
         sizes = len(node_names), len(relation_names)
         splits = [read_triples(folder / f'{split}2id.txt', *sizes)
                   for split in ('train', 'valid', 'test')]
+        node_ids: list[str] | None = None
         if (folder / LABELS).is_file():
+            node_ids = node_names
             node_names = read_labels(folder / LABELS, sizes[0])
-        features: dict[str, Tensor] = {}
+        features: dict[str, Any] = {}
+        encoders: dict[str, Any] = {}
         for key, source in self._sources.items():
-            features |= _load(key, source, node_names, folder)
+            features |= _load(key, source, node_names, node_ids, folder)
+            encoder = encoder_of(source)
+            if encoder is not None:
+                encoders[key] = encoder
         data = KnowledgeGraph(
             num_nodes=sizes[0],
             num_relations=sizes[1],
             node_names=node_names,
+            node_ids=node_ids,
+            feature_encoders=encoders or None,
             relation_names=relation_names,
             **self.arrange(*splits),
             **features,
@@ -254,9 +263,10 @@ def _is_labelled(path: PathLike, raw: pathlib.Path) -> bool:
 
 
 def _load(key: str, source: PathLike | Tensor, node_names: list[str],
+          node_ids: list[str] | None,
           raw: pathlib.Path) -> dict[str, Tensor]:
     if not isinstance(source, Tensor) and _is_labelled(source, raw):
-        x, mask = align_features(key, source, node_names)
+        x, mask = align_features(key, source, node_names, node_ids)
         return {f'x_{key}': x, f'mask_{key}': mask}
     given = isinstance(source, Tensor)
     x = source if isinstance(source, Tensor) else load_features(source)
