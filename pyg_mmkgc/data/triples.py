@@ -73,7 +73,8 @@ def from_triples(
     if isinstance(columns, str) or len(columns) != 3:
         raise DataError("Expected 'columns' to name the columns of head, "
                         f'relation and tail (got {columns!r})')
-    check_ratios(val_ratio, test_ratio, val is not None or test is not None)
+    check_split(val_ratio, test_ratio, seed,
+                val is not None or test is not None)
     texts: tuple[dict[str, Any], dict[str, Any]] = {}, {}
     rows = {name: _read(part, columns, name, texts) for name, part in (
         ('train', train), ('val', val), ('test', test)) if part is not None}

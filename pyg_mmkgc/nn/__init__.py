@@ -12,11 +12,12 @@ from .loss import (
     OneVsAllLoss,
     SelfAdversarialLoss,
 )
+from .neighbor import NeighborBaseline
 from .path import ULTRA, NBFNet, PathModel
 
 __all__ = classes = [
     *models,
-    'PathModel', 'NBFNet', 'ULTRA',
+    'PathModel', 'NBFNet', 'ULTRA', 'NeighborBaseline',
     'ModalityEncoder', 'AdaptiveFusion', 'ModalityGenerator',
     'SelfAdversarialLoss', 'MarginRankingLoss', 'BCELoss', 'AllNodesLoss',
     'OneVsAllLoss', 'KvsAllLoss',
