@@ -14,6 +14,7 @@ from pyg_mmkgc.io.pretrained import Pretrained, arguments_of
 from pyg_mmkgc.kernels.dense import blocks
 from pyg_mmkgc.nn.encoded import Encoded, Scored, encode
 from pyg_mmkgc.nn.encoder import check_modalities
+from pyg_mmkgc.nn.gnn import GNNEncoder, load_encoder
 from pyg_mmkgc.nn.loss import SelfAdversarialLoss
 from pyg_mmkgc.typing import Side
 
@@ -207,7 +208,7 @@ class MMKGEModel(TripleModel, Pretrained, KGEModel):
     num_nodes: int
     num_relations: int
     hidden_channels: int
-    node_emb: Embedding
+    node_emb: Any  # An embedding table, or a GNNEncoder.
     rel_emb: Embedding
     encoders: ModuleDict
     criterion: torch.nn.Module
@@ -228,10 +229,19 @@ class MMKGEModel(TripleModel, Pretrained, KGEModel):
 
     @classmethod
     def from_data(cls, data: Any, hidden_channels: int,
+                  encoder: Optional[GNNEncoder] = None,
                   **kwargs: Any) -> MMKGEModel:
         r"""Builds a model for a :class:`~pyg_mmkgc.data.KnowledgeGraph` from
         its number of nodes and relations. The features and masks of the graph
         are passed on if the model takes them.
+
+        Args:
+            data (KnowledgeGraph): The graph.
+            hidden_channels (int): The hidden embedding size.
+            encoder (GNNEncoder, optional): A GNN over the training triples of
+                the graph, which encodes the structural embeddings.
+                (default: :obj:`None`)
+            **kwargs (optional): Additional arguments of the model.
 
         Raises:
             ModelError: If :obj:`data` is not a knowledge graph.
@@ -251,7 +261,21 @@ class MMKGEModel(TripleModel, Pretrained, KGEModel):
         out.set_labels(data.get('node_names'), data.get('relation_names'),
                        data.get('node_ids'))
         out.feature_encoders = data.get('feature_encoders')
+        if encoder is not None:
+            train = data.split('train')
+            out.node_emb = encoder.replace(out.node_emb, out.num_relations,
+                                           train.edge_index, train.edge_type)
         return out
+
+    def module_configs(self) -> dict[str, Any]:
+        return ({'encoder': self.node_emb.config()}
+                if isinstance(self.node_emb, GNNEncoder) else {})
+
+    def replace_modules(self, configs: dict[str, Any],
+                        state: dict[str, Tensor]) -> None:
+        if 'encoder' in configs:
+            self.node_emb = load_encoder(configs['encoder'], state,
+                                         self.num_relations)
 
     @property
     def inductive(self) -> bool:
@@ -315,7 +339,8 @@ class MMKGEModel(TripleModel, Pretrained, KGEModel):
     def encode(self, index: Optional[Tensor] = None) -> Tensor:
         if index is not None:
             return self.fuse(self.embed(index))
-        if type(self).embed is MMKGEModel.embed:  # Avoids a copy of the table.
+        if type(self).embed is MMKGEModel.embed and isinstance(
+                self.node_emb, Embedding):  # Avoids a copy of the table.
             return self.fuse({'structure': self.node_emb.weight})
         return self.fuse(self.embed(torch.arange(
             self.num_nodes, device=self.rel_emb.weight.device)))
