@@ -68,8 +68,14 @@ class AdaMF(Rotation, QueryModel):
             step represents a node by its modalities alone, as if it were
             unseen. Otherwise, modalities only learn to complement the
             structural view. Needs :obj:`drop_unseen`. (default: :obj:`0.0`)
+        stand_ins (bool, optional): If set to :obj:`True`, unseen nodes have
+            projections of their own for their modalities. In each step, these
+            learn to take the place of one end of each training triple, by
+            :meth:`loss` with all other parameters fixed: they do not change
+            what the rest of the model learns. Needs :obj:`drop_unseen`.
+            (default: :obj:`False`)
         num_negatives (int, optional): The number of negatives in
-            :meth:`loss`. (default: :obj:`128`)
+            :meth:`loss`, and for :obj:`stand_ins`. (default: :obj:`128`)
         sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
             the embedding matrices will be sparse. (default: :obj:`False`)
 
