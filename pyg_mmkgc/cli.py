@@ -58,7 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     pretrained.add_argument(
         '--model', metavar='NAME|FOLDER', help='a model that needs no '
         'training on the graph: ultra_3g, ultra_4g or ultra_50g, which are '
-        'downloaded, or a folder of save_pretrained; then RUN is a graph, as '
+        "downloaded, 'neighbors', which compares features, or a folder of "
+        'save_pretrained; then RUN is a graph, as '
         "for 'mmkgc train'")
 
     sub = commands.add_parser('evaluate',
@@ -124,6 +125,19 @@ def _add_answers(commands: Any, *parents: argparse.ArgumentParser) -> None:
     sub.add_argument('--self-loops', action='store_true', help='keep the '
                      'given node among the answers, which is left out unless '
                      'a training triple of the relation is a loop')
+    sub.add_argument('--new-entity', metavar='NAME', help='an entity that '
+                     'came after training, which is the head unless --head '
+                     'or --tail says otherwise; the model represents it by '
+                     'its texts and images')
+    sub.add_argument('--text', action='append', default=[],
+                     metavar='[MODALITY=]TEXT', help='a text of the new '
+                     'entity')
+    sub.add_argument('--image', action='append', default=[],
+                     metavar='[MODALITY=]FILE', help='an image of the new '
+                     'entity')
+    sub.add_argument('--encoder', action='append', default=[],
+                     metavar='MODALITY=NAME', help='where the encoder of the '
+                     'training is, if its name is not enough')
     sub.set_defaults(call=_predict)
 
     run = argparse.ArgumentParser(add_help=False)
@@ -280,7 +294,14 @@ def _open(args: argparse.Namespace, triples: bool = False) -> lib.Answers:
 
 
 def _predict(args: argparse.Namespace) -> None:
+    if args.new_entity is None and (args.text or args.image or args.encoder):
+        raise ConfigError('--text, --image and --encoder describe the entity '
+                          'of --new-entity NAME')
     asked = [args.head, args.relation, args.tail]
+    if args.new_entity is not None and args.queries is None and (
+            asked.count(None) == 2):
+        place = 0 if args.head is None else 2
+        asked[place] = args.new_entity
     if args.queries is None and args.out is not None:
         raise ConfigError('--out needs the file of --queries; a single answer '
                           'is printed')
@@ -292,13 +313,16 @@ def _predict(args: argparse.Namespace) -> None:
         raise ConfigError('expected two of --head, --relation and --tail, or '
                           '--queries')
     answers = _open(args)
+    if args.new_entity is not None:
+        answers.add_entity(args.new_entity, args.text, args.image,
+                           args.encoder, args.device)
     if args.queries is not None:
         count = answers.predict_file(args.queries, args.out, args.k, args.new,
                                      args.self_loops)
         _print(f'answers to {count:,} queries: {args.out}')
         return
-    _print(answers.predict(args.head, args.relation, args.tail, args.k,
-                           args.new, args.self_loops))
+    _print(answers.predict(asked[0], asked[1], asked[2], args.k, args.new,
+                           args.self_loops))
 
 
 def _explain(args: argparse.Namespace) -> None:

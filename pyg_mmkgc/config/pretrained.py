@@ -12,6 +12,7 @@ from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import ConfigError
 from pyg_mmkgc.evaluation import RankingResult, evaluate
 from pyg_mmkgc.io.pretrained import Pretrained
+from pyg_mmkgc.nn.neighbor import NeighborBaseline
 from pyg_mmkgc.nn.path.ultra import CHECKPOINTS, ULTRA
 
 
@@ -28,8 +29,10 @@ class PretrainedRun:
             :obj:`model/dataset` or a YAML file, of which the sections
             :obj:`dataset` and :obj:`evaluation` count.
         model (str): As for :meth:`~pyg_mmkgc.nn.path.ULTRA.from_pretrained`,
-            or the folder of any model that
-            :meth:`~pyg_mmkgc.nn.MMKGEModel.save_pretrained` wrote.
+            the folder of any model that
+            :meth:`~pyg_mmkgc.nn.MMKGEModel.save_pretrained` wrote, or
+            :obj:`"neighbors"` for
+            :class:`~pyg_mmkgc.nn.NeighborBaseline`.
         data_root (str, optional): The folder of the dataset's files.
         device (str, optional): As for :class:`torch.device`.
     """
@@ -60,7 +63,9 @@ class PretrainedRun:
         return Answers(self.model, self.graph)
 
 
-def _load(name: str) -> Pretrained:
+def _load(name: str) -> Pretrained | NeighborBaseline:
+    if name == 'neighbors':
+        return NeighborBaseline()
     path = pathlib.Path(name).expanduser()
     if name in CHECKPOINTS or path.suffix == '.pth' or not path.is_dir():
         return ULTRA.from_pretrained(name if name in CHECKPOINTS else path)

@@ -14,6 +14,11 @@ from pyg_mmkgc.datasets.base import MMKGDataset
 from pyg_mmkgc.errors import FormatError
 from pyg_mmkgc.io.tensors import read_safetensors
 
+ENCODERS = {
+    'text': {'kind': 'text', 'name': 'sentence-transformers:'
+             'sentence-transformers/all-MiniLM-L6-v2'},
+    'visual': {'kind': 'image', 'name': 'descriptor', 'revision': 1},
+}
 FILES = {'train': 'train.tsv', 'val': 'valid.tsv', 'test': 'test.tsv'}
 
 
@@ -103,6 +108,8 @@ class Countries(MMKGDataset):
         num_flags = visual.size(0)  # Countries are the first nodes.
         x_visual = visual.new_zeros(len(nodes), visual.size(1))
         x_visual[:num_flags] = visual
+        masks: dict[str, Any] = {f'{name}_mask': split == i
+                                 for i, name in enumerate(FILES)}
         return KnowledgeGraph(
             edge_index=torch.stack([head, tail]),
             edge_type=edge_type,
@@ -114,7 +121,8 @@ class Countries(MMKGDataset):
             mask_text=text_scale > 0,
             x_visual=x_visual,
             mask_visual=torch.arange(len(nodes)) < num_flags,
-            **{f'{name}_mask': split == i for i, name in enumerate(FILES)},
+            feature_encoders=ENCODERS,
+            **masks,
         )
 
     @property

@@ -105,9 +105,10 @@ class FakeMMKG(InMemoryDataset):
                             f'{test_ratio} of {num_edges})')
         split = (position >= num_test).long() \
             + (position >= num_test + num_val).long()
-        masks = {f'{name}_mask': split == i
-                 for i, name in enumerate(['test', 'val', 'train'])
-                 if bool((split == i).any())}
+        masks: dict[str, Any] = {
+            f'{name}_mask': split == i
+            for i, name in enumerate(['test', 'val', 'train'])
+            if bool((split == i).any())}
 
         kg = KnowledgeGraph(
             edge_index=edge_index,

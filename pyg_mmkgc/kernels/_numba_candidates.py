@@ -199,9 +199,23 @@ def _forward_scaled_l1(query: Array, scale: Array, table: Array, index: Array,
 
 
 @njit(parallel=True, fastmath=FAST, cache=True)
-def _backward_table(query: Array, scale: Array, table: Array, side: Array,
-                    ptr: Array, order: Array, grad: Array, group: int,
+def _backward_table(query: Array, table: Array, side: Array, ptr: Array,
+                    order: Array, grad: Array, group: int,
                     grad_table: Array) -> None:
+    K = side.shape[1]
+    for u in prange(table.shape[0]):
+        square = np.empty(table.shape[1] // max(group, 1), table.dtype)
+        for i in range(ptr[u], ptr[u + 1]):
+            b, k = order[i] // K, order[i] % K
+            # Both measures are symmetric.
+            _add_gradient(table[u], query[b, side[b, k]], grad[b, k], group,
+                          square, grad_table[u], None)
+
+
+@njit(parallel=True, fastmath=FAST, cache=True)
+def _backward_scaled_table(query: Array, scale: Array, table: Array,
+                           side: Array, ptr: Array, order: Array, grad: Array,
+                           group: int, grad_table: Array) -> None:
     K = side.shape[1]
     for u in prange(table.shape[0]):
         scratch = _scratch(table, group)
@@ -395,8 +409,11 @@ def gradients(pairs: Pairs, grad: Array, group: int, grad_query: Array,
         _backward_runs(*pairs, np.arange(len(index) + 1), grad, group,
                        grad_query, grad_scale, None)
         ptr, order = group_by_row(index.reshape(-1), len(table))
-        _backward_table(*pairs[:3], pairs[4], ptr, order, grad, group,
-                        grad_table)
+        rest = pairs[4], ptr, order, grad, group, grad_table
+        if scale is None:
+            _backward_table(pairs[0], table, *rest)
+        else:
+            _backward_scaled_table(pairs[0], scale, table, *rest)
         return
     rows = np.zeros((starts.size - 1, index.shape[1], table.shape[1]),
                     table.dtype)

@@ -280,7 +280,8 @@ class PathModel(Pretrained):
     # Saving ##################################################################
 
     def set_labels(self, nodes: Optional[list[str]],
-                   relations: Optional[list[str]]) -> None:
+                   relations: Optional[list[str]],
+                   node_ids: Optional[list[str]] = None) -> None:
         r"""Takes the names that the model was trained with: those of nodes
         mean nothing to it.
         """
