@@ -198,10 +198,7 @@ class MyGO(ReciprocalForms, ReciprocalModel):
             self.first.unsqueeze(0), *parts)], dim=-2)
         absent = (x == 0).all(dim=-1)
         absent[..., 0] = False  # Attention needs at least one token.
-        out = self.entity_encoder(
-            x.reshape(-1, *x.shape[-2:]),
-            src_key_padding_mask=absent.view(-1, x.size(-2)))
-        return out.to(x.dtype).view(x.shape), ~absent
+        return _transform(self.entity_encoder, x, absent), ~absent
 
     def query(self, x: Tensor, rel_type: Tensor) -> Tensor:
         # Scores stay in full precision.
@@ -210,9 +207,8 @@ class MyGO(ReciprocalForms, ReciprocalModel):
                             self.structure_dropout, self.training)
             tokens = torch.stack(torch.broadcast_tensors(
                 x, rel, self.missing_token), dim=-2) + self.position
-            out = self.query_encoder(tokens.reshape(
-                -1, *tokens.shape[-2:])).view_as(tokens)
-            _, rel, tail = out.unbind(dim=-2)
+            _, rel, tail = _transform(self.query_encoder,
+                                      tokens).unbind(dim=-2)
             tail = F.dropout(self.before(tail), self.dropout, self.training)
             return F.dropout(self.after(tucker(tail, rel, self.core)),
                              self.dropout, self.training)
@@ -260,6 +256,19 @@ def _transformer(channels: int, num_heads: int, dropout: float,
     layer = TransformerEncoderLayer(channels, num_heads, 4 * channels,
                                     dropout, batch_first=True)
     return TransformerEncoder(layer, num_layers, enable_nested_tensor=False)
+
+
+def _transform(encoder: TransformerEncoder, x: Tensor,
+               absent: Optional[Tensor] = None) -> Tensor:
+    r"""Returns the outputs :obj:`[*, T, C]` at tokens :obj:`[*, T, C]`, except
+    for those that are :obj:`absent` :obj:`[*, T]`.
+    """
+    if x.numel() == 0:  # PyTorch's attention takes no empty batch.
+        return x
+    if absent is not None:
+        absent = absent.view(-1, x.size(-2))
+    out = encoder(x.reshape(-1, *x.shape[-2:]), src_key_padding_mask=absent)
+    return out.to(x.dtype).view(x.shape)
 
 
 def _reset_layer(layer: torch.nn.Module) -> None:
