@@ -327,3 +327,23 @@ def test_help_names_every_encoder():
     help = make_parser().commands.choices['features'].commands.choices[
         'images'].format_help()
     assert all(name in help for name in DTYPES.values())
+
+
+def test_entities_that_are_identifiers(tmp_path) -> None:
+    """Texts keyed by the identifiers of nodes, some of which share a label."""
+    (tmp_path / 'all.tsv').write_text('Q1\tin\tQ2\nQ3\tin\tQ4\n')
+    (tmp_path / 'texts.tsv').write_text('Q1\tone\nQ3\tthree\nTexas\tfour\n')
+    for third, labels in (('Rome', ['Paris', 'Rome', 'Texas']),
+                          ('Paris', ['Q1', 'Q3', 'Q4'])):
+        (tmp_path / 'names.tsv').write_text(
+            f'Q1\tParis\nQ2\tFrance\nQ3\t{third}\nQ4\tTexas\n')
+        config = tmp_path / f'{third}.yaml'
+        config.write_text(f'dataset: {{name: TSV, root: {tmp_path}, train: '
+                          'all.tsv, node_names: names.tsv}\n'
+                          'model: {name: RotatE, hidden_channels: 4}\n')
+        out = tmp_path / f'out_{third}'
+        assert main(['features', 'texts', str(tmp_path / 'texts.tsv'),
+                     '--no-header', '--encoder', 'hashing', '--graph',
+                     str(config), '--out', str(out), '--quiet', '--workers',
+                     '0']) == 0
+        assert (out / 'labels.txt').read_text().split() == labels

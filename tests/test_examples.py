@@ -85,6 +85,23 @@ def test_own_data(tmp_path: Path) -> None:
     assert answers[0].split()[:2] == ['1', '3']
 
 
+def test_own_tables(tmp_path: Path) -> None:
+    for name in ['pandas', 'PIL', 'skimage', 'sklearn']:
+        pytest.importorskip(name)
+    out, names = execute('own_tables.py', tmp_path, '--folder',
+                         str(tmp_path / 'tables'), '--epochs', '30')
+    assert 'The file has the same labels: True' in out
+    masks = names['kg'].masks()
+    assert list(masks) == ['text', 'picture', 'place']
+    assert len({int(mask.sum()) for mask in masks.values()}) == 3
+    mrr, = numbers('AdaMF, unseen entities: {} MRR', out)
+    assert mrr > 0.2  # A guess has 0.07.
+    assert 'Øvre\\x09Dal' in ''.join(out.split('located in, ?)')[1].split(
+        '\n')[1:4])
+    assert names['model'].num_nodes == names['kg'].num_nodes
+    assert names['more'].node_names[-1] == 'Neu-"Øvre"\tДал'
+
+
 @pytest.mark.slow
 def test_missing_modality(tmp_path: Path) -> None:
     out = run('missing_modality.py', tmp_path, '--epochs', '10', '--rates',
@@ -105,6 +122,14 @@ def test_new_model(tmp_path: Path) -> None:
     for mrr in numbers('Test MRR: {}', out):
         assert mrr > 0.02  # A guess has 0.0025.
     check_model(names['WithModalities'], hidden_channels=4, lr=0.1)
+
+
+@pytest.mark.parametrize('conv', ['RGCNConv', 'CompGCNConv'])
+def test_gnn_encoder(tmp_path: Path, conv: str) -> None:
+    out = run('gnn_encoder.py', tmp_path, '--folder', str(tmp_path / 'model'),
+              '--conv', conv, '--epochs', '1', '--hidden_channels', '8')
+    assert "Ranking of 'test'" in out
+    assert 'the MRR is equal: True' in out
 
 
 def test_raw_to_predictions(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from pyg_mmkgc.config.new_entity import add_entity
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import ConfigError
 from pyg_mmkgc.evaluation import (
@@ -39,9 +40,22 @@ class Answers:
     def __init__(self, model: Any, graph: KnowledgeGraph | None = None
                  ) -> None:
         self.model, self.graph = model, graph
-        source = model if graph is None else graph
-        self._nodes = getattr(source, 'node_names', None)
+        self._name(model if graph is None else graph)
+
+    def _name(self, source: Any) -> None:
+        self._nodes = [*(getattr(source, 'node_names', None) or ()),
+                       *(getattr(source, 'node_ids', None) or ())]
         self._relations = getattr(source, 'relation_names', None)
+
+    def add_entity(self, name: str, texts: Sequence[str] = (),
+                   images: Sequence[str] = (), encoders: Sequence[str] = (),
+                   device: str | None = None) -> None:
+        r"""Adds an entity that came after training, see
+        :func:`~pyg_mmkgc.config.new_entity.add_entity`.
+        """
+        self.graph = add_entity(self.model, self.graph, name, texts, images,
+                                encoders, device)
+        self._name(self.graph)
 
     def predict(self, head: str | None = None, relation: str | None = None,
                 tail: str | None = None, k: int = 10,

@@ -78,8 +78,10 @@ def _below(root: pathlib.Path, options: dict[str, Any]) -> dict[str, Any]:
             return {key: below(item) for key, item in value.items()}
         return str(root / value) if isinstance(value, str) else value
 
-    return {key: below(options[key])
-            for key in ('train', 'val', 'test', 'features')}
+    paths = ['train', 'val', 'test', 'features']
+    if isinstance(options['node_names'], str):  # Otherwise, the labels.
+        paths.append('node_names')
+    return {key: below(options[key]) for key in paths}
 
 
 def _check_modality(graph: KnowledgeGraph, name: str, path: str) -> None:

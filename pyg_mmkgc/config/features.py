@@ -15,6 +15,7 @@ from typing import Any
 from pyg_mmkgc.config.build import build_graph, find_device
 from pyg_mmkgc.config.components import read_options
 from pyg_mmkgc.config.loader import load_config
+from pyg_mmkgc.data.names import places
 from pyg_mmkgc.data.text import read_lines
 from pyg_mmkgc.errors import ConfigError, MMKGCError
 from pyg_mmkgc.features import (
@@ -83,12 +84,24 @@ class FeatureSource:
             return read_numbers(path, self.header)
         return read_table(path, self.kind, self.root, self.header)
 
-    def labels(self) -> list[str] | None:
-        r"""Returns the label of each node, or :obj:`None` without a graph."""
+    def read(self) -> tuple[list[Item], list[str] | None]:
+        r"""Lists the images or texts, and the label of each node,
+        :obj:`None` without a graph. Entities may be named by the identifiers
+        of nodes, which stand for labels that several nodes share.
+        """
+        items, (names, ids) = self.items(), self._names()
+        if names is None or ids is None or self.match == 'id':
+            return items, names
+        labels = names if len(set(names)) == len(names) else ids
+        place = places(names, ids)
+        return [item if item.entity not in place else item._replace(
+            entity=labels[place[item.entity]]) for item in items], labels
+
+    def _names(self) -> tuple[list[str] | None, list[str] | None]:
         if self.graph is None:
-            return None
+            return None, None
         if _is_list(self.graph):
-            return read_lines(user_path(self.graph))
+            return read_lines(user_path(self.graph)), None
         config = load_config(self.graph)
         # Its features may be the features that are to be extracted.
         options = dict(config.dataset.options)
@@ -99,7 +112,7 @@ class FeatureSource:
         graph = build_graph(dataclasses.replace(
             config, dataset=dataclasses.replace(
                 config.dataset, options=options)), self.data_root)
-        return graph.node_names
+        return graph.get('node_names'), graph.get('node_ids')
 
     def absolute(self) -> FeatureSource:
         r"""Returns the source with absolute paths."""
@@ -143,7 +156,7 @@ def extract_features(source: FeatureSource, encoder: str, folder: str,
         progress (bool, optional): If set to :obj:`False`, shows no progress
             bar. (default: :obj:`True`)
     """
-    items, labels = source.items(), source.labels()
+    items, labels = source.read()
     made = make_encoder(encoder, revision=revision,
                         device=find_device(device, '--device'))
     if made.kind != source.kind:
@@ -165,9 +178,8 @@ def extract_number_features(source: FeatureSource, folder: str,
         folder (str): The folder of the result.
         dtype (str, optional): The type to store.
     """
-    path = user_path(folder)
-    out = extract_numbers(source.items(), path, source.labels(), source.match,
-                          DTYPES[dtype])
+    path, (items, labels) = user_path(folder), source.read()
+    out = extract_numbers(items, path, labels, source.match, DTYPES[dtype])
     write_json(path / SOURCE, dataclasses.asdict(source.absolute()))
     return Coverage.from_manifest(out.manifest)
 
@@ -231,7 +243,7 @@ def _samples(report: FeatureReport, path: pathlib.Path,
     else:
         raise ConfigError(f"Expected '{file}' (got none). Pass --source to "
                           f'locate the {report.coverage.kind}s.')
-    matched = match_items(source.items(), source.labels(), source.match)
+    matched = match_items(*source.read(), source.match)
     return read_samples(matched, {*report.neighbours, *(
         label for row in report.neighbours.values() for label, _ in row)},
         source.kind)

@@ -13,6 +13,7 @@ from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import ConfigError
 from pyg_mmkgc.evaluation import RankingResult, evaluate
 from pyg_mmkgc.io.pretrained import load_pretrained
+from pyg_mmkgc.nn.neighbor import NeighborBaseline
 from pyg_mmkgc.nn.path.ultra import CHECKPOINTS, ULTRA
 
 
@@ -29,8 +30,9 @@ class PretrainedRun:
             :obj:`model/dataset` or a YAML file. Only its sections
             :obj:`dataset` and :obj:`evaluation` are used.
         model (str): The name or file of a model as for
-            :meth:`~pyg_mmkgc.nn.path.ULTRA.from_pretrained`, or the folder of
-            a saved model.
+            :meth:`~pyg_mmkgc.nn.path.ULTRA.from_pretrained`, the folder of a
+            saved model, or :obj:`"neighbors"` for
+            :class:`~pyg_mmkgc.nn.NeighborBaseline`.
         data_root (str, optional): The folder of the dataset's files.
         device (str, optional): The name of a :class:`torch.device`.
     """
@@ -63,6 +65,8 @@ class PretrainedRun:
 
 
 def _load(name: str) -> Any:
+    if name == 'neighbors':
+        return NeighborBaseline()
     path = pathlib.Path(name).expanduser()
     if name in CHECKPOINTS or path.suffix == '.pth' or not path.is_dir():
         return ULTRA.from_pretrained(name if name in CHECKPOINTS else path)

@@ -380,7 +380,7 @@ class Run:
             folder / 'model.safetensors',
             sealed.expected('model.safetensors'))
         load_weights(model, state, folder)
-        model.node_names, model.relation_names = read_labels(sealed)
+        model.node_names, model.relation_names, _ = read_labels(sealed)
         return model.eval().to(device)
 
     def _load_checkpoint(self) -> KGEModel:

@@ -95,8 +95,9 @@ def from_pyg(
     if len(attributes['edge_type']) == 0:
         raise DataError('Expected a graph with triples (got none)')
     for key, value in data.to_dict().items():
-        if key.startswith(('x_', 'mask_')) or key in {'node_names',
-                                                      'relation_names'}:
+        if key.startswith(('x_', 'mask_')) or key in {
+                'node_names', 'node_ids', 'relation_names',
+                'feature_encoders'}:
             attributes[key] = value
     if data.get('x') is not None:
         attributes[f'x_{modality}'] = data.x

@@ -35,6 +35,23 @@ def find_table(path: str | os.PathLike[str]) -> Path | None:
     return table if path.is_dir() or labelled else None
 
 
+def encoder_of(features: Any) -> dict[str, Any] | None:
+    r"""Returns the description of the encoder in the manifest of a folder
+    that :obj:`mmkgc features` wrote, or :obj:`None` for other features.
+
+    Args:
+        features (Any): Features as for :func:`align_features`.
+    """
+    if not isinstance(features, (str, os.PathLike)):
+        return None
+    table = find_table(features)
+    if table is None or not table.with_name(MANIFEST).is_file():
+        return None
+    content = read_json(table.with_name(MANIFEST))
+    encoder = content.get('encoder') if isinstance(content, dict) else None
+    return encoder if isinstance(encoder, dict) else None
+
+
 def align_features(
     modality: str,
     features: Mapping[str, Any] | str | os.PathLike[str],
@@ -101,7 +118,7 @@ def align_features(
             f'{len(unknown)} of {len(labels)} labels that are not: '
             f'{", ".join(map(repr, unknown[:3]))}'
             f'{", ..." if len(unknown) > 3 else ""}). They are ignored.',
-            stacklevel=4)
+            stacklevel=5)
     counts = torch.bincount(index[known], minlength=1)
     if int(counts.max()) > 1:
         node = int(counts.argmax())

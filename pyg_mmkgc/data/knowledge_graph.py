@@ -3,7 +3,7 @@ from __future__ import annotations
 import copy
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.data.data import DataEdgeAttr, DataTensorAttr
 from torch_geometric.data.storage import GlobalStorage
-from torch_geometric.utils import subgraph
+from torch_geometric.utils import subgraph, to_undirected
 
 from pyg_mmkgc.data.validation import find_problems
 from pyg_mmkgc.errors import DataError, FormatError
@@ -25,7 +25,7 @@ _FORMAT = 'pyg_mmkgc.KnowledgeGraph'
 _EDGE_KEYS = {'edge_index', 'edge_type'} | {f'{s}_mask' for s in SPLITS}
 _OTHER_KEYS = {
     'filter_edge_index', 'filter_edge_type', 'node_names', 'node_ids',
-    'relation_names', 'num_relations'
+    'relation_names', 'num_relations', 'feature_encoders'
 }
 # The metadata of the file of a graph.
 _SCHEMA = {'format': str, 'version': int, 'attributes': {str: object},
@@ -33,7 +33,8 @@ _SCHEMA = {'format': str, 'version': int, 'attributes': {str: object},
 _TENSOR_KEYS = _EDGE_KEYS | {'filter_edge_index', 'filter_edge_type'}
 _ATTRIBUTES = {'num_nodes': int, 'num_relations': (int, Tensor),
                'node_names': [str], 'node_ids': [str],
-               'relation_names': [str]}
+               'relation_names': [str],
+               'feature_encoders': {str: {str: object}}}
 
 
 class KnowledgeGraphStorage(GlobalStorage):
@@ -44,6 +45,12 @@ class KnowledgeGraphStorage(GlobalStorage):
     node attribute if a graph has as many nodes as triples, and it makes
     :class:`~torch_geometric.loader.NeighborLoader` fail on lists of names.
     """
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key == 'edge_index':
+            _refuse_merged(self._mapping.get('edge_index'),
+                           self._mapping.get('edge_type'), value)
+        super().__setitem__(key, value)
+
     def is_node_attr(self, key: str) -> bool:
         if key in _EDGE_KEYS or key in _OTHER_KEYS:
             return False
@@ -104,6 +111,10 @@ class KnowledgeGraph(Data):
         filter_edge_type (torch.Tensor, optional): The relations of these
             triples with shape :obj:`[num_filter_edges]`.
             (default: :obj:`None`)
+        feature_encoders (dict, optional): The encoder that computed the
+            features of each modality, as :meth:`describe` of an
+            :class:`~pyg_mmkgc.features.Encoder` returns it.
+            (default: :obj:`None`)
         **kwargs (optional): The features :obj:`x_<modality>` with shape
             :obj:`[num_nodes, num_channels]`, the masks
             :obj:`mask_<modality>` with shape :obj:`[num_nodes]`, and any
@@ -133,6 +144,7 @@ class KnowledgeGraph(Data):
         node_ids: list[str] | None = None,
         filter_edge_index: Tensor | None = None,
         filter_edge_type: Tensor | None = None,
+        feature_encoders: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__()
@@ -151,6 +163,7 @@ class KnowledgeGraph(Data):
             'node_ids': node_ids,
             'filter_edge_index': filter_edge_index,
             'filter_edge_type': filter_edge_type,
+            'feature_encoders': feature_encoders,
         }
         for key, value in (attributes | kwargs).items():
             if key.startswith('x_') and isinstance(value, Tensor):
@@ -189,6 +202,12 @@ class KnowledgeGraph(Data):
     @num_relations.setter
     def num_relations(self, value: int | None) -> None:
         self._store['num_relations'] = value
+
+    def __repr__(self) -> str:
+        out = copy.copy(self)
+        if 'feature_encoders' in out:  # It would fill a page.
+            del out['feature_encoders']
+        return Data.__repr__(out)
 
     # Modalities ##############################################################
 
@@ -297,6 +316,49 @@ class KnowledgeGraph(Data):
             if key in self:
                 out[key] = [self[key][i] for i in index.tolist()]
         return out
+
+    def add_nodes(
+        self,
+        names: str | Sequence[str],
+        features: Mapping[str, Any] | None = None,
+        triples: Any = None,
+        split: str = 'train',
+        node_ids: Sequence[str] | None = None,
+    ) -> KnowledgeGraph:
+        r"""Returns a graph with further nodes after the nodes of this graph,
+        which stays as it is.
+
+        A trained model that represents nodes by their features, such as
+        :class:`~pyg_mmkgc.nn.AdaMF` with :obj:`drop_unseen=True`, answers for
+        the new nodes without further training:
+
+        .. code-block:: python
+
+            kg = kg.add_nodes('Atlantis', {'text': {'Atlantis': vector}})
+            predict(model, kg, head='Atlantis', rel_type='neighbour')
+
+        Args:
+            names (str or list of str): The labels of the new nodes.
+            features (dict, optional): The features of the new nodes for each
+                modality: a dictionary from label to vector, a path as for
+                :meth:`from_tsv`, or a tensor with one row per new node. Rows
+                that are not given are marked as missing.
+                (default: :obj:`None`)
+            triples (list, optional): Triples to add, as rows of head,
+                relation and tail. Nodes and relations are ids or labels.
+                (default: :obj:`None`)
+            split (str, optional): The split of these triples.
+                (default: :obj:`"train"`)
+            node_ids (list of str, optional): The identifiers of the new
+                nodes. If set to :obj:`None` and the graph has identifiers,
+                the labels are used. (default: :obj:`None`)
+
+        Raises:
+            DataError: If a node exists already, features do not fit the
+                modality, or a triple has an unknown node or relation.
+        """
+        from pyg_mmkgc.data.new_nodes import add_nodes
+        return add_nodes(self, names, features, triples, split, node_ids)
 
     # Checks ##################################################################
 
@@ -413,6 +475,15 @@ class KnowledgeGraph(Data):
         from pyg_mmkgc.data.tsv import from_tsv
         return from_tsv(train, val, test, **kwargs)
 
+    @classmethod
+    def from_triples(cls, train: Any, val: Any = None, test: Any = None,
+                     **kwargs: Any) -> KnowledgeGraph:
+        r"""Builds a graph from labelled triples in memory, such as rows or a
+        data frame (see :func:`~pyg_mmkgc.data.triples.from_triples`).
+        """
+        from pyg_mmkgc.data.triples import from_triples
+        return from_triples(train, val, test, **kwargs)
+
     # A modality may have any name, even one that PyG takes for an index.
 
     def __cat_dim__(self, key: str, value: Any, *args: Any,
@@ -425,6 +496,25 @@ class KnowledgeGraph(Data):
         if _is_node_key(key):
             return 0
         return super().__inc__(key, value, *args, **kwargs)
+
+
+def _refuse_merged(old: Any, edge_type: Any, new: Any) -> None:
+    r"""Refuses edges that :class:`torch_geometric.transforms.ToUndirected`
+    merged, since it adds up the relations of parallel edges.
+    """
+    if not all(isinstance(x, Tensor) for x in (old, edge_type, new)) or (
+            new is old or new.dim() != 2 or old.dim() != 2
+            or new.size(1) >= 2 * old.size(1) or not bool(edge_type.any())
+            or not bool((new[0, 1:] >= new[0, :-1]).all())):
+        return
+    merged = to_undirected(old)
+    if merged.size(1) < 2 * old.size(1) and torch.equal(merged, new):
+        raise DataError(
+            'Expected triples that keep their relations (got undirected '
+            f'edges, which merge {2 * old.size(1) - new.size(1)} parallel '
+            'edges or self-loops: ToUndirected would add up their relation '
+            'ids). GNNEncoder and path models pass messages in both '
+            'directions, with a relation for each, and need no ToUndirected.')
 
 
 def _is_node_key(key: str) -> bool:

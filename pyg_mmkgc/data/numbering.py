@@ -12,10 +12,11 @@ from pyg_mmkgc.errors import DataError
 Names = Sequence[str] | None
 
 
-def renumber(kg: KnowledgeGraph, node_names: Names,
-             relation_names: Names) -> KnowledgeGraph:
+def renumber(kg: KnowledgeGraph, node_names: Names, relation_names: Names,
+             node_ids: Names = None) -> KnowledgeGraph:
     r"""Returns a graph whose nodes and relations are numbered in the order of
-    the given labels.
+    the given labels. Nodes are found by their identifiers if both the graph
+    and the arguments have them.
 
     It allows a model to be used on a graph that was read from other files:
 
@@ -30,6 +31,8 @@ def renumber(kg: KnowledgeGraph, node_names: Names,
             without triples and features.
         node_names (list of str, optional): The label of each node.
         relation_names (list of str, optional): The label of each relation.
+        node_ids (list of str, optional): The identifier of each node.
+            (default: :obj:`None`)
 
     Raises:
         DataError: If a label of the graph is not given, or only one of the
@@ -37,7 +40,9 @@ def renumber(kg: KnowledgeGraph, node_names: Names,
     """
     if 'n_id' in kg:
         raise DataError('Expected a whole graph (got a sampled batch)')
-    node = _places(kg.get('node_names'), node_names, 'node')
+    by_id = node_ids is not None and 'node_ids' in kg
+    node = (_places(kg.node_ids, node_ids, 'node') if by_id else
+            _places(kg.get('node_names'), node_names, 'node'))
     rel = _places(kg.get('relation_names'), relation_names, 'relation')
     if node is None and rel is None:
         return kg
@@ -50,10 +55,18 @@ def renumber(kg: KnowledgeGraph, node_names: Names,
             out[f'{prefix}edge_type'] = rel.to(
                 kg[f'{prefix}edge_type'].device)[kg[f'{prefix}edge_type']]
     if node is not None:
-        assert node_names is not None
-        out.num_nodes, out.node_names = len(node_names), list(node_names)
+        names = node_ids if node_names is None else node_names
+        assert names is not None
+        out.num_nodes, out.node_names = len(names), list(names)
+        if 'node_ids' in kg:
+            # Without given identifiers, new nodes are known by their labels.
+            ids = list(names if node_ids is None else node_ids)
+            if not by_id:
+                for i, place in enumerate(node.tolist()):
+                    ids[place] = kg.node_ids[i]
+            out.node_ids = ids
         for key, value in _node_tensors(kg).items():
-            table = value.new_zeros(len(node_names), *value.shape[1:])
+            table = value.new_zeros(len(names), *value.shape[1:])
             table[node.to(value.device)] = value
             out[key] = table
     if rel is not None:

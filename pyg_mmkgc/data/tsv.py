@@ -1,23 +1,19 @@
 from __future__ import annotations
 
+import csv
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from operator import eq
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from pyg_mmkgc.data.alignment import align_features
 from pyg_mmkgc.data.knowledge_graph import KnowledgeGraph
 from pyg_mmkgc.data.text import read_lines
+from pyg_mmkgc.data.triples import Triple, build_graph, check_split
 from pyg_mmkgc.errors import DataError, FormatError
 from pyg_mmkgc.io.reading import as_path
 
 PathLike = str | os.PathLike[str]
-Triple = tuple[str, str, str]
-TAB = '\t'
 
 _HEADER = (
     {'head', 'h', 'head_id', 'subject', 'source'},
@@ -32,17 +28,24 @@ def from_tsv(
     val: PathLike | None = None,
     test: PathLike | None = None,
     *,
+    columns: Sequence[str | int] | None = None,
+    delimiter: str = '\t',
+    quoting: int = csv.QUOTE_MINIMAL,
+    encoding: str = 'utf-8',
     val_ratio: float = 0.0,
     test_ratio: float = 0.0,
     seed: int = 0,
     features: Mapping[str, Mapping[str, Any] | PathLike] | None = None,
+    node_names: Mapping[str, str] | PathLike | None = None,
     allow_overlap: bool = False,
 ) -> KnowledgeGraph:
     r"""Reads a knowledge graph from text files.
 
     Each line holds the labels of head, relation and tail, separated by tabs.
-    A first line with the names of these columns is skipped. Nodes and
-    relations are numbered in the order in which they appear. Use
+    A first line with the names of these columns is skipped. A label in quotes
+    is read by the rules of :mod:`csv`, so that labels that :mod:`csv` or
+    :obj:`pandas` wrote come back as they were. Nodes and relations are
+    numbered in the order in which they appear. Use
     :func:`~pyg_mmkgc.data.renumber` to number the graph like a saved model.
 
     Without :obj:`val` and :obj:`test`, the triples of the one file can be
@@ -58,6 +61,17 @@ def from_tsv(
             triples. (default: :obj:`None`)
         test (str or os.PathLike, optional): The file of the test triples.
             (default: :obj:`None`)
+        columns (list, optional): The columns of head, relation and tail among
+            any number of columns, by their names in the first line, or by
+            their positions from zero in files without a first line of names.
+            (default: :obj:`None`, the only three columns, in this order)
+        delimiter (str, optional): The character between columns.
+            (default: a tab)
+        quoting (int, optional): The rule for quotes, as in :mod:`csv`. With
+            :obj:`csv.QUOTE_NONE` (:obj:`3`), quotes are part of labels.
+            (default: :obj:`csv.QUOTE_MINIMAL`)
+        encoding (str, optional): The encoding of the files. A byte order mark
+            is dropped. (default: :obj:`"utf-8"`)
         val_ratio (float, optional): The share of triples to use for
             validation. (default: :obj:`0.0`)
         test_ratio (float, optional): The share of triples to use for testing.
@@ -70,6 +84,9 @@ def from_tsv(
             to the lines of :obj:`labels.txt` next to it, or a folder that
             :obj:`mmkgc features` wrote. Nodes without a vector are masked.
             (default: :obj:`None`)
+        node_names (dict or str, optional): The label of each identifier, or a
+            file with the columns identifier and label. Triples and features
+            may then use identifiers or labels. (default: :obj:`None`)
         allow_overlap (bool, optional): If set to :obj:`True`, a triple may
             occur in several files. (default: :obj:`False`)
 
@@ -78,93 +95,114 @@ def from_tsv(
         DataError: If a triple occurs in several files, the ratios leave a
             split empty, or the features belong to no node.
     """
-    if seed < 0:
-        raise DataError(f"Expected 'seed' to be non-negative (got {seed})")
-    for name, ratio in [('val_ratio', val_ratio), ('test_ratio', test_ratio)]:
-        if not 0.0 <= ratio < 1.0:
-            raise DataError(f"Expected '{name}' to lie in [0, 1) (got "
-                            f'{ratio})')
-    if val_ratio + test_ratio >= 1.0:
-        raise DataError(f"Expected 'val_ratio' and 'test_ratio' to leave "
-                        f'triples to train (got {val_ratio} and {test_ratio})')
-    has_files = val is not None or test is not None
-    if has_files and val_ratio + test_ratio > 0.0:
-        raise DataError('Expected either files or ratios for the splits (got '
-                        'both)')
-
+    check_split(val_ratio, test_ratio, seed,
+                val is not None or test is not None)
+    if not isinstance(delimiter, str) or len(delimiter) != 1 or (
+            delimiter in '"\r\n'):
+        raise DataError("Expected 'delimiter' to be one character, but not a "
+                        f'quote or the end of a line (got {delimiter!r})')
+    if quoting not in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL,
+                       csv.QUOTE_NONNUMERIC, csv.QUOTE_NONE):
+        raise DataError("Expected 'quoting' to be a constant of csv from 0 to "
+                        f'3 (got {quoting!r})')
+    if columns is not None and (
+            isinstance(columns, str) or len(columns) != 3
+            or len({type(column) for column in columns}) > 1
+            or not isinstance(columns[0], (str, int))):
+        raise DataError("Expected 'columns' to hold the names or the "
+                        'positions of head, relation and tail (got '
+                        f'{columns!r})')
     as_path(train)
-    paths = dict(train=train, val=val, test=test)
     rows: dict[str, list[Triple]] = {}
-    for name, path in paths.items():
+    where: dict[str, str] = {}
+    for name, path in (('train', train), ('val', val), ('test', test)):
         if path is not None:
-            rows[name] = _read_triples(path)
-    if not allow_overlap:
-        _check_overlap(rows, paths)
-    if not has_files and val_ratio + test_ratio > 0.0:
-        unique = list(dict.fromkeys(rows['train']))
-        repeated = len(rows['train']) - len(unique)
-        if repeated > 0:
-            warnings.warn(f"Expected distinct triples in '{os.fspath(train)}' "
-                          f'(got {repeated} that repeat others). They are '
-                          'ignored.', stacklevel=3)
-        rows = {'train': unique}
-
-    node_ids: dict[str, int] = {}
-    rel_ids: dict[str, int] = {}
-    ids = torch.tensor([(node_ids.setdefault(head, len(node_ids)),
-                         rel_ids.setdefault(rel, len(rel_ids)),
-                         node_ids.setdefault(tail, len(node_ids)))
-                        for part in rows.values() for head, rel, tail in part])
-    head, edge_type, tail = ids.t().contiguous()
-    if len(rows) > 1:
-        sizes = torch.tensor([len(part) for part in rows.values()])
-        split = torch.arange(len(rows)).repeat_interleave(sizes)
-        masks = {f'{name}_mask': split == i for i, name in enumerate(rows)}
-    else:
-        masks = _random_split(ids, val_ratio, test_ratio, seed)
-
-    attributes: dict[str, Any] = {**masks}
-    if not isinstance(features, Mapping | None):
-        raise DataError("Expected 'features' to be a dict of modalities (got "
-                        f'{type(features).__name__})')
-    for modality, values in (features or {}).items():
-        x, mask = align_features(modality, values, list(node_ids))
-        attributes[f'x_{modality}'] = x
-        attributes[f'mask_{modality}'] = mask
-
-    kg = KnowledgeGraph(
-        edge_index=torch.stack([head, tail]),
-        edge_type=edge_type,
-        num_nodes=len(node_ids),
-        num_relations=len(rel_ids),
-        node_names=list(node_ids),
-        relation_names=list(rel_ids),
-        **attributes,
-    )
-    kg.validate()
-    return kg
+            where[name] = f"'{os.fspath(path)}'"
+            rows[name] = _read_triples(path, columns, delimiter, quoting,
+                                       encoding)
+    names = None
+    if node_names is not None:
+        names = (dict(node_names) if isinstance(node_names, Mapping) else
+                 _read_names(node_names, delimiter, quoting, encoding))
+    return build_graph(rows, where, val_ratio, test_ratio, seed, features,
+                       names, allow_overlap)
 
 
-def _read_triples(path: PathLike) -> list[Triple]:
+def _read_triples(path: PathLike, columns: Sequence[str | int] | None,
+                  delimiter: str, quoting: int,
+                  encoding: str) -> list[Triple]:
     triples: list[Triple] = []
-    for row, line in enumerate(read_lines(path), start=1):
-        columns = line.split('\t', 3)
-        if row == 1 and _is_header(columns, path):
+    where: list[int] | None = None
+    if columns is not None and isinstance(columns[0], int):
+        where = [int(column) for column in columns]
+    for row, line in enumerate(read_lines(path, encoding), start=1):
+        fields = _fields(line, delimiter, quoting, path, row)
+        if row == 1 and columns is not None and where is None:
+            lacking = [name for name in columns if name not in fields]
+            if lacking:
+                raise FormatError(f'Expected the columns {list(columns)} in '
+                                  f"'{os.fspath(path)}', row 1 (got "
+                                  f'{fields!s:.200})')
+            where = [fields.index(str(name)) for name in columns]
             continue
-        if len(columns) != 3:
-            raise FormatError('Expected head, relation and tail, separated by '
-                              f"tabs, in '{os.fspath(path)}', row {row} (got "
-                              f'{line.count(TAB) + 1} columns in '
-                              f'{line[:80]!r})')
-        if any(label != label.strip() or label == '' for label in columns):
+        if where is None:
+            if row == 1 and _is_header(fields, path):
+                continue
+            if len(fields) != 3:
+                kind = 'tabs' if delimiter == '\t' else repr(delimiter)
+                raise FormatError(
+                    f'Expected head, relation and tail, separated by {kind}, '
+                    f"in '{os.fspath(path)}', row {row} (got {len(fields)} "
+                    f"columns in {line[:80]!r}). Pass 'columns' to read three "
+                    'of more columns.')
+        elif not 0 <= min(where) <= max(where) < len(fields):
+            raise FormatError(f'Expected the columns {list(columns or ())} in '
+                              f"'{os.fspath(path)}', row {row} (got "
+                              f'{len(fields)} columns in {line[:80]!r})')
+        head, rel, tail = ((fields[i] for i in where) if where is not None
+                           else fields)
+        if any(label != label.strip() or label == ''
+               for label in (head, rel, tail)):
             raise FormatError('Expected labels without spaces around them in '
                               f"'{os.fspath(path)}', row {row} (got "
-                              f'{columns!s:.200})')
-        triples.append((columns[0], columns[1], columns[2]))
+                              f'{[head, rel, tail]!s:.200})')
+        triples.append((head, rel, tail))
     if len(triples) == 0:
         raise FormatError(f"Expected triples in '{os.fspath(path)}' (got "
                           'none)')
+    if columns is None:
+        _warn_of_order(triples, path)
     return triples
+
+
+def _fields(line: str, delimiter: str, quoting: int, path: PathLike,
+            row: int) -> list[str]:
+    if quoting == csv.QUOTE_NONE or '"' not in line:
+        return line.split(delimiter)
+    try:  # A label does not go on in the next line.
+        return next(csv.reader([line], delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        raise FormatError(
+            f"Expected quotes as csv writes them in '{os.fspath(path)}', row "
+            f'{row} (got {line[:80]!r}: {error}). Pass quoting=3, which is '
+            'csv.QUOTE_NONE, if quotes are part of labels.') from error
+
+
+def _read_names(path: PathLike, delimiter: str, quoting: int,
+                encoding: str) -> dict[str, str]:
+    out: dict[str, str] = {}
+    for row, line in enumerate(read_lines(path, encoding), start=1):
+        fields = _fields(line, delimiter, quoting, path, row)
+        if len(fields) != 2 or '' in fields:
+            raise FormatError('Expected an identifier and a label in '
+                              f"'{os.fspath(path)}', row {row} (got "
+                              f'{line[:80]!r})')
+        if out.setdefault(fields[0], fields[1]) != fields[1]:
+            raise FormatError('Expected one label per identifier in '
+                              f"'{os.fspath(path)}', row {row} (got "
+                              f'{fields[1]!r} for {fields[0]!r}, after '
+                              f'{out[fields[0]]!r})')
+    return out
 
 
 def _is_header(columns: list[str], path: PathLike) -> bool:
@@ -174,7 +212,8 @@ def _is_header(columns: list[str], path: PathLike) -> bool:
     if len(kinds) == 3 and set(kinds) == {0, 1, 2} and kinds != [0, 1, 2]:
         raise FormatError('Expected the columns head, relation, tail in this '
                           f"order in '{os.fspath(path)}', row 1 (got "
-                          f'{names!s:.200})')
+                          f'{names!s:.200}). Pass their names as '
+                          "'columns'.")
     if len(kinds) == 3 and sum(map(eq, kinds, range(3))) == 2:
         warnings.warn(f"Expected a triple in '{os.fspath(path)}', row 1 (got "
                       f'{columns!s:.200}, which looks like column names but '
@@ -183,48 +222,15 @@ def _is_header(columns: list[str], path: PathLike) -> bool:
     return kinds == [0, 1, 2]
 
 
-def _check_overlap(rows: dict[str, list[Triple]],
-                   paths: Mapping[str, PathLike | None]) -> None:
-    first: dict[Triple, tuple[str, int]] = {}
-    for name, part in rows.items():
-        for i, triple in enumerate(part):
-            other, j = first.setdefault(triple, (name, i))
-            if other != name:
-                raise DataError(
-                    f"Expected splits without common triples (got {triple} "
-                    f"as triple {i + 1} of '{paths[name]}' and triple {j + 1} "
-                    f"of '{paths[other]}'). Pass allow_overlap=True to accept "
-                    'it, although metrics become too optimistic.')
-
-
-def _random_split(ids: Tensor, val_ratio: float, test_ratio: float,
-                  seed: int) -> dict[str, Tensor]:
-    num_edges = ids.size(0)
-    num_val, num_test = round(val_ratio * num_edges), round(
-        test_ratio * num_edges)
-    # Rounding may leave any of the three splits empty.
-    if ((val_ratio > 0.0 and num_val == 0)
-            or (test_ratio > 0.0 and num_test == 0)
-            or num_val + num_test >= num_edges):
-        raise DataError(f'Expected enough triples for val_ratio={val_ratio} '
-                        f'and test_ratio={test_ratio} (got {num_edges})')
-    generator = torch.Generator().manual_seed(seed)
-    perm = torch.randperm(num_edges, generator=generator)
-    head, rel, tail = ids[perm].t()
-
-    # The first triple of each node and relation stays in train if possible.
-    position = torch.arange(num_edges)
-    keep = torch.zeros(num_edges, dtype=torch.bool)
-    for key, pos in [(torch.cat([head, tail]), position.repeat(2)),
-                     (rel, position)]:
-        first = torch.full((int(key.max()) + 1, ), num_edges)
-        first.scatter_reduce_(0, key, pos, 'amin')
-        keep[first] = True
-    perm = perm[keep.long().argsort(stable=True)]
-
-    split = torch.zeros(num_edges, dtype=torch.long)
-    split[perm[:num_test]] = 2
-    split[perm[num_test:num_test + num_val]] = 1
-    return {f'{name}_mask': split == i
-            for i, name in enumerate(['train', 'val', 'test'])
-            if bool((split == i).any())}
+def _warn_of_order(triples: list[Triple], path: PathLike) -> None:
+    heads, rels, tails = (set(column) for column in zip(*triples,
+                                                        strict=True))
+    # Relations are few and are no nodes, whereas most graphs have nodes that
+    # are both a head and a tail.
+    if len(tails) < len(rels) and heads & rels and not heads & tails:
+        warnings.warn(
+            f"Expected head, relation, tail in this order in "
+            f"'{os.fspath(path)}' (got a second column with {len(rels)} "
+            f'labels, some of which are heads, and a third with {len(tails)}, '
+            'none of which is). Pass columns=[0, 2, 1] if the file has head, '
+            'tail, relation.', stacklevel=5)

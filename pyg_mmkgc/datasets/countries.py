@@ -14,6 +14,11 @@ from pyg_mmkgc.datasets.base import MMKGDataset
 from pyg_mmkgc.errors import FormatError
 from pyg_mmkgc.io.tensors import read_safetensors
 
+ENCODERS = {
+    'text': {'kind': 'text', 'name': 'sentence-transformers:'
+             'sentence-transformers/all-MiniLM-L6-v2'},
+    'visual': {'kind': 'image', 'name': 'descriptor', 'revision': 1},
+}
 FILES = {'train': 'train.tsv', 'val': 'valid.tsv', 'test': 'test.tsv'}
 
 
@@ -116,6 +121,7 @@ class Countries(MMKGDataset):
             mask_text=text_scale > 0,
             x_visual=x_visual,
             mask_visual=torch.arange(len(nodes)) < num_flags,
+            feature_encoders=ENCODERS,
             **masks,
         )
 

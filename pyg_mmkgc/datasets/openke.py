@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Union
 import torch
 from torch import Tensor
 
-from pyg_mmkgc.data.alignment import align_features, find_table
+from pyg_mmkgc.data.alignment import align_features, encoder_of, find_table
 from pyg_mmkgc.data.knowledge_graph import KnowledgeGraph
 from pyg_mmkgc.datasets.base import MMKGDataset
 from pyg_mmkgc.datasets.feature_files import (
@@ -123,7 +123,7 @@ class OpenKEDataset(MMKGDataset):
                   for key, source in self._sources.items()]
         labels = pathlib.Path(self.raw_dir, LABELS)
         if labels.is_file():
-            stamps.append([LABELS, 'node_ids', _stamp(labels)])
+            stamps.append([LABELS, 'entity2id.txt', _stamp(labels)])
         if not stamps:
             return f'{self.variant}-none.safetensors'
         stamp = json.dumps(stamps)
@@ -205,14 +205,19 @@ class OpenKEDataset(MMKGDataset):
         if (folder / LABELS).is_file():
             node_ids = node_names
             node_names = read_labels(folder / LABELS, len(node_ids))
-        features: dict[str, Tensor] = {}
+        features: dict[str, Any] = {}
+        encoders: dict[str, Any] = {}
         for key, source in self._sources.items():
             features |= _load(key, source, node_names, node_ids, folder)
+            encoder = encoder_of(source)
+            if encoder is not None:
+                encoders[key] = encoder
         data = KnowledgeGraph(
             num_nodes=len(node_names),
             num_relations=len(relation_names),
             node_names=node_names,
             node_ids=node_ids,
+            feature_encoders=encoders or None,
             relation_names=relation_names,
             **self.arrange(*splits),
             **features,

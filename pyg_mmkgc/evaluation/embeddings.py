@@ -19,7 +19,7 @@ from pyg_mmkgc.evaluation.evaluate import as_graph
 from pyg_mmkgc.evaluation.labels import Ids, label_of, node_ids
 from pyg_mmkgc.evaluation.records import write_parquet
 from pyg_mmkgc.evaluation.score import graph_of
-from pyg_mmkgc.evaluation.scorer import scoring
+from pyg_mmkgc.evaluation.scorer import model_for, scoring
 from pyg_mmkgc.io.atomic import atomic_path, write_atomic
 from pyg_mmkgc.metrics import assert_finite
 from pyg_mmkgc.report import Report, Table, cut
@@ -156,6 +156,7 @@ def node_representations(model: Module, kg: Any = None) -> Tensor:
         NonFiniteError: If a representation is NaN or infinite.
     """
     graph = graph_of(model) if kg is None else as_graph(kg)
+    model = model_for(model, graph)
     encode: Any = getattr(model, 'encode', None)
     if not has_representations(model):
         raise ModelError(

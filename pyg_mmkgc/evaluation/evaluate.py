@@ -12,7 +12,7 @@ from pyg_mmkgc.data import KnowledgeGraph, TripleIndex, relation_categories
 from pyg_mmkgc.errors import ConfigError, DataError
 from pyg_mmkgc.evaluation.blocks import SideRanking
 from pyg_mmkgc.evaluation.result import RankingResult, TieWarning
-from pyg_mmkgc.evaluation.scorer import device_of, scoring
+from pyg_mmkgc.evaluation.scorer import device_of, model_for, scoring
 from pyg_mmkgc.metrics import Ranks, mean_reciprocal_rank
 from pyg_mmkgc.typing import Side
 
@@ -87,6 +87,7 @@ def evaluate(
     """
     asked = _check_options(sides, ties, batch_size)
     kg = as_graph(kg)
+    model = model_for(model, kg)
     triples = kg.split(split)
     device = device_of(model)
     head, tail = triples.edge_index.to(device)

@@ -28,7 +28,12 @@ from pyg_mmkgc.evaluation.labels import (
 )
 from pyg_mmkgc.evaluation.predict import predict
 from pyg_mmkgc.evaluation.score import score_triples
-from pyg_mmkgc.evaluation.scorer import Scorer, device_of, scoring
+from pyg_mmkgc.evaluation.scorer import (
+    Scorer,
+    device_of,
+    model_for,
+    scoring,
+)
 from pyg_mmkgc.nn.path import PathModel, best_paths
 from pyg_mmkgc.report import Report, Table, cut
 from pyg_mmkgc.typing import Side
@@ -298,6 +303,7 @@ def explain(model: Module, kg: Any, head: int | str, rel_type: int | str,
         raise ConfigError(f"Expected 'k' to be a positive integer (got "
                           f'{k!r})')
     kg = as_graph(kg)
+    model = model_for(model, kg)
     device = device_of(model)
     triple = tuple(ids.to(device) for ids in (
         node_ids(kg, head), relation_ids(kg, rel_type), node_ids(kg, tail)))

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from pyg_mmkgc.data import KnowledgeGraph
+from pyg_mmkgc.data.names import places
 from pyg_mmkgc.errors import DataError, ModelError
 from pyg_mmkgc.report import cut
 
 F = TypeVar('F', bound=Callable[..., Any])
 
-# An id, a label, or several of them.
+# An id, a label or an identifier, or several of them.
 Ids = int | str | Sequence[int | str] | Tensor
 
 
@@ -44,7 +45,8 @@ def node_ids(kg: KnowledgeGraph, ids: Ids) -> Tensor:
         DataError: If an id or label is not in the graph. The message lists
             the nearest labels.
     """
-    return _resolve(ids, kg.get('node_names'), kg.num_nodes, 'node')
+    return _resolve(ids, kg.get('node_names'), kg.num_nodes, 'node',
+                    kg.get('node_ids'))
 
 
 def relation_ids(kg: KnowledgeGraph, ids: Ids) -> Tensor:
@@ -82,15 +84,15 @@ def align(first: Tensor, second: Tensor, what: str) -> tuple[Tensor, Tensor]:
     return first.contiguous(), second.contiguous()
 
 
-def _resolve(ids: Any, names: list[str] | None, size: int,
-             kind: str) -> Tensor:
+def _resolve(ids: Any, names: list[str] | None, size: int, kind: str,
+             identifiers: list[str] | None = None) -> Tensor:
     if isinstance(ids, (Tensor, np.ndarray, np.generic)):
         ids = ids.tolist()
     ids = list(ids) if isinstance(ids, Iterable) and not isinstance(
         ids, str) else [ids]
     place: dict[str, int] = {}
     if any(isinstance(value, str) for value in ids):
-        place = {name: i for i, name in enumerate(names or [])}
+        place = places(names, identifiers)
     out = []
     for value in ids:
         if isinstance(value, str):
@@ -106,10 +108,12 @@ def _resolve(ids: Any, names: list[str] | None, size: int,
 
 def _find(label: str, place: dict[str, int], names: list[str] | None,
           kind: str) -> int:
-    if names is None:
+    if label in place:
+        return place[label]
+    if names is None and not place:
         raise DataError(f'Expected a {kind} id, since the graph has no {kind} '
                         f'labels (got the label {label!r})')
-    if label not in place:
+    if names is None or label not in names:
         near = difflib.get_close_matches(label, place, n=3, cutoff=0.0)
         hint = (' It was read as a label rather than an id, since it is text '
                 'or some labels are numbers.' if label.isdigit() else '')
@@ -117,7 +121,5 @@ def _find(label: str, place: dict[str, int], names: list[str] | None,
                         f"'{cut(label)}'). The nearest labels are "
                         + ', '.join(f"'{cut(name)}'" for name in near) + '.'
                         + hint)
-    if len(place) < len(names) and names.count(label) > 1:
-        raise DataError(f'Expected a label of a single {kind} (got {label!r}, '
-                        f'which {names.count(label)} share). Use the id.')
-    return place[label]
+    raise DataError(f'Expected a label of a single {kind} (got {label!r}, '
+                    f'which {names.count(label)} share). Use the id.')

@@ -20,7 +20,12 @@ from pyg_mmkgc.evaluation.labels import (
     relation_is_rel_type,
 )
 from pyg_mmkgc.evaluation.score import graph_of, score_triples
-from pyg_mmkgc.evaluation.scorer import Scorer, device_of, scoring
+from pyg_mmkgc.evaluation.scorer import (
+    Scorer,
+    device_of,
+    model_for,
+    scoring,
+)
 from pyg_mmkgc.metrics import assert_finite
 from pyg_mmkgc.report import Report, Table, cut
 from pyg_mmkgc.typing import Side
@@ -224,6 +229,7 @@ def predict(
         raise ConfigError("Expected 'kg' to be given with 'filter_known' (got "
                           'None). The graph defines the known triples.')
     graph = graph_of(model) if kg is None else as_graph(kg)
+    model = model_for(model, graph)
     device = device_of(model)
     index = known_index(graph).to(device)
     if rel_type is None:

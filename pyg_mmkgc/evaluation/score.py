@@ -14,7 +14,12 @@ from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import DataError, ModelError
 from pyg_mmkgc.evaluation.evaluate import as_graph
 from pyg_mmkgc.evaluation.labels import node_ids, relation_ids
-from pyg_mmkgc.evaluation.scorer import Scorer, device_of, scoring
+from pyg_mmkgc.evaluation.scorer import (
+    Scorer,
+    device_of,
+    model_for,
+    scoring,
+)
 from pyg_mmkgc.metrics import assert_finite
 
 # The number of triples per call of `forward`.
@@ -57,6 +62,7 @@ def score(model: Module, kg: Any, triples: Any) -> Tensor:
         NonFiniteError: If a score is NaN or infinite.
     """
     graph = graph_of(model) if kg is None else as_graph(kg)
+    model = model_for(model, graph)
     if isinstance(triples, KnowledgeGraph):
         (head, tail), rel = triples.edge_index, triples.edge_type
         columns = [head, rel, tail]
@@ -122,4 +128,5 @@ def graph_of(model: Any) -> KnowledgeGraph:
         edge_index=torch.empty(2, 0, dtype=torch.long),
         edge_type=torch.empty(0, dtype=torch.long), num_nodes=sizes[0],
         num_relations=sizes[1], node_names=getattr(model, 'node_names', None),
-        relation_names=getattr(model, 'relation_names', None))
+        relation_names=getattr(model, 'relation_names', None),
+        node_ids=getattr(model, 'node_ids', None))

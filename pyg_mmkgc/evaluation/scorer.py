@@ -18,6 +18,7 @@ from pyg_mmkgc.evaluation.modes import evaluation_mode, full_precision
 from pyg_mmkgc.io.pretrained import check_numbering
 from pyg_mmkgc.kernels.backend import BLOCK
 from pyg_mmkgc.kernels.dense import TILE
+from pyg_mmkgc.nn.kge.base import check_extension
 from pyg_mmkgc.nn.kge.pyg import triple_model
 from pyg_mmkgc.typing import Side
 
@@ -132,6 +133,22 @@ class Queries:
             return out[:, :size].to(torch.float32)
 
         return score
+
+
+def model_for(model: Module, kg: KnowledgeGraph) -> Module:
+    r"""Returns the model for a graph: the model itself, or its extension by
+    the nodes of the graph that come after the nodes of the model.
+
+    Raises:
+        ModelError: If the graph has more nodes, and the model cannot
+            represent them.
+    """
+    size = getattr(model, 'num_nodes', None)
+    if hasattr(model, 'attached') or size is None or kg.num_nodes <= size:
+        return model
+    check_extension(model, kg)
+    extended: Module = model.extend(kg)  # type: ignore[operator]
+    return extended
 
 
 @contextmanager

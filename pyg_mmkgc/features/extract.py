@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Union
@@ -30,7 +30,7 @@ from pyg_mmkgc.features.folder import (
     load_feature_folder,
     write_safetensors,
 )
-from pyg_mmkgc.features.items import Item, Matched, match_items
+from pyg_mmkgc.features.items import Item, Matched, as_items, match_items
 from pyg_mmkgc.features.partial import NAME as PARTIAL
 from pyg_mmkgc.features.partial import PartialRows, remove_partial
 from pyg_mmkgc.features.plan import as_json, check_plan
@@ -46,7 +46,7 @@ BLOCK = 1 << 19
 
 
 def extract(
-    items: Iterable[Item],
+    items: Iterable[Item] | Mapping[str, Any],
     encoder: Union[Encoder, Function],
     folder: PathLike,
     labels: Sequence[str] | None = None,
@@ -78,9 +78,11 @@ def extract(
     with the number of vectors.
 
     Args:
-        items (list of Item): The images or texts, as
+        items (list of Item or dict): The images or texts, as
             :func:`~pyg_mmkgc.features.read_folder` or
-            :func:`~pyg_mmkgc.features.read_table` list them.
+            :func:`~pyg_mmkgc.features.read_table` list them, or a dictionary
+            from entity to one or several texts, paths of images, images of
+            Pillow, or arrays of bytes :obj:`[height, width, channels]`.
         encoder (Encoder or callable): The encoder, which
             :func:`~pyg_mmkgc.features.make_encoder` makes by name, or any
             function of a list of images or texts.
@@ -119,7 +121,8 @@ def extract(
         raise DataError("Expected 'batch_size' to be positive and "
                         "'num_workers' not to be negative (got "
                         f'{batch_size} and {num_workers})')
-    folder, items = Path(folder), list(items)
+    folder = Path(folder)
+    items = (as_items(items) if isinstance(items, Mapping) else list(items))
     check_own(folder)
     encoder = as_encoder(encoder, items)
     # An encoder may encode parts of the items.

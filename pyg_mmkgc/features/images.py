@@ -67,16 +67,53 @@ def decode_image(content: bytes) -> Image:
                           f'{", ".join(formats)} (got other content)'
                           ) from error
     with image:
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise FormatError(f'Expected at most {MAX_PIXELS} pixels (got '
-                              f'{width} x {height} pixels)')
-        if max(width, height) > MAX_RATIO * min(width, height):
-            raise FormatError(f'Expected the long side of an image to be at '
-                              f'most {MAX_RATIO} times the short side (got '
-                              f'{width} x {height} pixels)')
-        image.load()
-        return _to_rgb(ops.exif_transpose(image))
+        return _checked(image, ops)
+
+
+def convert_image(content: Any) -> Image:
+    r"""Converts an image in memory to RGB, upright and with the checks of
+    :func:`decode_image`.
+
+    Args:
+        content (PIL.Image.Image or numpy.ndarray): An image of Pillow, or an
+            array of bytes with shape :obj:`[height, width]`,
+            :obj:`[height, width, 3]` or :obj:`[height, width, 4]`.
+
+    Raises:
+        FormatError: If the array has another shape or type, or the image is
+            too large.
+    """
+    image_module, ops = _pillow()
+    if isinstance(content, image_module.Image):
+        return _checked(content, ops)
+    pixels = np.asarray(content)
+    if pixels.dtype != np.uint8 or 0 in pixels.shape or (
+            pixels.ndim != 2 and pixels.shape[2:] not in ((3, ), (4, ))):
+        raise FormatError('Expected an array of uint8 with shape [height, '
+                          'width], [height, width, 3] or [height, width, 4] '
+                          f'(got {pixels.dtype} with shape '
+                          f'{list(pixels.shape)})')
+    return _checked(image_module.fromarray(np.ascontiguousarray(pixels)), ops)
+
+
+def image_bytes(content: Any) -> bytes:
+    r"""Returns bytes that identify an image in memory."""
+    pixels = np.asarray(content)
+    head = f'{getattr(content, "mode", "")} {pixels.dtype} {pixels.shape} '
+    return head.encode() + pixels.tobytes()
+
+
+def _checked(image: Image, ops: Any) -> Image:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise FormatError(f'Expected at most {MAX_PIXELS} pixels (got '
+                          f'{width} x {height} pixels)')
+    if max(width, height) > MAX_RATIO * min(width, height):
+        raise FormatError(f'Expected the long side of an image to be at '
+                          f'most {MAX_RATIO} times the short side (got '
+                          f'{width} x {height} pixels)')
+    image.load()
+    return _to_rgb(ops.exif_transpose(image))
 
 
 def _to_rgb(image: Image) -> Image:

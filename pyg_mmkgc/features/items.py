@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyg_mmkgc.errors import DataError
+
+
+def is_image(content: Any) -> bool:
+    r"""Returns whether a content is an image in memory, of Pillow or an
+    array.
+    """
+    # On the type: the attribute of an image of Pillow would decode it.
+    return not isinstance(content, (str, Path)) and (
+        hasattr(type(content), '__array_interface__')
+        or hasattr(type(content), '__array__'))
 
 
 class Item(NamedTuple):
@@ -16,15 +26,38 @@ class Item(NamedTuple):
 
     Args:
         entity (str): The label of a node, or its id as text.
-        content (pathlib.Path or str): The path of a file, or a text.
+        content (pathlib.Path or str or PIL.Image.Image or numpy.ndarray): The
+            path of a file, a text, or an image in memory: an image of Pillow
+            or an array of bytes :obj:`[height, width, channels]`.
         key (str): The name of the item in the manifest.
         problem (str, optional): The reason why the item is unusable, if that
             is known without opening it. (default: :obj:`''`)
     """
     entity: str
-    content: Path | str
+    content: Any
     key: str
     problem: str = ''
+
+
+def as_items(contents: Mapping[str, Any]) -> list[Item]:
+    r"""Lists images or texts that are keyed by entity.
+
+    Args:
+        contents (dict): For each entity, the content of an :class:`Item`, or
+            a list of contents.
+
+    Raises:
+        DataError: If a content is of another type.
+    """
+    out = []
+    for entity, value in contents.items():
+        values = list(value) if isinstance(value, (list, tuple)) else [value]
+        for i, content in enumerate(values):
+            if not isinstance(content, (str, Path)) and not is_image(content):
+                raise DataError('Expected a text, a path or an image for '
+                                f'{entity!r} (got {type(content).__name__})')
+            out.append(Item(str(entity), content, f'{entity}: {i}'))
+    return out
 
 
 class Matched(NamedTuple):
@@ -103,7 +136,10 @@ def match_items(
             f'node by its {match} (got entities that begin with '
             f'{sorted(unknown)[:3]} for nodes that begin with '
             f'{list(ids)[:3]})')
-    known.sort(key=lambda pair: (pair[0], str(pair[1].content), pair[1].key))
+    # Images in memory have no text to sort them by.
+    known.sort(key=lambda pair: (
+        pair[0], str(pair[1].content) if isinstance(
+            pair[1].content, (str, Path)) else '', pair[1].key))
     return Matched(labels, [item for _, item in known],
                    [node for node, _ in known], sorted(unknown))
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from pyg_mmkgc.errors import DataError, FormatError
 from pyg_mmkgc.features import images
-from pyg_mmkgc.features.items import Item
+from pyg_mmkgc.features.items import Item, is_image
 
 MAX_BYTES = 1 << 28
 
@@ -42,8 +42,13 @@ def read_item(item: Item, kind: str) -> Sample:
     digest = ''
     # No exception from an untrusted file may end the extraction.
     try:
+        if is_image(item.content):
+            digest = _digest(images.image_bytes(item.content))
+            if kind != 'image':
+                raise FormatError('Expected a text (got an image)')
+            return Sample(images.convert_image(item.content), digest, '')
         content = _content(item.content)
-        digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+        digest = _digest(content)
         if kind == 'image':
             return Sample(images.decode_image(content), digest, '')
         return Sample(decode_text(content), digest, '')
@@ -56,10 +61,12 @@ def content_digest(item: Item) -> str:
     if item.problem != '':
         return ''
     try:
-        content = _content(item.content)
+        content = (images.image_bytes(item.content)
+                   if is_image(item.content) else
+                   _content(item.content))
     except (OSError, ValueError):
         return ''
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
+    return _digest(content)
 
 
 def decode_text(content: bytes) -> str:
@@ -83,6 +90,10 @@ def reason(error: Exception) -> str:
     if isinstance(error, DataError):
         return text
     return f'{type(error).__name__}: {text}'
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def _content(content: Path | str) -> bytes:

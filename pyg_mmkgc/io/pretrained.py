@@ -21,29 +21,37 @@ TENSORS = ('modalities', 'masks')
 FILES = ('config.json', 'graph.json', 'labels.json', 'model.safetensors')
 VERSION = 2
 CONFIG_SCHEMA = {'version?': int, 'class': str, 'arguments': {str: object},
-                 'modalities': {str: int}}
+                 'modalities': {str: int}, 'modules?': {str: object},
+                 'feature_encoders?': {str: {str: object}}}
 NAMES_SCHEMA = (None, [str])
-LABELS_SCHEMA = {'nodes?': NAMES_SCHEMA, 'relations?': NAMES_SCHEMA}
+LABELS_SCHEMA = {'nodes?': NAMES_SCHEMA, 'relations?': NAMES_SCHEMA,
+                 'node_ids?': NAMES_SCHEMA}
+Names = Optional[list[str]]
 
 
 def read_labels(folder: Union[str, Path, SealedFolder],
-                ) -> tuple[Optional[list[str]], Optional[list[str]]]:
-    r"""Returns the names of nodes and relations in the folder of a model, or
-    :obj:`None` if there are none.
+                ) -> tuple[Names, Names, Names]:
+    r"""Returns the names of nodes and relations and the identifiers of nodes
+    in the folder of a model, each :obj:`None` if there are none.
     """
     if not isinstance(folder, SealedFolder):
         folder = SealedFolder(folder)
     if not folder.has('labels.json'):
-        return None, None
+        return None, None, None
     labels = folder.read_json('labels.json', LABELS_SCHEMA)
-    return labels.get('nodes'), labels.get('relations')
+    return (labels.get('nodes'), labels.get('relations'),
+            labels.get('node_ids'))
 
 
 def write_labels(folder: Path, source: Any) -> None:
-    r"""Writes the names of nodes and relations of a graph or a model."""
+    r"""Writes the names of nodes and relations, and the identifiers of nodes
+    if there are any, of a graph or a model.
+    """
+    ids = getattr(source, 'node_ids', None)
     write_json(folder / 'labels.json', {
         'nodes': getattr(source, 'node_names', None),
-        'relations': getattr(source, 'relation_names', None)})
+        'relations': getattr(source, 'relation_names', None),
+        **({} if ids is None else {'node_ids': ids})})
 
 
 def load_weights(model: torch.nn.Module, state: dict[str, Tensor],
@@ -75,6 +83,8 @@ def check_numbering(model: Any, kg: Any) -> None:
             continue
         place = {name: i for i, name in enumerate(ours)}
         for i, name in enumerate(theirs):
+            if ours[i:i + 1] == [name]:  # Nodes may share a label.
+                continue
             if name not in place:
                 raise ModelError(
                     f"Expected a graph with the {kind}s of "
@@ -82,13 +92,12 @@ def check_numbering(model: Any, kg: Any) -> None:
                     'which the model does not have). The model was trained '
                     'on another graph. If only the labels differ, give the '
                     f"graph the model's {kind}_names.")
-            if place[name] != i:
-                raise ModelError(
-                    f'Expected {name!r} to be {kind} {place[name]} of the '
-                    f"graph, as in '{type(model).__name__}' (got {kind} "
-                    f'{i}). Call pyg_mmkgc.data.renumber(kg, '
-                    'model.node_names, model.relation_names) to number the '
-                    'graph like the model.')
+            raise ModelError(
+                f'Expected {name!r} to be {kind} {place[name]} of the graph, '
+                f"as in '{type(model).__name__}' (got {kind} {i}). Call "
+                'pyg_mmkgc.data.renumber(kg, model.node_names, '
+                'model.relation_names, model.node_ids) to number the graph '
+                'like the model.')
 
 
 class Pretrained(torch.nn.Module):
@@ -105,8 +114,11 @@ class Pretrained(torch.nn.Module):
     and :obj:`relation_names`. A graph that numbers them differently is
     refused (see :func:`~pyg_mmkgc.data.renumber`).
     """
-    node_names: Optional[list[str]] = None
-    relation_names: Optional[list[str]] = None
+    node_names: Names = None
+    relation_names: Names = None
+    node_ids: Names = None
+    #: The encoder that computed the features of each modality, if known.
+    feature_encoders: Optional[dict[str, Any]] = None
 
     def config(self) -> dict[str, Any]:
         r"""Returns the constructor's arguments as plain values, without
@@ -120,6 +132,22 @@ class Pretrained(torch.nn.Module):
                                  f"argument '{name}' of its constructor as "
                                  'an attribute of the same name (got none)')
         return {name: getattr(self, name) for name in names}
+
+    def module_configs(self) -> dict[str, Any]:
+        r"""Returns the arguments of modules that replaced modules of the
+        constructor, as plain values.
+        """
+        return {}
+
+    def replace_modules(self, configs: dict[str, Any],
+                        state: dict[str, Tensor]) -> None:
+        r"""Replaces modules by the modules that :meth:`module_configs`
+        described, before the weights are loaded.
+
+        Args:
+            configs (dict): The result of :meth:`module_configs`.
+            state (dict): The weights of the model.
+        """
 
     def save_pretrained(self, folder: Union[str, Path],
                         data: Optional[Any] = None) -> None:
@@ -151,15 +179,17 @@ class Pretrained(torch.nn.Module):
         """
         known = {c.__name__: c for c in (cls, *_subclasses(cls))}
         model = _load(folder, known)
-        model.set_labels(model.node_names, model.relation_names)
+        model.set_labels(model.node_names, model.relation_names,
+                         model.node_ids)
         return model
 
-    def set_labels(self, nodes: Optional[list[str]],
-                   relations: Optional[list[str]]) -> None:
-        r"""Takes the names of nodes and relations that the model was trained
-        with.
+    def set_labels(self, nodes: Names, relations: Names,
+                   node_ids: Names = None) -> None:
+        r"""Takes the names of nodes and relations, and the identifiers of
+        nodes, that the model was trained with.
         """
         self.node_names, self.relation_names = nodes, relations
+        self.node_ids = node_ids
 
 
 def save_pretrained(model: torch.nn.Module, folder: Union[str, Path],
@@ -215,6 +245,11 @@ def _pyg_models() -> dict[str, Any]:
 
 def _save(model: Any, name: str, arguments: dict[str, Any],
           folder: Union[str, Path], data: Optional[Any]) -> None:
+    # These may raise, so nothing is written before.
+    extra: dict[str, Any] = {}
+    if isinstance(model, Pretrained):
+        extra = {'modules': model.module_configs(),
+                 'feature_encoders': model.feature_encoders}
     folder = as_path(folder)
     state = model.state_dict()
     # Some models accept modalities without encoding them.
@@ -235,7 +270,8 @@ def _save(model: Any, name: str, arguments: dict[str, Any],
     write_labels(folder, labels)
     write_json(folder / 'config.json', {
         'version': VERSION, 'class': name, 'arguments': arguments,
-        'modalities': widths})
+        'modalities': widths,
+        **{key: value for key, value in extra.items() if value}})
     # A manifest marks a complete folder, so it is written last.
     seal(folder, FILES)
 
@@ -273,7 +309,9 @@ def _load(folder: Union[str, Path], known: dict[str, Any]) -> Any:
         sealed.expected('model.safetensors'))
     model = _build(known[name], saved, state, folder)
     _check_labels(model, labels, folder)
-    model.node_names, model.relation_names = labels
+    model.node_names, model.relation_names, model.node_ids = labels
+    if 'feature_encoders' in saved:
+        model.feature_encoders = saved['feature_encoders']
     return model.eval()
 
 
@@ -301,6 +339,8 @@ def _build(cls: type[T], saved: dict[str, Any], state: dict[str, Tensor],
         try:
             with torch.device(device), torch.random.fork_rng(devices=[]):
                 cls.__init__(model, **arguments)
+                if 'modules' in saved:
+                    model.replace_modules(saved['modules'], state)
         except MMKGCError:
             raise
         except Exception as error:  # Constructors can raise any.
@@ -337,7 +377,7 @@ def _tensor(state: dict[str, Tensor], name: str, folder: Path) -> Tensor:
 
 def _check_labels(model: Any, labels: Sequence[Optional[list[str]]],
                   folder: Path) -> None:
-    for kind, names in zip(('nodes', 'relations'), labels, strict=True):
+    for kind, names in zip(('nodes', 'relations'), labels[:2], strict=True):
         size = getattr(model, f'num_{kind}', None)
         if names is not None and size is not None and len(names) > size:
             raise CheckpointError(f'Expected at most {size} {kind} in '

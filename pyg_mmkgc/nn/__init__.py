@@ -2,6 +2,7 @@ r"""Models and their building blocks."""
 from .encoder import ModalityEncoder
 from .fusion import AdaptiveFusion
 from .generator import ModalityGenerator
+from .gnn import GNNEncoder
 from .kge import *  # noqa: F403
 from .kge import __all__ as models
 from .loss import (
@@ -12,11 +13,13 @@ from .loss import (
     OneVsAllLoss,
     SelfAdversarialLoss,
 )
+from .neighbor import NeighborBaseline
 from .path import ULTRA, NBFNet, PathModel
 
 __all__ = classes = [
     *models,
-    'PathModel', 'NBFNet', 'ULTRA',
+    'PathModel', 'NBFNet', 'ULTRA', 'NeighborBaseline',
+    'GNNEncoder',
     'ModalityEncoder', 'AdaptiveFusion', 'ModalityGenerator',
     'SelfAdversarialLoss', 'MarginRankingLoss', 'BCELoss', 'AllNodesLoss',
     'OneVsAllLoss', 'KvsAllLoss',

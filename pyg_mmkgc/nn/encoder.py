@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any, Optional
 
@@ -120,7 +121,8 @@ class ModalityEncoder(torch.nn.Module):
             rows += std * torch.randn_like(rows)
         self.x[~self.mask] = rows.to(self.x.dtype)
 
-    def forward(self, index: Tensor, query: Optional[Tensor] = None) -> Tensor:
+    def forward(self, index: Tensor, query: Optional[Tensor] = None,
+                lin: Optional[Linear] = None) -> Tensor:
         r"""Returns the embeddings :obj:`[*, C]` of nodes :obj:`[*]`.
 
         Args:
@@ -128,30 +130,79 @@ class ModalityEncoder(torch.nn.Module):
             query (torch.Tensor, optional): The queries that attend to the
                 feature rows of a node with several rows, :obj:`[*, C]`.
                 (default: :obj:`None`, all rows have equal weight)
+            lin (torch.nn.Linear, optional): Another projection.
+                (default: :obj:`None`)
         """
-        out, mask = self.rows(index)
+        out, mask = self.rows(index, lin)
         if self.x.dim() == 2:
             return out
         weight = attention_weights(out, mask, query)
         return (weight.unsqueeze(-1) * out).sum(dim=-2)
 
-    def rows(self, index: Tensor) -> tuple[Tensor, Tensor]:
+    def rows(self, index: Tensor, lin: Optional[Linear] = None
+             ) -> tuple[Tensor, Tensor]:
         r"""Returns the projected feature rows of nodes :obj:`[*]`, with shape
         :obj:`[*, C]` or :obj:`[*, I, C]`, and the mask of present rows, with
         shape :obj:`[*]` or :obj:`[*, I]`.
+
+        Args:
+            index (torch.Tensor): The nodes, :obj:`[*]`.
+            lin (torch.nn.Linear, optional): Another projection.
+                (default: :obj:`None`)
         """
+        lin = self.lin if lin is None else lin
         dtype = self.lin.weight.dtype
         out = _rows(self.x, index).to(dtype)
         if self.hidden is not None:
             out = self.hidden(out).relu()
         # Autocast computes only these products in half precision.
-        out = self.lin(out).to(dtype)
+        out = lin(out).to(dtype)
         mask = _rows(self.mask, index)
         if self.fill is not None:
             out = torch.where(mask.unsqueeze(-1), out, self.fill)
         elif self.missing == 'drop' and not self.complete:
             out = out.masked_fill(~mask.unsqueeze(-1), 0.0)
         return out, mask
+
+    def has_rows(self, index: Tensor) -> Tensor:
+        r"""Returns :obj:`True` for nodes :obj:`[*]` that have the
+        modality.
+        """
+        mask = _rows(self.mask, index)
+        return mask if self.x.dim() == 2 else mask.any(dim=-1)
+
+    @torch.no_grad()
+    def extended(self, x: Tensor, mask: Tensor) -> ModalityEncoder:
+        r"""Returns an encoder with further nodes, which shares all weights.
+        Without a trained row for missing rows, the mean of the present rows
+        stands for the missing rows of the new nodes.
+
+        Args:
+            x (torch.Tensor): The features of the new nodes, :obj:`[M, F]` or
+                :obj:`[M, I, F]`.
+            mask (torch.Tensor): :obj:`True` where a new node has a row,
+                :obj:`[M]` or :obj:`[M, I]`.
+        """
+        if x.shape[1:] != self.x.shape[1:]:
+            raise ModelError('Expected features of new nodes with shape [*, '
+                             f'{str(list(self.x.shape[1:]))[1:]} (got '
+                             f'{list(x.shape)})')
+        out = copy.copy(self)
+        out._buffers = dict(self._buffers)
+        out._parameters = dict(self._parameters)
+        mask = mask.to(self.mask.device).reshape(mask.shape + (1, ) * (
+            x.dim() - 1 - mask.dim())).expand(x.shape[:-1])
+        x = x.to(self.x.device, self.x.dtype)
+        if self.missing in ('random', 'mean'):
+            fill = self.x[self.mask].float().mean(dim=0).to(x.dtype)
+            x = torch.where(mask.unsqueeze(-1), x, fill)
+        else:
+            x = x.masked_fill(~mask.unsqueeze(-1), 0.0)
+        out._parameters.pop('x', None)
+        out._buffers['x'] = torch.cat([self.x.detach(), x])
+        out._buffers['mask'] = torch.cat([self.mask, mask])
+        out.complete = self.complete and bool(mask.all())
+        return out
 
     def extra_repr(self) -> str:
         return f'{self.x.size(0)} rows, missing={self.missing!r}'

@@ -78,3 +78,9 @@ def cubes(x: Tensor, group: int = 1) -> Tensor:
     square = x.unflatten(-1, (group, -1)).square().sum(dim=-2)
     # Unlike a square root, this power has a gradient of zero at zero.
     return square.pow(1.5).sum()
+
+
+def side_by_side(*parts: Tensor) -> Tensor:
+    r"""Concatenates the channels of rows :obj:`[*, C_i]`, which broadcast."""
+    shape = torch.broadcast_shapes(*(x.shape[:-1] for x in parts))
+    return torch.cat([x.expand(*shape, -1) for x in parts], dim=-1)

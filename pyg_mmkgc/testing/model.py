@@ -13,6 +13,7 @@ MODEL_CHECKS: dict[str, Callable[[Subject], None]] = named(
     scores.check_finite,
     scores.check_shapes,
     scores.check_broadcasting,
+    scores.check_fuse_broadcasts,
     scores.check_score_tails,
     scores.check_score_heads,
     scores.check_score_candidates,
@@ -56,7 +57,8 @@ def check_model(model: Build, *, checks: Optional[Sequence[str]] = None,
     r"""Checks that a model fulfills the contract of
     :class:`~pyg_mmkgc.nn.kge.MMKGEModel` or
     :class:`~pyg_mmkgc.nn.path.PathModel`, on small graphs with the modalities
-    :obj:`visual` and :obj:`text`.
+    :obj:`visual` and :obj:`text`. In particular, :meth:`fuse` and
+    :meth:`score` have to broadcast their arguments.
 
     .. code-block:: python
 

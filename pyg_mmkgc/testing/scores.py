@@ -85,6 +85,22 @@ def check_broadcasting(subject: Subject) -> None:
     expect_close(out, wanted.expand(2, -1), 'score of [B, C] and [L, B, C]')
 
 
+def check_fuse_broadcasts(subject: Subject) -> None:
+    r"""Checks that :meth:`fuse` broadcasts its views: with a view of shape
+    :obj:`[L, B, C]` among views :obj:`[B, C]`, it returns the representations
+    :obj:`[L, B, C]` of each of the :obj:`L` views with the others. Adversaries
+    replace views in this way.
+    """
+    model = subject.model().double().eval()
+    views = model.embed(torch.arange(6))
+    for name, x in views.items():
+        other = torch.stack([x.roll(i, 0) for i in (1, 2, 3)])
+        wanted = torch.stack([model.fuse(views | {name: y}) for y in other])
+        out = model.fuse(views | {name: other})
+        expect_close(out, wanted, f'fuse with a view {name!r} of shape '
+                     f'{list(other.shape)}')
+
+
 def check_score_tails(subject: Subject) -> None:
     r"""Checks that :meth:`score_tails` equals :meth:`forward`, including
     gradients.

@@ -51,6 +51,17 @@ def test_from_the_command_line(capsys) -> None:
     assert sorted(Path().rglob('*')) == before
 
 
+def test_the_neighbour_baseline(capsys) -> None:
+    assert main(['evaluate', 'countries', '--model', 'neighbors', '--split',
+                 'val']) == 0
+    assert 'unseen' in capsys.readouterr().out
+    assert main(['predict', 'countries', '--model', 'neighbors', '--head',
+                 'Austria', '--relation', 'in_continent', '-k', '1']) == 0
+    assert 'Europe' in capsys.readouterr().out
+    assert main(['evaluate', 'own.yaml', '--model', 'neighbors']) == 2
+    assert 'modalities' in capsys.readouterr().err
+
+
 def test_a_shipped_dataset_and_a_saved_model(tmp_path: Path) -> None:
     """The model section of the configuration is ignored."""
     run = PretrainedRun('countries', 'some.pth', device='cpu')

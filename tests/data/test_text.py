@@ -17,6 +17,12 @@ def test_read_lines(content: bytes, tmp_path: Path) -> None:
     assert read_lines(path) == ['a', 'b c']
     path.write_bytes(b' a \nb\t\n')  # Labels may have spaces.
     assert read_lines(path) == [' a ', 'b\t']
+    path.write_bytes(b'\xef\xbb\xbfa\nb c\n')
+    assert read_lines(path) == ['a', 'b c']
+    path.write_bytes('a\nb ç\n'.encode('utf-16'))
+    assert read_lines(path, 'UTF-16') == ['a', 'b ç']
+    path.write_bytes('b ç\n'.encode('latin-1'))
+    assert read_lines(path, 'latin1') == ['b ç']
     path.write_bytes('Å\tÆ\u2028Ø\n'.encode())  # Only \n ends a line.
     assert read_lines(path) == ['Å\tÆ\u2028Ø']
 
@@ -25,8 +31,7 @@ def test_read_lines(content: bytes, tmp_path: Path) -> None:
     (b'', 'got an empty file'),
     (b'\n\n', 'got an empty file'),
     (gzip.compress(b'a\n', mtime=0), 'got gzip'),
-    (b'\xef\xbb\xbfa\n', 'byte order mark .*row 1 .got'),
-    ('a\n'.encode('utf-16'), 'byte order mark .*row 1 .got'),
+    ('a\n'.encode('utf-16'), "row 1 .got the byte order .*'utf-16'"),
     (b'a\nb\nc\0d\n', 'row 3 .got a NUL byte'),
     (b'a\n\xe9t\xe9\n', 'UTF-8 in .*row 2 .got'),
     (b'a\n\nb\n', "a line of text .*row 2 .got ''"),
@@ -40,5 +45,7 @@ def test_read_lines_errors(content: bytes, message: str,
     with pytest.raises(FormatError, match=message) as info:
         read_lines(path)
     assert "labels.txt'" in str(info.value)
+    with pytest.raises(FormatError, match="of Python .got 'utf8mb4'"):
+        read_lines(path, 'utf8mb4')
     with pytest.raises(FileNotFoundError):
         read_lines(tmp_path / 'absent')

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import csv
 import gzip
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 import torch
 
@@ -34,7 +36,8 @@ def labels(kg: KnowledgeGraph) -> list[tuple[str, str, str]]:
     lambda content: content.rstrip(b'\n'),
     lambda content: b'Head\tRelation\tTail\n' + content,
     lambda content: b'subject\tpredicate\tobject\n' + content,
-], ids=['plain', 'CRLF', 'no last newline', 'header', 'RDF header'])
+    lambda content: b'\xef\xbb\xbf' + content,
+], ids=['plain', 'CRLF', 'no last newline', 'header', 'RDF header', 'BOM'])
 def test_one_file_per_split(change: Any, tmp_path: Path) -> None:
     paths = write(tmp_path, train=change(TRAIN), val=change(VAL),
                   test=change(TEST))
@@ -76,9 +79,8 @@ BROKEN = {
     'blank line': (b'a\tp\tb\n\nb\tp\tc\n', 'row 2 .got'),
     'empty label': (b'a\tp\tb\n\tp\tb\n', 'labels without spaces.*row 2 .got'),
     'spaces around': (b'a\tp\tb \n', 'labels without spaces.*row 1 .got'),
-    'BOM': (b'\xef\xbb\xbf' + TRAIN, 'byte order mark.*row 1 .got'),
     'UTF-16': (TRAIN.decode().encode('utf-16'),
-               'byte order mark.*row 1 .got'),
+               'row 1 .got the byte order mark'),
     'NUL byte': (b'a\tp\tb\nb\tp\0\tc\n', 'row 2 .got a NUL byte'),
     'not UTF-8': (b'a\tp\tb\nb\tp\t\xe9t\xe9\n', 'UTF-8.*row 2 .got'),
     'gzip bytes': (gzip.compress(TRAIN, mtime=0), 'got gzip'),
@@ -230,3 +232,90 @@ def test_a_row_like_a_header(row: str, tmp_path: Path) -> None:
                       ) as caught:
         assert KnowledgeGraph.from_tsv(path).num_edges == 2
     assert caught[0].filename == __file__
+
+
+TRICKY = [('"Quoted" City', 'in', 'Tab\tTown'), ('5" disk', 'of', '""'),
+          ("L'Aquila", 'in', 'a,b'), ('北京', 'in', '"Quoted" City')]
+
+
+@pytest.mark.parametrize('delimiter', ['\t', ',', ';'])
+def test_labels_that_csv_and_pandas_wrote(delimiter: str,
+                                          tmp_path: Path) -> None:
+    path = tmp_path / 'x.tsv'
+    for quoting in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL):
+        with open(path, 'w', newline='') as file:
+            csv.writer(file, delimiter=delimiter,
+                       quoting=quoting).writerows(TRICKY)
+        kg = KnowledgeGraph.from_tsv(path, delimiter=delimiter)
+        assert labels(kg) == TRICKY
+    frame = pandas.DataFrame(TRICKY, columns=['s', 'p', 'o'])
+    frame.insert(0, 'id', [1, 2, 3, 4])
+    frame[['id', 'o', 's', 'p']].to_csv(path, sep=delimiter, index=False)
+    kg = KnowledgeGraph.from_tsv(path, delimiter=delimiter,
+                                 columns=['s', 'p', 'o'])
+    assert labels(kg) == TRICKY
+    frame.to_csv(path, sep=delimiter, index=False, header=False,
+                 encoding='utf-16')
+    kg = KnowledgeGraph.from_tsv(path, delimiter=delimiter,
+                                 columns=[1, 2, 3], encoding='utf-16')
+    assert labels(kg) == TRICKY
+
+
+def test_quotes_that_are_part_of_a_label(tmp_path: Path) -> None:
+    content = b'"Weird Al" Yankovic\tis\t"a"\n'
+    path = write(tmp_path, train=content)['train']
+    with pytest.raises(FormatError, match='row 1 .*quoting=3'):
+        KnowledgeGraph.from_tsv(path)
+    kg = KnowledgeGraph.from_tsv(path, quoting=csv.QUOTE_NONE)
+    assert labels(kg) == [('"Weird Al" Yankovic', 'is', '"a"')]
+    path.write_bytes(b'a\tp\tb\n"a\tp\nb"\tp\tc\n')  # Over two lines.
+    with pytest.raises(FormatError, match='row 2 .*quoting=3'):
+        KnowledgeGraph.from_tsv(path)
+
+
+@pytest.mark.parametrize('kwargs, message', [
+    ({'columns': ['head', 'rel', 'tail']},
+     r"columns \['head', 'rel', 'tail'\] in .*row 1 .got \['a', 'p', 'b'"),
+    ({'columns': [0, 1, 3]}, r'columns \[0, 1, 3\] in .*row 1 .got 3 col'),
+    ({'columns': [0, 1, -1]}, r'columns \[0, 1, -1\] in .*got 3 columns'),
+    ({'columns': ['head', 1, 2]}, "'columns' to hold the names or the pos"),
+    ({'columns': 'abc'}, "'columns' to hold .*got 'abc'"),
+    ({'delimiter': '||'}, "'delimiter' to be one character.*got '||'"),
+    ({'delimiter': '"'}, "'delimiter' to be one character"),
+    ({'delimiter': ','}, "separated by ',', in .*row 1 .got 1 columns"),
+    ({'quoting': 7}, "'quoting' to be a constant of csv .*got 7"),
+    ({'encoding': 'klingon'}, "an encoding of Python .got 'klingon'"),
+])
+def test_bad_options(kwargs: dict, message: str, tmp_path: Path) -> None:
+    path = write(tmp_path, train=TRAIN)['train']
+    with pytest.raises(DataError, match=message):
+        KnowledgeGraph.from_tsv(path, **kwargs)
+
+
+def test_a_likely_wrong_order(tmp_path: Path) -> None:
+    rows = [('a', 'b', 'p'), ('b', 'c', 'p'), ('c', 'd', 'q')]
+    path = tmp_path / 'x.tsv'
+    path.write_text(''.join('\t'.join(row) + '\n' for row in rows))
+    with pytest.warns(UserWarning, match=r'second column with 3 .* third with '
+                                         r'2.*columns=\[0, 2, 1\]') as caught:
+        KnowledgeGraph.from_tsv(path)
+    assert caught[0].filename == __file__
+    kg = KnowledgeGraph.from_tsv(path, columns=[0, 2, 1])
+    assert labels(kg) == [(h, r, t) for h, t, r in rows]
+    # Few tails, as for a gender, are no reason for a warning.
+    path.write_text('a\tp\tx\nb\tq\tx\nc\tr\tx\n')
+    KnowledgeGraph.from_tsv(path)
+
+
+def test_identifiers_with_labels_of_a_file(tmp_path: Path) -> None:
+    names = write(tmp_path, names=b'Q1\tParis\nQ2\tFrance\n')['names']
+    path = write(tmp_path, train=b'Q1\tin\tFrance\nQ3\tin\tQ2\n')['train']
+    for given in (names, {'Q1': 'Paris', 'Q2': 'France'}):
+        kg = KnowledgeGraph.from_tsv(path, node_names=given)
+        assert kg.node_ids == ['Q1', 'Q2', 'Q3']
+        assert kg.node_names == ['Paris', 'France', 'Q3']
+    for content, message in ((b'Q1\n', 'an identifier and a label .*row 1'),
+                             (b'Q1\ta\nQ1\tb\n', "row 2 .got 'b' for 'Q1'")):
+        names.write_bytes(content)
+        with pytest.raises(FormatError, match=message):
+            KnowledgeGraph.from_tsv(path, node_names=names)

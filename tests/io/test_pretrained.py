@@ -73,7 +73,7 @@ def test_config_is_the_constructors() -> None:
         'num_nodes': N, 'num_relations': R, 'hidden_channels': D,
         'margin': 2.0, 'fusion': 'adaptive', 'missing': 'random',
         'structure': True, 'trainable_features': False, 'drop_unseen': False,
-        'encoder_channels': None,
+        'encoder_channels': None, 'structure_dropout': 0.0,
         'num_negatives': 128, 'sparse': False, 'adv_weight': 0.01,
         'noise_channels': 64, 'generator_channels': 512}
 

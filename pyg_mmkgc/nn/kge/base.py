@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any, Optional
 
@@ -14,6 +15,7 @@ from pyg_mmkgc.io.pretrained import Pretrained
 from pyg_mmkgc.kernels.dense import blocks
 from pyg_mmkgc.nn.encoded import Encoded, Scored, encode
 from pyg_mmkgc.nn.encoder import check_modalities
+from pyg_mmkgc.nn.gnn import GNNEncoder, load_encoder
 from pyg_mmkgc.nn.loss import SelfAdversarialLoss
 from pyg_mmkgc.typing import Side
 
@@ -207,8 +209,9 @@ class MMKGEModel(TripleModel, Pretrained, KGEModel):
     num_nodes: int
     num_relations: int
     hidden_channels: int
-    node_emb: Embedding
+    node_emb: Any  # An embedding table, or a GNNEncoder.
     rel_emb: Embedding
+    encoders: ModuleDict
     criterion: torch.nn.Module
 
     def __init__(self, num_nodes: int, num_relations: int,
@@ -227,10 +230,19 @@ class MMKGEModel(TripleModel, Pretrained, KGEModel):
 
     @classmethod
     def from_data(cls, data: Any, hidden_channels: int,
+                  encoder: Optional[GNNEncoder] = None,
                   **kwargs: Any) -> MMKGEModel:
         r"""Builds a model for a :class:`~pyg_mmkgc.data.KnowledgeGraph` from
         its number of nodes and relations. The features and masks of the graph
         are passed on if the model takes them.
+
+        Args:
+            data (KnowledgeGraph): The graph.
+            hidden_channels (int): The hidden embedding size.
+            encoder (GNNEncoder, optional): A GNN over the training triples of
+                the graph, which encodes the structural embeddings.
+                (default: :obj:`None`)
+            **kwargs (optional): Additional arguments of the model.
 
         Raises:
             ModelError: If :obj:`data` is not a knowledge graph.
@@ -247,8 +259,74 @@ class MMKGEModel(TripleModel, Pretrained, KGEModel):
                 kwargs.setdefault(name, values)
         out = cls(data.num_nodes, data.num_relations, hidden_channels,
                   **kwargs)
-        out.node_names = data.get('node_names')
-        out.relation_names = data.get('relation_names')
+        out.set_labels(data.get('node_names'), data.get('relation_names'),
+                       data.get('node_ids'))
+        out.feature_encoders = data.get('feature_encoders')
+        if encoder is not None:
+            train = data.split('train')
+            out.node_emb = encoder.replace(out.node_emb, out.num_relations,
+                                           train.edge_index, train.edge_type)
+        return out
+
+    def module_configs(self) -> dict[str, Any]:
+        return ({'encoder': self.node_emb.config()}
+                if isinstance(self.node_emb, GNNEncoder) else {})
+
+    def replace_modules(self, configs: dict[str, Any],
+                        state: dict[str, Tensor]) -> None:
+        if 'encoder' in configs:
+            self.node_emb = load_encoder(configs['encoder'], state,
+                                         self.num_relations)
+
+    @property
+    def inductive(self) -> bool:
+        r"""Whether the model represents nodes by their features alone where
+        it has no structural embedding, so that :meth:`extend` can add nodes.
+        """
+        return False
+
+    def extend(self, data: Any) -> MMKGEModel:
+        r"""Returns a model that shares all weights with this model and
+        scores the further nodes of a graph, too. They are represented by
+        their features.
+        :func:`~pyg_mmkgc.evaluation.predict` and the other functions of
+        :mod:`pyg_mmkgc.evaluation` call this method for a graph with more
+        nodes than the model.
+
+        Args:
+            data (KnowledgeGraph): A graph whose first nodes are the nodes of
+                the model, as :meth:`~pyg_mmkgc.data.KnowledgeGraph.add_nodes`
+                returns it.
+
+        Raises:
+            ModelError: If the model is not :attr:`inductive`, or if the new
+                nodes have no features.
+        """
+        check_extension(self, data)
+        N, features, masks = self.num_nodes, data.features(), data.masks()
+        lacking = [name for name in self.encoders if name not in features]
+        if lacking:
+            raise ModelError(f'Expected the modalities {list(self.encoders)} '
+                             f'in the graph (got {list(features)})')
+        described = torch.stack([
+            masks[name][N:].reshape(data.num_nodes - N, -1).any(dim=1)
+            for name in self.encoders]).any(dim=0)
+        if not bool(described.all()):
+            node = N + int((~described).nonzero()[0])
+            raise ModelError(
+                f'Expected features of {" or ".join(self.encoders)} for every '
+                f'new node (got none for {data.node_names[node]!r}). Nothing '
+                'else represents a node that came after training.')
+        encoders: dict[str, Any] = dict(self.encoders.items())
+        out = copy.copy(self)
+        for name in ('_parameters', '_buffers', '_modules'):
+            setattr(out, name, dict(getattr(self, name)))
+        out.encoders = ModuleDict({
+            name: encoder.extended(features[name][N:], masks[name][N:])
+            for name, encoder in encoders.items()})
+        out.num_nodes = data.num_nodes
+        out.set_labels(data.node_names, self.relation_names or data.get(
+            'relation_names'), data.get('node_ids'))
         return out
 
     def embed(self, index: Tensor) -> dict[str, Tensor]:
@@ -262,7 +340,8 @@ class MMKGEModel(TripleModel, Pretrained, KGEModel):
     def encode(self, index: Optional[Tensor] = None) -> Tensor:
         if index is not None:
             return self.fuse(self.embed(index))
-        if type(self).embed is MMKGEModel.embed:  # Avoids a copy of the table.
+        if type(self).embed is MMKGEModel.embed and isinstance(
+                self.node_emb, Embedding):  # Avoids a copy of the table.
             return self.fuse({'structure': self.node_emb.weight})
         return self.fuse(self.embed(torch.arange(
             self.num_nodes, device=self.rel_emb.weight.device)))
@@ -300,6 +379,33 @@ class MMKGEModel(TripleModel, Pretrained, KGEModel):
                             for x in scored]).sum()
         extra = self.regularization(encoded, rel_type)
         return encoded, loss if extra is None else loss + extra
+
+
+#: The models that score nodes without a structural embedding, for errors.
+INDUCTIVE = ('AdaMF, AdaMFMAT and NativE with drop_unseen=True or '
+             'structure=False, NeighborBaseline, NBFNet and ULTRA')
+
+
+def check_extension(model: Any, data: Any) -> None:
+    r"""Raises :class:`~pyg_mmkgc.errors.ModelError` if a model cannot score
+    the nodes of a graph that come after its own.
+    """
+    N = model.num_nodes
+    if not getattr(model, 'inductive', False):
+        raise ModelError(
+            f"Expected '{type(model).__name__}' to have the {data.num_nodes} "
+            f'nodes of the graph (got {N}). A model that scores nodes without '
+            f'a structural embedding scores nodes that come after training: '
+            f'{INDUCTIVE}.')
+    ours, theirs = model.node_names, data.get('node_names')
+    if ours is None or theirs is None or theirs[:N] != ours:
+        what = ('no labels' if ours is None or theirs is None else
+                'other labels')
+        raise ModelError(
+            f"Expected a graph whose first {N} nodes have the labels of "
+            f"'{type(model).__name__}', followed by new nodes (got {what}). "
+            'Build the model with from_data, and the graph with '
+            "'kg.add_nodes'.")
 
 
 def form_of(cls: type, name: str) -> Callable[..., Tensor]:

@@ -170,9 +170,3 @@ class BilinearViews(Bilinear):
         x, rel = (y.unflatten(-1, (self.blocks, -1))
                   for y in (x, self.rel_emb(rel_type)))
         return complex_product(x, rel, conjugate=side == 'head').flatten(-2)
-
-
-def side_by_side(*parts: Tensor) -> Tensor:
-    r"""Concatenates the channels of rows :obj:`[*, C_i]`, which broadcast."""
-    shape = torch.broadcast_shapes(*(x.shape[:-1] for x in parts))
-    return torch.cat([x.expand(*shape, -1) for x in parts], dim=-1)

@@ -9,6 +9,7 @@ from torch.nn import Parameter
 from torch_geometric.utils import scatter, softmax
 
 from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.nn.functional import side_by_side
 from pyg_mmkgc.nn.kge.ote import OTE
 
 
@@ -99,8 +100,8 @@ class GCOTE(OTE):
                 'incoming': self.context(node, tail, rel, head, 1)[inverse]}
 
     def fuse(self, views: dict[str, Tensor]) -> Tensor:
-        return torch.cat([views[name] for name in (
-            'structure', 'outgoing', 'incoming')], dim=-1)
+        return side_by_side(*(views[name] for name in (
+            'structure', 'outgoing', 'incoming')))
 
     def sides(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
         entity, outgoing, incoming = x.chunk(3, dim=-1)

@@ -9,9 +9,9 @@ from torch.nn import Linear, ReLU, Sequential
 from torch_geometric.nn.inits import reset
 
 from pyg_mmkgc.errors import ModelError, check_positive
-from pyg_mmkgc.nn.functional import complex_product
+from pyg_mmkgc.nn.functional import complex_product, side_by_side
 from pyg_mmkgc.nn.kge.base import TripleModel
-from pyg_mmkgc.nn.kge.bilinear import BilinearViews, side_by_side
+from pyg_mmkgc.nn.kge.bilinear import BilinearViews
 from pyg_mmkgc.nn.kge.query import QueryForms
 from pyg_mmkgc.nn.similarity import InnerProduct
 from pyg_mmkgc.typing import Side

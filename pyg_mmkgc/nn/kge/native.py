@@ -71,10 +71,15 @@ class NativE(AdaMF):
             reset(self.lins)
 
     def embed(self, index: Tensor) -> dict[str, Tensor]:
-        views = super().embed(index)
+        return self._deepen(super().embed(index))
+
+    def embed_unseen(self, index: Tensor) -> dict[str, Tensor]:
+        return self._deepen(super().embed_unseen(index))
+
+    def _deepen(self, views: dict[str, Tensor]) -> dict[str, Tensor]:
         for name, lin in self.lins.items():
             out = lin(views[name].relu()).to(views[name].dtype)
-            if self.missing == 'drop':  # Embeddings of zeros stay zero.
+            if self.fuser.skip_absent:  # Embeddings of zeros stay zero.
                 absent = (views[name] == 0).all(dim=-1, keepdim=True)
                 out = out.masked_fill(absent, 0.0)
             views[name] = out

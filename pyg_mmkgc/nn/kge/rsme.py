@@ -9,7 +9,8 @@ from torch import Tensor
 
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.kernels.backend import BLOCK
-from pyg_mmkgc.nn.kge.bilinear import BilinearViews, side_by_side
+from pyg_mmkgc.nn.functional import side_by_side
+from pyg_mmkgc.nn.kge.bilinear import BilinearViews
 from pyg_mmkgc.typing import Side
 
 

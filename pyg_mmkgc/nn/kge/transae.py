@@ -11,6 +11,7 @@ from torch_geometric.nn.inits import reset
 from pyg_mmkgc.errors import ModelError, check_positive
 from pyg_mmkgc.nn.encoded import Encoded
 from pyg_mmkgc.nn.encoder import make_encoders
+from pyg_mmkgc.nn.functional import side_by_side
 from pyg_mmkgc.nn.kge.query import QueryModel
 from pyg_mmkgc.nn.similarity import Distance
 from pyg_mmkgc.typing import Side
@@ -105,8 +106,8 @@ class TransAE(QueryModel):
                 for name, encoder in self.encoders.items()}
 
     def fuse(self, views: dict[str, Tensor]) -> Tensor:
-        hidden = torch.cat([views[name].sigmoid() for name in self.modalities],
-                           dim=-1)
+        hidden = side_by_side(*(views[name].sigmoid()
+                                for name in self.modalities))
         return self.bottleneck(hidden).to(hidden.dtype).sigmoid()
 
     def query(self, x: Tensor, rel_type: Tensor, side: Side) -> Tensor:

@@ -285,9 +285,10 @@ class PathModel(Pretrained):
     # Saving ##################################################################
 
     def set_labels(self, nodes: Optional[list[str]],
-                   relations: Optional[list[str]]) -> None:
+                   relations: Optional[list[str]],
+                   node_ids: Optional[list[str]] = None) -> None:
         r"""Sets the names of relations that the model was trained with. The
-        names of nodes are ignored.
+        names and identifiers of nodes are ignored.
         """
         self.relation_names = None if self.any_relations else relations
 

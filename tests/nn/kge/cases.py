@@ -32,6 +32,8 @@ CASES = [
     Case('AdaMF', {'margin': 3.0}),
     Case('AdaMF', {'margin': 3.0, 'missing': 'drop'}),
     Case('AdaMF', {'margin': 3.0, 'drop_unseen': True}),
+    Case('AdaMF', {'margin': 3.0, 'drop_unseen': True,
+                   'structure_dropout': 0.3}),
     Case('AdaMF', {'margin': 3.0, 'missing': 'learned', 'fusion': 'shared',
                    'trainable_features': True}),
     Case('AdaMF', {'margin': 3.0, 'structure': False, 'fusion': 'mean'},

@@ -46,6 +46,10 @@ def joint(model: AdaMF, index: Tensor) -> Tensor:
             view = torch.where(there, view, encoder.fill)
         if encoder.missing == 'drop':
             present[len(views)] = there.squeeze(-1)
+        elif model.drop_unseen:  # A fill is left out if there is more.
+            rows = [model.encoders[m].mask[index] for m in model.modalities]
+            present[len(views)] = (there.squeeze(-1) | model.seen[index]
+                                   | ~sum(rows).bool())
         views.append(view)
     top = []
     for m, view in enumerate(views):
@@ -134,6 +138,38 @@ def test_nodes_without_a_training_triple(cls: type[AdaMF],
     copy = make(cls=cls, masked=True, missing=missing, drop_unseen=True)
     copy.load_state_dict(model.state_dict())
     assert torch.equal(copy.seen, model.seen)
+
+
+def test_structure_dropout() -> None:
+    """Represents nodes in training as if they were unseen."""
+    model = make(masked=True, drop_unseen=True, structure_dropout=0.5)
+    every = torch.tensor([list(range(0, N - 1)), list(range(1, N))])
+    model.prepare(every, torch.zeros(N - 1, dtype=torch.long))
+    kept = model.eval().encode()
+    assert torch.equal(kept, model.encode())
+    model.seen.fill_(False)
+    dropped = model.encode()
+    model.seen.fill_(True)
+    described = torch.stack([model.encoders[m].mask
+                             for m in model.modalities]).any(dim=0)
+    assert not bool(described.all())
+    out = model.train().encode(torch.arange(N).expand(2000, N))
+    chosen = (out != kept).any(dim=-1)
+    assert torch.equal(out[chosen], dropped.expand_as(out)[chosen])
+    # A node without a modality keeps its structure.
+    assert torch.equal(chosen.any(dim=0), described)
+    share = chosen[:, described].double().mean().item()
+    assert share == pytest.approx(0.5, abs=0.02)
+
+
+@pytest.mark.parametrize('kwargs', [
+    {'structure_dropout': 1.0, 'drop_unseen': True},
+    {'structure_dropout': -0.1, 'drop_unseen': True},
+    {'structure_dropout': 0.2}])
+def test_bad_structure_dropout(kwargs: dict[str, Any]) -> None:
+    with pytest.raises(ModelError, match=r"'structure_dropout' .*\[0, 1\).*"
+                       f'got {kwargs["structure_dropout"]}'):
+        make(**kwargs)
 
 
 @pytest.mark.parametrize('cls', [AdaMF, AdaMFMAT, NativE])
