@@ -136,7 +136,7 @@ class AdaMF(Rotation, QueryModel):
         if stand_ins:
             encoders: dict[str, Any] = dict(self.encoders.items())
             self.projections = ModuleDict({
-                name: Linear(encoder.x.size(-1), channels)
+                name: Linear(encoder.lin.in_features, channels)
                 for name, encoder in encoders.items()})
         if drop_unseen:
             self.register_buffer('seen', torch.zeros(num_nodes).bool())
