@@ -3,6 +3,7 @@ r"""Models that were trained already, on the graph of a configuration."""
 from __future__ import annotations
 
 import pathlib
+from typing import Any
 
 from pyg_mmkgc.config.answers import Answers
 from pyg_mmkgc.config.build import build_graph, find_device
@@ -47,7 +48,7 @@ class PretrainedRun:
         except ConfigError as error:
             raise ConfigError(f"{error} (in '{name}')") from None
         # First, since it is found out faster that there is no such model.
-        self.model = _load(model).to(find_device(device, 'device'))
+        self.model: Any = _load(model).to(find_device(device, 'device'))
         self.graph: KnowledgeGraph = build_graph(self.config, data_root)
         if hasattr(self.model, 'attach'):  # Once for all queries.
             self.model.attach(self.graph)
