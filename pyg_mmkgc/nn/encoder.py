@@ -108,8 +108,7 @@ class ModalityEncoder(torch.nn.Module):
             rows += std * torch.randn_like(rows)
         self.x[~self.mask] = rows.to(self.x.dtype)
 
-    def forward(self, index: Tensor, query: Optional[Tensor] = None,
-                lin: Optional[Linear] = None) -> Tensor:
+    def forward(self, index: Tensor, query: Optional[Tensor] = None) -> Tensor:
         r"""Returns the embeddings :obj:`[*, C]` of nodes :obj:`[*]`.
 
         Args:
@@ -117,13 +116,10 @@ class ModalityEncoder(torch.nn.Module):
             query (torch.Tensor, optional): The queries that attend to the
                 feature rows of a node with several rows, :obj:`[*, C]`.
                 (default: :obj:`None`, all rows have equal weight)
-            lin (torch.nn.Linear, optional): Another projection.
-                (default: :obj:`None`)
         """
-        lin = self.lin if lin is None else lin
         dtype = self.lin.weight.dtype
         # Autocast computes only this product in half precision.
-        out = lin(_rows(self.x, index).to(dtype)).to(dtype)
+        out = self.lin(_rows(self.x, index).to(dtype)).to(dtype)
         mask = _rows(self.mask, index)
         if self.fill is not None:
             out = torch.where(mask.unsqueeze(-1), out, self.fill)

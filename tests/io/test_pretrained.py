@@ -71,9 +71,8 @@ def test_config_is_the_constructors() -> None:
         'num_nodes': N, 'num_relations': R, 'hidden_channels': D,
         'margin': 2.0, 'fusion': 'adaptive', 'missing': 'random',
         'structure': True, 'trainable_features': False, 'drop_unseen': False,
-        'structure_dropout': 0.0, 'stand_ins': False, 'num_negatives': 128,
-        'sparse': False, 'adv_weight': 0.01, 'noise_channels': 64,
-        'generator_channels': 512}
+        'structure_dropout': 0.0, 'num_negatives': 128, 'sparse': False,
+        'adv_weight': 0.01, 'noise_channels': 64, 'generator_channels': 512}
 
 
 @pytest.mark.parametrize('dtype', [torch.double, torch.bfloat16])
