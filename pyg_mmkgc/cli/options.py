@@ -56,7 +56,8 @@ def pretrained() -> Parent:
     out.add_argument(
         '--model', metavar='NAME|FOLDER', help='a model that needs no '
         'training on the graph: ultra_3g, ultra_4g or ultra_50g, which are '
-        'downloaded, or a folder of save_pretrained; then RUN is a graph, as '
+        "downloaded, 'neighbors', which compares features, or a folder of "
+        'save_pretrained; then RUN is a graph, as '
         "for 'mmkgc train'")
     return out
 

@@ -32,12 +32,32 @@ def add(commands: Any) -> None:
     sub.add_argument('--self-loops', action='store_true', help='keep the '
                      'given node among the answers, which is left out unless '
                      'a training triple of the relation is a loop')
+    sub.add_argument('--new-entity', metavar='NAME', help='an entity that '
+                     'came after training, which is the head unless --head '
+                     'or --tail says otherwise; the model represents it by '
+                     'its texts and images')
+    sub.add_argument('--text', action='append', default=[],
+                     metavar='[MODALITY=]TEXT', help='a text of the new '
+                     'entity')
+    sub.add_argument('--image', action='append', default=[],
+                     metavar='[MODALITY=]FILE', help='an image of the new '
+                     'entity')
+    sub.add_argument('--encoder', action='append', default=[],
+                     metavar='MODALITY=NAME', help='where the encoder of the '
+                     'training is, if its name is not enough')
     sub.set_defaults(call=call)
 
 
 def call(args: argparse.Namespace) -> None:
     r"""Runs the command."""
+    if args.new_entity is None and (args.text or args.image or args.encoder):
+        raise ConfigError('Expected --new-entity NAME with --text, --image '
+                          'and --encoder (got none)')
     asked = [args.head, args.relation, args.tail]
+    if args.new_entity is not None and args.queries is None and (
+            asked.count(None) == 2):
+        place = 0 if args.head is None else 2
+        asked[place] = args.new_entity
     if (args.queries is None) != (args.out is None):
         one, other = (('--queries', '--out') if args.queries is None else
                       ('--out', '--queries'))
@@ -51,10 +71,13 @@ def call(args: argparse.Namespace) -> None:
         raise ConfigError('Expected two of --head, --relation and --tail, or '
                           f'--queries (got {given})')
     answers = open_model(args)
+    if args.new_entity is not None:
+        answers.add_entity(args.new_entity, args.text, args.image,
+                           args.encoder, args.device)
     if args.queries is not None:
         count = answers.predict_file(args.queries, args.out, args.k, args.new,
                                      args.self_loops)
         show(f'answers to {count:,} queries: {args.out}')
         return
-    show(answers.predict(args.head, args.relation, args.tail, args.k,
-                         args.new, args.self_loops))
+    show(answers.predict(asked[0], asked[1], asked[2], args.k, args.new,
+                         args.self_loops))

@@ -47,7 +47,7 @@ class PretrainedRun:
         except ConfigError as error:
             raise ConfigError(f"{error} (in '{name}')") from None
         # Before the graph, since a missing model fails faster.
-        self.model = _load(model).to(find_device(device, 'device'))
+        self.model: Any = _load(model).to(find_device(device, 'device'))
         self.graph: KnowledgeGraph = build_graph(self.config, data_root)
         attach: Any = getattr(self.model, 'attach', None)
         if attach is not None:  # Once for all queries.

@@ -4,14 +4,12 @@ model that fuses a structural view with generated views.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn import Module
 
 from pyg_mmkgc.nn.encoded import Entities
 from pyg_mmkgc.nn.kge.base import TripleModel
@@ -124,20 +122,3 @@ def call_reversed(module: torch.nn.Module, *args: Tensor) -> Tensor:
     params = {name: _Reverse.apply(param)
               for name, param in module.named_parameters()}
     return torch.func.functional_call(module, params, args)
-
-
-@contextmanager
-def frozen(model: Module, but: Module) -> Iterator[None]:
-    r"""Context manager in which only the parameters of one module of a model
-    receive gradients.
-    """
-    theirs = {id(p) for p in but.parameters()}
-    params = [p for p in model.parameters()
-              if p.requires_grad and id(p) not in theirs]
-    for p in params:
-        p.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for p in params:
-            p.requires_grad_(True)

@@ -121,8 +121,7 @@ class ModalityEncoder(torch.nn.Module):
             rows += std * torch.randn_like(rows)
         self.x[~self.mask] = rows.to(self.x.dtype)
 
-    def forward(self, index: Tensor, query: Optional[Tensor] = None,
-                lin: Optional[Linear] = None) -> Tensor:
+    def forward(self, index: Tensor, query: Optional[Tensor] = None) -> Tensor:
         r"""Returns the embeddings :obj:`[*, C]` of nodes :obj:`[*]`.
 
         Args:
@@ -130,33 +129,24 @@ class ModalityEncoder(torch.nn.Module):
             query (torch.Tensor, optional): The queries that attend to the
                 feature rows of a node with several rows, :obj:`[*, C]`.
                 (default: :obj:`None`, all rows have equal weight)
-            lin (torch.nn.Linear, optional): Another projection.
-                (default: :obj:`None`)
         """
-        out, mask = self.rows(index, lin)
+        out, mask = self.rows(index)
         if self.x.dim() == 2:
             return out
         weight = attention_weights(out, mask, query)
         return (weight.unsqueeze(-1) * out).sum(dim=-2)
 
-    def rows(self, index: Tensor, lin: Optional[Linear] = None
-             ) -> tuple[Tensor, Tensor]:
+    def rows(self, index: Tensor) -> tuple[Tensor, Tensor]:
         r"""Returns the projected feature rows of nodes :obj:`[*]`, with shape
         :obj:`[*, C]` or :obj:`[*, I, C]`, and the mask of present rows, with
         shape :obj:`[*]` or :obj:`[*, I]`.
-
-        Args:
-            index (torch.Tensor): The nodes, :obj:`[*]`.
-            lin (torch.nn.Linear, optional): Another projection.
-                (default: :obj:`None`)
         """
-        lin = self.lin if lin is None else lin
         dtype = self.lin.weight.dtype
         out = _rows(self.x, index).to(dtype)
         if self.hidden is not None:
             out = self.hidden(out).relu()
         # Autocast computes only these products in half precision.
-        out = lin(out).to(dtype)
+        out = self.lin(out).to(dtype)
         mask = _rows(self.mask, index)
         if self.fill is not None:
             out = torch.where(mask.unsqueeze(-1), out, self.fill)

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Optional
 
 import torch
 from torch import Tensor
-from torch.nn import ModuleDict
+from torch.nn import Module, ModuleDict
 from torch_geometric.nn.kge import KGEModel
 
 from pyg_mmkgc.errors import ModelError, check_not_negative, check_whole
@@ -14,7 +15,6 @@ from pyg_mmkgc.nn.adversarial import (
     PARITY,
     Entities,
     discriminator_term,
-    frozen,
     generator_term,
     synthetic_scores,
 )
@@ -161,7 +161,7 @@ class MAT(Adversary):
         with torch.no_grad():  # The step of the model changed its views.
             head, tail = encode(model, batch.head_index, batch.tail_index
                                 ).entities(without=list(self.generators))
-        with frozen(model, self):  # Avoids gradients of the model.
+        with _frozen(model, self):  # Avoids gradients of the model.
             return generator_term(self._scores(model, head, batch, tail),
                                   self.parity)
 
@@ -184,3 +184,17 @@ class MAT(Adversary):
                 f'kinds={self.kinds}, parity={self.parity!r}, '
                 f'temperature={self.temperature}, detach={self.detach}, '
                 f'simultaneous={self.simultaneous}')
+
+
+@contextmanager
+def _frozen(model: Module, but: Module) -> Iterator[None]:
+    theirs = {id(p) for p in but.parameters()}
+    params = [p for p in model.parameters()
+              if p.requires_grad and id(p) not in theirs]
+    for p in params:
+        p.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for p in params:
+            p.requires_grad_(True)

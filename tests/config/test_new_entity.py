@@ -11,7 +11,7 @@ import torch
 from pyg_mmkgc import AdaMF
 from pyg_mmkgc.cli import main
 from pyg_mmkgc.config import Run
-from pyg_mmkgc.errors import FormatError
+from pyg_mmkgc.errors import CheckpointError
 from pyg_mmkgc.features import DescriptorEncoder, HashingEncoder, extract
 from pyg_mmkgc.io import seal
 
@@ -145,5 +145,5 @@ def test_saved_with_the_model() -> None:
             (Path('run/model') / name).read_bytes())
     Path('damaged/config.json').write_text(json.dumps(saved))
     seal(Path('damaged'), ['config.json', 'labels.json', 'model.safetensors'])
-    with pytest.raises(FormatError, match='feature_encoders'):
+    with pytest.raises(CheckpointError, match='feature_encoders'):
         AdaMF.from_pretrained('damaged')

@@ -5,12 +5,10 @@ from typing import Any, Optional
 
 import torch
 from torch import Tensor
-from torch.nn import Embedding, Linear, ModuleDict
+from torch.nn import Embedding
 from torch_geometric.nn.inits import reset
 
 from pyg_mmkgc.errors import ModelError, check_positive
-from pyg_mmkgc.nn.adversarial import frozen
-from pyg_mmkgc.nn.encoded import Encoded
 from pyg_mmkgc.nn.encoder import have_features, make_encoders
 from pyg_mmkgc.nn.fusion import AdaptiveFusion
 from pyg_mmkgc.nn.kge.query import QueryModel
@@ -71,14 +69,8 @@ class AdaMF(Rotation, QueryModel):
             step represents a node by its modalities alone, as if it were
             unseen. Otherwise, modalities only learn to complement the
             structural view. Needs :obj:`drop_unseen`. (default: :obj:`0.0`)
-        stand_ins (bool, optional): If set to :obj:`True`, unseen nodes have
-            projections of their own for their modalities. In each step, these
-            learn to take the place of one end of each training triple, by
-            :meth:`loss` with all other parameters fixed: they do not change
-            what the rest of the model learns. Needs :obj:`drop_unseen`.
-            (default: :obj:`False`)
         num_negatives (int, optional): The number of negatives in
-            :meth:`loss`, and for :obj:`stand_ins`. (default: :obj:`128`)
+            :meth:`loss`. (default: :obj:`128`)
         sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
             the embedding matrices will be sparse. (default: :obj:`False`)
 
@@ -98,8 +90,8 @@ class AdaMF(Rotation, QueryModel):
                  missing: str = 'random', structure: bool = True,
                  trainable_features: bool = False, drop_unseen: bool = False,
                  encoder_channels: Optional[dict[str, int]] = None,
-                 structure_dropout: float = 0.0, stand_ins: bool = False,
-                 num_negatives: int = 128, sparse: bool = False) -> None:
+                 structure_dropout: float = 0.0, num_negatives: int = 128,
+                 sparse: bool = False) -> None:
         super().__init__(num_nodes, num_relations, hidden_channels, modalities,
                          num_negatives, sparse)
         self.margin, self.fusion, self.missing = margin, fusion, missing
@@ -107,7 +99,6 @@ class AdaMF(Rotation, QueryModel):
         self.structure, self.drop_unseen = structure, drop_unseen
         self.encoder_channels = encoder_channels
         self.structure_dropout = structure_dropout
-        self.stand_ins = stand_ins
         check_positive(margin=margin)
         if not 0.0 <= structure_dropout < 1.0 or (structure_dropout > 0
                                                   and not drop_unseen):
@@ -115,10 +106,6 @@ class AdaMF(Rotation, QueryModel):
                              'and to be 0 unless drop_unseen=True (got '
                              f'{structure_dropout} and drop_unseen='
                              f'{drop_unseen})')
-        if stand_ins and not drop_unseen:
-            raise ModelError('Expected drop_unseen=True with stand_ins=True, '
-                             'which represent unseen nodes (got '
-                             f'drop_unseen={drop_unseen})')
         channels = 2 * hidden_channels
         names = ['structure'] * structure + self.modalities
         if not names:
@@ -138,11 +125,6 @@ class AdaMF(Rotation, QueryModel):
         self.fuser = AdaptiveFusion(
             names, channels, fusion,
             skip_absent=missing == 'drop' or drop_unseen)
-        if stand_ins:
-            encoders: dict[str, Any] = dict(self.encoders.items())
-            self.projections = ModuleDict({
-                name: Linear(encoder.lin.in_features, channels)
-                for name, encoder in encoders.items()})
         if drop_unseen:
             self.register_buffer('seen', torch.zeros(num_nodes).bool())
         if missing == 'drop' and not structure and not bool(
@@ -160,8 +142,6 @@ class AdaMF(Rotation, QueryModel):
         torch.nn.init.uniform_(self.node_emb.weight, -bound / 2, bound / 2)
         reset(self.encoders)
         self.fuser.reset_parameters()
-        if self.stand_ins:
-            reset(self.projections)
 
     def embed(self, index: Tensor) -> dict[str, Tensor]:
         views = {name: encoder(index)
@@ -175,71 +155,20 @@ class AdaMF(Rotation, QueryModel):
             views = super().embed(index) | views
         if not self.drop_unseen or not self._prepared:
             return views
+        encoders: dict[str, Any] = dict(self.encoders.items())
+        there = {name: encoder.has_rows(index)
+                 for name, encoder in encoders.items()}
+        described = torch.stack(list(there.values())).any(dim=0)
         unseen = ~self.seen[index]
         if self.training and self.structure_dropout > 0:
-            unseen |= self._described(index) & (torch.rand(
+            unseen |= described & (torch.rand(
                 unseen.shape, device=unseen.device) < self.structure_dropout)
-        # Unseen nodes are negatives at best, which teach their modalities
-        # that they are never the answer.
-        with torch.set_grad_enabled(torch.is_grad_enabled()
-                                    and not self.stand_ins):
-            alone = self._unseen_views(index[unseen])
-        return {name: x.masked_scatter(unseen.unsqueeze(-1),
-                                       alone[name].to(x.dtype))
-                for name, x in views.items()}
-
-    def embed_unseen(self, index: Tensor) -> dict[str, Tensor]:
-        r"""Returns the views of nodes :obj:`[*]` as if they were in no
-        training triple. Absent views are zeros.
-        """
-        return self._unseen_views(index)
-
-    def _unseen_views(self, index: Tensor) -> dict[str, Tensor]:
-        encoders: dict[str, Any] = dict(self.encoders.items())
-        described, views = self._described(index), {}
-        for name, encoder in encoders.items():
-            x = encoder(index, lin=self.projections[name] if self.stand_ins
-                        else None)
-            absent = described & ~encoder.has_rows(index)
-            views[name] = x.masked_fill(absent.unsqueeze(-1), 0.0)
-        zeros = torch.zeros_like(next(iter(views.values())))
-        return {'structure': zeros} | views
-
-    def _described(self, index: Tensor) -> Tensor:
-        encoders: list[Any] = list(self.encoders.values())
-        return torch.stack([x.has_rows(index) for x in encoders]).any(dim=0)
-
-    def regularization(self, encoded: Encoded,
-                       rel_type: Tensor) -> Optional[Tensor]:
-        if not self.stand_ins:
-            return None
-        row, place = torch.cat([encoded.head, encoded.tail]).unique(
-            return_inverse=True)
-        node, size = encoded.node[row], row.numel()
-        # A coin decides which end of a triple a stand-in takes.
-        coin = torch.rand(rel_type.shape, device=row.device) < 0.5
-        head, tail = place.chunk(2)
-        known = self._described(node)
-        keep = torch.where(coin, known[head], known[tail])
-        if not bool(keep.any()):
-            return None
-        head, tail, coin = head[keep], tail[keep], coin[keep]
-        index = torch.randint(size, (self.num_negatives, ), device=row.device)
-        index = index.expand(coin.numel(), -1)
-        corrupt_head = torch.rand(index.shape, device=row.device) < 0.5
-        with frozen(self, self.projections):
-            table = torch.cat([self.fuse(self.embed_unseen(node)),
-                               encoded.table.detach()[row]])
-            # What a stand-in asks is answered by other nodes, and what other
-            # nodes ask by stand-ins.
-            index = index + size * (coin.unsqueeze(-1) != corrupt_head)
-            head = table[head + size * ~coin]
-            tail = table[tail + size * coin]
-            rel_type = rel_type[keep]
-            return self.criterion(
-                self.score(head, rel_type, tail),
-                self.score_candidates(table, head, rel_type, tail, index,
-                                      corrupt_head))
+        # A filled row stands for a missing modality only if all are missing.
+        absent = {'structure': unseen} | {
+            name: unseen & described & ~rows for name, rows in there.items()
+            if not encoders[name].complete}
+        return views | {name: views[name].masked_fill(
+            rows.unsqueeze(-1), 0.0) for name, rows in absent.items()}
 
     @property
     def inductive(self) -> bool:

@@ -71,12 +71,7 @@ class NativE(AdaMF):
             reset(self.lins)
 
     def embed(self, index: Tensor) -> dict[str, Tensor]:
-        return self._deepen(super().embed(index))
-
-    def embed_unseen(self, index: Tensor) -> dict[str, Tensor]:
-        return self._deepen(super().embed_unseen(index))
-
-    def _deepen(self, views: dict[str, Tensor]) -> dict[str, Tensor]:
+        views = super().embed(index)
         for name, lin in self.lins.items():
             out = lin(views[name].relu()).to(views[name].dtype)
             if self.fuser.skip_absent:  # Embeddings of zeros stay zero.

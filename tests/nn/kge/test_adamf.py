@@ -154,8 +154,8 @@ def test_structure_dropout() -> None:
                              for m in model.modalities]).any(dim=0)
     assert not bool(described.all())
     out = model.train().encode(torch.arange(N).expand(2000, N))
-    chosen = (out != kept).any(dim=-1)
-    assert torch.equal(out[chosen], dropped.expand_as(out)[chosen])
+    chosen = (out - kept).abs().amax(dim=-1) > 1e-4
+    torch.testing.assert_close(out[chosen], dropped.expand_as(out)[chosen])
     # A node without a modality keeps its structure.
     assert torch.equal(chosen.any(dim=0), described)
     share = chosen[:, described].double().mean().item()
