@@ -141,8 +141,9 @@ def _add_source(found: dict[str, dict[int, Any]], folder: pathlib.Path,
 
 
 def _items(source: FeatureSource, labels: Sequence[str]) -> dict[int, Item]:
-    items = [item for item in source.items() if not item.problem]
-    names = source.labels() if source.match == 'id' else None
+    items, names = source.read()
+    items = [item for item in items if not item.problem]
+    names = names if source.match == 'id' else None
     if names is not None:  # Ids count in the order of that graph.
         items = [item._replace(entity=names[int(item.entity)])
                  for item in items if item.entity.isdecimal()
