@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from functools import cache
 from typing import Any, NamedTuple
 
 import pytest
@@ -27,6 +28,9 @@ class Answer(NamedTuple):
         return self.content.decode('utf-8')
 
 
+app_of = cache(make_app)
+
+
 def get(explorer: Explorer, path: str, headers: Any = None,
         method: str = 'GET') -> Answer:
     """One request, as a server would pass it on."""
@@ -45,7 +49,7 @@ def get(explorer: Explorer, path: str, headers: Any = None,
     async def send(message: Any) -> None:
         sent.append(message)
 
-    asyncio.run(make_app(explorer)(scope, receive, send))
+    asyncio.run(app_of(explorer)(scope, receive, send))
     return Answer(sent[0]['status'], {
         key.decode(): value.decode() for key, value in sent[0]['headers']},
         b''.join(part.get('body', b'') for part in sent[1:]))
