@@ -134,6 +134,8 @@ def _add_source(found: dict[str, dict[int, Any]], folder: pathlib.Path,
         return
     source = FeatureSource(**read_options(SOURCE, read_json(file),
                                           FeatureSource))
+    if source.kind not in found:  # Numbers are not shown.
+        return
     try:
         found[source.kind] = _items(source, labels)
     except (MMKGCError, OSError) as error:  # They may have moved.
