@@ -502,9 +502,13 @@ def _refuse_merged(old: Any, edge_type: Any, new: Any) -> None:
     r"""Refuses edges that :class:`torch_geometric.transforms.ToUndirected`
     merged, since it adds up the relations of parallel edges.
     """
-    if not all(isinstance(x, Tensor) for x in (old, edge_type, new)) or (
-            new is old or new.dim() != 2 or old.dim() != 2
-            or new.size(1) >= 2 * old.size(1) or not bool(edge_type.any())
+    if not all(isinstance(x, Tensor) for x in (old, edge_type, new)):
+        return
+    # The same edges on another device, or a copy of them, merge nothing.
+    if new.device != old.device or new.is_meta or torch.equal(new, old):
+        return
+    if (new.dim() != 2 or old.dim() != 2 or new.size(1) >= 2 * old.size(1)
+            or not bool(edge_type.any())
             or not bool((new[0, 1:] >= new[0, :-1]).all())):
         return
     merged = to_undirected(old)

@@ -15,6 +15,8 @@ from pyg_mmkgc.io.reading import as_path
 
 PathLike = str | os.PathLike[str]
 
+# A hostile line of tabs would take forty times its size as strings.
+MAX_FIELDS = 10_000
 _HEADER = (
     {'head', 'h', 'head_id', 'subject', 'source'},
     {'relation', 'rel', 'r', 'rel_type', 'edge_type', 'predicate',
@@ -177,6 +179,11 @@ def _read_triples(path: PathLike, columns: Sequence[str | int] | None,
 
 def _fields(line: str, delimiter: str, quoting: int, path: PathLike,
             row: int) -> list[str]:
+    count = line.count(delimiter) + 1
+    if count > MAX_FIELDS:
+        raise FormatError(f'Expected at most {MAX_FIELDS} columns in '
+                          f"'{os.fspath(path)}', row {row} (got {count} "
+                          f'columns in {line[:80]!r})')
     if quoting == csv.QUOTE_NONE or '"' not in line:
         return line.split(delimiter)
     try:  # A label does not go on in the next line.

@@ -178,10 +178,7 @@ class Pretrained(torch.nn.Module):
             FormatError: If a file is damaged or was changed.
         """
         known = {c.__name__: c for c in (cls, *_subclasses(cls))}
-        model = _load(folder, known)
-        model.set_labels(model.node_names, model.relation_names,
-                         model.node_ids)
-        return model
+        return _load(folder, known)
 
     def set_labels(self, nodes: Names, relations: Names,
                    node_ids: Names = None) -> None:
@@ -309,9 +306,11 @@ def _load(folder: Union[str, Path], known: dict[str, Any]) -> Any:
         sealed.expected('model.safetensors'))
     model = _build(known[name], saved, state, folder)
     _check_labels(model, labels, folder)
-    model.node_names, model.relation_names, model.node_ids = labels
-    if 'feature_encoders' in saved:
-        model.feature_encoders = saved['feature_encoders']
+    if isinstance(model, Pretrained):
+        model.set_labels(*labels)
+        model.feature_encoders = saved.get('feature_encoders')
+    else:  # A model of PyG.
+        model.node_names, model.relation_names, model.node_ids = labels
     return model.eval()
 
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pyg_mmkgc.errors import ModelError, check_not_negative, check_positive
+from pyg_mmkgc.errors import ModelError, check_not_negative
 
 
 def _mean(rows: Tensor, weight: Optional[Tensor]) -> Tensor:
@@ -65,7 +65,7 @@ class MarginRankingLoss(torch.nn.Module):
     """
     def __init__(self, margin: float = 1.0) -> None:
         super().__init__()
-        check_positive(margin=margin)
+        check_not_negative(margin=margin)
         self.margin = margin
 
     def forward(self, pos: Tensor, neg: Tensor,

@@ -175,6 +175,16 @@ def plot_search(importances: Mapping[str, float],
     r"""Draws the importance of each setting in a search, and the value of
     each trial.
 
+    .. code-block:: python
+
+        >>> import os, tempfile
+        >>> from pyg_mmkgc.visualization import plot_search
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     plot_search({'training.lr': 1.0}, [(0, 0.2, 'complete')],
+        ...                 os.path.join(folder, 'search.png'))
+        ...     os.listdir(folder)
+        ['search.png']
+
     Args:
         importances (dict): The importance of each setting, which add up to
             one.

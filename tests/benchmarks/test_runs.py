@@ -16,7 +16,7 @@ CONFIG = """
 dataset: {name: FakeMMKG, num_nodes: 30, num_edges: 150}
 model: {name: RotatE, hidden_channels: 4}
 sampler: {name: UniformSampler, num_negatives: 4}
-training: {epochs: 2, device: cpu}
+training: {epochs: 3, valid_every: 1, device: cpu}
 """
 
 

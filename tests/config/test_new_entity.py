@@ -100,7 +100,7 @@ def test_what_is_refused(capsys) -> None:
     for argv, message in (
             (ASK, "a text or an image of the new entity 'new \"one\"'"),
             (['--head', 'n1', '--relation', 'a', '--text', 'x'],
-             'describe the entity of --new-entity'),
+             'Expected --new-entity NAME with --text'),
             ([*ASK, '--text', 'word4'], 'with num_channels 16 .got 384'),
             ([*ASK, '--image', 'gone.png'], 'not there|No such file'),
             ([*ASK, '--image', 'four.png', '--encoder', 'descriptor'],

@@ -258,7 +258,7 @@ def test_bad_input() -> None:
     with pytest.raises(ModelError, match="'num_candidates' to be greater "
                        "than 'num_negatives'.*got 20 and 20"):
         MMRNSSampler(AdaMF(N, R, 4), x, num_candidates=20)
-    with pytest.raises(ModelError, match="'exploration' to be .*and 0.0"):
+    with pytest.raises(ModelError, match="'exploration' to be positive"):
         MMRNSSampler(AdaMF(N, R, 4), x, exploration=0.0)
     with pytest.raises(ModelError, match='more nodes than.*= 20.*got 14'):
         MMRNSSampler(AdaMF(N, R, 4), x).prepare(

@@ -280,8 +280,9 @@ class MMKGEModel(TripleModel, Pretrained, KGEModel):
 
     @property
     def inductive(self) -> bool:
-        r"""Whether the model represents nodes by their features alone where
-        it has no structural embedding, so that :meth:`extend` can add nodes.
+        r"""If :obj:`True`, the model represents nodes by their features alone
+        where it has no structural embedding, so that :meth:`extend` can add
+        nodes.
         """
         return False
 
