@@ -9,11 +9,6 @@ from pyg_mmkgc import KnowledgeGraph
 from pyg_mmkgc.errors import DataError
 
 
-@pytest.mark.parametrize('reduce', ['add', 'max'])
-@pytest.mark.parametrize('edges', [
-    [[0, 0, 1], [1, 1, 2]],  # Parallel edges.
-    [[0, 1, 1], [1, 0, 2]],  # One in either direction.
-    [[0, 1, 2], [1, 2, 2]]])  # A self-loop.
 def test_edges_that_are_undirected_already() -> None:
     """Copies and moves of a graph merge nothing."""
     kg = KnowledgeGraph(torch.tensor([[0, 0, 1, 2], [1, 2, 0, 0]]),
@@ -23,6 +18,11 @@ def test_edges_that_are_undirected_already() -> None:
     assert kg.to('meta').edge_index.is_meta
 
 
+@pytest.mark.parametrize('reduce', ['add', 'max'])
+@pytest.mark.parametrize('edges', [
+    [[0, 0, 1], [1, 1, 2]],  # Parallel edges.
+    [[0, 1, 1], [1, 0, 2]],  # One in either direction.
+    [[0, 1, 2], [1, 2, 2]]])  # A self-loop.
 def test_merging_triples_is_refused(edges: list, reduce: str) -> None:
     kg = KnowledgeGraph(torch.tensor(edges), torch.tensor([1, 2, 3]),
                         num_nodes=3, num_relations=4)
