@@ -86,7 +86,7 @@ def _value(node: yaml.Node, path: str) -> Any:
             return _READ[tag](node.value)
         except (KeyError, ValueError):
             kind = 'a 64-bit integer' if tag == 'int' else f'a {tag}'
-            raise _error(kind, f'{node.value!r:.40}', mark) from None
+            raise _error(kind, repr(node.value[:40]), mark) from None
     if isinstance(node, yaml.SequenceNode) and tag == 'seq':
         return [_value(item, f'{path}[{i}]')
                 for i, item in enumerate(node.value)]

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from pyg_mmkgc.config import Config, build_graph, build_trainer
+from pyg_mmkgc.config.build import find_device
 from pyg_mmkgc.errors import ConfigError, MMKGCError, ModelError
 
 NO_MODALITIES = {'dataset': {'name': 'FakeMMKG', 'num_nodes': 60,
@@ -81,3 +82,9 @@ def test_parts_that_do_not_fit(model: str, sections: dict[str, Any],
     with pytest.raises(error, match=message) as info:
         build(model, **sections)
     assert '\n' not in str(info.value)
+
+
+def test_a_device_without_values() -> None:
+    with pytest.raises(ConfigError, match="'training.device' to be a device .*"
+                       "got 'meta': it holds no numbers"):
+        find_device('meta', 'training.device')
