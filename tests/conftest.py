@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import random
+import signal
 from pathlib import Path
 
 # Workers of pytest-xdist share the cores: one thread for each of them and of
@@ -14,6 +15,10 @@ import numpy as np
 import pytest
 import torch
 import torch_geometric.typing
+
+# Under nohup, this process would ignore SIGHUP, and so would all processes
+# that the tests start.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 ROOT = Path(__file__).resolve().parents[1]
 
