@@ -48,6 +48,7 @@ def rows(folder, part):
             for group, content in groups.items()}
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_measures_in_process(tmp_path):
     pytest.importorskip('matplotlib')
@@ -87,6 +88,7 @@ def test_measures_in_process(tmp_path):
     assert 'ranking:full' not in run(tmp_path, 'ranking:full')
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_measures_in_processes_of_their_own(tmp_path):
     pytest.importorskip('matplotlib')

@@ -122,6 +122,7 @@ def test_tables_in_three_forms(study):
     assert r'\caption{A\_1 is 5 \% of B.}' in made.latex()
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_table2(tmp_path):
     run('table2', tmp_path, '--rows', 'RotatE', 'AdaMF-MAT', '--seeds', '0',
@@ -183,6 +184,7 @@ def test_a_table_of_trainings_without_validation(tmp_path):
     assert 'No epoch was selected' in text and 'chosen by' not in text
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize('script, args, figures', [
     ('table3', ['--rows', 'AdaMF-MAT', 'AdaMF, mean',
@@ -216,6 +218,7 @@ def test_scripts(tmp_path, runs, script, args, figures):
         weights_sum_to_one(results / 'figure5_countries.jsonl')
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_gc_ote_begins_with_the_weights_of_ote(tmp_path):
     """A learning rate without effect leaves the initial values."""
@@ -250,6 +253,7 @@ def test_table1_names_what_it_leaves_out(here, tmp_path, capsys):
     assert 'mkg_w is left out' in capsys.readouterr().out
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_killed_studies_end_in_the_same_table(tmp_path):
     args = ['--rows', 'RotatE', 'AdaMF', 'TransE']
@@ -306,6 +310,7 @@ def test_ranks_of_other_trainings_are_refused(study, tmp_path):
         assert ('difference from A' in table.columns) != refused
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_failures_are_named(tmp_path):
     args = command('table2', tmp_path, '--rows', 'RotatE', 'TransE')

@@ -86,6 +86,7 @@ def test_features_are_compared_by_content(study, tmp_path):
     assert set(look.features_of(one, str(tmp_path))) == {'text'}
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 def test_a_run_with_other_features_is_not_reused(tmp_path):
     done = study_command(tmp_path)
