@@ -317,7 +317,7 @@ def test_failures_are_named(tmp_path):
     done = subprocess.run([*args, '--set', 'TransE:training.lr=no'],
                           text=True, capture_output=True)
     assert done.returncode != 0
-    assert done.stderr.startswith("error: 'training.lr'")
+    assert done.stderr.startswith("error: Expected 'training.lr'")
     # A training that fails in its process: its folder cannot be made.
     run('table2', tmp_path, '--rows', 'RotatE')
     folder, = (tmp_path / 'runs').glob('*-rotate-*/')
