@@ -18,7 +18,8 @@ from pyg_mmkgc.nn.functional import moduli, moduli_distance
 B, K, U, C = 9, 7, 11, 12
 # Without a compiler, and with a C++ compiler, which is slow.
 BOTH = pytest.mark.parametrize(
-    'calls', ['plain', pytest.param('compiled', marks=pytest.mark.slow)],
+    'calls', ['plain', pytest.param('compiled', marks=[
+        pytest.mark.slow, pytest.mark.nightly])],
     indirect=True)
 
 
@@ -133,6 +134,7 @@ def test_dense(calls: list[str], group: int) -> None:
     assert set(calls) == {'_dense'}
 
 
+@pytest.mark.nightly
 @pytest.mark.slow
 @pytest.mark.parametrize('scaled', [False, True])
 def test_no_pair_of_rows_is_kept_in_memory(calls: list[str],
