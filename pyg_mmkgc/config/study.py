@@ -103,7 +103,8 @@ class Study:
         ready = self._study.get_trials(deepcopy=False, states=[
             self._states.WAITING])
         place = len(self.trials) + len(self._running)
-        # Sampling is seeded anew for each trial, whatever came before.
+        # Each trial has its own seed, so that it does not depend on the
+        # trials before it.
         self._study.sampler = self._optuna.samplers.TPESampler(
             seed=self.seed + 1000 * place)
         # The trials that wait are taken in this order.

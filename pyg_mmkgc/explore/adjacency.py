@@ -24,7 +24,7 @@ class Group(NamedTuple):
 
 
 class Adjacency:
-    r"""All triples of a graph, sorted so that those of a node are adjacent.
+    r"""All triples of a graph, sorted so that triples of a node are adjacent.
 
     Args:
         kg (KnowledgeGraph): The graph.

@@ -114,7 +114,7 @@ class _Fuse(torch.autograd.Function):
 def fusion_weights(weight: Tensor, views: list[Tensor],
                    skip_absent: bool) -> Tensor:
     r"""Returns the weights :math:`\alpha`, :obj:`[*, M]`, of eq. (4) of
-    AdaMF-MAT. The arguments are those of :func:`fuse`.
+    AdaMF-MAT, with the arguments of :func:`fuse`.
     """
     # The softmax is sensitive to rounding, so that logits stay in full
     # precision.

@@ -1,4 +1,4 @@
-"""What the source says of names and keywords is what the classes say."""
+"""Names and keywords read from the source, against the classes."""
 
 import inspect
 import types

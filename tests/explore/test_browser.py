@@ -53,7 +53,7 @@ def serve(explorer: Explorer) -> Iterator[str]:
 
 
 def serve_files(folder: Path) -> Iterator[str]:
-    """What `python -m http.server` does."""
+    """A server of files, like `python -m http.server`."""
     handler = partial(Quiet, directory=str(folder))
     server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,4 +1,4 @@
-"""What is recorded of a training, read back by other readers."""
+"""Records of a training, read back by other readers."""
 
 import csv
 import json
