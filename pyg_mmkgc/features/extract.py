@@ -258,20 +258,35 @@ def _finish(rows: PartialRows, folder: Path, plan: dict[str, Any],
 
     there = [label for label, n in zip(matched.labels, count.tolist(),
                                        strict=True) if n > 0]
-    text = ''.join(f'{label}\n' for label in there)
-    write_atomic(folder / LABELS, text)
-    # The manifest is written last: it marks the other files as complete.
-    write_json(folder / MANIFEST, {
+    write_manifest(folder, matched, there, {
         **plan,
         'input_sha256': digest,
         'features_sha256': features_sha256,
-        'labels_sha256': hashlib.sha256(text.encode()).hexdigest(),
         'versions': {'torch': torch.__version__, **_versions()},
-        'num_items': len(matched.items),
         'num_used': rows.num_rows,
         'num_rows': num_rows,
         'num_channels': num_channels,
         'entities': entities,
+    })
+
+
+def write_manifest(folder: Path, matched: Matched, there: Sequence[str],
+                   values: dict[str, Any]) -> None:
+    r"""Writes the labels of a folder and then its manifest, which marks all
+    other files as complete.
+
+    Args:
+        folder (pathlib.Path): The folder.
+        matched (Matched): The items and the labels of all nodes.
+        there (list of str): The label of each row.
+        values (dict): The part of the manifest that depends on the features.
+    """
+    text = ''.join(f'{label}\n' for label in there)
+    write_atomic(folder / LABELS, text)
+    write_json(folder / MANIFEST, {
+        **values,
+        'labels_sha256': hashlib.sha256(text.encode()).hexdigest(),
+        'num_items': len(matched.items),
         'without': sorted(set(matched.labels) - set(there)),
         'unknown': matched.unknown,
     })

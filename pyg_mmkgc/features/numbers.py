@@ -3,7 +3,6 @@ r"""Tables of numbers and dates as features."""
 from __future__ import annotations
 
 import calendar
-import hashlib
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -19,11 +18,11 @@ from pyg_mmkgc.features.extract import (
     check_complete,
     check_own,
     input_sha256,
+    write_manifest,
 )
 from pyg_mmkgc.features.folder import (
     FEATURES,
     FORMAT,
-    LABELS,
     MANIFEST,
     VERSION,
     FeatureFolder,
@@ -34,7 +33,7 @@ from pyg_mmkgc.features.items import Item, Matched, match_items
 from pyg_mmkgc.features.plan import as_json
 from pyg_mmkgc.features.reading import content_digest
 from pyg_mmkgc.features.sources import table_rows
-from pyg_mmkgc.io.atomic import PathLike, write_atomic, write_json
+from pyg_mmkgc.io.atomic import PathLike
 from pyg_mmkgc.io.reading import as_path
 
 _NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?', re.ASCII)
@@ -184,24 +183,17 @@ def extract_numbers(
     features_sha256 = write_safetensors(folder / FEATURES, {
         'x': (dtype, x.size())}, [x])
     there = [matched.labels[node] for node in values]
-    text = ''.join(f'{label}\n' for label in there)
-    write_atomic(folder / LABELS, text)
-    # The manifest is written last: it marks the other files as complete.
-    write_json(folder / MANIFEST, {
+    write_manifest(folder, matched, there, {
         **plan,
         'input_sha256': input_sha256(
             matched, map(content_digest, matched.items)),
         'features_sha256': features_sha256,
-        'labels_sha256': hashlib.sha256(text.encode()).hexdigest(),
         'versions': {'torch': torch.__version__},
-        'num_items': len(matched.items),
         'num_used': num_used,
         'num_rows': x.size(0),
         'num_channels': x.size(1),
         'attributes': attributes,
         'entities': entities,
-        'without': sorted(set(matched.labels) - set(there)),
-        'unknown': matched.unknown,
     })
     return load_feature_folder(folder)
 

@@ -21,7 +21,37 @@ from pyg_mmkgc.features.weights import (
 )
 
 
-class BERTEncoder(PretrainedEncoder):
+class _TokenizedEncoder(PretrainedEncoder):
+    r"""An encoder by a model of :obj:`transformers` and its tokenizer.
+
+    Args:
+        library (str): The prefix of the names of such encoders.
+        model (str or transformers.PreTrainedModel): The name or folder of a
+            pre-trained model, or a model.
+        tokenizer (transformers.PreTrainedTokenizerBase, optional): The
+            tokenizer. If set to :obj:`None`, it is loaded with the model.
+        revision (str, optional): The branch, tag or commit of the model on
+            the hub.
+        device (torch.device or str): The device.
+        **options (optional): What else determines the vectors.
+    """
+    kind = 'text'
+
+    def __init__(self, library: str, model: Any, tokenizer: Any,
+                 revision: str | None, device: Union[str, torch.device],
+                 **options: Any) -> None:
+        name = model_name(library, model)
+        model, tokenizer = load_pair(model, tokenizer, 'AutoTokenizer',
+                                     revision)
+        super().__init__(
+            name, model, device, architecture=type(model).__name__,
+            preprocessing={'class': type(tokenizer).__name__,
+                           'vocabulary': len(tokenizer), **options})
+        self.tokenizer = tokenizer
+        self.prepare = str
+
+
+class BERTEncoder(_TokenizedEncoder):
     r"""The output of a model of :obj:`transformers` at the first token of a
     text, which is :obj:`[CLS]` for BERT.
 
@@ -41,8 +71,6 @@ class BERTEncoder(PretrainedEncoder):
     Raises:
         DownloadError: If the weights are not here and cannot be fetched.
     """
-    kind = 'text'
-
     def __init__(
         self,
         model: Any,
@@ -51,19 +79,9 @@ class BERTEncoder(PretrainedEncoder):
         max_length: int = 512,
         device: Union[str, torch.device] = 'cpu',
     ) -> None:
-        name = model_name('bert', model)
-        model, tokenizer = load_pair(model, tokenizer,
-                                     'AutoTokenizer', revision)
-        super().__init__(
-            name, model, device, architecture=type(model).__name__,
-            preprocessing={
-                'class': type(tokenizer).__name__,
-                'vocabulary': len(tokenizer),
-                'max_length': max_length,
-            })
-        self.tokenizer = tokenizer
+        super().__init__('bert', model, tokenizer, revision, device,
+                         max_length=max_length)
         self.max_length = max_length
-        self.prepare = str
 
     def encode(self, batch: list[str]) -> Tensor:
         tokens = self.tokenizer(batch, padding=True, truncation=True,
@@ -72,7 +90,7 @@ class BERTEncoder(PretrainedEncoder):
         return self.model(**tokens).last_hidden_state[:, 0]
 
 
-class WordPieceEncoder(PretrainedEncoder):
+class WordPieceEncoder(_TokenizedEncoder):
     r"""The input embeddings of the word pieces of texts, which are the tokens
     of :class:`~pyg_mmkgc.nn.MyGO`.
 
@@ -99,8 +117,6 @@ class WordPieceEncoder(PretrainedEncoder):
         MMKGCError: If :obj:`transformers` or :obj:`scikit-learn`, which lists
             the stop words, is not installed.
     """
-    kind = 'text'
-
     def __init__(
         self,
         model: Any,
@@ -110,23 +126,13 @@ class WordPieceEncoder(PretrainedEncoder):
         device: Union[str, torch.device] = 'cpu',
     ) -> None:
         check_whole(num_tokens=num_tokens)
-        name = model_name('word-pieces', model)
-        model, tokenizer = load_pair(model, tokenizer,
-                                     'AutoTokenizer', revision)
         library = load_library('sklearn')
         words = load_library('sklearn.feature_extraction.text')
-        self.stop_words = words.ENGLISH_STOP_WORDS
-        super().__init__(
-            name, model, device, architecture=type(model).__name__,
-            preprocessing={
-                'class': type(tokenizer).__name__,
-                'vocabulary': len(tokenizer),
-                'num_tokens': num_tokens,
-                'stop_words': f'scikit-learn {library.__version__}',
-            })
-        self.tokenizer = tokenizer
+        super().__init__('word-pieces', model, tokenizer, revision, device,
+                         num_tokens=num_tokens,
+                         stop_words=f'scikit-learn {library.__version__}')
         self.num_tokens = num_tokens
-        self.prepare = str
+        self.stop_words = words.ENGLISH_STOP_WORDS
 
     def expand(self, items: Iterable[Item]) -> list[Item]:
         r"""Returns an item for each word piece to encode. Texts of entities
