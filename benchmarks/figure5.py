@@ -52,7 +52,7 @@ def train(args: argparse.Namespace) -> None:
 @torch.no_grad()
 def weights_of(folder: str, data_root: str | None) -> dict[str, Any]:
     """Returns mean weights by relation, degree and presence of a modality."""
-    from pyg_mmkgc.config import Run
+    from pyg_mmkgc.runs import Run
 
     run = Run.open(folder, data_root, 'cpu')  # The indices are on the CPU.
     model, graph = run.load_model(), run.graph

@@ -78,7 +78,7 @@ def measure(folder: str, data_root: str | None) -> dict[str, Any]:
     """Compares synthetic and real embeddings after training, by modality:
     the ratio of their lengths, and their mean cosine.
     """
-    from pyg_mmkgc.config import Run
+    from pyg_mmkgc.runs import Run
 
     run = Run.open(folder, data_root, 'cpu')  # The indices are on the CPU.
     model = run.load_model()

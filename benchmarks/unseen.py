@@ -20,11 +20,12 @@ from typing import Any
 from runs import PLACES, flat
 from study.report import Table, path_of, short, write_table
 
-from pyg_mmkgc.config import Run, load_config
-from pyg_mmkgc.config.run import provenance
+from pyg_mmkgc.config import load_config
 from pyg_mmkgc.evaluation import evaluate
 from pyg_mmkgc.io.atomic import read_json, write_atomic
 from pyg_mmkgc.nn import NeighborBaseline
+from pyg_mmkgc.runs import Run
+from pyg_mmkgc.runs.run import provenance
 
 STUDY = 'unseen'
 METRICS = ('mrr', 'hits@1', 'hits@10')

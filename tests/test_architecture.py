@@ -40,9 +40,10 @@ ARROWS = {
     'features': {'io', 'report'},
     'visualization': {'io', 'report'},
     'config': {*PARTS, 'report'},
+    'runs': {*PARTS, 'report', 'config'},
     'explore': {'config', 'data', 'datasets', 'evaluation', 'features', 'io',
-                'nn'},
-    'cli': {'config', 'explore'},
+                'nn', 'runs'},
+    'cli': {'config', 'explore', 'runs', 'visualization'},
     '__main__': set(),
     'testing': set(PARTS) - {'features', 'visualization'},
     # The package's own __init__.py.

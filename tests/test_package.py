@@ -20,8 +20,9 @@ import yaml
 
 import pyg_mmkgc
 from pyg_mmkgc.cli import main
-from pyg_mmkgc.config import Run, load_config
+from pyg_mmkgc.config import load_config
 from pyg_mmkgc.nn import ULTRA
+from pyg_mmkgc.runs import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / 'pyg_mmkgc'

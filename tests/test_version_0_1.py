@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from pyg_mmkgc import FakeMMKG, MMKGEModel, Trainer, evaluate, nn
-from pyg_mmkgc.config.run import Run
 from pyg_mmkgc.data import KnowledgeGraph
+from pyg_mmkgc.runs.run import Run
 from pyg_mmkgc.sampler import PooledSampler
 
 FOLDER = Path(__file__).parent / 'version_0_1'

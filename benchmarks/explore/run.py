@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from pyg_mmkgc import AdaMF, KnowledgeGraph
-from pyg_mmkgc.config import Answers
 from pyg_mmkgc.explore import Explorer, Subject, make_app
 from pyg_mmkgc.nn import RotatE
+from pyg_mmkgc.runs import Answers
 
 
 def make_graph(nodes: int, triples: int, channels: int) -> KnowledgeGraph:

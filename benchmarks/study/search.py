@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pyg_mmkgc.config.space import Choice
-from pyg_mmkgc.config.study import Study, Trial
+from pyg_mmkgc.runs.study import Study, Trial
 from study.budgets import settings
 from study.cells import Cell
 from study.runner import run_cells

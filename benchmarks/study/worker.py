@@ -13,7 +13,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from pyg_mmkgc.config import Run
+from pyg_mmkgc.runs import Run
 from study.cells import Cell
 
 

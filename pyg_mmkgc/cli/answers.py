@@ -5,14 +5,14 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pyg_mmkgc.config import Answers
+    from pyg_mmkgc.runs import Answers
 
 
 def open_model(args: argparse.Namespace, triples: bool = False) -> Answers:
     r"""Opens the model of a run, a saved model, or the model of
     ``--model``.
     """
-    from pyg_mmkgc.config import PretrainedRun, open_answers
+    from pyg_mmkgc.runs import PretrainedRun, open_answers
 
     if args.model is None:
         return open_answers(args.run, args.data_root, args.device, triples)

@@ -27,7 +27,7 @@ def add(commands: Any) -> None:
 
 def call(args: argparse.Namespace) -> None:
     r"""Runs the command."""
-    from pyg_mmkgc.config import compare_paths
+    from pyg_mmkgc.runs import compare_paths
 
     found = compare_paths(args.runs, args.reference, args.data_root,
                           args.device)

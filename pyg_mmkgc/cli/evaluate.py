@@ -21,7 +21,7 @@ def add(commands: Any) -> None:
 
 def call(args: argparse.Namespace) -> None:
     r"""Runs the command."""
-    from pyg_mmkgc.config import PretrainedRun, Run
+    from pyg_mmkgc.runs import PretrainedRun, Run
 
     run = (Run.open(args.run, args.data_root, args.device)
            if args.model is None else

@@ -27,7 +27,7 @@ def add(commands: Any) -> None:
 
 def call(args: argparse.Namespace) -> None:
     r"""Runs the command."""
-    from pyg_mmkgc.config import plot_explanation
+    from pyg_mmkgc.visualization import plot_explanation
 
     answers = open_model(args, triples=True)
     found = answers.explain(args.head, args.relation, args.tail, args.k)

@@ -102,7 +102,7 @@ def _encoding() -> argparse.ArgumentParser:
 
 def extract(args: argparse.Namespace) -> None:
     r"""Runs ``mmkgc features images`` and ``texts``."""
-    from pyg_mmkgc.config import extract_features, table_folder
+    from pyg_mmkgc.runs import extract_features, table_folder
 
     out = args.out or table_folder(args.source)
     try:
@@ -120,7 +120,7 @@ def extract(args: argparse.Namespace) -> None:
 
 def extract_numbers(args: argparse.Namespace) -> None:
     r"""Runs ``mmkgc features numbers``."""
-    from pyg_mmkgc.config import extract_number_features, table_folder
+    from pyg_mmkgc.runs import extract_number_features, table_folder
 
     out = args.out or table_folder(args.source)
     show(extract_number_features(_source(args), out, args.dtype))
@@ -128,7 +128,7 @@ def extract_numbers(args: argparse.Namespace) -> None:
 
 
 def _source(args: argparse.Namespace) -> Any:
-    from pyg_mmkgc.config import FeatureSource
+    from pyg_mmkgc.runs import FeatureSource
 
     return FeatureSource(
         args.kind, args.source, args.root, not args.no_header, args.graph,
@@ -137,6 +137,6 @@ def _source(args: argparse.Namespace) -> Any:
 
 def inspect(args: argparse.Namespace) -> None:
     r"""Runs ``mmkgc features inspect``."""
-    from pyg_mmkgc.config import inspect_folder
+    from pyg_mmkgc.runs import inspect_folder
 
     show(inspect_folder(args.folder, args.entity, args.output, args.source))

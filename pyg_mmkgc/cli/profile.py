@@ -24,7 +24,7 @@ def call(args: argparse.Namespace) -> None:
     from pyg_mmkgc.config import check_config
 
     check_config(options.name_of(args), args.overrides)
-    from pyg_mmkgc.config import profile_config
+    from pyg_mmkgc.runs import profile_config
 
     show(profile_config(args.name, args.overrides, args.steps,
                         args.data_root, args.device))

@@ -45,7 +45,7 @@ def call(args: argparse.Namespace) -> None:
             given = '--set' if args.overrides else '--output'
             raise ConfigError(f'Expected no {given} for a search that is '
                               'resumed (got one)')
-        from pyg_mmkgc.config import Search
+        from pyg_mmkgc.runs import Search
 
         search = Search.open(args.resume, args.trials, args.data_root,
                              args.device)
@@ -53,7 +53,7 @@ def call(args: argparse.Namespace) -> None:
         from pyg_mmkgc.config import check_search
 
         check_search(args.name, args.overrides)
-        from pyg_mmkgc.config import Search
+        from pyg_mmkgc.runs import Search
 
         search = Search.create(
             args.name, 20 if args.trials is None else args.trials,

@@ -42,7 +42,7 @@ def call(args: argparse.Namespace) -> None:
         if given:
             raise ConfigError(f'Expected no {given[0]} for a run that is '
                               'resumed (got one)')
-        from pyg_mmkgc.config import Run, SeedRuns, is_seeds
+        from pyg_mmkgc.runs import Run, SeedRuns, is_seeds
 
         opened: Any = SeedRuns if is_seeds(args.resume) else Run
         run: Any = opened.open(args.resume, args.data_root, args.device)
@@ -55,7 +55,7 @@ def call(args: argparse.Namespace) -> None:
         from pyg_mmkgc.config import check_config
 
         check_config(args.name, overrides)
-        from pyg_mmkgc.config import Run, SeedRuns
+        from pyg_mmkgc.runs import Run, SeedRuns
 
         how = args.name, overrides, args.output, args.data_root, args.device
         run = (Run.create(*how) if args.seeds is None else

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 
-from pyg_mmkgc.config import Answers
 from pyg_mmkgc.errors import ConfigError, DataError
 from pyg_mmkgc.evaluation import (
     Comparison,
@@ -36,6 +35,7 @@ from pyg_mmkgc.explore.media import Media
 from pyg_mmkgc.explore.projection import project
 from pyg_mmkgc.explore.search import LabelIndex
 from pyg_mmkgc.nn.kge import MMKGEModel
+from pyg_mmkgc.runs import Answers
 from pyg_mmkgc.typing import Side
 
 # The number of nodes on a map.

@@ -9,7 +9,6 @@ from functools import lru_cache
 from typing import Any
 
 from pyg_mmkgc.config.components import read_options
-from pyg_mmkgc.config.features import FeatureSource
 from pyg_mmkgc.config.schema import Config
 from pyg_mmkgc.datasets import Countries
 from pyg_mmkgc.errors import MMKGCError
@@ -17,6 +16,7 @@ from pyg_mmkgc.features.folder import SOURCE
 from pyg_mmkgc.features.items import Item, match_items
 from pyg_mmkgc.features.reading import read_item
 from pyg_mmkgc.io.atomic import read_json
+from pyg_mmkgc.runs.features import FeatureSource
 
 # The largest width and height of a thumbnail, twice the size on the page for
 # screens of high density.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Sequence
 
-from pyg_mmkgc.config import PretrainedRun, Run, open_answers
-from pyg_mmkgc.config.run import RANKINGS
 from pyg_mmkgc.config.schema import Config
 from pyg_mmkgc.explore.explorer import Explorer, Subject
 from pyg_mmkgc.explore.media import media_of
+from pyg_mmkgc.runs import PretrainedRun, Run, open_answers
+from pyg_mmkgc.runs.run import RANKINGS
 
 
 def open_explorer(models: Sequence[str], kg: str | None = None,

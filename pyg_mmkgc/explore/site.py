@@ -7,7 +7,6 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from pyg_mmkgc.config.answers import label_or_id
 from pyg_mmkgc.errors import ConfigError
 from pyg_mmkgc.evaluation.labels import node_ids, relation_ids
 from pyg_mmkgc.explore.explorer import Explorer
@@ -16,6 +15,7 @@ from pyg_mmkgc.explore.pages import Pages
 from pyg_mmkgc.explore.server import ASSETS, suggestion
 from pyg_mmkgc.io.atomic import temporary_folder
 from pyg_mmkgc.io.reading import user_path
+from pyg_mmkgc.runs.answers import label_or_id
 
 # Questions of a site that names none.
 QUESTIONS = 12

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from pyg_mmkgc.config import Run
 from pyg_mmkgc.datasets import FakeMMKG
+from pyg_mmkgc.runs import Run
 
 
 class Twice(torch.nn.Module):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pyg_mmkgc.config import Run
+from pyg_mmkgc.runs import Run
 
 SCRIPT = Path(__file__).resolve().parents[2] / 'benchmarks/runs.py'
 CONFIG = """

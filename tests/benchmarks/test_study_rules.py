@@ -201,7 +201,7 @@ def test_notes_name_what_was_not_searched(study):
 @pytest.mark.parametrize('script, function', [
     ('mat', 'measure'), ('figure5', 'weights_of')])
 def test_measured_on_the_cpu(study, monkeypatch, script, function):
-    from pyg_mmkgc.config import Run
+    from pyg_mmkgc.runs import Run
 
     class Opened(Exception):
         pass

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from pyg_mmkgc.cli import main
-from pyg_mmkgc.config import Run, load_config, shipped_configs
+from pyg_mmkgc.config import load_config, shipped_configs
 from pyg_mmkgc.config.components import valid_names
 from pyg_mmkgc.config.loader import read_values
+from pyg_mmkgc.runs import Run
 
 # All train a little in test_build.py; these whole runs are not slow. But for
 # those that begin with weights of the network.

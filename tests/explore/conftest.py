@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from pyg_mmkgc import AdaMF, Countries, FakeMMKG, KnowledgeGraph
-from pyg_mmkgc.config import Answers
 from pyg_mmkgc.explore import Explorer, Subject
 from pyg_mmkgc.explore.media import Media
 from pyg_mmkgc.nn import RotatE
+from pyg_mmkgc.runs import Answers
 
 HOSTILE = [
     '<script>window.hit = 1</script>',

@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from pyg_mmkgc import KnowledgeGraph, evaluate, explain, predict
-from pyg_mmkgc.config import Answers
 from pyg_mmkgc.errors import ConfigError, DataError
 from pyg_mmkgc.evaluation import compare, most_similar
 from pyg_mmkgc.explore import Explorer, Subject
 from pyg_mmkgc.nn import RotatE
+from pyg_mmkgc.runs import Answers
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import os
 import pytest
 import torch
 
-from pyg_mmkgc.config import Run, load_config
+from pyg_mmkgc.config import load_config
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import DataError, FormatError, MMKGCError
 from pyg_mmkgc.features.folder import load_feature_folder
@@ -23,6 +23,7 @@ from pyg_mmkgc.io import (
 from pyg_mmkgc.io.openke import read_names
 from pyg_mmkgc.io.reading import as_path, open_file, user_path
 from pyg_mmkgc.nn import TransE
+from pyg_mmkgc.runs import Run
 
 READERS = {
     'JSON': read_json,

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from pyg_mmkgc.config import Run, load_config
+from pyg_mmkgc.config import load_config
 from pyg_mmkgc.errors import CheckpointError, ConfigError
 from pyg_mmkgc.io import provenance
+from pyg_mmkgc.runs import Run
 
 COMMIT = '0123456789abcdef0123456789abcdef01234567'
 VCS = {'url': 'https://example.org/x.git',
@@ -138,7 +139,7 @@ def test_a_run_in_bfloat16_needs_it_again(hardware, tmp_path, monkeypatch):
 HOLD = """
 import pathlib
 import sys
-from pyg_mmkgc.config.run_folder import lock_folder
+from pyg_mmkgc.runs.folder import lock_folder
 with lock_folder(pathlib.Path(sys.argv[1])):
     print('held', flush=True)
     sys.stdin.read()

@@ -7,10 +7,11 @@ import torch
 
 from pyg_mmkgc import AdaMF
 from pyg_mmkgc.cli import main
-from pyg_mmkgc.config import PretrainedRun, build_graph, load_config
+from pyg_mmkgc.config import build_graph, load_config
 from pyg_mmkgc.errors import CheckpointError, ConfigError
 from pyg_mmkgc.evaluation import evaluate
 from pyg_mmkgc.nn.path import ULTRA, NBFNet
+from pyg_mmkgc.runs import PretrainedRun
 
 pytestmark = pytest.mark.filterwarnings(
     'ignore::pyg_mmkgc.evaluation.result.TieWarning')

@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyg_mmkgc.config.loader import load_config
-from pyg_mmkgc.config.run import RANKINGS, Run
-from pyg_mmkgc.config.run_folder import empty_folder, new_folder
 from pyg_mmkgc.errors import CheckpointError, check_whole
 from pyg_mmkgc.evaluation import RankingResult
 from pyg_mmkgc.io.atomic import read_json, write_json
 from pyg_mmkgc.io.reading import user_path
 from pyg_mmkgc.io.schema import check_schema
 from pyg_mmkgc.report import Report, Table
+from pyg_mmkgc.runs.folder import empty_folder, new_folder
+from pyg_mmkgc.runs.run import RANKINGS, Run
 
 SEEDS = 'seeds.json'
 # The metrics of the table.

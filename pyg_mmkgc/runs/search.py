@@ -22,10 +22,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pyg_mmkgc.config.loader import load_config, load_space
-from pyg_mmkgc.config.run import Run
-from pyg_mmkgc.config.run_folder import empty_folder, lock_folder, new_folder
 from pyg_mmkgc.config.space import Choice
-from pyg_mmkgc.config.study import Study, Trial
 from pyg_mmkgc.config.yaml_text import dump_value, dump_yaml
 from pyg_mmkgc.errors import (
     ConfigError,
@@ -38,6 +35,9 @@ from pyg_mmkgc.io.atomic import read_json, write_atomic, write_json
 from pyg_mmkgc.io.reading import user_path
 from pyg_mmkgc.io.schema import check_schema
 from pyg_mmkgc.report import Report, Table
+from pyg_mmkgc.runs.folder import empty_folder, lock_folder, new_folder
+from pyg_mmkgc.runs.run import Run
+from pyg_mmkgc.runs.study import Study, Trial
 from pyg_mmkgc.training import Callback, Trainer
 from pyg_mmkgc.training.trainer import CHECKPOINT
 from pyg_mmkgc.visualization import plot_search

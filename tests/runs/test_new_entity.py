@@ -10,10 +10,10 @@ import torch
 
 from pyg_mmkgc import AdaMF
 from pyg_mmkgc.cli import main
-from pyg_mmkgc.config import Run
 from pyg_mmkgc.errors import CheckpointError
 from pyg_mmkgc.features import DescriptorEncoder, HashingEncoder, extract
 from pyg_mmkgc.io import seal
+from pyg_mmkgc.runs import Run
 
 for _name in ('PIL', 'skimage', 'sklearn'):
     pytest.importorskip(_name)

@@ -35,7 +35,6 @@ from typing import Any
 
 from torch_geometric.nn.kge import KGEModel
 
-from pyg_mmkgc.config.answers import Answers
 from pyg_mmkgc.config.build import (
     build_device,
     build_graph,
@@ -44,7 +43,6 @@ from pyg_mmkgc.config.build import (
 )
 from pyg_mmkgc.config.components import valid_names
 from pyg_mmkgc.config.loader import dump_config, load_config, save_config
-from pyg_mmkgc.config.run_folder import empty_folder, lock_folder, new_folder
 from pyg_mmkgc.config.schema import Config
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.data.fingerprint import differences, fingerprint
@@ -69,6 +67,8 @@ from pyg_mmkgc.io.reading import user_path
 from pyg_mmkgc.io.schema import check_schema
 from pyg_mmkgc.io.tensors import load_tensors
 from pyg_mmkgc.nn.kge import MMKGEModel
+from pyg_mmkgc.runs.answers import Answers
+from pyg_mmkgc.runs.folder import empty_folder, lock_folder, new_folder
 from pyg_mmkgc.training import Trainer, fit_ensemble
 from pyg_mmkgc.training.checkpoint import HISTORY, load_checkpoint, restore
 from pyg_mmkgc.training.ensemble import combiner_of

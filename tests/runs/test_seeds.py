@@ -6,7 +6,7 @@ import statistics
 import pytest
 
 from pyg_mmkgc.cli import main
-from pyg_mmkgc.config import Run, SeedRuns, is_seeds
+from pyg_mmkgc.runs import Run, SeedRuns, is_seeds
 from pyg_mmkgc.training import Trainer
 
 YAML = """

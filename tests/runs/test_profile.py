@@ -1,7 +1,7 @@
 import pytest
 
 from pyg_mmkgc.cli import main
-from pyg_mmkgc.config import profile_config
+from pyg_mmkgc.runs import profile_config
 
 TINY = """
 dataset: {name: FakeMMKG, num_nodes: 60, num_edges: 300, seed: 1}

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from pyg_mmkgc.cli import main
-from pyg_mmkgc.config import Run
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.data.fingerprint import differences, fingerprint
 from pyg_mmkgc.errors import (
@@ -17,6 +16,7 @@ from pyg_mmkgc.errors import (
 )
 from pyg_mmkgc.evaluation import evaluate
 from pyg_mmkgc.io import load_tensors, save_tensors, seal
+from pyg_mmkgc.runs import Run
 
 LINES = [f'n{i}\t{rel}\tn{(i * k + 1) % 20}' for i in range(20)
          for k, rel in [(3, 'a'), (7, 'b')]]

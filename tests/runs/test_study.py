@@ -7,7 +7,7 @@ from pyg_mmkgc.errors import ConfigError, MMKGCError
 
 pytest.importorskip('optuna')
 
-from pyg_mmkgc.config.study import Study  # noqa: E402
+from pyg_mmkgc.runs.study import Study  # noqa: E402
 
 SPACE = {'training.lr': Range(1e-4, 1e-1, log=True),
          'model.margin': Choice((3.0, 6.0, None)),

@@ -8,8 +8,9 @@ import sys
 import pytest
 
 from pyg_mmkgc.cli import main
-from pyg_mmkgc.config import Search, load_config
+from pyg_mmkgc.config import load_config
 from pyg_mmkgc.errors import ConfigError, NonFiniteError
+from pyg_mmkgc.runs import Search
 from pyg_mmkgc.training import Trainer
 
 pytest.importorskip('optuna')
@@ -172,7 +173,7 @@ def test_errors(argv, match, capsys, work):
 HOLD = """
 import pathlib
 import sys
-from pyg_mmkgc.config.run_folder import lock_folder
+from pyg_mmkgc.runs.folder import lock_folder
 with lock_folder(pathlib.Path(sys.argv[1])):
     print('held', flush=True)
     sys.stdin.read()

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from pyg_mmkgc.config.loader import dump_config
-from pyg_mmkgc.config.run import Run
 from pyg_mmkgc.config.schema import Config
-from pyg_mmkgc.config.seeds import SeedRuns, is_seeds
 from pyg_mmkgc.errors import ConfigError, DataError, FormatError
 from pyg_mmkgc.evaluation import Comparison, RankingResult, compare
 from pyg_mmkgc.evaluation.compare import compare_rankings
 from pyg_mmkgc.io.tensors import load_tensors
+from pyg_mmkgc.runs.run import Run
+from pyg_mmkgc.runs.seeds import SeedRuns, is_seeds
 
 
 def compare_paths(paths: Sequence[str], reference: str | None = None,

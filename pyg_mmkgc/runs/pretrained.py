@@ -5,7 +5,6 @@ from __future__ import annotations
 import pathlib
 from typing import Any
 
-from pyg_mmkgc.config.answers import Answers
 from pyg_mmkgc.config.build import build_graph, find_device
 from pyg_mmkgc.config.loader import read_values
 from pyg_mmkgc.config.schema import Config
@@ -15,6 +14,7 @@ from pyg_mmkgc.evaluation import RankingResult, evaluate
 from pyg_mmkgc.io.pretrained import load_pretrained
 from pyg_mmkgc.nn.neighbor import NeighborBaseline
 from pyg_mmkgc.nn.path.ultra import CHECKPOINTS, ULTRA
+from pyg_mmkgc.runs.answers import Answers
 
 
 class PretrainedRun:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from pyg_mmkgc.config.new_entity import add_entity
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import ConfigError
 from pyg_mmkgc.evaluation import (
@@ -22,6 +21,7 @@ from pyg_mmkgc.evaluation import (
 )
 from pyg_mmkgc.evaluation.embeddings import SimilarNodes
 from pyg_mmkgc.evaluation.records import check_ending
+from pyg_mmkgc.runs.new_entity import add_entity
 
 # A text like this is an id, unless the labels are numbers.
 _NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?')
@@ -51,7 +51,7 @@ class Answers:
                    images: Sequence[str] = (), encoders: Sequence[str] = (),
                    device: str | None = None) -> None:
         r"""Adds an entity that came after training, see
-        :func:`~pyg_mmkgc.config.new_entity.add_entity`.
+        :func:`~pyg_mmkgc.runs.new_entity.add_entity`.
         """
         self.graph = add_entity(self.model, self.graph, name, texts, images,
                                 encoders, device)
