@@ -36,3 +36,7 @@ if [[ $train != *'mmkgc train countries'* || $test != *pytest* ]]; then
   echo 'README does not begin with the two commands: train, test' >&2
   exit 1
 fi
+
+# The tests that train, rank or read a recipe depend most on the machine.
+machine_tests=(tests/nn tests/training tests/evaluation tests/config tests/runs
+               tests/test_machine.py)

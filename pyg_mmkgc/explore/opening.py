@@ -27,7 +27,7 @@ def open_explorer(models: Sequence[str], kg: str | None = None,
         models (list of str): The folders of runs, or of saved models, or
             names of models that need no training.
         kg (str, optional): The graph of saved models, as for
-            :class:`~pyg_mmkgc.config.PretrainedRun`. Without it, only a run
+            :class:`~pyg_mmkgc.runs.PretrainedRun`. Without it, only a run
             has a graph. (default: :obj:`None`)
         data_root (str, optional): The folder of the dataset's files.
             (default: :obj:`None`)

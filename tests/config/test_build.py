@@ -222,3 +222,12 @@ def test_modalities_of_a_benchmark_by_name(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="'speech' in .*got text, audio, capt"):
         build_graph(config(dataset={
             'name': 'FB15k237', 'features': ['speech']}), str(tmp_path))
+
+
+def test_moved_names_are_found_with_a_warning() -> None:
+    import pyg_mmkgc.config
+
+    with pytest.warns(DeprecationWarning, match=r'use .pyg_mmkgc.runs.Run.'):
+        assert pyg_mmkgc.config.Run is pyg_mmkgc.runs.Run
+    with pytest.raises(AttributeError, match="no attribute 'Runs'"):
+        pyg_mmkgc.config.Runs
