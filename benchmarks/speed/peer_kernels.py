@@ -50,7 +50,7 @@ class Side:
         found: dict[str, Any] = {}
 
         def forward() -> None:
-            query = torch.stack(args[:2], dim=1)
+            query = torch.stack(args[:2])
             found['out'] = candidate_scores(query, *args[2:], group)
 
         def backward() -> None:

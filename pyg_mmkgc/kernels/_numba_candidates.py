@@ -15,7 +15,7 @@ from numba import njit, prange
 
 # Shapes: B positives with K candidates each, U rows of the table, and C
 # channels in S groups. Channel j of group i is at j * S + i. Queries and
-# scales are [B, 2, C].
+# scales are [2, B, C].
 
 # A numpy array, or None for missing scales and gradients: numba compiles a
 # separate loop for each case, so that neither has the branches of the other.
@@ -132,7 +132,7 @@ def _key(t: Array, scale: Array, b: int, s: int, key: Array) -> Array:
     if scale is None:
         return t
     for d in range(t.size):
-        key[d] = scale[b, s, d] * t[d]
+        key[d] = scale[s, b, d] * t[d]
     return key
 
 
@@ -150,10 +150,10 @@ def _add_pair(q: Array, t: Array, scale: Array, b: int, s: int, grad: Any,
                   grad_key)
     if grad_scale is not None:
         for d in range(t.size):
-            grad_scale[b, s, d] += grad_key[d] * t[d]
+            grad_scale[s, b, d] += grad_key[d] * t[d]
     if grad_t is not None:
         for d in range(t.size):
-            grad_t[d] += grad_key[d] * scale[b, s, d]
+            grad_t[d] += grad_key[d] * scale[s, b, d]
 
 
 @njit(inline='always')
@@ -180,7 +180,7 @@ def _forward(query: Array, scale: Array, table: Array, index: Array,
         square, key, _ = _scratch(table, group)
         for k in range(K):
             s, t = side[b, k], table[index[b, k]]
-            out[b, k] = measure(query[b, s], _key(t, scale, b, s, key), group,
+            out[b, k] = measure(query[s, b], _key(t, scale, b, s, key), group,
                                 square)
 
 
@@ -192,7 +192,7 @@ def _forward_scaled_l1(query: Array, scale: Array, table: Array, index: Array,
     for b in prange(B):
         for k in range(K):
             s, t = side[b, k], table[index[b, k]]
-            q, w, total = query[b, s], scale[b, s], t.dtype.type(0)
+            q, w, total = query[s, b], scale[s, b], t.dtype.type(0)
             for d in range(t.size):
                 total += abs(q[d] - w[d] * t[d])
             out[b, k] = total
@@ -208,7 +208,7 @@ def _backward_table(query: Array, table: Array, side: Array, ptr: Array,
         for i in range(ptr[u], ptr[u + 1]):
             b, k = order[i] // K, order[i] % K
             # Both measures are symmetric.
-            _add_gradient(table[u], query[b, side[b, k]], grad[b, k], group,
+            _add_gradient(table[u], query[side[b, k], b], grad[b, k], group,
                           square, grad_table[u], None)
 
 
@@ -222,7 +222,7 @@ def _backward_scaled_table(query: Array, scale: Array, table: Array,
         for i in range(ptr[u], ptr[u + 1]):
             b, k = order[i] // K, order[i] % K
             s = side[b, k]
-            _add_pair(query[b, s], table[u], scale, b, s, grad[b, k], group,
+            _add_pair(query[s, b], table[u], scale, b, s, grad[b, k], group,
                       scratch, None, None, grad_table[u])
 
 
@@ -240,8 +240,8 @@ def _backward_runs(query: Array, scale: Array, table: Array, index: Array,
         for b in range(starts[run], starts[run + 1]):
             for k in range(K):
                 s = side[b, k]
-                _add_pair(query[b, s], table[index[b, k]], scale, b, s,
-                          grad[b, k], group, scratch, grad_query[b, s],
+                _add_pair(query[s, b], table[index[b, k]], scale, b, s,
+                          grad[b, k], group, scratch, grad_query[s, b],
                           grad_scale, _row(grad_rows, run, k))
 
 
@@ -290,7 +290,7 @@ def _forward_columns(pairs: Pairs, starts: Array, group: int,
             head = side[b].astype(dtype)
             total = np.zeros(K, dtype)
             for i in range(table.shape[1] // group):
-                _differences(query[b], scale[b], columns, head, group, i,
+                _differences(query[:, b], scale[:, b], columns, head, group, i,
                              diff, square)
                 for k in range(K):
                     total[k] += np.sqrt(square[k])
@@ -314,14 +314,14 @@ def _backward_columns(pairs: Pairs, starts: Array, grad: Array, group: int,
         for b in range(starts[run], starts[run + 1]):
             head, g = side[b].astype(dtype), grad[b]
             for i in range(S):
-                _differences(query[b], scale[b], columns, head, group, i,
+                _differences(query[:, b], scale[:, b], columns, head, group, i,
                              diff, weight)
                 for k in range(K):
                     x = abs(diff[0, k]) if group == 1 else np.sqrt(weight[k])
                     weight[k] = g[k] / x if x > 0 else x
                 for j in range(group):
                     d = j * S + i
-                    w0, w1 = scale[b, 0, d], scale[b, 1, d]
+                    w0, w1 = scale[0, b, d], scale[1, b, d]
                     gq0 = gq1 = gw0 = gw1 = zero
                     for k in range(K):
                         x = weight[k] * diff[j, k]
@@ -332,8 +332,8 @@ def _backward_columns(pairs: Pairs, starts: Array, grad: Array, group: int,
                         gw1 += y if head[k] > 0 else zero
                         grad_columns[d, k] -= x * (
                             w1 if head[k] > 0 else w0)
-                    grad_query[b, 0, d], grad_query[b, 1, d] = gq0, gq1
-                    grad_scale[b, 0, d], grad_scale[b, 1, d] = -gw0, -gw1
+                    grad_query[0, b, d], grad_query[1, b, d] = gq0, gq1
+                    grad_scale[0, b, d], grad_scale[1, b, d] = -gw0, -gw1
         grad_rows[run] = grad_columns.T
 
 
@@ -402,12 +402,18 @@ def gradients(pairs: Pairs, grad: Array, group: int, grad_query: Array,
               grad_scale: Array, grad_table: Array) -> None:
     r"""Adds the gradients to arrays of zeros."""
     _, scale, table, index, _ = pairs
+    positives = np.arange(len(index) + 1)
+    if len(table) == index.size and np.array_equal(
+            index[:, 0], positives[:-1]):  # A row for each positive.
+        _backward_runs(*pairs, positives, grad, group, grad_query, grad_scale,
+                       grad_table[:, None])
+        return
     # No caller scales the keys of inner products, since scaling the query is
     # equivalent and cheaper.
     starts = _pooled_runs(index) if scale is None or group > 0 else None
     if starts is None:
-        _backward_runs(*pairs, np.arange(len(index) + 1), grad, group,
-                       grad_query, grad_scale, None)
+        _backward_runs(*pairs, positives, grad, group, grad_query, grad_scale,
+                       None)
         ptr, order = group_by_row(index.reshape(-1), len(table))
         rest = pairs[4], ptr, order, grad, group, grad_table
         if scale is None:
@@ -428,7 +434,7 @@ def gradients(pairs: Pairs, grad: Array, group: int, grad_query: Array,
 
 
 def _in_blocks(pairs: Pairs, group: int) -> bool:
-    return 2 < group < pairs[2].shape[1] and pairs[0].shape[1] == 2
+    return 2 < group < pairs[2].shape[1] and len(pairs[0]) == 2
 
 
 def _scaled(pairs: Pairs) -> Pairs:

@@ -65,7 +65,7 @@ class _Candidates(torch.autograd.Function):
                 found = _gradients(_take(pairs, part), group, grad[part])
                 for i, x in enumerate(grads):
                     if x is not None:
-                        x[part if i < 2 else slice(None)] += found[i]
+                        (x[:, part] if i < 2 else x).add_(found[i])
         return *grads, None, None, None
 
 
@@ -80,7 +80,7 @@ def _parts(pairs: Pairs) -> Iterator[slice]:
 
 def _take(pairs: Pairs, part: slice) -> Pairs:
     query, scale, table, index, side = pairs
-    return (query[part], None if scale is None else scale[part], table,
+    return (query[:, part], None if scale is None else scale[:, part], table,
             index[part], side[part])
 
 
@@ -115,17 +115,18 @@ def _gradients(pairs: Pairs, group: int,
 
 
 def _sums(x: Tensor, query: Tensor, side: Tensor) -> Tensor:
-    if query.size(1) == 1:
-        return x.sum(dim=1, keepdim=True)
+    if len(query) == 1:
+        return x.sum(dim=1).unsqueeze(0)
     head = side.bool().unsqueeze(-1)
     return torch.stack([x.masked_fill(head, 0.0).sum(dim=1),
-                        x.masked_fill(~head, 0.0).sum(dim=1)], dim=1)
+                        x.masked_fill(~head, 0.0).sum(dim=1)])
 
 
 def _by_side(x: Tensor, side: Tensor) -> Tensor:
-    if x.size(1) == 1:
-        return x
-    return torch.where(side.bool().unsqueeze(-1), x[:, 1:], x[:, :1])
+    if len(x) == 1:
+        return x[0].unsqueeze(1)
+    tail, head = x.unsqueeze(2)
+    return torch.where(side.bool().unsqueeze(-1), head, tail)
 
 
 def candidate_scores(query: Tensor, table: Tensor, index: Tensor,
@@ -136,7 +137,7 @@ def candidate_scores(query: Tensor, table: Tensor, index: Tensor,
     :obj:`[B, K]`. With :obj:`group=0`, it returns their inner products.
 
     Args:
-        query (torch.Tensor): The queries, :obj:`[B, 2, C]`. The first query
+        query (torch.Tensor): The queries, :obj:`[2, B, C]`. The first query
             of a positive asks for a tail, the second for a head.
         table (torch.Tensor): The keys of the candidates, :obj:`[U, C]`.
         index (torch.Tensor): Rows of :obj:`table`, :obj:`[B, K]`.
@@ -146,7 +147,7 @@ def candidate_scores(query: Tensor, table: Tensor, index: Tensor,
             :func:`~pyg_mmkgc.nn.functional.moduli_distance`, or zero for
             inner products.
         scale (torch.Tensor, optional): The factors :math:`w` of the channels
-            of a candidate, :obj:`[B, 2, C]`. (default: :obj:`None`, all ones)
+            of a candidate, :obj:`[2, B, C]`. (default: :obj:`None`, all ones)
 
     Raises:
         IndexError: If :obj:`index` has an entry outside :obj:`[0, U)`.
@@ -168,6 +169,6 @@ def pair_scores(x: Tensor, y: Tensor, group: int) -> Tensor:
         return moduli_distance(x, y, group)
     rows = y.reshape(-1, y.size(-1))
     index = torch.arange(rows.size(0)).unsqueeze(-1)
-    out = candidate_scores(x.reshape(-1, 1, x.size(-1)), rows, index,
+    out = candidate_scores(x.reshape(1, -1, x.size(-1)), rows, index,
                            torch.zeros_like(index, dtype=torch.bool), group)
     return out.view(x.shape[:-1])

@@ -23,7 +23,7 @@ def dense_scores(query: Tensor, table: Tensor, group: int) -> Tensor:
     if _needs_grad(query, table):
         index = torch.arange(table.size(0), device=table.device)
         index = index.expand(query.size(0), -1)
-        return candidate_scores(query.unsqueeze(1), table, index,
+        return candidate_scores(query.unsqueeze(0), table, index,
                                 torch.zeros_like(index, dtype=torch.bool),
                                 group)
     query, table = query.detach().contiguous(), table.detach().contiguous()

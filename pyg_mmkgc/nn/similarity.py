@@ -37,8 +37,8 @@ class Similarity:
                    corrupt_head: Tensor,
                    scale: Optional[Tensor] = None) -> Tensor:
         r"""Returns the similarities :obj:`[B, K]` of queries to the rows
-        :obj:`index` of keys :obj:`[U, C]`. The queries :obj:`[B, 2, C]` ask
-        first for a tail, then for a head. If :obj:`scale` :obj:`[B, 2, C]` is
+        :obj:`index` of keys :obj:`[U, C]`. The queries :obj:`[2, B, C]` ask
+        first for a tail, then for a head. If :obj:`scale` :obj:`[2, B, C]` is
         given, it is multiplied with the channels of the keys.
         """
         return self._signed(candidate_scores(

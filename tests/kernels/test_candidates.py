@@ -27,7 +27,7 @@ Args = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 def candidate_distance(tail_query: Tensor, head_query: Tensor, table: Tensor,
                        index: Tensor, side: Tensor, group: int = 2) -> Tensor:
-    return candidate_scores(torch.stack([tail_query, head_query], dim=1),
+    return candidate_scores(torch.stack([tail_query, head_query]),
                             table, index, side, group)
 
 
@@ -340,7 +340,7 @@ def _overwrite_repeats(pairs: Any, group: int, grad: Tensor) -> Any:
     query, _, table, index, side = pairs
     for b in range(index.size(0)):
         for k in range(index.size(1)):
-            diff = query[b, int(side[b, k])] - table[index[b, k]]
+            diff = query[int(side[b, k]), b] - table[index[b, k]]
             modulus = diff.view(2, D).norm(dim=0).repeat(2)
             to_table[index[b, k]] = -grad[b, k] * diff / modulus
     return *rest, to_table

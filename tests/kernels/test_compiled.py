@@ -25,7 +25,7 @@ BOTH = pytest.mark.parametrize(
 
 def candidate_distance(tail_query: Tensor, head_query: Tensor, table: Tensor,
                        index: Tensor, side: Tensor, group: int = 2) -> Tensor:
-    return candidate_scores(torch.stack([tail_query, head_query], dim=1),
+    return candidate_scores(torch.stack([tail_query, head_query]),
                             table, index, side, group)
 
 
@@ -67,8 +67,8 @@ def make(dtype: torch.dtype = torch.double) -> tuple[Tensor, ...]:
 
 def make_scaled() -> tuple[Tensor, ...]:
     query, other, table, index, side = make()
-    scale = torch.randn(B, 2, C, dtype=table.dtype)
-    both = torch.stack([query, other], dim=1).detach()
+    scale = torch.randn(2, B, C, dtype=table.dtype)
+    both = torch.stack([query, other]).detach()
     with torch.no_grad():
         scale[0, 0] = 1.0
     return (both.requires_grad_(), scale.requires_grad_(), table, index, side)
@@ -85,8 +85,8 @@ def expect(out: Tensor, formula: Tensor, inputs: tuple[Tensor, ...]) -> None:
 
 def gathered(args: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
     tail_query, head_query, table, index, side = args
-    both = torch.stack([tail_query, head_query], dim=1)
-    return both[torch.arange(B)[:, None], side.long()], table[index]
+    both = torch.stack([tail_query, head_query])
+    return both[side.long(), torch.arange(B)[:, None]], table[index]
 
 
 @BOTH
@@ -111,7 +111,7 @@ def test_products(calls: list[str]) -> None:
 @pytest.mark.parametrize('group', [1, 2])
 def test_scaled_distances(calls: list[str], group: int) -> None:
     args = query, scale, table, index, side = make_scaled()
-    row = torch.arange(B)[:, None], side.long()
+    row = side.long(), torch.arange(B)[:, None]
     expect(candidate_scores(query, table, index, side, group, scale),
            moduli_distance(query[row], scale[row] * table[index], group),
            args[:3])

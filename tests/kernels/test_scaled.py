@@ -36,7 +36,7 @@ def path(request: pytest.FixtureRequest,
 
 def make(B: int = 7, K: int = 5, U: int = 6,
          dtype: torch.dtype = torch.double) -> tuple[Tensor, ...]:
-    query, scale = torch.randn(2, B, 2, C, dtype=dtype)
+    query, scale = torch.randn(2, 2, B, C, dtype=dtype)
     table = torch.randn(U, C, dtype=dtype)
     return (query.requires_grad_(), scale.requires_grad_(),
             table.requires_grad_(), torch.randint(U, (B, K)),
@@ -67,7 +67,7 @@ def test_candidates(group: int, path: str) -> None:
     for b in range(7):
         for k in range(5):
             s = int(side[b, k])
-            expected = loop(query[b, s], scale[b, s], table[index[b, k]],
+            expected = loop(query[s, b], scale[s, b], table[index[b, k]],
                             group)
             assert out[b, k].item() == pytest.approx(expected, rel=1e-12)
 
@@ -79,8 +79,8 @@ def test_pooled_candidates(group: int, dtype: torch.dtype,
     """Values and gradients equal PyTorch's for the gathered rows."""
     query, scale, table, index, side = args = pooled(dtype)
     head = side[..., None]
-    diff = torch.where(head, query[:, 1:], query[:, :1]) - torch.where(
-        head, scale[:, 1:], scale[:, :1]) * table[index]
+    diff = torch.where(head, query[1][:, None], query[0][:, None]) - torch.where(
+        head, scale[1][:, None], scale[0][:, None]) * table[index]
     expected = diff.unflatten(-1, (group, -1)).norm(dim=2).sum(dim=-1)
     out = scaled_distance(*args, group)
     torch.testing.assert_close(out, expected)
@@ -134,11 +134,11 @@ def test_diverged_values_are_seen(
         path: str) -> None:
     query, scale, table, index, side = maker()
     with torch.no_grad():
-        query[2, :, 3] = math.nan
+        query[:, 2, 3] = math.nan
     out = scaled_distance(query, scale, table, index, side, group)
     assert out[2].isnan().all() and out[3:].isfinite().all()
     grad, = torch.autograd.grad(out.sum(), query)
-    assert grad[2].isnan().any() and grad[3:].isfinite().all()
+    assert grad[:, 2].isnan().any() and grad[:, 3:].isfinite().all()
 
 
 @pytest.mark.parametrize('shape', [(0, 5), (4, 0), (1, 1)])
@@ -228,7 +228,7 @@ def test_gradients_of_nan(path: str, group: int) -> None:
     query[2] = 0.0
     query.requires_grad_()
     index = torch.zeros(3, 1, dtype=torch.long)
-    candidate_scores(query.unsqueeze(1), torch.zeros(1, C), index,
+    candidate_scores(query.unsqueeze(0), torch.zeros(1, C), index,
                      index.bool(), group).sum().backward()
     nan = query.grad.isnan()
     assert nan[1, 0] and not nan[[0, 2]].any() and not query.grad[2].any()

@@ -64,7 +64,7 @@ class Sound(MMKGEModel):
                          tail: Tensor, index: Tensor,
                          corrupt_head: Tensor) -> Tensor:
         rel = self.rel_emb(rel_type)
-        query = torch.stack([head + rel, tail - rel], dim=1)
+        query = torch.stack([head + rel, tail - rel])
         return self.margin - candidate_scores(query, table, index,
                                               corrupt_head, group=1)
 

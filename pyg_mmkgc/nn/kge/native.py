@@ -130,6 +130,6 @@ class NativE(AdaMF):
             row[:, None] * M + torch.arange(M, device=row.device), views,
             mode='sum', per_sample_weights=alpha)
         query = torch.stack([self.query(head, rel_type, 'tail'),
-                             self.query(tail, rel_type, 'head')], dim=1)
+                             self.query(tail, rel_type, 'head')])
         return self.margin + self.similarity.candidates(query, key, place,
                                                         corrupt_head)

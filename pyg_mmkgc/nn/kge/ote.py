@@ -125,12 +125,12 @@ class OTE(MMKGEModel):
         heads, tails, rows = map(self.sides, (head, tail, table))
         moved = torch.stack([
             self.turn(heads[0][0] * scale, turn),
-            self.turn(tails[0][0] / scale, turn, back=True)], dim=1)
-        scales = torch.stack([1 / scale, scale], dim=1)
+            self.turn(tails[0][0] / scale, turn, back=True)])
+        scales = torch.stack([1 / scale, scale])
         parts = []
         for (x, _), (_, y), row in zip(heads, tails, rows, strict=True):
             query = torch.stack([self.turn(x, turn),
-                                 self.turn(y, turn, back=True)], dim=1)
+                                 self.turn(y, turn, back=True)])
             parts.append(self._by_side(moved, *row, index, corrupt_head) +
                          self.similarity.candidates(
                              query, rows[0][0], index, corrupt_head, scales))

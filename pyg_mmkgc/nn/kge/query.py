@@ -68,16 +68,16 @@ class QueryForms(DeprecatedQueries, TripleModel):
                          corrupt_head: Tensor) -> Tensor:
         sides: tuple[Side, Side] = 'tail', 'head'
         query = torch.stack([self.query(x, rel_type, side) for x, side in
-                             zip((head, tail), sides, strict=True)], dim=1)
+                             zip((head, tail), sides, strict=True)])
         scales = [x for x in (self.key_scale(rel_type, side)
                               for side in sides) if x is not None]
-        scale = torch.stack(scales, dim=1) if scales else None
+        scale = torch.stack(scales) if scales else None
         key = table
         if scale is None and self.key_depends_on == 'relation':
             # Blocks whose keys are recomputed in the backward pass limit the
             # memory of keys.
             return self._add_margin(torch.cat([
-                checkpoint(self._by_pair, table, query[part], rel_type[part],
+                checkpoint(self._by_pair, table, query[:, part], rel_type[part],
                            index[part], corrupt_head[part],
                            use_reentrant=False)
                 for part in parts(index.size(0),
