@@ -79,8 +79,9 @@ def test_pooled_candidates(group: int, dtype: torch.dtype,
     """Values and gradients equal PyTorch's for the gathered rows."""
     query, scale, table, index, side = args = pooled(dtype)
     head = side[..., None]
-    diff = torch.where(head, query[1][:, None], query[0][:, None]) - torch.where(
-        head, scale[1][:, None], scale[0][:, None]) * table[index]
+    q, w = (torch.where(head, x[1][:, None], x[0][:, None])
+            for x in (query, scale))
+    diff = q - w * table[index]
     expected = diff.unflatten(-1, (group, -1)).norm(dim=2).sum(dim=-1)
     out = scaled_distance(*args, group)
     torch.testing.assert_close(out, expected)

@@ -77,8 +77,8 @@ class QueryForms(DeprecatedQueries, TripleModel):
             # Blocks whose keys are recomputed in the backward pass limit the
             # memory of keys.
             return self._add_margin(torch.cat([
-                checkpoint(self._by_pair, table, query[:, part], rel_type[part],
-                           index[part], corrupt_head[part],
+                checkpoint(self._by_pair, table, query[:, part],
+                           rel_type[part], index[part], corrupt_head[part],
                            use_reentrant=False)
                 for part in parts(index.size(0),
                                   index.size(1) * table.size(1))]))
