@@ -126,7 +126,7 @@ def valid_names(section: str) -> dict[str, Callable[..., Any]]:
                 'TSV': from_tsv}
     if section == 'model':
         return {**_listed(kge, kge.MMKGEModel, kge.QueryModel),
-                **_listed(paths, paths.PathModel),
+                **_listed(paths, paths.PathModel), 'Ensemble': nn.Ensemble,
                 **{f'PyG.{name}': item for name, item in _listed(
                     pyg_kge, pyg_kge.KGEModel).items()}}
     if section == 'sampler':

@@ -13,8 +13,11 @@ from pyg_mmkgc.io.pretrained import Pretrained
 
 
 class Ensemble(Pretrained):
-    r"""A weighted sum of the log-probabilities of several models, which may
-    have embeddings of nodes, pass messages along paths, or be models of
+    r"""A weighted sum of the log-probabilities of several models, the
+    logarithmic opinion pool of the `"Combining Probability Distributions: A
+    Critique and an Annotated Bibliography"
+    <https://doi.org/10.1214/ss/1177013825>`_ paper. The models may have
+    embeddings of nodes, pass messages along paths, or be models of
     :pyg:`PyG`.
 
     .. math::

@@ -2,7 +2,7 @@ r"""Weights of the members of an ensemble, learned on validation triples."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Optional
 
 import torch
@@ -18,6 +18,7 @@ from pyg_mmkgc.evaluation.scorer import (
 )
 from pyg_mmkgc.metrics import assert_finite
 from pyg_mmkgc.nn.ensemble import Ensemble
+from pyg_mmkgc.report import Report, Table
 from pyg_mmkgc.typing import Side
 
 #: The best rivals of each member that are kept for a query.
@@ -32,25 +33,50 @@ ITERATIONS = 30
 TRIPLES = 1 << 10
 
 
-@dataclass(frozen=True)
-class WeightFit:
-    r"""The result of :func:`fit_weights`.
+@dataclass(frozen=True, repr=False)
+class WeightFit(Report):
+    r"""The result of :func:`fit_weights`. Printing it shows a table.
 
     Args:
-        num_queries (int): The number of distinct queries.
-        num_triples (int): The number of triples that they rank.
-        mrr (dict): The MRR on these, estimated from the rivals that were
-            kept, of each member, of equal weights, and of the weights.
-        weight (dict): The weight of each member for a relation without
+        weight (dict): The weight of each member for relations without
             validation triples.
-        shrinkage (float, optional): The number of triples that the common
-            weights count for; :obj:`None` if all relations have them.
+        mrr (dict): The MRR on the validation triples of each member, of the
+            sum with :obj:`"equal weights"`, and of the :obj:`"ensemble"`. It
+            is estimated from the rivals that were kept.
+        num_queries (int): The number of distinct queries.
+        num_triples (int): The number of rankings by these queries.
+        shrinkage (float, optional): The precision of the prior of the weights
+            of a relation; :obj:`None` if all relations have the same weights.
     """
+    weight: dict[str, float]
+    mrr: dict[str, float]
     num_queries: int
     num_triples: int
-    mrr: dict[str, float]
-    weight: dict[str, float]
     shrinkage: Optional[float]
+
+    table_names = ('members', )
+
+    def to_dict(self) -> dict[str, Any]:
+        r"""Returns the result as plain values that JSON can hold."""
+        return asdict(self)
+
+    def summary(self) -> dict[str, Any]:
+        return {'members': list(self.weight), 'mrr': self.mrr['ensemble'],
+                'shrinkage': self.shrinkage}
+
+    def make_table(self, name: str) -> Table:
+        what = ('the same for all relations' if self.shrinkage is None else
+                'of a relation without validation triples; the prior of the '
+                f'others has the precision {self.shrinkage:g}')
+        return Table(['', 'weight', 'validation MRR'], [
+            [name, self.weight.get(name), value]
+            for name, value in self.mrr.items()],
+            f'{self.num_triples} rankings of validation triples by '
+            f'{self.num_queries} queries; MRR estimated from a part of the '
+            f'rivals; weights: {what}.')
+
+    def __str__(self) -> str:
+        return f'{self.table().text()}\n\n{self.table().caption}'
 
 
 def fit_weights(model: Ensemble, data: Any, *, per: str = 'relation',
@@ -117,12 +143,11 @@ def fit_weights(model: Ensemble, data: Any, *, per: str = 'relation',
              'equal weights': torch.full((M, ), 1 / M),
              'ensemble': model.weight.cpu()}
     return WeightFit(
-        rivals.rel_type.numel(), rel.numel(),
+        dict(zip(model.names, common[0].exp().tolist(), strict=True)),
         {name: float(reciprocal_ranks(rivals, weight.expand(R, M),
                                       rel).mean())
          for name, weight in tried.items()},
-        dict(zip(model.names, common[0].exp().tolist(), strict=True)),
-        strength)
+        rivals.rel_type.numel(), rel.numel(), strength)
 
 
 @dataclass(frozen=True)
