@@ -89,8 +89,9 @@ class Ensemble(Pretrained):
         :class:`~pyg_mmkgc.data.KnowledgeGraph`.
         """
         for member in self.members:
-            if hasattr(member, 'attach'):
-                member.attach(data)
+            attach: Any = getattr(member, 'attach', None)
+            if attach is not None:
+                attach(data)
         return self
 
     @contextmanager

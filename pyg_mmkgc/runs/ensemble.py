@@ -1,10 +1,13 @@
 r"""Ensembles of trained models, in folders of their own."""
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import pathlib
 import time
 from collections.abc import Sequence
+
+import torch
 
 from pyg_mmkgc.config.build import find_device
 from pyg_mmkgc.config.components import Component
@@ -99,8 +102,8 @@ class EnsembleRun(Run):
 
 def load_members(members: Sequence[str], data_root: str | None = None,
                  device: str | None = None) -> tuple[Ensemble, Run]:
-    r"""Returns an ensemble with equal weights, and the first run, which has
-    the graph.
+    r"""Returns an ensemble with equal weights, and the first run with the
+    modalities of all runs in its graph.
 
     Args:
         members (list of str): As for :meth:`EnsembleRun.combine`.
@@ -118,17 +121,54 @@ def load_members(members: Sequence[str], data_root: str | None = None,
               load_model(path).to(find_device(device, 'device'))
               for path in members]
     first = next(iter(runs.values()))
+    dataset = _join(runs)
     for run in runs.values():
         differ = differences(fingerprint(first.graph), run.graph)
         if differ:
             raise DataError(
                 f"Expected runs on one graph (got '{first.folder}' and "
                 f"'{run.folder}', which differ in {', '.join(differ)})")
+    graph = first.graph.clone()
+    for run in runs.values():  # Each member needs its own modalities.
+        masks = run.graph.masks()
+        for name, x in run.graph.features().items():
+            if name not in graph.modalities:
+                graph[f'x_{name}'], graph[f'mask_{name}'] = x, masks[name]
+            elif not (torch.equal(x, graph[f'x_{name}']) and torch.equal(
+                    masks[name], graph.masks()[name])):
+                raise DataError(f'Expected runs with the same features of '
+                                f"{name!r} (got '{first.folder}' and "
+                                f"'{run.folder}', which differ)")
+    joined = Run(dataclasses.replace(first.config, dataset=dataset),
+                 first.folder)
+    joined.graph = graph
     names = distinct_names(
         [runs[path].config.model.name if path in runs else
          pathlib.Path(path).name for path in members],
         [pathlib.Path(path).name for path in members], list(members))
-    return Ensemble(models, first.graph.num_relations, names), first
+    return Ensemble(models, graph.num_relations, names), joined
+
+
+def _join(runs: dict[str, Run]) -> Component:
+    r"""Returns the dataset of several runs, with the modalities of all."""
+    first, *others = (run.config.dataset for run in runs.values())
+    options = dict(first.options)
+    for path, other in zip(list(runs)[1:], others, strict=True):
+        for key, value in other.options.items():
+            mine = options.get(key)
+            if key == 'root' or value == mine:
+                continue
+            if key == 'modalities':
+                options[key] = None if None in (mine, value) else [
+                    *mine, *(name for name in value if name not in mine)]
+            elif key == 'features' and isinstance(mine, dict) and (
+                    isinstance(value, dict)):
+                options[key] = {**value, **mine}
+            else:
+                raise ConfigError(
+                    f"Expected 'dataset.{key}' of '{path}' to be {mine!r}, as "
+                    f'in the first run (got {value!r})')
+    return Component(first.name, options)
 
 
 def _config(config: Config, model: Ensemble, seed: int,
