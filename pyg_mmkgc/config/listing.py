@@ -122,7 +122,7 @@ def _describe(section: str, target: Any) -> tuple[str, str]:
     if target is Ensemble:
         return 'ensemble of trained models', 'none'
     if issubclass(target, PathModel):
-        return 'paths', 'none'
+        return 'paths', 'any number, or none'
     if not issubclass(target, MMKGEModel):
         return 'structural, of PyG', 'none'
     if 'modalities' not in arguments_of(target):

@@ -314,7 +314,8 @@ def explain(model: Module, kg: Any, head: int | str, rel_type: int | str,
         model (torch.nn.Module): A model, as for
             :func:`~pyg_mmkgc.evaluation.evaluate`. Modalities are explained
             for a :class:`~pyg_mmkgc.nn.kge.MMKGEModel`, by means of its
-            :meth:`embed` and :meth:`fuse`.
+            :meth:`embed` and :meth:`fuse`, and for a
+            :class:`~pyg_mmkgc.nn.path.PathModel`, by its features.
         kg (KnowledgeGraph): The graph, as for
             :func:`~pyg_mmkgc.evaluation.evaluate`.
         head (int or str): The head, as an id or label.
@@ -352,10 +353,9 @@ def explain(model: Module, kg: Any, head: int | str, rel_type: int | str,
     with scoring(model, kg) as scorer:
         score, ranks = _score_and_ranks(model, scorer, triple, index)
         weights = _weights(model, triple)
-        views = _mean_views(model, kg)
+        variants = _variants(model, kg)
     effects = []
-    for name, mean in views.items():
-        without = _Without(model, name, mean)
+    for name, without in variants.items():
         with scoring(without, kg) as scorer:
             less, lower = _score_and_ranks(without, scorer, triple, index)
         mask = kg.masks().get(name)
@@ -418,6 +418,29 @@ def _paths(model: Any, kg: KnowledgeGraph, head: int, rel_type: int,
     with model.attached(kg):
         return [path.text(*names) for path in best_paths(
             model, head, rel_type, tail, k=k)]
+
+
+def _variants(model: Any, kg: KnowledgeGraph) -> dict[str, Module]:
+    r"""Returns a model without each modality. The result is empty for models
+    with a single view: without it, nothing is left.
+    """
+    if isinstance(model, PathModel):
+        return {name: _WithoutFeatures(model.without(name))
+                for name in model.modalities}
+    return {name: _Without(model, name, mean)
+            for name, mean in _mean_views(model, kg).items()}
+
+
+class _WithoutFeatures(Module):
+    r"""A path model that keeps its changed features on the same graph."""
+    def __init__(self, model: PathModel) -> None:
+        super().__init__()
+        self.model = model
+        self.num_nodes = model.num_nodes
+        self.num_relations = model.num_relations
+
+    def score_all(self, node: Tensor, rel_type: Tensor, side: str) -> Tensor:
+        return self.model.score_all(node, rel_type, side)
 
 
 class _Without(Module):

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 
 import torch
 
-from pyg_mmkgc.config.build import find_device
+from pyg_mmkgc.config.build import build_graph, find_device
 from pyg_mmkgc.config.components import Component
 from pyg_mmkgc.config.loader import dump_config
 from pyg_mmkgc.config.schema import Config, TrainingConfig
+from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.data.fingerprint import differences, fingerprint
+from pyg_mmkgc.data.numbering import renumber
 from pyg_mmkgc.errors import ConfigError, DataError
 from pyg_mmkgc.evaluation import RankingResult
 from pyg_mmkgc.io.atomic import write_json
@@ -121,32 +123,24 @@ def load_members(members: Sequence[str], data_root: str | None = None,
               load_model(path).to(find_device(device, 'device'))
               for path in members]
     first = next(iter(runs.values()))
-    dataset = _join(runs)
     for run in runs.values():
         differ = differences(fingerprint(first.graph), run.graph)
         if differ:
             raise DataError(
                 f"Expected runs on one graph (got '{first.folder}' and "
                 f"'{run.folder}', which differ in {', '.join(differ)})")
-    graph = first.graph.clone()
-    for run in runs.values():  # Each member needs its own modalities.
-        masks = run.graph.masks()
-        for name, x in run.graph.features().items():
-            if name not in graph.modalities:
-                graph[f'x_{name}'], graph[f'mask_{name}'] = x, masks[name]
-            elif not (torch.equal(x, graph[f'x_{name}']) and torch.equal(
-                    masks[name], graph.masks()[name])):
-                raise DataError(f'Expected runs with the same features of '
-                                f"{name!r} (got '{first.folder}' and "
-                                f"'{run.folder}', which differ)")
-    joined = Run(dataclasses.replace(first.config, dataset=dataset),
+    joined = Run(dataclasses.replace(first.config, dataset=_join(runs)),
                  first.folder)
-    joined.graph = graph
+    labels = [first.graph.get(key) for key in (
+        'node_names', 'relation_names', 'node_ids')]
+    joined.graph = renumber(build_graph(joined.config), *labels)
+    for path, run in runs.items():  # Each member needs its own modalities.
+        _check_features(path, run.graph, joined.graph)
     names = distinct_names(
         [runs[path].config.model.name if path in runs else
          pathlib.Path(path).name for path in members],
         [pathlib.Path(path).name for path in members], list(members))
-    return Ensemble(models, graph.num_relations, names), joined
+    return Ensemble(models, first.graph.num_relations, names), joined
 
 
 def _join(runs: dict[str, Run]) -> Component:
@@ -158,17 +152,31 @@ def _join(runs: dict[str, Run]) -> Component:
             mine = options.get(key)
             if key == 'root' or value == mine:
                 continue
-            if key == 'modalities':
-                options[key] = None if None in (mine, value) else [
-                    *mine, *(name for name in value if name not in mine)]
-            elif key == 'features' and isinstance(mine, dict) and (
-                    isinstance(value, dict)):
-                options[key] = {**value, **mine}
-            else:
+            both = mine, value
+            if key not in ('modalities', 'features'):
                 raise ConfigError(
                     f"Expected 'dataset.{key}' of '{path}' to be {mine!r}, as "
                     f'in the first run (got {value!r})')
+            if all(isinstance(x, list) for x in both):
+                options[key] = list(dict.fromkeys([*mine, *value]))
+            else:  # Paths, or all that there are.
+                paths = [x for x in both if isinstance(x, dict)]
+                options[key] = {k: v for x in reversed(paths)
+                                for k, v in x.items()} or None
     return Component(first.name, options)
+
+
+def _check_features(path: str, mine: KnowledgeGraph,
+                    joined: KnowledgeGraph) -> None:
+    features, masks = joined.features(), joined.masks()
+    for name, x in mine.features().items():
+        if name not in features or not (
+                torch.equal(x, features[name])
+                and torch.equal(mine.masks()[name], masks[name])):
+            raise DataError(
+                f"Expected the features of {name!r} of '{path}' in the "
+                'dataset of all runs (got '
+                f'{"others" if name in features else "none"})')
 
 
 def _config(config: Config, model: Ensemble, seed: int,

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -88,6 +89,32 @@ def test_options(tmp_path: Path) -> None:
     assert run.config.training.seed == 3
     rows = run.load_model().weight
     assert torch.equal(rows, rows[:1].expand_as(rows))
+
+
+def test_modalities_of_all_members(tmp_path: Path) -> None:
+    """The graph has the features that each member was trained with."""
+    for name in ('text', 'sound'):
+        np.savez(f'{name}.npz', **{str(i): np.full(3, i, 'f4')
+                                   for i in range(23)})
+        Path('own.yaml').write_text(CONFIG.format(
+            name='NBFNet', seed=0).replace(
+                'train: own.tsv', f'features: {{{name}: {name}.npz}}, '
+                'train: own.tsv'))
+        Run.create('own.yaml', folder=name).train(progress=False)
+    folder = str(tmp_path / 'both')
+    run, _ = EnsembleRun.combine(['text', 'a', 'sound'], folder, device='cpu')
+    assert run.graph.modalities == ['text', 'sound']
+    again = Run.open(folder)
+    assert evaluate(again.load_model(), again.graph).mrr == run.rankings().mrr
+    assert [list(x.modalities) for x in again.load_model().members[::2]] == [
+        ['text'], ['sound']]
+    Path('own.yaml').write_text(CONFIG.format(
+        name='NBFNet', seed=0).replace(
+            'train: own.tsv', 'features: {text: sound.npz}, train: own.tsv'))
+    Run.create('own.yaml', folder='other').train(progress=False)
+    np.savez('sound.npz', **{str(i): np.full(3, -i, 'f4') for i in range(23)})
+    with pytest.raises(DataError, match="'text' of 'other' .* .got others"):
+        EnsembleRun.combine(['text', 'other'], str(tmp_path / 'new'))
 
 
 def test_refusals(tmp_path: Path, capsys) -> None:
