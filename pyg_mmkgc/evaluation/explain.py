@@ -425,13 +425,13 @@ def _variants(model: Any, kg: KnowledgeGraph) -> dict[str, Module]:
     with a single view: without it, nothing is left.
     """
     if isinstance(model, PathModel):
-        return {name: _WithoutFeatures(model.without(name))
+        return {name: WithoutFeatures(model.without(name))
                 for name in model.modalities}
     return {name: _Without(model, name, mean)
             for name, mean in _mean_views(model, kg).items()}
 
 
-class _WithoutFeatures(Module):
+class WithoutFeatures(Module):
     r"""A path model that keeps its changed features on the same graph."""
     def __init__(self, model: PathModel) -> None:
         super().__init__()

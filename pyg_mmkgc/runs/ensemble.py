@@ -157,12 +157,13 @@ def _join(runs: dict[str, Run]) -> Component:
                 raise ConfigError(
                     f"Expected 'dataset.{key}' of '{path}' to be {mine!r}, as "
                     f'in the first run (got {value!r})')
-            if all(isinstance(x, list) for x in both):
-                options[key] = list(dict.fromkeys([*mine, *value]))
+            lists = [x for x in both if isinstance(x, list)]
+            if len(lists) == 2:
+                options[key] = list(dict.fromkeys(lists[0] + lists[1]))
             else:  # Paths, or all that there are.
                 paths = [x for x in both if isinstance(x, dict)]
-                options[key] = {k: v for x in reversed(paths)
-                                for k, v in x.items()} or None
+                options[key] = {**paths[0], **paths[-1], **paths[0]
+                                } if paths else None
     return Component(first.name, options)
 
 

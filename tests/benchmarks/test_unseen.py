@@ -24,7 +24,7 @@ def test_split_and_table(study, monkeypatch, tmp_path: Path) -> None:
                                           'countries', *args])
         runpy.run_path(str(SCRIPT), run_name='__main__')
 
-    call('--split', 'split', '--methods', 'rotate', 'nbfnet',
+    call('--split', 'split', '--methods', 'adamf', 'nbfnet',
          'nbfnet_features', '--held-out', '0.02', '--seed', '4')
     wanted = InductiveSplit(0.02, 0.02, seed=4)(Countries()[0])
     graphs = {name: build_graph(load_config(f'split/{name}.yaml'))
@@ -50,14 +50,14 @@ def test_split_and_table(study, monkeypatch, tmp_path: Path) -> None:
             if has:
                 assert bool((kg[f'x_{modality}'][i]
                              == wanted[f'x_{modality}'][j].float()).all())
-    assert main(['train', 'split/rotate.yaml', '--quiet', '--output', 'run',
+    assert main(['train', 'split/adamf.yaml', '--quiet', '--output', 'run',
                  '--set', 'training.epochs=1', 'training.valid_every=null',
                  'model.hidden_channels=4', 'training.device=cpu']) == 0
     call('run', '--results', 'out')
     lines = [json.loads(x) for x in Path(
         'out/unseen_countries.jsonl').read_text().splitlines()]
     assert [x['settings']['model.name'] for x in lines] == [
-        'NeighborBaseline, no training', 'RotatE']
+        'NeighborBaseline, no training', 'AdaMF']
     table = Path('out/unseen_countries.md').read_text()
     assert table.count('\n| `') == 2
     call('--results', 'out', '--report')
