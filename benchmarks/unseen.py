@@ -5,27 +5,46 @@
         --results DIR
 
 Runs are folders written by `mmkgc train`; runs that differ in their seed only
-are a row of the table. The first row is the neighbour baseline, on the graph
-of the first run. `--report` creates the table from an existing result file.
+are a row of the table. The first rows are models without any training on the
+graph of the runs, by default the neighbour baseline; `--models neighbors
+ultra_3g` adds ULTRA. `--report` creates the table from an existing result
+file.
+
+The splits of the benchmarks have few unseen entities. `--split` writes an
+inductive split of a dataset as files, and a configuration for each method:
+
+    python benchmarks/unseen.py --split SPLIT --dataset mkg_y \
+        --data-root DATA --methods adamf nbfnet nbfnet_features ultra_features
+    mmkgc train SPLIT/nbfnet_features.yaml --seed 0 --output RUNS/0
+    python benchmarks/unseen.py RUNS/* --dataset mkg_y_inductive --results DIR
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import statistics
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from runs import PLACES, flat
 from study.report import Table, path_of, short, write_table
 
-from pyg_mmkgc.config import load_config
+from pyg_mmkgc.config import (
+    Component,
+    build_graph,
+    load_config,
+    save_config,
+)
 from pyg_mmkgc.evaluation import evaluate
 from pyg_mmkgc.io.atomic import read_json, write_atomic
 from pyg_mmkgc.nn import NeighborBaseline
 from pyg_mmkgc.runs import Run
+from pyg_mmkgc.runs.pretrained import load_model
 from pyg_mmkgc.runs.run import provenance
+from pyg_mmkgc.transforms import InductiveSplit
 
 STUDY = 'unseen'
 METRICS = ('mrr', 'hits@1', 'hits@10')
@@ -45,23 +64,67 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def measure(args: argparse.Namespace) -> None:
-    """Reads the runs, ranks by the baseline, and writes the result file."""
-    lines = [read(path) for path in args.runs
-             if (path / 'metrics.json').is_file()]
-    if not lines:
+    """Reads the runs, ranks by models without training, and writes the result
+    file.
+    """
+    runs = {path: read(path) for path in args.runs
+            if (path / 'metrics.json').is_file()}
+    if not runs:
         raise SystemExit('Expected folders of finished runs (got none)')
-    graph = Run.open(str(args.runs[0]), args.data_root).graph
-    baseline = NeighborBaseline.from_data(graph)
-    lines.insert(0, {
-        'settings': {'model.name': 'NeighborBaseline',
-                     'model.temperature': baseline.temperature},
-        'val': evaluate(baseline, graph, 'val').metrics(),
-        'test': evaluate(baseline, graph, 'test').to_dict(),
-        **{key: value for key, value in provenance().items()
-           if key in ('commit', 'platform')},
-        'modalities': lines[0]['modalities']})
+    # Path models without features may be among the runs.
+    path = max(runs, key=lambda path: len(runs[path]['modalities']))
+    graph = Run.open(str(path), args.data_root).graph
+    lines = []
+    for name in args.models:
+        model = load_model(name)
+        lines.append({
+            'settings': {'model.name': f'{type(model).__name__}, no training',
+                         **({'model.temperature': model.temperature}
+                            if isinstance(model, NeighborBaseline) else
+                            {'model': Path(name).stem})},
+            'val': evaluate(model, graph, 'val').metrics(),
+            'test': evaluate(model, graph, 'test').to_dict(),
+            **{key: value for key, value in provenance().items()
+               if key in ('commit', 'platform')},
+            'modalities': runs[path]['modalities']})
+    lines += runs.values()
     write_atomic(path_of(STUDY, args).with_suffix('.jsonl'), ''.join(
         json.dumps(line) + '\n' for line in lines))
+
+
+def split(args: argparse.Namespace) -> None:
+    """Writes an inductive split with its features and configurations."""
+    configs = {name: load_config(f'{name}/{args.dataset}')
+               for name in args.methods}
+    # Some methods use no features.
+    config = next((x for x in configs.values()
+                   if x.dataset.options['modalities'] != []),
+                  next(iter(configs.values())))
+    graph = InductiveSplit(args.held_out, args.held_out, args.seed)(
+        build_graph(config, args.data_root))
+    args.split.mkdir(parents=True)
+    labels = graph.get('node_ids') or graph.node_names
+    for part, triples in graph.splits().items():
+        (args.split / f'{part}.tsv').write_text(''.join(
+            f'{labels[h]}\t{graph.relation_names[r]}\t{labels[t]}\n'
+            for h, t, r in zip(*triples.edge_index.tolist(),
+                               triples.edge_type.tolist(), strict=True)),
+            'utf-8')
+    masks = graph.masks()
+    for modality, x in graph.features().items():
+        rows, mask = x.float().numpy(), masks[modality].numpy()
+        np.savez(args.split / f'{modality}.npz', **{
+            labels[i]: rows[i] for i in mask.nonzero()[0].tolist()})
+    for name, config in configs.items():
+        dataset = Component('TSV', {
+            'root': str(args.split.absolute()), **{
+                part: f'{part}.tsv' for part in graph.splits()},
+            'features': {modality: f'{modality}.npz'
+                         for modality in graph.modalities},
+            'modalities': config.dataset.options['modalities']})
+        save_config(dataclasses.replace(config, dataset=dataset),
+                    args.split / f'{name}.yaml')
+    print(f"{args.split}: {', '.join(f'{name}.yaml' for name in configs)}")
 
 
 def report(args: argparse.Namespace) -> None:
@@ -73,7 +136,8 @@ def report(args: argparse.Namespace) -> None:
         key = json.dumps({key: value for key, value
                           in line['settings'].items() if key != SEED})
         rows.setdefault(key, []).append(line)
-    trained = [json.loads(key) for key in list(rows)[1:]]
+    trained = [x for x in map(json.loads, rows)
+               if 'training.epochs' in x]
     common = [key for key in trained[0]
               if all(row.get(key) == trained[0][key] for row in trained)]
     cells, counts = [], {}
@@ -92,7 +156,8 @@ def report(args: argparse.Namespace) -> None:
         cells.append(row)
     columns = ['', 'seeds', 'unseen MRR', 'Hits@1', 'Hits@10', 'others MRR',
                'all MRR', 'Hits@1', 'Hits@10']
-    p = lines[1]['test']['protocol']
+    p = lines[0]['test']['protocol']
+    features = max((x['modalities'] for x in lines), key=len)
     shared = [f'{key}={json.dumps(trained[0][key])}' for key in common
               if trained[0][key] is not None and key != 'model.name']
     write_table(STUDY, f'Unseen entities of {args.dataset}', Table(
@@ -101,8 +166,8 @@ def report(args: argparse.Namespace) -> None:
         f"(head or tail). Filter: {p['filter']}, {p['ties']} ranks, in "
         'percent; mean and sample standard deviation over seeds 0, 1, ...; '
         'epoch chosen by validation MRR. Features: '
-        f"{' + '.join(lines[1]['modalities'])}. {args.note} "
-        f"Machine: {lines[1]['platform']}; commit "
+        f"{' + '.join(features)}. {args.note} "
+        f"Machine: {lines[-1]['platform']}; commit "
         f"{', '.join(sorted({short(str(x['commit'])) for x in lines}))}. "
         f"Common to the trained rows: `{' '.join(shared)}`.", columns, cells),
         args)
@@ -119,10 +184,26 @@ if __name__ == '__main__':
     parser.add_argument('runs', nargs='*', type=Path, metavar='RUN')
     parser.add_argument('--dataset', required=True)
     parser.add_argument('--data-root')
-    parser.add_argument('--results', type=Path, required=True)
+    parser.add_argument('--results', type=Path)
+    parser.add_argument('--models', nargs='+', default=['neighbors'],
+                        help="models without training, as for 'mmkgc evaluate "
+                        "--model'")
+    parser.add_argument('--split', type=Path, metavar='FOLDER',
+                        help='write an inductive split of the dataset')
+    parser.add_argument('--methods', nargs='+', default=['adamf'],
+                        help='the methods with a configuration in the split')
+    parser.add_argument('--held-out', type=float, default=0.05, help='the '
+                        'share of entities held out for validation, and for '
+                        'testing')
+    parser.add_argument('--seed', type=int, default=0, help='of the split')
     parser.add_argument('--note', default='', help='what to say of features')
     parser.add_argument('--report', action='store_true')
     given = parser.parse_args()
-    if not given.report:
-        measure(given)
-    report(given)
+    if given.split is not None:
+        split(given)
+    elif given.results is None:
+        parser.error('Expected --results with runs (got none)')
+    else:
+        if not given.report:
+            measure(given)
+        report(given)

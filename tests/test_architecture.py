@@ -36,7 +36,7 @@ ARROWS = {
     'nn': {'kernels', 'metrics', 'io'},
     'evaluation': {'kernels', 'data', 'io', 'metrics', 'nn', 'report'},
     'training': {'kernels', 'nn', 'sampler', 'evaluation', 'data', 'io',
-                 'report'},
+                 'metrics', 'report'},
     'features': {'io', 'report'},
     'visualization': {'io', 'report'},
     'config': {*PARTS, 'report'},

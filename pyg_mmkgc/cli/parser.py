@@ -12,6 +12,7 @@ from pyg_mmkgc.cli import (
     audit,
     compare,
     completion,
+    ensemble,
     evaluate,
     explain,
     explore,
@@ -59,8 +60,8 @@ def make_parser() -> argparse.ArgumentParser:
                         version=f'mmkgc {__version__}')
     commands = parser.add_subparsers(dest='command', required=True,
                                      metavar='COMMAND')
-    for command in (train, search, evaluate, predict, explain, similar,
-                    explore, export, compare, audit, profile, models, features,
-                    completion):
+    for command in (train, ensemble, search, evaluate, predict, explain,
+                    similar, explore, export, compare, audit, profile, models,
+                    features, completion):
         command.add(commands)
     return parser

@@ -18,6 +18,7 @@ from pyg_mmkgc.config.schema import Config
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import ConfigError, check_positive, check_whole
 from pyg_mmkgc.io.reading import user_path
+from pyg_mmkgc.nn import Ensemble
 from pyg_mmkgc.nn.path import PathModel
 from pyg_mmkgc.training import (
     AdversarialTrainer,
@@ -104,6 +105,10 @@ def build_model(config: Config,
     change.
     """
     target: Any = valid_names('model')[config.model.name]
+    if target is Ensemble:
+        raise ConfigError("Expected 'model.name' to be a model that is "
+                          "trained (got 'Ensemble'). Combine trained models "
+                          'by: mmkgc ensemble')
     options = config.model.options
     with _seeded(config), located('model', options):
         if hasattr(target, 'from_data'):

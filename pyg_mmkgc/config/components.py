@@ -31,7 +31,7 @@ LOSSES = ('SelfAdversarialLoss', 'MarginRankingLoss', 'BCELoss',
 Names = Callable[[str], Mapping[str, Callable[..., Any]]]
 # The library fills in these keywords itself.
 _FILLED_IN = {'dataset': ('transform', 'pre_transform', 'force_reload'),
-              'model': ('data', 'num_nodes', 'num_relations')}
+              'model': ('data', 'num_nodes', 'num_relations', 'modalities')}
 # A plain loop uses them. A trainer has a sampler and an adversary instead.
 _PLAIN_LOOP = ('num_negatives', 'adv_weight')
 
@@ -126,7 +126,7 @@ def valid_names(section: str) -> dict[str, Callable[..., Any]]:
                 'TSV': from_tsv}
     if section == 'model':
         return {**_listed(kge, kge.MMKGEModel, kge.QueryModel),
-                **_listed(paths, paths.PathModel),
+                **_listed(paths, paths.PathModel), 'Ensemble': nn.Ensemble,
                 **{f'PyG.{name}': item for name, item in _listed(
                     pyg_kge, pyg_kge.KGEModel).items()}}
     if section == 'sampler':

@@ -18,7 +18,7 @@ from pyg_mmkgc.config.loader import load_config, shipped_configs
 from pyg_mmkgc.datasets import FakeMMKG
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.io.arguments import arguments_of
-from pyg_mmkgc.nn import AllNodesLoss
+from pyg_mmkgc.nn import AllNodesLoss, Ensemble
 from pyg_mmkgc.nn.kge import MMKGEModel, RotatE
 from pyg_mmkgc.nn.path import PathModel
 from pyg_mmkgc.transforms import DropModality
@@ -119,8 +119,10 @@ def _describe(section: str, target: Any) -> tuple[str, str]:
         if _works(partial(_check, target, _graph(MODALITIES))):
             return kind, 'any model, a graph with modalities'
         return kind, 'a model with modalities'
+    if target is Ensemble:
+        return 'ensemble of trained models', 'none'
     if issubclass(target, PathModel):
-        return 'paths', 'none'
+        return 'paths', 'any number, or none'
     if not issubclass(target, MMKGEModel):
         return 'structural, of PyG', 'none'
     if 'modalities' not in arguments_of(target):

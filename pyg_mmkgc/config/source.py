@@ -301,6 +301,7 @@ def valid_names(section: str) -> Mapping[str, Any]:
     elif section == 'model':
         found = {**_listed('pyg_mmkgc.nn.kge', 'MMKGEModel', 'QueryModel'),
                  **_listed('pyg_mmkgc.nn.path', 'PathModel'),
+                 'Ensemble': _find('pyg_mmkgc.nn.ensemble', 'Ensemble'),
                  **{f'PyG.{name}': item for name, item in _listed(
                      'torch_geometric.nn.kge', 'KGEModel').items()}}
     elif section == 'sampler':

@@ -2,6 +2,7 @@ r"""Explanations of the score of a triple."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -34,6 +35,7 @@ from pyg_mmkgc.evaluation.scorer import (
     model_for,
     scoring,
 )
+from pyg_mmkgc.nn import Ensemble
 from pyg_mmkgc.nn.path import PathModel, best_paths
 from pyg_mmkgc.report import Report, Table, cut
 from pyg_mmkgc.typing import Side
@@ -67,6 +69,21 @@ class ModalityEffect:
     tail_has: bool | None
     #: The score and the realistic ranks of both nodes without the modality.
     score: float
+    head_rank: float
+    tail_rank: float
+
+
+@dataclass(frozen=True)
+class MemberShare:
+    r"""The share of a member of an ensemble in the score of a triple."""
+    name: str
+    #: The weight of the member for the relation.
+    weight: float
+    #: The weighted log-probability of the tail, less that of a uniform guess.
+    #: The shares of all members add up to the score of the triple, less the
+    #: score that all tails would have if they were equal.
+    share: float
+    #: The realistic ranks of both nodes by the member alone.
     head_rank: float
     tail_rank: float
 
@@ -106,6 +123,9 @@ class Explanation(Report):
         paths (list of str, optional): The paths from the head to the tail that
             the score of a path model rests on most, best first; :obj:`None`
             for any other model. (default: :obj:`None`)
+        members (list, optional): The share of each member of an
+            :class:`~pyg_mmkgc.nn.Ensemble`; :obj:`None` for any other model.
+            (default: :obj:`None`)
     """
     head: str
     relation: str
@@ -117,8 +137,9 @@ class Explanation(Report):
     modalities: list[ModalityEffect]
     nearest: list[NearTriple] | None
     paths: list[str] | None = None
+    members: list[MemberShare] | None = None
 
-    table_names = ('modalities', 'ranks', 'nearest')
+    table_names = ('modalities', 'ranks', 'nearest', 'members')
 
     def to_dict(self) -> dict[str, Any]:
         r"""Returns the explanation as plain values that JSON can hold."""
@@ -146,6 +167,12 @@ class Explanation(Report):
                   near.head_similarity, near.tail_similarity]
                  for near in self.nearest or []],
                 f'Training triples most similar to {triple}')
+        if name == 'members':
+            return Table(
+                ['member', 'weight', 'share', 'rank of head', 'rank of tail'],
+                [list(asdict(member).values())[:3]
+                 + [member.head_rank, member.tail_rank]
+                 for member in self.members or []], f'Members of {triple}')
         rows: list[list[Any]] = [
             ['all', None, None, self.score, self.ranks['head'].rank,
              self.ranks['tail'].rank]]
@@ -159,7 +186,8 @@ class Explanation(Report):
 
     def __str__(self) -> str:
         return '\n\n'.join('\n'.join(part) for part in (
-            self._score_lines(), self._rank_lines(), self._modality_lines(),
+            self._score_lines(), self._rank_lines(), self._member_lines(),
+            self._modality_lines(),
             self._nearest_lines(), self._path_lines()) if part)
 
     def _score_lines(self) -> list[str]:
@@ -188,6 +216,19 @@ class Explanation(Report):
                        + (f", after {', '.join(ahead)}" if ahead else ''))
         return out
 
+    def _member_lines(self) -> list[str]:
+        if self.members is None:
+            return []
+        rows = [['', 'weight', 'share', f'rank of {cut(self.tail)}',
+                 f'rank of {cut(self.head)}']]
+        rows += [[cut(x.name), f'{x.weight:.2f}', f'{x.share:+.2f}',
+                  _rank(x.tail_rank), _rank(x.head_rank)]
+                 for x in self.members]
+        return ['The members of the ensemble: the share of each in the score '
+                'of the tail,',
+                'compared with a uniform guess, and the ranks by it alone.',
+                *_aligned(rows)]
+
     def _modality_lines(self) -> list[str]:
         if not self.modalities:
             return []
@@ -204,17 +245,11 @@ class Explanation(Report):
                      _percent(effect.tail_weight)] if weighted else []),
                   f'{effect.score:.4f}', _rank(effect.tail_rank),
                   _rank(effect.head_rank)] for effect in self.modalities]
-        widths = [max(map(len, column)) for column in zip(columns, *rows,
-                                                          strict=True)]
         out = ['The effect of each modality. Without it, all nodes share '
                'the same average view.',
                'If the rank gets worse without it, the modality supports the '
                'triple; if better, it does not.']
-        out += ['  ' + '  '.join(
-            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width
-                                        in zip(row[1:], widths[1:],
-                                               strict=True))])
-            for row in (columns, *rows)]
+        out += _aligned([columns, *rows])
         for effect in self.modalities:
             lacking = [node for node, has in (
                 (head, effect.head_has), (tail, effect.tail_has))
@@ -279,7 +314,8 @@ def explain(model: Module, kg: Any, head: int | str, rel_type: int | str,
         model (torch.nn.Module): A model, as for
             :func:`~pyg_mmkgc.evaluation.evaluate`. Modalities are explained
             for a :class:`~pyg_mmkgc.nn.kge.MMKGEModel`, by means of its
-            :meth:`embed` and :meth:`fuse`.
+            :meth:`embed` and :meth:`fuse`, and for a
+            :class:`~pyg_mmkgc.nn.path.PathModel`, by its features.
         kg (KnowledgeGraph): The graph, as for
             :func:`~pyg_mmkgc.evaluation.evaluate`.
         head (int or str): The head, as an id or label.
@@ -317,10 +353,9 @@ def explain(model: Module, kg: Any, head: int | str, rel_type: int | str,
     with scoring(model, kg) as scorer:
         score, ranks = _score_and_ranks(model, scorer, triple, index)
         weights = _weights(model, triple)
-        views = _mean_views(model, kg)
+        variants = _variants(model, kg)
     effects = []
-    for name, mean in views.items():
-        without = _Without(model, name, mean)
+    for name, without in variants.items():
         with scoring(without, kg) as scorer:
             less, lower = _score_and_ranks(without, scorer, triple, index)
         mask = kg.masks().get(name)
@@ -339,11 +374,43 @@ def explain(model: Module, kg: Any, head: int | str, rel_type: int | str,
         effects,
         _nearest(model, kg, h, r, t, int(k)) if has_representations(model)
         else None,
-        _paths(model, kg, h, r, t, int(k)))
+        _paths(model, kg, h, r, t, int(k)),
+        _members(model, kg, triple, index))
 
 
-def _paths(model: Module, kg: KnowledgeGraph, head: int, rel_type: int,
+def _members(model: Any, kg: KnowledgeGraph, triple: tuple[Tensor, ...],
+             index: TripleIndex) -> list[MemberShare] | None:
+    if not isinstance(model, Ensemble):
+        return None
+    head, rel, tail = triple
+    weights, out = model.weight[rel[0]].tolist(), []
+    for name, weight, member in zip(model.names, weights, model.members,
+                                    strict=True):
+        member = model_for(member, kg)
+        with scoring(member, kg) as scorer:
+            ranks = {side: SideRanking(
+                scorer, given, rel, target, side, index,
+                scorer.batch_size).rank()[0].realistic
+                for side, given, target in sides_of(triple)}
+            scores = scorer(head, rel, 'tail')
+        chance = scores.log_softmax(dim=-1)[0, tail] + math.log(kg.num_nodes)
+        out.append(MemberShare(name, weight, weight * float(chance),
+                               float(ranks['head']), float(ranks['tail'])))
+    return out
+
+
+def sides_of(triple: tuple[Tensor, ...]) -> list[tuple[Side, Tensor, Tensor]]:
+    r"""Returns the known and the asked node of a triple for each side."""
+    head, _, tail = triple
+    return [('head', tail, head), ('tail', head, tail)]
+
+
+def _paths(model: Any, kg: KnowledgeGraph, head: int, rel_type: int,
            tail: int, k: int) -> list[str] | None:
+    if isinstance(model, Ensemble):  # The paths of its first path model.
+        found = (_paths(member, kg, head, rel_type, tail, k)
+                 for member in model.members)
+        return next((paths for paths in found if paths is not None), None)
     # The gradients that rank paths are of messages along all edges.
     if not isinstance(model, PathModel) or getattr(model, 'num_active', None):
         return None
@@ -351,6 +418,29 @@ def _paths(model: Module, kg: KnowledgeGraph, head: int, rel_type: int,
     with model.attached(kg):
         return [path.text(*names) for path in best_paths(
             model, head, rel_type, tail, k=k)]
+
+
+def _variants(model: Any, kg: KnowledgeGraph) -> dict[str, Module]:
+    r"""Returns a model without each modality. The result is empty for models
+    with a single view: without it, nothing is left.
+    """
+    if isinstance(model, PathModel):
+        return {name: WithoutFeatures(model.without(name))
+                for name in model.modalities}
+    return {name: _Without(model, name, mean)
+            for name, mean in _mean_views(model, kg).items()}
+
+
+class WithoutFeatures(Module):
+    r"""A path model that keeps its changed features on the same graph."""
+    def __init__(self, model: PathModel) -> None:
+        super().__init__()
+        self.model = model
+        self.num_nodes = model.num_nodes
+        self.num_relations = model.num_relations
+
+    def score_all(self, node: Tensor, rel_type: Tensor, side: str) -> Tensor:
+        return self.model.score_all(node, rel_type, side)
 
 
 class _Without(Module):
@@ -393,9 +483,7 @@ def _score_and_ranks(
     """
     head, rel, tail = triple
     ranks: dict[str, tuple[float, int, float]] = {}
-    asked: list[tuple[Side, Tensor, Tensor]] = [('head', tail, head),
-                                                ('tail', head, tail)]
-    for side, given, target in asked:
+    for side, given, target in sides_of(triple):
         ranking = SideRanking(scorer, given, rel, target, side, index,
                               scorer.batch_size)
         found = ranking.rank()[0]
@@ -479,6 +567,13 @@ def _nearest(model: Module, kg: KnowledgeGraph, h: int, r: int, t: int,
         label_of(names, int(tail[i])), float(x), float(first[i]),
         float(second[i]))
         for x, i in zip(value[:k].tolist(), order[:k].tolist(), strict=True)]
+
+
+def _aligned(rows: list[list[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ['  ' + '  '.join([
+        row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(
+            row[1:], widths[1:], strict=True))]) for row in rows]
 
 
 def _rank(rank: float) -> str:

@@ -162,6 +162,9 @@ def scoring(model: Module, kg: KnowledgeGraph) -> Iterator[Scorer]:
 
     Scores come from the first of these options that the model supports:
 
+    * :obj:`members` and :obj:`combine()`, as in
+      :class:`~pyg_mmkgc.nn.Ensemble`, whose members are scored by any of
+      these options.
     * :obj:`score_all()`, as in :class:`~pyg_mmkgc.nn.path.PathModel`, which
       then passes its messages through the training triples of the graph.
     * :obj:`encode()`, :obj:`score_tails()` and :obj:`score_heads()`, as in
@@ -184,7 +187,7 @@ def scoring(model: Module, kg: KnowledgeGraph) -> Iterator[Scorer]:
         stack.enter_context(full_precision())
         stack.enter_context(
             torch.autocast(device_of(model).type, enabled=False))
-        yield _make_scorer(model, kg.num_nodes)
+        yield _make_scorer(model, kg)
 
 
 def device_of(model: Module) -> torch.device:
@@ -213,8 +216,24 @@ def _check_sizes(model: Module, kg: KnowledgeGraph) -> None:
     check_numbering(model, kg)
 
 
-def _make_scorer(model: Any, num_nodes: int) -> Scorer:
-    device = device_of(model)
+def member_scorers(model: Any, kg: KnowledgeGraph) -> list[Scorer]:
+    r"""Returns the scorer of each member of an ensemble, inside
+    :func:`scoring`.
+    """
+    out = []
+    for member in model.members:
+        member = model_for(member, kg)
+        _check_sizes(member, kg)
+        out.append(_make_scorer(member, kg))
+    return out
+
+
+def _make_scorer(model: Any, kg: KnowledgeGraph) -> Scorer:
+    device, num_nodes = device_of(model), kg.num_nodes
+    if hasattr(model, 'members'):
+        return Scorer(_combined(model, member_scorers(model, kg)), num_nodes,
+                      device,
+                      table=lambda: torch.empty(num_nodes, 0, device=device))
     if callable(getattr(model, 'score_all', None)):
         # A table of no channels: the model knows the nodes.
         return Scorer(_whole(model), num_nodes, device,
@@ -237,6 +256,15 @@ def _batch_size(num_nodes: int, device: torch.device) -> int:
         return max(1, BLOCK // num_nodes)
     # Scores should stay in cache until they are counted, in whole tiles.
     return max(1, BLOCK // 4 // num_nodes // TILE[0]) * TILE[0]
+
+
+def _combined(model: Any, scorers: list[Scorer]) -> Score:
+    def score(node: Tensor, rel_type: Tensor, side: Side,
+              table: Tensor) -> Tensor:
+        return model.combine([scorer(node, rel_type, side)
+                              for scorer in scorers], rel_type)
+
+    return score
 
 
 def _whole(model: Any) -> Score:

@@ -20,9 +20,11 @@ TENSORS = ('modalities', 'masks')
 # The files of a saved model. Only a run has a `graph.json`.
 FILES = ('config.json', 'graph.json', 'labels.json', 'model.safetensors')
 VERSION = 2
-CONFIG_SCHEMA = {'version?': int, 'class': str, 'arguments': {str: object},
+MEMBER_SCHEMA = {'class': str, 'arguments': {str: object},
                  'modalities': {str: int}, 'modules?': {str: object},
                  'feature_encoders?': {str: {str: object}}}
+CONFIG_SCHEMA = {'version?': int, **MEMBER_SCHEMA,
+                 'members?': [MEMBER_SCHEMA]}
 NAMES_SCHEMA = (None, [str])
 LABELS_SCHEMA = {'nodes?': NAMES_SCHEMA, 'relations?': NAMES_SCHEMA,
                  'node_ids?': NAMES_SCHEMA}
@@ -162,7 +164,7 @@ class Pretrained(torch.nn.Module):
             ModelError: If an argument of the constructor is not an attribute,
                 or the graph numbers the labels differently from the model.
         """
-        _save(self, type(self).__name__, self.config(), folder, data)
+        _save(self, folder, data)
 
     @classmethod
     def from_pretrained(cls: type[T], folder: Union[str, Path]) -> T:
@@ -206,18 +208,8 @@ def save_pretrained(model: torch.nn.Module, folder: Union[str, Path],
     """
     if isinstance(model, Pretrained):
         model.save_pretrained(folder, data)
-        return
-    name = next((name for name, cls in _pyg_models().items()
-                 if type(model) is cls), None)
-    if name is None:
-        raise ModelError("Expected a model of this library or of PyG (got "
-                         f"'{type(model).__name__}')")
-    arguments = {argument: getattr(model, argument, None)
-                 for argument in arguments_of(type(model))}
-    embedding: Any = model.node_emb
-    if 'sparse' in arguments:  # Kept by the embedding only.
-        arguments['sparse'] = embedding.sparse
-    _save(model, name, arguments, folder, data)
+    else:
+        _save(model, folder, data)
 
 
 def load_pretrained(folder: Union[str, Path]) -> Any:
@@ -240,14 +232,15 @@ def _pyg_models() -> dict[str, Any]:
             for name in pyg_kge.classes if name != 'KGEModel'}
 
 
-def _save(model: Any, name: str, arguments: dict[str, Any],
-          folder: Union[str, Path], data: Optional[Any]) -> None:
-    # These may raise, so nothing is written before.
+def _describe(model: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    r"""Returns what a configuration says of a model, and its tensors."""
     extra: dict[str, Any] = {}
     if isinstance(model, Pretrained):
+        name, arguments = type(model).__name__, model.config()
         extra = {'modules': model.module_configs(),
                  'feature_encoders': model.feature_encoders}
-    folder = as_path(folder)
+    else:
+        name, arguments = _describe_pyg(model)
     state = model.state_dict()
     # Some models accept modalities without encoding them.
     encoded = [x for x in getattr(model, 'modalities', [])
@@ -256,8 +249,34 @@ def _save(model: Any, name: str, arguments: dict[str, Any],
         # Features that are shared with the graph are not in the state.
         state.setdefault(f'encoders.{modality}.x',
                          model.get_submodule(f'encoders.{modality}').x)
-    widths = {modality: state[f'encoders.{modality}.x'].size(1)
-              for modality in encoded}
+    if hasattr(model, 'members'):
+        extra['members'] = []
+        for i, member in enumerate(model.members):
+            described, tensors = _describe(member)
+            extra['members'].append(described)
+            state |= {f'members.{i}.{key}': x for key, x in tensors.items()}
+    return {'class': name, 'arguments': arguments, 'modalities': {
+        modality: state[f'encoders.{modality}.x'].size(1)
+        for modality in encoded},
+        **{key: value for key, value in extra.items() if value}}, state
+
+
+def _describe_pyg(model: Any) -> tuple[str, dict[str, Any]]:
+    name = next((name for name, cls in _pyg_models().items()
+                 if type(model) is cls), None)
+    if name is None:
+        raise ModelError("Expected a model of this library or of PyG (got "
+                         f"'{type(model).__name__}')")
+    arguments = {argument: getattr(model, argument, None)
+                 for argument in arguments_of(type(model))}
+    if 'sparse' in arguments:  # Kept by the embedding only.
+        arguments['sparse'] = model.node_emb.sparse
+    return name, arguments
+
+
+def _save(model: Any, folder: Union[str, Path], data: Optional[Any]) -> None:
+    described, state = _describe(model)  # It may raise, so it comes first.
+    folder = as_path(folder)
     labels = model if data is None else data
     check_numbering(model, labels)
     # Files of an earlier model in this folder do not fit this model.
@@ -265,10 +284,7 @@ def _save(model: Any, name: str, arguments: dict[str, Any],
         (folder / file).unlink(missing_ok=True)
     save_tensors(folder / 'model.safetensors', state, {})
     write_labels(folder, labels)
-    write_json(folder / 'config.json', {
-        'version': VERSION, 'class': name, 'arguments': arguments,
-        'modalities': widths,
-        **{key: value for key, value in extra.items() if value}})
+    write_json(folder / 'config.json', {'version': VERSION, **described})
     # A manifest marks a complete folder, so it is written last.
     seal(folder, FILES)
 
@@ -292,11 +308,7 @@ def _load(folder: Union[str, Path], known: dict[str, Any]) -> Any:
                               'which is written last (got none). '
                               f'{sealed.advice}')
     sealed.warn_if_unsealed(stacklevel=3)
-    name = saved['class']
-    if name not in known:
-        raise CheckpointError(f"Expected one of {sorted(known)} in "
-                              f"'{folder}' (got {name!r:.80}). Import a "
-                              'class of your own before loading it.')
+    _class_of(saved, known, folder)  # Before the weights are read.
     if not sealed.has('model.safetensors'):
         raise CheckpointError(f"Expected 'model.safetensors' in "
                               f"'{folder}' (got none)")
@@ -304,14 +316,46 @@ def _load(folder: Union[str, Path], known: dict[str, Any]) -> Any:
     state, _ = load_tensors(
         folder / 'model.safetensors',
         sealed.expected('model.safetensors'))
-    model = _build(known[name], saved, state, folder)
+    return _restore(saved, known, state, labels, folder).eval()
+
+
+def _class_of(saved: dict[str, Any], known: dict[str, Any],
+              folder: Path) -> Any:
+    name = saved['class']
+    if name not in known:
+        raise CheckpointError(f"Expected one of {sorted(known)} in "
+                              f"'{folder}' (got {name!r:.80}). Import a "
+                              'class of your own before loading it.')
+    return known[name]
+
+
+def _restore(saved: dict[str, Any], known: dict[str, Any],
+             state: dict[str, Tensor], labels: tuple[Names, Names, Names],
+             folder: Path) -> Any:
+    r"""Builds a model with its members, weights and labels."""
+    cls = _class_of(saved, known, folder)
+    if 'members' in saved:
+        every = {c.__name__: c for c in _subclasses(Pretrained)}
+        members = []
+        for i, part in enumerate(saved['members']):
+            prefix = f'members.{i}.'
+            own = {key.removeprefix(prefix): state.pop(key)
+                   for key in list(state) if key.startswith(prefix)}
+            member = _restore(part, {**every, **_pyg_models()}, own, labels,
+                              folder)
+            members.append(member)
+            state |= {prefix + key: x for key, x
+                      in member.state_dict().items()}
+        saved = {**saved, 'arguments': {**saved['arguments'],
+                                        'members': members}}
+    model = _build(cls, saved, state, folder)
     _check_labels(model, labels, folder)
     if isinstance(model, Pretrained):
         model.set_labels(*labels)
         model.feature_encoders = saved.get('feature_encoders')
     else:  # A model of PyG.
         model.node_names, model.relation_names, model.node_ids = labels
-    return model.eval()
+    return model
 
 
 def _build(cls: type[T], saved: dict[str, Any], state: dict[str, Tensor],

@@ -1,5 +1,6 @@
 r"""Models and their building blocks."""
 from .encoder import ModalityEncoder
+from .ensemble import Ensemble
 from .fusion import AdaptiveFusion
 from .generator import ModalityGenerator
 from .gnn import GNNEncoder
@@ -19,6 +20,7 @@ from .path import ULTRA, NBFNet, PathModel
 __all__ = classes = [
     *models,
     'PathModel', 'NBFNet', 'ULTRA', 'NeighborBaseline',
+    'Ensemble',
     'GNNEncoder',
     'ModalityEncoder', 'AdaptiveFusion', 'ModalityGenerator',
     'SelfAdversarialLoss', 'MarginRankingLoss', 'BCELoss', 'AllNodesLoss',

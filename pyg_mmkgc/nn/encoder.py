@@ -243,18 +243,24 @@ def check_modalities(modalities: dict[str, Tensor], num_nodes: int) -> None:
     cannot name a view, or if its features do not have one row per node.
     """
     for name, x in modalities.items():
-        # Submodules are named after modalities, so that names must not clash
-        # with the attributes of torch.nn.ModuleDict.
-        if (name in ('', 'structure', 'training') or '.' in name
-                or hasattr(ModuleDict, name)):
-            raise ModelError('Expected a modality name that is not empty, is '
-                             "not 'structure', has no dots and is not an "
-                             'attribute of torch.nn.ModuleDict (got '
-                             f'{name!r})')
+        check_name(name)
         if x.dim() not in (2, 3) or x.size(0) != num_nodes:
             raise ModelError(f'Expected the features of {name!r} to have '
                              f'shape [{num_nodes}, F] or [{num_nodes}, I, F] '
                              f'(got {list(x.shape)})')
+
+
+def check_name(name: str) -> None:
+    r"""Raises :class:`~pyg_mmkgc.errors.ModelError` if the name of a modality
+    cannot name a view.
+    """
+    # Submodules are named after modalities, so that names must not clash with
+    # the attributes of torch.nn.ModuleDict.
+    if (name in ('', 'structure', 'training') or '.' in name
+            or hasattr(ModuleDict, name)):
+        raise ModelError('Expected a modality name that is not empty, is not '
+                         "'structure', has no dots and is not an attribute of "
+                         f'torch.nn.ModuleDict (got {name!r})')
 
 
 def make_encoders(modalities: Optional[dict[str, Tensor]],

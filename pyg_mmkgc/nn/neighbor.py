@@ -9,10 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pyg_mmkgc.errors import ModelError, check_positive
+from pyg_mmkgc.io.pretrained import Pretrained
 from pyg_mmkgc.kernels.dense import blocks
 
 
-class NeighborBaseline(torch.nn.Module):
+class NeighborBaseline(Pretrained):
     r"""A baseline without any training, which answers a query with the
     answers of similar nodes. It scores nodes that are in no training triple,
     and is the floor for models that claim to do so.
@@ -97,6 +98,11 @@ class NeighborBaseline(torch.nn.Module):
         finally:
             for name, value in before.items():
                 setattr(self, name, value)
+
+    def set_labels(self, nodes: Optional[list[str]],
+                   relations: Optional[list[str]],
+                   node_ids: Optional[list[str]] = None) -> None:
+        r"""Ignores all labels, since the baseline applies to any graph."""
 
     def similarity(self, x: Tensor, y: Tensor) -> Tensor:
         r"""Returns :math:`\kappa`, :obj:`[Q, M]`, of nodes :obj:`[Q]` and

@@ -6,6 +6,7 @@ from pyg_mmkgc.lazy import lazy_names
 if TYPE_CHECKING:
     from pyg_mmkgc.runs.answers import Answers
     from pyg_mmkgc.runs.compare import compare_paths
+    from pyg_mmkgc.runs.ensemble import EnsembleRun
     from pyg_mmkgc.runs.features import (
         FeatureSource,
         extract_features,
@@ -27,6 +28,7 @@ __all__ = [
     'SeedResult',
     'is_seeds',
     'PretrainedRun',
+    'EnsembleRun',
     'Answers',
     'open_answers',
     'compare_paths',
@@ -42,4 +44,4 @@ if not TYPE_CHECKING:  # A checker would take any name for one of these.
     __getattr__ = lazy_names(__name__, __all__, [
         f'{__name__}.{module}' for module in (
             'answers', 'run', 'seeds', 'search', 'pretrained', 'compare',
-            'profile', 'features')])
+            'ensemble', 'profile', 'features')])

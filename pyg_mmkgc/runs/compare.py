@@ -115,10 +115,15 @@ def _method(config: Config) -> str:
 
 def _names(methods: dict[str, list[tuple[str, Config, RankingResult]]]
            ) -> list[str]:
-    models = [runs[0][1].model.name for runs in methods.values()]
     paths = [runs[0][0] for runs in methods.values()]
-    folders = [pathlib.Path(path).name for path in paths]
-    for names in (models, folders, paths):
-        if len(set(names)) == len(names):
-            break
-    return names
+    return distinct_names(
+        [runs[0][1].model.name for runs in methods.values()],
+        [pathlib.Path(path).name for path in paths], paths)
+
+
+def distinct_names(*choices: list[str]) -> list[str]:
+    r"""Returns the first of several lists of names without duplicates, or the
+    last list.
+    """
+    return next((names for names in choices
+                 if len(set(names)) == len(names)), choices[-1])

@@ -47,7 +47,7 @@ class PretrainedRun:
         except ConfigError as error:
             raise ConfigError(f"{error} (in '{name}')") from None
         # Before the graph, since a missing model fails faster.
-        self.model: Any = _load(model).to(find_device(device, 'device'))
+        self.model: Any = load_model(model).to(find_device(device, 'device'))
         self.graph: KnowledgeGraph = build_graph(self.config, data_root)
         attach: Any = getattr(self.model, 'attach', None)
         if attach is not None:  # Once for all queries.
@@ -64,7 +64,10 @@ class PretrainedRun:
         return Answers(self.model, self.graph)
 
 
-def _load(name: str) -> Any:
+def load_model(name: str) -> Any:
+    r"""Loads a model that needs no training, as for
+    :class:`PretrainedRun`.
+    """
     if name == 'neighbors':
         return NeighborBaseline()
     path = pathlib.Path(name).expanduser()

@@ -62,6 +62,10 @@ def check_finite(subject: PathSubject) -> None:
     """
     data = small_graph()
     data.num_nodes = data.num_nodes + 1
+    for name in data.modalities:
+        x, mask = data[f'x_{name}'], data.masks()[name]
+        data[f'x_{name}'] = torch.cat([x, x[:1] * 0])
+        data[f'mask_{name}'] = torch.cat([mask, mask[:1] & False])
     model = subject.model(data)
     head, rel, tail = triples(data)
     head, rel, tail = (torch.cat([head[:8], tail[:8], tail[:1] * 0 + 24]),
@@ -165,6 +169,9 @@ def check_any_numbering(subject: PathSubject) -> None:
     model = subject.model(data).double().eval()
     perm = torch.randperm(24)
     other.edge_index = perm[data.edge_index]
+    for name in data.modalities:
+        for kind in ('x', 'mask'):
+            other[f'{kind}_{name}'] = data[f'{kind}_{name}'][perm.argsort()]
     node, rel = torch.tensor([3, 9]), torch.tensor([0, 1])
     with torch.no_grad():
         wanted = model.score_all(node, rel, 'tail')

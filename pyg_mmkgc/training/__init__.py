@@ -13,6 +13,7 @@ from .mat import MAT
 from .perturbation import Perturbation
 from .tracking import CSVLogger, TensorBoard, WandB
 from .trainer import Trainer
+from .weights import WeightFit, fit_weights
 
 __all__ = classes = [
     'Trainer',
@@ -26,6 +27,8 @@ __all__ = classes = [
     'MACO',
     'fill_missing',
     'fit_ensemble',
+    'fit_weights',
+    'WeightFit',
     'Batch',
     'Callback',
     'EarlyStopping',

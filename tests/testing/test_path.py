@@ -17,7 +17,9 @@ CASES: list[tuple[type[PathModel], dict[str, Any]]] = [
     (NBFNet, {'message': 'rotation', 'reduce': 'mean'}),
     (NBFNet, {'message': 'sum', 'reduce': 'max', 'num_negatives': 8}),
     (NBFNet, {'dependent': False}),
+    (NBFNet, {'modalities': {}}),
     (ULTRA, {}),
+    (ULTRA, {'modalities': {}}),
 ]
 
 

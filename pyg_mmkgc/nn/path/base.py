@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Optional, TypeVar
@@ -12,7 +13,14 @@ from pyg_mmkgc.errors import ModelError, check_whole
 from pyg_mmkgc.io.arguments import arguments_of
 from pyg_mmkgc.io.pretrained import Pretrained
 from pyg_mmkgc.kernels.relational import RelationalGraph
+from pyg_mmkgc.nn.encoder import check_name
 from pyg_mmkgc.nn.loss import SelfAdversarialLoss
+from pyg_mmkgc.nn.path.features import (
+    FeatureGates,
+    FeatureTables,
+    NodeFeatures,
+    read_features,
+)
 
 T = TypeVar('T', bound='PathModel')
 # The number of elements of stacked representations: as many as stay in the
@@ -40,6 +48,12 @@ class PathModel(Pretrained):
     layers for :math:`[\mathbf{x}_v ; \mathbf{x}^{(0)}_h]`, and
     :meth:`condition`.
 
+    With modalities, the features of nodes enter the input and the score by
+    :class:`~pyg_mmkgc.nn.path.features.FeatureGates`, so that nodes differ
+    even if no path leads to them. The weights depend on the numbers of
+    channels only; the features and masks are taken from the graph that the
+    model is attached to.
+
     Args:
         hidden_channels (int): The number of channels of nodes and relations.
         num_negatives (int, optional): The number of negatives of a query in
@@ -47,6 +61,8 @@ class PathModel(Pretrained):
         remove_one_hop (bool, optional): If set to :obj:`True`, training
             removes all edges between the two nodes of a triple instead of the
             triple only. (default: :obj:`False`)
+        modalities (dict, optional): The number of channels of the features of
+            each modality. (default: :obj:`None`, no features)
     """
     num_nodes: Optional[int] = None
     num_relations: Optional[int] = None
@@ -59,7 +75,8 @@ class PathModel(Pretrained):
 
     def __init__(self, hidden_channels: int,
                  num_negatives: Optional[int] = None,
-                 remove_one_hop: bool = False) -> None:
+                 remove_one_hop: bool = False,
+                 modalities: Optional[dict[str, int]] = None) -> None:
         check_whole(hidden_channels=hidden_channels)
         check_whole(optional=True, num_negatives=num_negatives)
         super().__init__()
@@ -67,12 +84,37 @@ class PathModel(Pretrained):
         self.num_negatives, self.remove_one_hop = num_negatives, remove_one_hop
         self.criterion = SelfAdversarialLoss()
         self._graph: Optional[RelationalGraph] = None
+        self._features: Optional[NodeFeatures] = None
+        self.modalities: dict[str, int] = {}
+        self.features: Optional[FeatureGates] = None
+        if modalities:
+            self._add_modalities(modalities)
+
+    def _add_modalities(self, modalities: dict[str, Any]) -> None:
+        for name in modalities:
+            check_name(name)
+        check_whole(**{f'modalities.{name}': width
+                       for name, width in modalities.items()})
+        self.modalities = dict(modalities)
+        self.features = FeatureGates(self.modalities, self.hidden_channels)
+
+    def config(self) -> dict[str, Any]:
+        out = super().config()
+        return {**out, 'modalities': self.modalities} if self.modalities else (
+            out)
 
     @classmethod
     def from_data(cls: type[T], data: Any, hidden_channels: int = 32,
                   **kwargs: Any) -> T:
-        r"""Builds a model for a :class:`~pyg_mmkgc.data.KnowledgeGraph` and
-        attaches it.
+        r"""Builds a model for a :class:`~pyg_mmkgc.data.KnowledgeGraph` with
+        all modalities of the graph, and attaches it.
+
+        Args:
+            data (KnowledgeGraph): The graph.
+            hidden_channels (int, optional): The number of channels of nodes
+                and relations. (default: :obj:`32`)
+            **kwargs (optional): Additional arguments of the model. Set
+                :obj:`modalities={}` to leave out the features.
 
         Raises:
             ModelError: If :obj:`data` is not a knowledge graph.
@@ -84,22 +126,29 @@ class PathModel(Pretrained):
                              'PyG.')
         if 'num_relations' in arguments_of(cls):
             kwargs['num_relations'] = data.num_relations
+        if 'modalities' in arguments_of(cls):
+            kwargs.setdefault('modalities', widths_of(data))
         out = cls(hidden_channels=hidden_channels, **kwargs)
         if not out.any_relations:
             out.relation_names = data.get('relation_names')
+        if out.modalities:
+            out.feature_encoders = data.get('feature_encoders')
         return out.attach(data)
 
     # The graph ###############################################################
 
     def attach(self: T, data: Any) -> T:
         r"""Sets the training triples of a
-        :class:`~pyg_mmkgc.data.KnowledgeGraph` as the edges, and its numbers
-        of nodes and relations.
+        :class:`~pyg_mmkgc.data.KnowledgeGraph` as the edges, and takes its
+        numbers of nodes and relations and its features.
 
         Raises:
-            ModelError: If the graph has more relations than the model.
+            ModelError: If the graph has more relations than the model, or
+                lacks features of the model.
         """
         train = data.split('train')
+        features = (read_features(data, self.modalities)
+                    if self.modalities else None)
         if not self.any_relations and (self.num_relations or 0) < (
                 data.num_relations):
             raise ModelError(
@@ -108,6 +157,7 @@ class PathModel(Pretrained):
         self.num_nodes = data.num_nodes
         if self.any_relations:
             self.num_relations = data.num_relations
+        self._features = features
         self.prepare(train.edge_index, train.edge_type)
         return self
 
@@ -118,7 +168,7 @@ class PathModel(Pretrained):
             yield
             return
         before = {name: getattr(self, name) for name in (
-            'num_nodes', 'num_relations', '_graph')}
+            'num_nodes', 'num_relations', '_graph', '_features')}
         try:
             self.attach(data)
             yield
@@ -132,6 +182,10 @@ class PathModel(Pretrained):
         relations = (data.num_relations if self.any_relations else
                      self.num_relations)
         train, device = data.split('train'), self._graph.device
+        if self.modalities and not (
+                self._features is not None and self._features.equal(
+                    read_features(data, self.modalities))):
+            return False
         half = self._graph.num_edges // 2  # The triples, then reciprocals.
         edges = torch.stack([self._graph.target, self._graph.source])
         return (
@@ -180,8 +234,9 @@ class PathModel(Pretrained):
         r"""Returns the scores :obj:`[Q, N]` of all nodes as tails of queries
         :obj:`[Q]` with relations below :obj:`2 * num_relations`.
         """
-        scores = [self.score_conditioned(graph, node[part],
-                                         *self.condition(rel_type[part]))
+        tables = self.feature_tables()
+        scores = [self.score_conditioned(
+            graph, node[part], *self.condition(rel_type[part]), tables)
                   for part in stacks(node.numel(), graph.num_nodes *
                                      self.hidden_channels, node.device)]
         if not scores:
@@ -189,12 +244,102 @@ class PathModel(Pretrained):
         return torch.cat(scores)
 
     def score_conditioned(self, graph: RelationalGraph, node: Tensor,
-                          start: Tensor, weights: list[Tensor]) -> Tensor:
+                          start: Tensor, weights: list[Tensor],
+                          tables: Optional[FeatureTables] = None) -> Tensor:
         r"""Returns the scores :obj:`[Q, N]` of all nodes for queries from
-        nodes :obj:`[Q]`, given the results of :meth:`condition`.
+        nodes :obj:`[Q]`, given the results of :meth:`condition` and
+        :meth:`feature_tables`.
         """
-        x = iterate(self.layers, weights, graph, node, start)
-        return node_scores(self.mlp, x, start)
+        x = iterate(self.layers, weights, graph, node, start,
+                    self.feature_rows(tables, start))
+        out = node_scores(self.mlp, x, start)
+        if tables is None:
+            return out
+        assert self.features is not None
+        return out + self.features.scores(tables, node, start)
+
+    # Features ################################################################
+
+    def feature_tables(self) -> Optional[FeatureTables]:
+        r"""Returns the projected features of all nodes, or :obj:`None` if the
+        model has no modalities.
+        """
+        if self.features is None:
+            return None
+        if self._features is None:
+            raise ModelError(f"Expected '{type(self).__name__}' to be "
+                             'attached to a graph with features (got none). '
+                             "Call 'attach' with the graph.")
+        device = self.features.gate.weight.device
+        if next(iter(self._features.x.values())).device != device:
+            self._features = self._features.to(device)
+        return self.features.tables(self._features)
+
+    def feature_rows(self, tables: Optional[FeatureTables],
+                     start: Tensor) -> Optional[Tensor]:
+        r"""Returns the part :obj:`[Q, N, D]` of the features in the input for
+        queries :obj:`[Q, D]`, or :obj:`None` if there is none.
+        """
+        if tables is None:
+            return None
+        assert self.features is not None
+        # With closed gates, inference is that of the model without features,
+        # up to the last bit.
+        if not torch.is_grad_enabled() and not bool(
+                self.features.gates(start)[0].any()):
+            return None
+        return self.features.rows(tables, start)
+
+    @torch.no_grad()
+    def modality_gates(self, rel_type: Tensor,
+                       side: str = 'tail') -> dict[str, Tensor]:
+        r"""Returns the gates :obj:`[Q, 2]` of each modality in the input and
+        in the score, :math:`\gamma` and :math:`\delta` in
+        :class:`~pyg_mmkgc.nn.path.features.FeatureGates`, for queries with
+        relations :obj:`[Q]`.
+
+        Args:
+            rel_type (torch.Tensor): The relations.
+            side (str, optional): The side that is asked for.
+                (default: :obj:`"tail"`)
+        """
+        if self.features is None:
+            return {}
+        if side == 'head':
+            rel_type = rel_type + self.graph.num_relations // 2
+        gates = self.features.gates(self.condition(rel_type)[0])
+        return {name: torch.stack([gate[:, m] for gate in gates], dim=-1)
+                for m, name in enumerate(self.modalities)}
+
+    def modality_weights(self, index: Tensor,
+                         rel_type: Tensor) -> Optional[dict[str, Tensor]]:
+        r"""Returns the weights :obj:`[Q]` of each modality of nodes
+        :obj:`[Q]` in the scores of queries with relations :obj:`[Q]`, or
+        :obj:`None` if the model has no modalities. They are the absolute
+        values of the gates :math:`\delta`, divided by their sum over the
+        modalities of a node.
+        """
+        if self._features is None:
+            return None
+        gates = self.modality_gates(rel_type)
+        weight = torch.stack([
+            gates[name][:, 1].abs() * mask.to(index.device)[index]
+            for name, mask in self._features.mask.items()])
+        weight = weight / weight.sum(dim=0).clamp(
+            min=torch.finfo(weight.dtype).tiny)
+        return dict(zip(self.modalities, weight, strict=True))
+
+    def without(self: T, name: str) -> T:
+        r"""Returns a model with the same weights and graph for which all
+        nodes share the same mean features of a modality.
+        """
+        if self._features is None or name not in self.modalities:
+            raise ModelError('Expected one of the modalities '
+                             f'{list(self.modalities)} of a model that is '
+                             f'attached to a graph (got {name!r})')
+        out = copy.copy(self)
+        out._features = self._features.without(name)
+        return out
 
     def score_all(self, node: Tensor, rel_type: Tensor,
                   side: str) -> Tensor:
@@ -308,12 +453,14 @@ def stacks(num_queries: int, num_elements: int,
 
 
 def iterate(layers: Any, weights: list[Tensor], graph: RelationalGraph,
-            node: Tensor, start: Tensor) -> Tensor:
+            node: Tensor, start: Tensor,
+            others: Optional[Tensor] = None) -> Tensor:
     r"""Returns the representations :obj:`[Q, N, D]` after all
     :class:`~pyg_mmkgc.nn.path.RelationalConv` layers with weights
-    :obj:`[Q, R, D]`, starting with rows :obj:`[Q, D]` at nodes :obj:`[Q]`.
+    :obj:`[Q, R, D]`, starting with rows :obj:`[Q, D]` at nodes :obj:`[Q]`, in
+    addition to rows :obj:`others` :obj:`[Q, N, D]` of all nodes.
     """
-    x: Optional[Tensor] = None
+    x = None if others is None else add_start(others, node, start)
     for layer, weight in zip(layers, weights, strict=True):
         x = (layer.first(weight, graph, node, start) if x is None else
              layer(x, weight, graph, node, start))
@@ -334,6 +481,19 @@ def node_scores(mlp: Any, x: Tensor, query: Tensor) -> Tensor:
            for row, rows in zip(own, x, strict=True)]
     return torch.stack([F.linear(hidden, last.weight, last.bias).view(-1)
                         for hidden in out])
+
+
+def add_start(x: Tensor, node: Tensor, start: Tensor) -> Tensor:
+    r"""Adds rows :obj:`[Q, D]` at nodes :obj:`[Q]` to representations
+    :obj:`[Q, N, D]`.
+    """
+    query = torch.arange(node.numel(), device=node.device)
+    return x.index_put((query, node), start, accumulate=True)
+
+
+def widths_of(data: Any) -> dict[str, int]:
+    r"""Returns the number of channels of each modality of a graph."""
+    return {name: x.size(-1) for name, x in data.features().items()}
 
 
 def _check_ids(index: Tensor, size: int, kind: str) -> None:

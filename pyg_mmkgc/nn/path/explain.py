@@ -11,7 +11,7 @@ from torch import Tensor
 from pyg_mmkgc.errors import ModelError, check_whole
 from pyg_mmkgc.kernels.backend import BLOCK
 from pyg_mmkgc.kernels.relational import RelationalGraph, edge_messages
-from pyg_mmkgc.nn.path.base import PathModel, node_scores
+from pyg_mmkgc.nn.path.base import PathModel, add_start, node_scores
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,10 @@ def edge_gradients(model: PathModel, graph: RelationalGraph, node: int,
         start, weights = model.condition(torch.tensor([rel_type],
                                                       device=device))
         start = start.detach().requires_grad_()
-        x = start.new_zeros(1, graph.num_nodes, start.size(1)).index_put(
-            (index.new_zeros(1), index), start)
+        others = model.feature_rows(model.feature_tables(), start)
+        if others is None:
+            others = start.new_zeros(1, graph.num_nodes, start.size(1))
+        x = add_start(others, index, start)
         for layer, weight in zip(model.layers, weights, strict=True):
             inputs.append(x.detach())
             message = layer.aggregate(x, weight, graph, index, start)

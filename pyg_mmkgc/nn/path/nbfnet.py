@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn import Embedding, Linear, ReLU, Sequential
 
-from pyg_mmkgc.errors import check_whole
+from pyg_mmkgc.errors import ModelError, check_whole
 from pyg_mmkgc.kernels.relational import RelationalGraph
 from pyg_mmkgc.nn.path.base import PathModel
 from pyg_mmkgc.nn.path.conv import RelationalConv
+from pyg_mmkgc.nn.path.features import FeatureTables
 from pyg_mmkgc.nn.path.prune import pruned_scores
 
 
@@ -61,6 +62,8 @@ class NBFNet(PathModel):
             :class:`~pyg_mmkgc.nn.path.PathModel`. (default: :obj:`None`)
         remove_one_hop (bool, optional): See
             :class:`~pyg_mmkgc.nn.path.PathModel`. (default: :obj:`False`)
+        modalities (dict, optional): See
+            :class:`~pyg_mmkgc.nn.path.PathModel`. (default: :obj:`None`)
     """
     num_relations: int
 
@@ -69,10 +72,16 @@ class NBFNet(PathModel):
                  reduce: str = 'sum', dependent: bool = True,
                  num_active: Optional[int] = None,
                  num_negatives: Optional[int] = None,
-                 remove_one_hop: bool = False) -> None:
+                 remove_one_hop: bool = False,
+                 modalities: Optional[dict[str, int]] = None) -> None:
         check_whole(num_relations=num_relations, num_layers=num_layers)
         check_whole(optional=True, num_active=num_active)
-        super().__init__(hidden_channels, num_negatives, remove_one_hop)
+        super().__init__(hidden_channels, num_negatives, remove_one_hop,
+                         modalities)
+        if modalities and num_active is not None:
+            raise ModelError("Expected 'num_active' to be None for a model "
+                             'with modalities, since the features of every '
+                             f'node are messages (got {num_active})')
         self.num_relations = num_relations
         self.num_layers, self.message, self.reduce = (num_layers, message,
                                                       reduce)
@@ -91,6 +100,8 @@ class NBFNet(PathModel):
         for module in (self.query_emb, *self.layers, *self.relations,
                        self.mlp[0], self.mlp[2]):
             module.reset_parameters()
+        if self.features is not None:
+            self.features.reset_parameters()
 
     def condition(self, rel_type: Tensor) -> tuple[Tensor, list[Tensor]]:
         query = self.query_emb(rel_type)
@@ -100,8 +111,10 @@ class NBFNet(PathModel):
             relation.weight.expand(shape) for relation in self.relations]
 
     def score_conditioned(self, graph: RelationalGraph, node: Tensor,
-                          start: Tensor, weights: list[Tensor]) -> Tensor:
+                          start: Tensor, weights: list[Tensor],
+                          tables: Optional[FeatureTables] = None) -> Tensor:
         if self.num_active is None:
-            return super().score_conditioned(graph, node, start, weights)
+            return super().score_conditioned(graph, node, start, weights,
+                                             tables)
         return pruned_scores(self.layers, self.mlp, weights, graph, node,
                              start, self.num_active)

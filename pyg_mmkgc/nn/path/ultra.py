@@ -17,7 +17,7 @@ from pyg_mmkgc.io.download import download, verify_sha256
 from pyg_mmkgc.io.torch_file import StoredTensor, open_torch
 from pyg_mmkgc.kernels.backend import BLOCK
 from pyg_mmkgc.kernels.relational import RelationalGraph
-from pyg_mmkgc.nn.path.base import PathModel, iterate, stacks
+from pyg_mmkgc.nn.path.base import PathModel, iterate, stacks, widths_of
 from pyg_mmkgc.nn.path.conv import RelationalConv
 
 # The links of the authors' checkpoints, and their SHA-256.
@@ -71,14 +71,18 @@ class ULTRA(PathModel):
             :class:`~pyg_mmkgc.nn.path.PathModel`. (default: :obj:`None`)
         remove_one_hop (bool, optional): See
             :class:`~pyg_mmkgc.nn.path.PathModel`. (default: :obj:`False`)
+        modalities (dict, optional): See
+            :class:`~pyg_mmkgc.nn.path.PathModel`. (default: :obj:`None`)
     """
     any_relations = True
 
     def __init__(self, hidden_channels: int = 64, num_layers: int = 6,
                  num_negatives: Optional[int] = None,
-                 remove_one_hop: bool = False) -> None:
+                 remove_one_hop: bool = False,
+                 modalities: Optional[dict[str, int]] = None) -> None:
         check_whole(num_layers=num_layers)
-        super().__init__(hidden_channels, num_negatives, remove_one_hop)
+        super().__init__(hidden_channels, num_negatives, remove_one_hop,
+                         modalities)
         self.num_layers = num_layers
         self.relation_model = _RelationModel(hidden_channels, num_layers)
         self.entity_model = _EntityModel(hidden_channels, num_layers)
@@ -117,8 +121,10 @@ class ULTRA(PathModel):
     @classmethod
     def from_data(cls, data: Any, hidden_channels: int = 64,
                   pretrained: Optional[str] = None, **kwargs: Any) -> ULTRA:
-        r"""Builds a model for a :class:`~pyg_mmkgc.data.KnowledgeGraph` and
-        attaches it.
+        r"""Builds a model for a :class:`~pyg_mmkgc.data.KnowledgeGraph` with
+        all modalities of the graph, and attaches it. If pretrained weights
+        have no modalities, the gates of the modalities are zero at first, so
+        that the scores are those of the pretrained model.
 
         Args:
             data (KnowledgeGraph): The graph.
@@ -135,6 +141,17 @@ class ULTRA(PathModel):
         if pretrained is None:
             return super().from_data(data, hidden_channels, **kwargs)
         model = cls.from_pretrained(pretrained)
+        modalities = kwargs.pop('modalities', None)
+        if modalities is None:
+            modalities = widths_of(data)
+        if not model.modalities and modalities:
+            model._add_modalities(modalities)
+            assert model.features is not None
+            model.features.close()
+            model.feature_encoders = data.get('feature_encoders')
+        elif model.modalities != modalities:
+            raise ModelError(f"Expected the modalities {model.modalities}, as "
+                             f"in '{pretrained}' (got {modalities})")
         for name, value in {'hidden_channels': hidden_channels,
                             **kwargs}.items():
             if name in ('hidden_channels', 'num_layers') and value != (
@@ -180,6 +197,7 @@ class ULTRA(PathModel):
         if node.device.type != 'cpu':
             return super().score_queries(graph, node, rel_type)
         # Grouped queries share the representations of their relation.
+        tables = self.feature_tables()
         order = rel_type.argsort(stable=True)
         count = torch.bincount(rel_type, minlength=1)
         scores, first = [], 0
@@ -192,7 +210,7 @@ class ULTRA(PathModel):
                 scores.append(self.score_conditioned(
                     graph, node[query], start.expand(query.numel(), -1),
                     [weight.expand(query.numel(), -1, -1)
-                     for weight in weights]))
+                     for weight in weights], tables))
             first += size
         if not scores:
             return next(self.parameters()).new_zeros(0, graph.num_nodes)

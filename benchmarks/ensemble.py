@@ -1,0 +1,261 @@
+"""Ensembles of runs of several seeds, next to their members.
+
+    python benchmarks/ensemble.py --dataset mkg_w --data-root DATA \
+        --results DIR --member AdaMF RUNS/a0 RUNS/a1 RUNS/a2 \
+        --member NBFNet RUNS/n0 RUNS/n1 RUNS/n2 --member ULTRA ultra_3g \
+        --ensemble AdaMF ULTRA
+
+A member is a name and one folder of a run per seed, or a model that needs no
+training, which all seeds share. Besides the ensemble of all members, each
+`--ensemble` names the members of another one. Weights are learned on
+validation triples, for the graph and for each relation. Path models score
+each query once for all ensembles and seeds; their scores are kept in a file
+meanwhile. `--report` creates the table from an existing result file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from study.report import Table, metric_cells, path_of, short, write_table
+from study.worker import machine
+from torch import Tensor
+from zero_shot import sample
+
+from pyg_mmkgc.evaluation import RankingResult, compare, evaluate
+from pyg_mmkgc.evaluation.compare import spread
+from pyg_mmkgc.io import save_tensors
+from pyg_mmkgc.io.atomic import write_atomic
+from pyg_mmkgc.io.provenance import provenance
+from pyg_mmkgc.nn import Ensemble
+from pyg_mmkgc.runs.ensemble import load_members
+from pyg_mmkgc.training import fit_weights
+
+STUDY = 'ensemble'
+PER = ('graph', 'relation')
+
+
+class Remembered(torch.nn.Module):
+    """A model that scores each query once, and keeps the scores in a file.
+
+    The scores of a model in evaluation mode on one graph do not change.
+    """
+
+    def __init__(self, model: Any, path: Path) -> None:
+        super().__init__()
+        self.model, self.path = model, path
+        self.rows: dict[tuple[str, int, int], int] = {}
+
+    @property
+    def num_nodes(self) -> int | None:
+        return self.model.num_nodes
+
+    @property
+    def num_relations(self) -> int | None:
+        return self.model.num_relations
+
+    @contextmanager
+    def attached(self, kg: Any) -> Iterator[None]:
+        with self.model.attached(kg):
+            yield
+
+    def score_all(self, node: Tensor, rel_type: Tensor, side: str) -> Tensor:
+        """Returns the scores of all nodes, from the file where it has
+        them.
+        """
+        keys = [(side, rel, n) for rel, n in zip(
+            rel_type.tolist(), node.tolist(), strict=True)]
+        new = torch.tensor([i for i, key in enumerate(keys)
+                            if key not in self.rows], dtype=torch.long)
+        if new.numel() > 0:
+            scores = self.model.score_all(node[new], rel_type[new], side)
+            with open(self.path, 'ab') as file:
+                file.write(scores.float().cpu().numpy().tobytes())
+            for i in new.tolist():
+                self.rows[keys[i]] = len(self.rows)
+        shape = len(self.rows), self.model.num_nodes
+        stored = np.memmap(self.path, np.float32, 'r', shape=shape)
+        return torch.from_numpy(stored[[self.rows[key] for key in keys]]).to(
+            node.device)
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Learns the weights, ranks, and writes the result files."""
+    members = {name: paths for name, *paths in args.member}
+    seeds = max(map(len, members.values()))
+    if {len(paths) for paths in members.values()} > {1, seeds}:
+        raise SystemExit('Expected one folder of each member, or one for '
+                         f'each seed (got {members})')
+    wanted = [list(members), *(args.ensemble or [])]
+    unknown = {name for names in wanted for name in names} - set(members)
+    if unknown:
+        raise SystemExit(f'Expected members with --member (got {unknown})')
+    done: dict[str, Any] = {}
+    results: dict[str, list[RankingResult]] = {}
+    lines = []
+    with tempfile.TemporaryDirectory(dir=args.cache) as cache:
+        for seed in range(seeds):
+            paths = {name: found[min(seed, len(found) - 1)]
+                     for name, found in members.items()}
+            loaded, run = load_members(list(paths.values()), args.data_root,
+                                       args.device)
+            kg = run.graph
+            if args.triples:
+                kg = sample(kg, args.triples, 0)
+            models: dict[str, Any] = {}
+            for (name, path), model in zip(paths.items(), loaded.members,
+                                           strict=True):
+                if hasattr(model, 'attached'):
+                    model.attach(kg)  # Once for all queries.
+                    model = Remembered(model, Path(cache, f'{len(done)}'))
+                models[name] = done.setdefault(path, model)
+                if len(results.get(name, ())) < len(members[name]):
+                    result = evaluate(models[name], kg)
+                    results.setdefault(name, []).append(result)
+                    lines.append(_line(name, seed, path, result))
+            for names in wanted:
+                for per in PER:
+                    model = Ensemble([models[x] for x in names],
+                                     kg.num_relations, names)
+                    fit = fit_weights(model, kg, per=per, seed=seed,
+                                      num_queries=args.queries)
+                    result = evaluate(model, kg)
+                    row = f"{' + '.join(names)}, per {per}"
+                    results.setdefault(row, []).append(result)
+                    lines.append({**_line(row, seed, None, result),
+                                  'members': names, 'fit': fit.to_dict()})
+    head = {
+        'study': STUDY, 'dataset': args.dataset, 'command': _command(args),
+        'machine': machine(), **provenance(),
+        'threads': torch.get_num_threads(), 'queries': args.queries,
+        'triples': args.triples,
+        'protocol': next(iter(results.values()))[0].protocol,
+        'differences': _differences(results, wanted)}
+    path = path_of(STUDY, args)
+    args.results.mkdir(parents=True, exist_ok=True)
+    # For `mmkgc compare`.
+    save_tensors(path.with_name(path.name + '_queries.safetensors'), {
+        row: torch.stack([1 / x.ranks.realistic for x in found]
+                         ).mean(dim=0).float()
+        for row, found in results.items()}, {})
+    write_atomic(path.with_suffix('.jsonl'), ''.join(
+        json.dumps(line) + '\n' for line in [head, *lines]))
+
+
+def _line(row: str, seed: int, path: str | None,
+          result: RankingResult) -> dict[str, Any]:
+    return {'row': row, 'seed': seed, 'test': result.metrics(),
+            'slices': result.slices['entities'],
+            **({} if path is None else {'member': Path(path).name})}
+
+
+def _differences(results: dict[str, list[RankingResult]],
+                 wanted: list[list[str]]) -> dict[str, dict[str, str]]:
+    """Returns how much better each ensemble is than each of its members, by
+    a paired bootstrap.
+    """
+    out: dict[str, dict[str, str]] = {}
+    for names in wanted:
+        for per in PER:
+            row = f"{' + '.join(names)}, per {per}"
+            for name in names:
+                found = compare(results[name], results[row],
+                                names=[name, row])
+                out.setdefault(row, {})[name] = str(
+                    found.differences[row]['mrr'])
+    return out
+
+
+def _command(args: argparse.Namespace) -> str:
+    local = {str(args.data_root): 'DATA', str(args.results): 'RESULTS',
+             str(args.cache): 'CACHE'}
+    words = [local.get(x, f'RUNS/{Path(x).name}' if Path(x).is_dir() else x)
+             for x in sys.argv[1:]]
+    return shlex.join(['python', 'benchmarks/ensemble.py', *words])
+
+
+def report(args: argparse.Namespace) -> None:
+    """Creates the table from the result file."""
+    path = path_of(STUDY, args).with_suffix('.jsonl')
+    if not path.is_file():
+        raise SystemExit(f"Expected a result file (got '{path}', which does "
+                         'not exist). Run without --report to create it.')
+    head, *lines = [json.loads(x) for x in path.read_text().splitlines()]
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for line in lines:
+        rows.setdefault(line['row'], []).append(line)
+    cells = []
+    for row, found in rows.items():
+        validation = weights = ''
+        if 'fit' in found[0]:
+            validation = spread([100 * x['fit']['mrr']['ensemble']
+                                 for x in found])
+            weights = ', '.join(
+                f'{name} ' + spread([x['fit']['weight'][name]
+                                     for x in found])
+                for name in found[0]['fit']['weight'])
+        unseen = [x['slices'].get('unseen', {}).get('mrr') for x in found]
+        cells.append([row, *metric_cells(found, None),
+                      spread([100 * x for x in unseen])
+                      if None not in unseen else '', validation, weights])
+    p = head['protocol']
+    table = Table(
+        f"{p['split']} triples ({p['num_triples']}), sides: "
+        f"{' and '.join(p['sides'])}, filter: {p['filter']}, {p['ties']} "
+        'ranks, in percent; mean and sample standard deviation over seeds. '
+        'Unseen: rankings with an entity that is in no training triple. '
+        'Weights: learned on '
+        + ('all' if head['queries'] is None else f"{head['queries']} sampled")
+        + ' queries of validation triples, whose MRR is estimated from a part '
+        'of the rivals; with weights per relation, the weights shown are the '
+        f"common ones. `{head['command']}`, commit "
+        f"{short(str(head['commit']))}, {head['machine']}, "
+        f"{head['threads']} thread(s).",
+        ['', 'seeds', 'MRR', 'Hits@1', 'Hits@3', 'Hits@10', 'unseen MRR',
+         'validation MRR', 'weights'], cells)
+    notes = ['## Differences of MRR', '', 'With the 95 % interval of a paired '
+             'bootstrap over rankings, of their means over seeds.', '']
+    notes += [f'- {row}, less {name}: {text}'
+              for row, found in head['differences'].items()
+              for name, text in found.items()]
+    write_table(STUDY, f'Ensembles on {args.dataset}', table, args, notes)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description='Compares ensembles with '
+                                     'their members.')
+    parser.add_argument('--dataset', required=True,
+                        help='the name in titles and files')
+    parser.add_argument('--member', nargs='+', action='append', default=[],
+                        metavar='NAME RUN', help='a name and folders')
+    parser.add_argument('--ensemble', nargs='+', action='append',
+                        metavar='NAME', help='the members of an ensemble')
+    parser.add_argument('--data-root')
+    parser.add_argument('--results', type=Path, required=True)
+    parser.add_argument('--queries', type=int,
+                        help='a sample of the validation queries (all)')
+    parser.add_argument('--triples', type=int, default=0,
+                        help='a sample of the test triples (all)')
+    parser.add_argument('--cache', help='where scores are kept meanwhile')
+    parser.add_argument('--device')
+    parser.add_argument('--threads', type=int, default=1)
+    parser.add_argument('--report', action='store_true')
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    if not args.report:
+        measure(args)
+    report(args)
+
+
+if __name__ == '__main__':
+    main()

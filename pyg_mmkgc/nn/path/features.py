@@ -1,0 +1,179 @@
+r"""Features of nodes in models that pass messages along paths."""
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn import Linear, ModuleDict
+
+from pyg_mmkgc.errors import ModelError
+
+#: The channels in which the features of two nodes are compared.
+CHANNELS = 128
+# A cosine is at most one, but a softmax over all nodes needs larger scores.
+SCALE = 20.0
+
+
+class NodeFeatures(NamedTuple):
+    r"""The features of the nodes of a graph.
+
+    Args:
+        x (dict): The features :obj:`[N, F_m]` of each modality.
+        mask (dict): :obj:`True` for nodes that have the modality,
+            :obj:`[N]`.
+    """
+    x: dict[str, Tensor]
+    mask: dict[str, Tensor]
+
+    def to(self, device: torch.device) -> NodeFeatures:
+        r"""Returns the same features on another device."""
+        return NodeFeatures(*({name: x.to(device) for name, x in part.items()}
+                              for part in self))
+
+    def equal(self, other: NodeFeatures) -> bool:
+        r"""Returns whether other features are the same."""
+        return all(a.keys() == b.keys() and all(
+            a[name] is b[name] or torch.equal(
+                a[name], b[name].to(a[name].device)) for name in a)
+            for a, b in zip(self, other, strict=True))
+
+    def without(self, name: str) -> NodeFeatures:
+        r"""Returns the features with the mean row of one modality in place of
+        all of its rows.
+        """
+        x, mask = self.x[name], self.mask[name]
+        mean = x[mask].float().mean(dim=0) if bool(mask.any()) else x[0]
+        return NodeFeatures({**self.x, name: mean.to(x.dtype).expand_as(x)},
+                            self.mask)
+
+
+def read_features(data: Any, modalities: dict[str, int]) -> NodeFeatures:
+    r"""Returns the features of some modalities of a
+    :class:`~pyg_mmkgc.data.KnowledgeGraph`. Several rows of a node are
+    averaged.
+
+    Raises:
+        ModelError: If the graph lacks a modality, or its features have
+            another width.
+    """
+    features, masks = data.features(), data.masks()
+    lacking = [name for name in modalities if name not in features]
+    if lacking:
+        raise ModelError(f'Expected the modalities {list(modalities)} in the '
+                         f'graph (got {list(features)})')
+    out = NodeFeatures({}, {})
+    for name, width in modalities.items():
+        x, mask = features[name], masks[name]
+        if x.size(-1) != width or x.size(0) != data.num_nodes:
+            raise ModelError(
+                f'Expected features of {name!r} with {width} channels for '
+                f'{data.num_nodes} nodes (got shape {list(x.shape)})')
+        if x.dim() == 3:
+            mask = mask.view(mask.size(0), -1).expand(x.shape[:2])
+            weight = mask / mask.sum(dim=1, keepdim=True).clamp(min=1)
+            x = torch.einsum('nif,ni->nf', x.float(), weight.float())
+            mask = mask.any(dim=1)
+        out.x[name], out.mask[name] = x, mask
+    return out
+
+
+class FeatureTables(NamedTuple):
+    r"""The projected features of all nodes.
+
+    Args:
+        value (torch.Tensor): The rows that enter as messages,
+            :obj:`[M, N, D]`.
+        key (torch.Tensor): The rows that are compared, :obj:`[M, N, C]`.
+    """
+    value: Tensor
+    key: Tensor
+
+
+class FeatureGates(torch.nn.Module):
+    r"""The features of nodes in the input and the score of a path model, with
+    gates that depend on the relation :math:`q` of the query.
+
+    .. math::
+        \mathbf{x}^{(0)}_v &= [v = h]\, \mathbf{e}_q + \sum_m \gamma_{q,m}\,
+        \mathrm{LayerNorm}(\mathbf{P}_m \mathbf{f}_{v,m})
+
+        s(v) &= \mathrm{MLP}([\mathbf{x}^{(L)}_v ; \mathbf{e}_q]) + 20 \sum_m
+        \delta_{q,m} \cos(\mathbf{c}_{q,m} \odot \mathbf{B}_m \mathbf{f}_{h,m}
+        + \mathbf{d}_{q,m}, \mathbf{B}_m \mathbf{f}_{v,m})
+
+    The gates :math:`\gamma` and :math:`\delta` and the vectors
+    :math:`\mathbf{c}` and :math:`\mathbf{d}` are linear functions of
+    :math:`\mathbf{e}_q`. The term :math:`\mathbf{d}_{q,m}` represents the
+    features that answers have whatever the node of the query. Modalities that
+    a node lacks are left out of the sums. Messages of the first iteration
+    start from :math:`\mathbf{x}^{(0)}`; the message that every iteration adds
+    remains :math:`\mathbf{e}_q` at the node :math:`h` only.
+
+    Args:
+        modalities (dict): The number of channels :obj:`F_m` of each modality.
+        channels (int): The number of channels :obj:`D` of a node.
+    """
+    def __init__(self, modalities: dict[str, int], channels: int) -> None:
+        super().__init__()
+        self.value: Any = ModuleDict({
+            name: Linear(width, channels, bias=False)
+            for name, width in modalities.items()})
+        self.key: Any = ModuleDict({
+            name: Linear(width, CHANNELS, bias=False)
+            for name, width in modalities.items()})
+        self.query: Any = ModuleDict({
+            name: Linear(channels, 2 * CHANNELS) for name in modalities})
+        self.gate = Linear(channels, 2 * len(modalities))
+
+    def reset_parameters(self) -> None:
+        r"""Resets all learnable parameters of the module."""
+        for module in (*self.value.values(), *self.key.values(),
+                       *self.query.values(), self.gate):
+            module.reset_parameters()
+
+    def close(self) -> None:
+        r"""Sets all gates to zero, as if there were no features."""
+        torch.nn.init.zeros_(self.gate.weight)
+        torch.nn.init.zeros_(self.gate.bias)
+
+    def gates(self, query: Tensor) -> tuple[Tensor, Tensor]:
+        r"""Returns the gates :math:`\gamma` and :math:`\delta`, each
+        :obj:`[Q, M]`, of queries :obj:`[Q, D]`.
+        """
+        first, last = self.gate(query).chunk(2, dim=-1)
+        return first, last
+
+    def tables(self, features: NodeFeatures) -> FeatureTables:
+        r"""Returns the projected features of all nodes."""
+        value, key = [], []
+        for name, x in features.x.items():
+            x = x.to(self.gate.weight.dtype)
+            lacking = ~features.mask[name].unsqueeze(-1)
+            out = self.value[name](x)
+            value.append(F.layer_norm(out, out.shape[-1:]).masked_fill(
+                lacking, 0.0))
+            key.append(F.normalize(self.key[name](x), dim=-1).masked_fill(
+                lacking, 0.0))
+        return FeatureTables(torch.stack(value), torch.stack(key))
+
+    def rows(self, tables: FeatureTables, query: Tensor) -> Tensor:
+        r"""Returns the part :obj:`[Q, N, D]` of the features in
+        :math:`\mathbf{x}^{(0)}` for queries :obj:`[Q, D]`.
+        """
+        gate, _ = self.gates(query)
+        return torch.einsum('qm,mnd->qnd', gate, tables.value)
+
+    def scores(self, tables: FeatureTables, node: Tensor,
+               query: Tensor) -> Tensor:
+        r"""Returns the part :obj:`[Q, N]` of the features in the scores of all
+        nodes for queries :obj:`[Q, D]` from nodes :obj:`[Q]`.
+        """
+        _, gate = self.gates(query)
+        out = query.new_zeros(node.numel(), tables.key.size(1))
+        for m, layer in enumerate(self.query.values()):
+            scale, shift = layer(query).chunk(2, dim=-1)
+            asked = F.normalize(scale * tables.key[m, node] + shift, dim=-1)
+            out = out + SCALE * gate[:, m:m + 1] * (asked @ tables.key[m].t())
+        return out
