@@ -14,8 +14,8 @@ def lazy_names(package: str, names: Sequence[str],
 
     Args:
         package (str): The name of the package.
-        names (list of str): Its public names.
-        modules (list of str): The modules that define the names. The first
+        names (list[str]): Its public names.
+        modules (list[str]): The modules that define the names. The first
             one that has a name is taken, and no further one is imported.
     """
     def __getattr__(name: str) -> Any:

@@ -32,8 +32,8 @@ class Table:
         AdaMF  0.3592
 
     Args:
-        columns (list of str): The names of the columns.
-        rows (list of list): The cells of each row.
+        columns (list[str]): The names of the columns.
+        rows (list[list]): The cells of each row.
         caption (str, optional): A caption of the table.
             (default: :obj:`""`)
     """

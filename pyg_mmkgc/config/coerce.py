@@ -42,7 +42,7 @@ def located(section: str, keys: Iterable[str], **paths: str) -> Iterator[None]:
 
     Args:
         section (str): The section of the configuration.
-        keys (list of str): The arguments of the constructor that are keys of
+        keys (list[str]): The arguments of the constructor that are keys of
             the section.
         **paths (str): The paths of other arguments.
     """

@@ -81,7 +81,7 @@ def read_options(section: str, values: Any, *calls: Callable[..., Any],
         section (str): The key of the section.
         values (Any): The values.
         *calls (Callable): The functions and classes whose keywords are valid.
-        skip (list of str, optional): Keywords that are not.
+        skip (list[str], optional): Keywords that are not.
             (default: :obj:`()`)
     """
     options = {name: param for name, param in _options(calls).items()
@@ -144,7 +144,7 @@ def read_component(section: str, values: Any, skip: Sequence[str] = (),
     Args:
         section (str): The key of the section.
         values (Any): The plain values.
-        skip (list of str, optional): Keywords that are not valid.
+        skip (list[str], optional): Keywords that are not valid.
             (default: :obj:`()`)
         names (Callable, optional): The function that returns what a section
             can name. (default: :func:`valid_names`)

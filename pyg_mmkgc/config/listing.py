@@ -41,8 +41,8 @@ class Entry:
             sampler or an adversary serves, or the scores that a loss takes.
         paper (str): The title of the paper.
         link (str): The link of the paper.
-        configs (list of str, optional): The shipped configurations with it.
-        trained_with (list of str, optional): The samplers, losses and
+        configs (list[str], optional): The shipped configurations with it.
+        trained_with (list[str], optional): The samplers, losses and
             adversaries of the shipped configurations of a model.
     """
 

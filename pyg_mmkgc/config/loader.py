@@ -114,7 +114,7 @@ def apply_overrides(values: Any, overrides: Iterable[str]) -> Any:
 
     Args:
         values (Any): Nested dictionaries.
-        overrides (list of str): Items like ``'training.epochs=100'``, whose
+        overrides (list[str]): Items like ``'training.epochs=100'``, whose
             right side is read as YAML.
     """
     if not isinstance(values, dict):  # `Config.from_dict` refuses it.
@@ -148,7 +148,7 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
     Args:
         name (str): ``dataset``, ``model/dataset`` or the path of a YAML
             file.
-        overrides (list of str, optional): Items like
+        overrides (list[str], optional): Items like
             ``'training.epochs=100'``. (default: :obj:`()`)
 
     Raises:
@@ -165,7 +165,7 @@ def check_config(name: str, overrides: Sequence[str] = ()) -> None:
 
     Args:
         name (str): As for :func:`load_config`.
-        overrides (list of str, optional): As for :func:`load_config`.
+        overrides (list[str], optional): As for :func:`load_config`.
             (default: :obj:`()`)
 
     Raises:
@@ -181,7 +181,7 @@ def load_space(name: str, overrides: Sequence[str] = ()
 
     Args:
         name (str): As for :func:`load_config`.
-        overrides (list of str, optional): As for :func:`load_config`, also
+        overrides (list[str], optional): As for :func:`load_config`, also
             for keys like :obj:`search.training.lr`. (default: :obj:`()`)
 
     Raises:
@@ -200,7 +200,7 @@ def check_search(name: str, overrides: Sequence[str] = ()) -> None:
 
     Args:
         name (str): As for :func:`load_config`.
-        overrides (list of str, optional): As for :func:`load_space`.
+        overrides (list[str], optional): As for :func:`load_space`.
             (default: :obj:`()`)
 
     Raises:

@@ -51,7 +51,7 @@ class TrainingConfig:
             dropped features. (default: :obj:`0`)
         device (str, optional): The name of a :class:`torch.device`.
             (default: :obj:`None`, a GPU if there is one)
-        track (str or list of str, optional): The records of the training in
+        track (str or list[str], optional): The records of the training in
             the folder of the run, of :obj:`"csv"`, :obj:`"tensorboard"` and
             :obj:`"wandb"`. (default: :obj:`None`)
     """

@@ -72,8 +72,8 @@ def align_features(
             second tensor :obj:`ptr`, the rows from :obj:`ptr[i]` to
             :obj:`ptr[i + 1]` belong to line :obj:`i`. A folder stands for
             its :obj:`features.safetensors`.
-        node_names (list of str): The label of each node.
-        node_ids (list of str, optional): The identifier of each node.
+        node_names (list[str]): The label of each node.
+        node_ids (list[str], optional): The identifier of each node.
             (default: :obj:`None`)
 
     Returns:

@@ -96,11 +96,11 @@ class KnowledgeGraph(Data):
             (default: :obj:`None`)
         test_mask (torch.Tensor, optional): The test triples.
             (default: :obj:`None`)
-        node_names (list of str, optional): A label per node.
+        node_names (list[str], optional): A label per node.
             (default: :obj:`None`)
-        relation_names (list of str, optional): A label per relation.
+        relation_names (list[str], optional): A label per relation.
             (default: :obj:`None`)
-        node_ids (list of str, optional): A unique identifier per node, such
+        node_ids (list[str], optional): A unique identifier per node, such
             as a URI. Queries and features match identifiers as well as
             labels, and nodes with identifiers may share a label.
             (default: :obj:`None`)
@@ -338,7 +338,7 @@ class KnowledgeGraph(Data):
             predict(model, kg, head='Atlantis', rel_type='neighbour')
 
         Args:
-            names (str or list of str): The labels of the new nodes.
+            names (str or list[str]): The labels of the new nodes.
             features (dict, optional): The features of the new nodes for each
                 modality: a dictionary from label to vector, a path as for
                 :meth:`from_tsv`, or a tensor with one row per new node. Rows
@@ -349,7 +349,7 @@ class KnowledgeGraph(Data):
                 (default: :obj:`None`)
             split (str, optional): The split of these triples.
                 (default: :obj:`"train"`)
-            node_ids (list of str, optional): The identifiers of the new
+            node_ids (list[str], optional): The identifiers of the new
                 nodes. If set to :obj:`None` and the graph has identifiers,
                 the labels are used. (default: :obj:`None`)
 

@@ -10,8 +10,8 @@ def places(names: Sequence[str] | None,
     share are left out.
 
     Args:
-        names (list of str, optional): The label of each node.
-        ids (list of str, optional): The identifier of each node.
+        names (list[str], optional): The label of each node.
+        ids (list[str], optional): The identifier of each node.
             (default: :obj:`None`)
     """
     out: dict[str, int] = {}

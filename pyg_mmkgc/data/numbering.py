@@ -29,9 +29,9 @@ def renumber(kg: KnowledgeGraph, node_names: Names, relation_names: Names,
     Args:
         kg (KnowledgeGraph): The graph. Labels that it lacks become nodes
             without triples and features.
-        node_names (list of str, optional): The label of each node.
-        relation_names (list of str, optional): The label of each relation.
-        node_ids (list of str, optional): The identifier of each node.
+        node_names (list[str], optional): The label of each node.
+        relation_names (list[str], optional): The label of each relation.
+        node_ids (list[str], optional): The identifier of each node.
             (default: :obj:`None`)
 
     Raises:

@@ -78,7 +78,7 @@ def pick_features(found: dict[str, pathlib.Path], names: Sequence[str],
 
     Args:
         found (dict): The file of each modality.
-        names (list of str): The modalities.
+        names (list[str]): The modalities.
         folder (pathlib.Path): The folder of the files.
 
     Raises:

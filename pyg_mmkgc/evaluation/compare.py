@@ -43,7 +43,7 @@ class Comparison(Report):
     r"""The result of :func:`compare`. Printing it shows a table in percent.
 
     Args:
-        names (list of str): The name of each method.
+        names (list[str]): The name of each method.
         reference (str): The method that the others are compared with.
         metrics (dict): For each method and metric, one value per seed.
         differences (dict): For each other method and metric, the difference
@@ -127,11 +127,11 @@ def compare(first: Results, *others: Results,
         ('RotatE', ['mrr', 'hits@1', 'hits@3', 'hits@10'])
 
     Args:
-        first (RankingResult or list of RankingResult): The result of the
+        first (RankingResult or list[RankingResult]): The result of the
             reference method, or one result per seed.
-        *others (RankingResult or list of RankingResult): The results of other
+        *others (RankingResult or list[RankingResult]): The results of other
             methods, at least one.
-        names (list of str, optional): The names of all methods.
+        names (list[str], optional): The names of all methods.
             If set to :obj:`None`, they are :obj:`"A"`, :obj:`"B"`, ...
             (default: :obj:`None`)
         seed (int, optional): The seed of the draws. (default: :obj:`0`)

@@ -34,7 +34,7 @@ class SimilarNodes(Report):
         node (torch.Tensor): The most similar nodes, best first,
             :math:`[Q, k]`.
         similarity (torch.Tensor): The cosines, :math:`[Q, k]`.
-        node_names (list of str, optional): The label of each node of the
+        node_names (list[str], optional): The label of each node of the
             graph.
     """
     query: Tensor

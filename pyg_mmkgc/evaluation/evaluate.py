@@ -72,7 +72,7 @@ def evaluate(
             three are reported. (default: :obj:`"realistic"`)
         filtered (bool, optional): If set to :obj:`False`, known triples stay
             among the candidates. (default: :obj:`True`)
-        sides (list of str, optional): The nodes of a triple to replace.
+        sides (list[str], optional): The nodes of a triple to replace.
             (default: :obj:`("head", "tail")`)
 
     Returns:

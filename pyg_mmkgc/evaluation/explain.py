@@ -103,7 +103,7 @@ class Explanation(Report):
         nearest (list, optional): The most similar training triples with the
             same relation, best first. :obj:`None` for models without
             representations of nodes.
-        paths (list of str, optional): The paths from the head to the tail that
+        paths (list[str], optional): The paths from the head to the tail that
             the score of a path model rests on most, best first; :obj:`None`
             for any other model. (default: :obj:`None`)
     """

@@ -52,8 +52,8 @@ class Prediction(Report):
             triples of the graph, :math:`[Q, k]`. :obj:`None` without a graph.
         left_out (torch.Tensor): A mask of the queries whose own node was
             left out of the answers, :math:`[Q]`.
-        node_names (list of str, optional): The label of each node.
-        relation_names (list of str, optional): The label of each relation.
+        node_names (list[str], optional): The label of each node.
+        relation_names (list[str], optional): The label of each relation.
     """
     side: str
     head: Tensor

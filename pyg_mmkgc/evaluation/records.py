@@ -84,7 +84,7 @@ def predict_records(model: Module, kg: Any, queries: Sequence[Query],
             :func:`~pyg_mmkgc.evaluation.predict`.
         kg (KnowledgeGraph, optional): The graph, as for
             :func:`~pyg_mmkgc.evaluation.predict`.
-        queries (list of tuple): The head, relation and tail of each query as
+        queries (list[tuple]): The head, relation and tail of each query as
             ids or labels, with :obj:`None` for the part to predict.
         k (int, optional): As for :func:`~pyg_mmkgc.evaluation.predict`.
             (default: :obj:`10`)

@@ -113,8 +113,8 @@ def free_labels(points: Sequence[tuple[float, float]],
     first.
 
     Args:
-        points (list of tuple): Where the labels begin.
-        texts (list of str): The labels.
+        points (list[tuple]): Where the labels begin.
+        texts (list[str]): The labels.
         limit (int): The maximal number of labels.
         letter (float, optional): The width of a letter.
         line (float, optional): The height of a line.

@@ -98,7 +98,7 @@ class Explorer:
     It may be called from several threads, and answers one at a time.
 
     Args:
-        subjects (list of Subject): One model, or two on the same graph.
+        subjects (list[Subject]): One model, or two on the same graph.
         media (Media, optional): Pictures and texts of the nodes.
             (default: :obj:`None`)
         title (str, optional): The name of the graph. (default: :obj:`""`)

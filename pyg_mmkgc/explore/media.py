@@ -89,7 +89,7 @@ def media_of(config: Config | None, labels: Sequence[str] | None,
 
     Args:
         config (Config, optional): The configuration of the graph.
-        labels (list of str, optional): The label of each node.
+        labels (list[str], optional): The label of each node.
         images (str, optional): As for :class:`FeatureSource`.
             (default: :obj:`None`)
         texts (str, optional): As for :class:`FeatureSource`.

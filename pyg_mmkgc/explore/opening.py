@@ -24,7 +24,7 @@ def open_explorer(models: Sequence[str], kg: str | None = None,
         serve(explorer)
 
     Args:
-        models (list of str): The folders of runs, or of saved models, or
+        models (list[str]): The folders of runs, or of saved models, or
             names of models that need no training.
         kg (str, optional): The graph of saved models, as for
             :class:`~pyg_mmkgc.runs.PretrainedRun`. Without it, only a run

@@ -31,7 +31,7 @@ class LabelIndex:
         [0, 2]
 
     Args:
-        labels (list of str): The label of each node.
+        labels (list[str]): The label of each node.
         weight (torch.Tensor): The weight of each node, :obj:`[N]`. Heavier
             nodes come first among equally good matches.
     """

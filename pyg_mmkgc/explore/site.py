@@ -34,7 +34,7 @@ def export_site(explorer: Explorer, folder: str,
     Args:
         explorer (Explorer): What the pages show.
         folder (str): The new folder.
-        queries (list of tuple, optional): Head, relation and tail of each
+        queries (list[tuple], optional): Head, relation and tail of each
             question as ids or labels, with :obj:`None` for what is asked
             for. If set to :obj:`None`, one question about a test triple of
             each of the twelve most frequent relations.

@@ -49,20 +49,20 @@ def make_encoder(
     r"""Creates an encoder by name.
 
     Args:
-        name (str): A short name (:obj:`'vgg16'`, :obj:`'beit'`,
-            :obj:`'clip'`, :obj:`'siglip'`, :obj:`'dinov2'`, :obj:`'bert'`,
-            :obj:`'sentence-bert'`, or, without weights,
-            :obj:`'descriptor'` for images and :obj:`'hashing'` for texts).
+        name (str): A short name (:obj:`"vgg16"`, :obj:`"beit"`,
+            :obj:`"clip"`, :obj:`"siglip"`, :obj:`"dinov2"`, :obj:`"bert"`,
+            :obj:`"sentence-bert"`, or, without weights,
+            :obj:`"descriptor"` for images and :obj:`"hashing"` for texts).
             Alternatively, a library followed by the name or folder of a
-            model: :obj:`'timm:...'`, :obj:`'transformers:...'` (images),
-            :obj:`'bert:...'` (texts, first token),
-            :obj:`'sentence-transformers:...'` or :obj:`'word-pieces:...'`
+            model: :obj:`"timm:..."`, :obj:`"transformers:..."` (images),
+            :obj:`"bert:..."` (texts, first token),
+            :obj:`"sentence-transformers:..."` or :obj:`"word-pieces:..."`
             (texts, the embeddings of word pieces).
         revision (str, optional): The branch, tag or commit of the model on
             the hub. For :obj:`timm`, append it to the name of the model
             after an :obj:`@` instead. (default: :obj:`None`)
         device (torch.device or str, optional): The device.
-            (default: :obj:`'cpu'`)
+            (default: :obj:`"cpu"`)
 
     Raises:
         DataError: If there is no such encoder, or :obj:`revision` does not

@@ -21,7 +21,7 @@ class Encoder(Protocol):
     """
     @property
     def kind(self) -> str:
-        r"""The kind of inputs, :obj:`'image'` or :obj:`'text'`."""
+        r"""The kind of inputs, :obj:`"image"` or :obj:`"text"`."""
 
     @property
     def prepare(self) -> Callable[[Any], Any]:
@@ -60,7 +60,7 @@ class FunctionEncoder:
         function (callable): A function that maps a list of RGB images of
             Pillow, or a list of texts, to a float tensor with shape
             :obj:`[batch_size, num_channels]`.
-        kind (str): The kind of inputs, :obj:`'image'` or :obj:`'text'`.
+        kind (str): The kind of inputs, :obj:`"image"` or :obj:`"text"`.
     """
     def __init__(self, function: Function, kind: str) -> None:
         self.function = function
@@ -83,7 +83,7 @@ def as_encoder(encoder: Union[Encoder, Function],
     Args:
         encoder (Encoder or callable): An encoder, or any function of a list
             of images or texts. For a function, files are read as images.
-        items (list of Item): The items.
+        items (list[Item]): The items.
 
     Raises:
         DataError: If it is not an encoder, or does not support the items.

@@ -78,7 +78,7 @@ def extract(
     with the number of vectors.
 
     Args:
-        items (list of Item or dict): The images or texts, as
+        items (list[Item] or dict): The images or texts, as
             :func:`~pyg_mmkgc.features.read_folder` or
             :func:`~pyg_mmkgc.features.read_table` list them, or a dictionary
             from entity to one or several texts, paths of images, images of
@@ -87,15 +87,15 @@ def extract(
             :func:`~pyg_mmkgc.features.make_encoder` makes by name, or any
             function of a list of images or texts.
         folder (str or os.PathLike): The folder to write.
-        labels (list of str, optional): The label of each node of the graph,
+        labels (list[str], optional): The label of each node of the graph,
             such as :obj:`kg.node_names`. If set to :obj:`None`, all entities
             are nodes. (default: :obj:`None`)
         match (str, optional): The meaning of entities: labels of nodes
-            (:obj:`'label'`) or ids of nodes (:obj:`'id'`).
-            (default: :obj:`'label'`)
+            (:obj:`"label"`) or ids of nodes (:obj:`"id"`).
+            (default: :obj:`"label"`)
         pool (str, optional): The rows to store for each entity: the mean of
-            its vectors (:obj:`'mean'`, eq. (1) of the paper), or all vectors
-            (:obj:`'all'`). (default: :obj:`'mean'`)
+            its vectors (:obj:`"mean"`, eq. (1) of the paper), or all vectors
+            (:obj:`"all"`). (default: :obj:`"mean"`)
         dtype (torch.dtype, optional): The type to store: single precision,
             half precision or :obj:`torch.bfloat16`.
             (default: :obj:`torch.float`)
@@ -278,7 +278,7 @@ def write_manifest(folder: Path, matched: Matched, there: Sequence[str],
     Args:
         folder (pathlib.Path): The folder.
         matched (Matched): The items and the labels of all nodes.
-        there (list of str): The label of each row.
+        there (list[str]): The label of each row.
         values (dict): The part of the manifest that depends on the features.
     """
     text = ''.join(f'{label}\n' for label in there)

@@ -49,7 +49,7 @@ class FeatureFolder(Report):
             :obj:`[num_rows, num_channels]`, or
             :obj:`[num_items, num_channels]` if all vectors of an entity are
             stored. They are mapped from the file and read on demand.
-        labels (list of str): The label of each row.
+        labels (list[str]): The label of each row.
         manifest (dict): The origin of the features and the outcome of each
             input.
         ptr (torch.Tensor, optional): The boundaries of the entities in
@@ -65,14 +65,14 @@ class FeatureFolder(Report):
 
     @property
     def kind(self) -> str:
-        r"""The kind of inputs, :obj:`'image'` or :obj:`'text'`."""
+        r"""The kind of inputs, :obj:`"image"` or :obj:`"text"`."""
         return self.manifest['encoder']['kind']
 
     def mask(self, labels: Sequence[str]) -> Tensor:
         r"""Returns a mask :obj:`[num_nodes]` of the nodes with features.
 
         Args:
-            labels (list of str): The label of each node.
+            labels (list[str]): The label of each node.
         """
         there = set(self.labels)
         return torch.tensor([label in there for label in labels],
@@ -173,7 +173,7 @@ def write_safetensors(path: PathLike, layout: Layout,
     Args:
         path (str or os.PathLike): The file to write, atomically.
         layout (dict): The type and shape of each tensor.
-        blocks (iterable of torch.Tensor): The content of the tensors in the
+        blocks (iterable[torch.Tensor]): The content of the tensors in the
             order of :obj:`layout`, split into any number of pieces.
 
     Returns:

@@ -29,14 +29,14 @@ class Coverage:
     used. Printing it shows a table.
 
     Args:
-        kind (str): The kind of inputs, :obj:`'image'` or :obj:`'text'`.
+        kind (str): The kind of inputs, :obj:`"image"` or :obj:`"text"`.
         num_nodes (int): The number of nodes.
         num_covered (int): The number of nodes with a row.
         num_items (int): The number of images or texts.
         num_used (int): The number of usable images or texts.
         reasons (dict): The reasons why other items of these nodes are
             unusable, with the number of items.
-        unknown (list of str): The entities that are not in the graph.
+        unknown (list[str]): The entities that are not in the graph.
     """
     kind: str
     num_nodes: int
@@ -97,11 +97,11 @@ class FeatureReport:
         dtype (torch.dtype): The data type of the features.
         norms (torch.Tensor): The Euclidean norm of each row.
         num_bad (int): The number of rows with a NaN or infinite value.
-        dead_channels (list of int): The channels that are constant over all
+        dead_channels (list[int]): The channels that are constant over all
             rows.
-        duplicates (list of list of str): Groups of nodes with equal rows,
+        duplicates (list[list[str]]): Groups of nodes with equal rows,
             the largest group first.
-        near (list of tuple): Pairs of nodes with nearly equal rows, and
+        near (list[tuple]): Pairs of nodes with nearly equal rows, and
             their similarity, in descending order.
         closest (torch.Tensor): The similarity of each node to the most
             similar node whose row differs.
@@ -169,7 +169,7 @@ def inspect_features(
 
     Args:
         path (str or os.PathLike): The folder of the features.
-        entities (list of str, optional): The nodes whose neighbours are
+        entities (list[str], optional): The nodes whose neighbours are
             shown. If set to :obj:`None`, six evenly spaced nodes.
             (default: :obj:`None`)
         k (int, optional): The number of neighbours. (default: :obj:`5`)

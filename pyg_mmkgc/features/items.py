@@ -31,7 +31,7 @@ class Item(NamedTuple):
             or an array of bytes :obj:`[height, width, channels]`.
         key (str): The name of the item in the manifest.
         problem (str, optional): The reason why the item is unusable, if that
-            is known without opening it. (default: :obj:`''`)
+            is known without opening it. (default: :obj:`""`)
     """
     entity: str
     content: Any
@@ -64,10 +64,10 @@ class Matched(NamedTuple):
     r"""Items of the nodes of a graph.
 
     Args:
-        labels (list of str): The label of each node.
-        items (list of Item): The items, by node, then by their content.
-        nodes (list of int): The node of each item, ascending.
-        unknown (list of str): Entities that are not in the graph.
+        labels (list[str]): The label of each node.
+        items (list[Item]): The items, by node, then by their content.
+        nodes (list[int]): The node of each item, ascending.
+        unknown (list[str]): Entities that are not in the graph.
     """
     labels: list[str]
     items: list[Item]
@@ -95,13 +95,13 @@ def match_items(
     The result does not depend on the order of the items.
 
     Args:
-        items (iterable of Item): The items.
-        labels (list of str, optional): The label of each node of the graph.
+        items (iterable[Item]): The items.
+        labels (list[str], optional): The label of each node of the graph.
             If set to :obj:`None`, every entity is a node, in sorted order.
             (default: :obj:`None`)
         match (str, optional): The meaning of entities: labels of nodes
-            (:obj:`'label'`) or ids of nodes (:obj:`'id'`).
-            (default: :obj:`'label'`)
+            (:obj:`"label"`) or ids of nodes (:obj:`"id"`).
+            (default: :obj:`"label"`)
 
     Raises:
         DataError: If labels are repeated or do not fit on a line of a file,

@@ -137,14 +137,14 @@ def extract_numbers(
     manifest with the reason. An entity without a usable value has no row.
 
     Args:
-        items (list of Item): The values, as :func:`read_numbers` lists them.
+        items (list[Item]): The values, as :func:`read_numbers` lists them.
         folder (str or os.PathLike): The folder to write.
-        labels (list of str, optional): The label of each node of the graph,
+        labels (list[str], optional): The label of each node of the graph,
             such as :obj:`kg.node_names`. If set to :obj:`None`, all entities
             are nodes. (default: :obj:`None`)
         match (str, optional): The meaning of entities: labels of nodes
-            (:obj:`'label'`) or ids of nodes (:obj:`'id'`).
-            (default: :obj:`'label'`)
+            (:obj:`"label"`) or ids of nodes (:obj:`"id"`).
+            (default: :obj:`"label"`)
         dtype (torch.dtype, optional): The type to store: single precision,
             half precision or :obj:`torch.bfloat16`.
             (default: :obj:`torch.float`)

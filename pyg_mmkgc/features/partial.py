@@ -93,7 +93,7 @@ class PartialRows:
         r"""Yields all rows in order, in blocks.
 
         Args:
-            sizes (list of int): The number of rows of each block.
+            sizes (list[int]): The number of rows of each block.
         """
         assert self.num_channels is not None
         with open(self._rows.name, 'rb') as file:

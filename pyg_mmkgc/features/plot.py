@@ -27,8 +27,8 @@ def read_samples(matched: Matched, labels: Iterable[str],
 
     Args:
         matched (Matched): The items of the nodes.
-        labels (list of str): The nodes.
-        kind (str): :obj:`'image'` or :obj:`'text'`.
+        labels (list[str]): The nodes.
+        kind (str): :obj:`"image"` or :obj:`"text"`.
 
     Returns:
         Thumbnails or texts by label. Nodes without a readable item are left

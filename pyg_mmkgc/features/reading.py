@@ -35,7 +35,7 @@ def read_item(item: Item, kind: str) -> Sample:
 
     Args:
         item (Item): The item.
-        kind (str): :obj:`'image'` or :obj:`'text'`.
+        kind (str): :obj:`"image"` or :obj:`"text"`.
     """
     if item.problem != '':
         return Sample(None, '', item.problem)

@@ -83,8 +83,8 @@ def read_table(
 
     Args:
         path (str or os.PathLike): The file.
-        column (str): The column to read: :obj:`'image'` for paths of image
-            files, :obj:`'text'` for texts.
+        column (str): The column to read: :obj:`"image"` for paths of image
+            files, :obj:`"text"` for texts.
         root (str or os.PathLike, optional): The folder that paths are
             relative to and must not leave. If set to :obj:`None`, the folder
             of the table. (default: :obj:`None`)
@@ -124,7 +124,7 @@ def table_rows(path: Path, columns: Sequence[str],
     Args:
         path (pathlib.Path): A :obj:`.tsv`, :obj:`.csv` or :obj:`.jsonl` file,
             see :func:`read_table`.
-        columns (list of str): The names of the columns after the entity.
+        columns (list[str]): The names of the columns after the entity.
         header (bool): If set to :obj:`False`, a :obj:`.tsv` or :obj:`.csv`
             file has no header, and no other columns than these.
 

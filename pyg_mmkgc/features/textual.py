@@ -66,7 +66,7 @@ class BERTEncoder(_TokenizedEncoder):
         max_length (int, optional): The number of tokens after which a text
             is cut off. (default: :obj:`512`)
         device (torch.device or str, optional): The device.
-            (default: :obj:`'cpu'`)
+            (default: :obj:`"cpu"`)
 
     Raises:
         DownloadError: If the weights are not here and cannot be fetched.
@@ -110,7 +110,7 @@ class WordPieceEncoder(_TokenizedEncoder):
         num_tokens (int, optional): The most word pieces of an entity.
             (default: :obj:`8`)
         device (torch.device or str, optional): The device.
-            (default: :obj:`'cpu'`)
+            (default: :obj:`"cpu"`)
 
     Raises:
         DownloadError: If the weights are not here and cannot be fetched.
@@ -139,7 +139,7 @@ class WordPieceEncoder(_TokenizedEncoder):
         without any word piece remain, as unusable items.
 
         Args:
-            items (iterable of Item): The texts.
+            items (iterable[Item]): The texts.
         """
         texts: dict[str, list[Item]] = {}
         for item in items:
@@ -181,7 +181,7 @@ class SentenceEncoder(PretrainedEncoder):
         revision (str, optional): The branch, tag or commit of the model on
             the hub. (default: :obj:`None`)
         device (torch.device or str, optional): The device.
-            (default: :obj:`'cpu'`)
+            (default: :obj:`"cpu"`)
 
     Raises:
         DownloadError: If the weights are not here and cannot be fetched.

@@ -99,7 +99,7 @@ def load_pair(
         part (Any): The tokenizer or processor. If set to :obj:`None`, it is
             loaded.
         part_class (str): The class that loads it, such as
-            :obj:`'AutoTokenizer'`.
+            :obj:`"AutoTokenizer"`.
         revision (str, optional): The branch, tag or commit on the hub.
 
     Raises:

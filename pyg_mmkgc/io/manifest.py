@@ -25,7 +25,7 @@ def seal(folder: PathLike, names: Sequence[str] | None = None) -> None:
 
     Args:
         folder (str or os.PathLike): The folder.
-        names (list of str, optional): The names of the files to record.
+        names (list[str], optional): The names of the files to record.
             Missing files are skipped. (default: :obj:`None`, all files
             except hidden ones)
     """

@@ -27,7 +27,7 @@ def compare_paths(paths: Sequence[str], reference: str | None = None,
     have the same model.
 
     Args:
-        paths (list of str): The folders of two or more runs, of one or of
+        paths (list[str]): The folders of two or more runs, of one or of
             several seeds, or one
             :obj:`.safetensors` file of the benchmarks with the reciprocal
             ranks :obj:`[num_rankings]` of each method, averaged over seeds.

@@ -47,7 +47,7 @@ class FeatureSource:
     r"""Images, texts or numbers, and the nodes that they belong to.
 
     Args:
-        kind (str): :obj:`'image'`, :obj:`'text'` or :obj:`'number'`.
+        kind (str): :obj:`"image"`, :obj:`"text"` or :obj:`"number"`.
         path (str): A folder with one subfolder of images per entity, or a
             table.
         root (str, optional): The folder that the paths in a table are
@@ -59,8 +59,8 @@ class FeatureSource:
             (default: :obj:`None`, every entity is a node)
         data_root (str, optional): The folder of the dataset's files.
         match (str, optional): The meaning of entities, either the labels
-            (:obj:`'label'`) or the ids (:obj:`'id'`) of nodes.
-            (default: :obj:`'label'`)
+            (:obj:`"label"`) or the ids (:obj:`"id"`) of nodes.
+            (default: :obj:`"label"`)
     """
     kind: str
     path: str
@@ -145,7 +145,7 @@ def extract_features(source: FeatureSource, encoder: str, folder: str,
         folder (str): The folder of the result.
         pool (str, optional): As for :func:`~pyg_mmkgc.features.extract`.
         dtype (str, optional): The data type to store.
-            (default: :obj:`'float32'`)
+            (default: :obj:`"float32"`)
         batch_size (int, optional): The number of images or texts per batch.
             (default: :obj:`32`)
         num_workers (int, optional): The number of processes that read and
@@ -205,7 +205,7 @@ def inspect_folder(folder: str, entities: Sequence[str] | None = None,
 
     Args:
         folder (str): The folder.
-        entities (list of str, optional): As for
+        entities (list[str], optional): As for
             :func:`~pyg_mmkgc.features.inspect_features`.
         output (str, optional): The picture to write.
             (default: :obj:`inspect.png` in the folder)

@@ -28,11 +28,11 @@ def add_entity(model: Any, graph: KnowledgeGraph | None, name: str,
         graph (KnowledgeGraph, optional): The graph. If set to :obj:`None`,
             the labels and features of the model are used.
         name (str): The label of the entity.
-        texts (list of str, optional): Its texts, each as :obj:`TEXT` or
+        texts (list[str], optional): Its texts, each as :obj:`TEXT` or
             :obj:`MODALITY=TEXT`. (default: :obj:`()`)
-        images (list of str, optional): The files of its images, each as
+        images (list[str], optional): The files of its images, each as
             :obj:`FILE` or :obj:`MODALITY=FILE`. (default: :obj:`()`)
-        encoders (list of str, optional): The names of encoders, each as
+        encoders (list[str], optional): The names of encoders, each as
             :obj:`MODALITY=NAME`, instead of the stored ones. It has to be the
             same encoder, for example in a folder. (default: :obj:`()`)
         device (str, optional): As for :class:`torch.device`.

@@ -197,7 +197,7 @@ class Run:
         schedule from there on, and a warning says so.
 
         Args:
-            overrides (list of str): Items like :obj:`"training.epochs=200"`,
+            overrides (list[str]): Items like :obj:`"training.epochs=200"`,
                 of :obj:`training.epochs`, :obj:`training.patience` and
                 :obj:`training.track`.
 

@@ -48,7 +48,7 @@ class SearchResult(Report):
     r"""The trials of a search.
 
     Args:
-        trials (list of Trial): The trials.
+        trials (list[Trial]): The trials.
         best (Trial, optional): The best one. (default: :obj:`None`)
         importances (dict, optional): The importance of each key.
             (default: :obj:`{}`)

@@ -86,8 +86,8 @@ class SeedRuns:
 
     Args:
         folder (pathlib.Path): The folder.
-        seeds (list of int): The seeds.
-        runs (list of Run): The runs that exist already.
+        seeds (list[int]): The seeds.
+        runs (list[Run]): The runs that exist already.
         data_root (str, optional): As for :meth:`Run.create`.
         device (str, optional): As for :meth:`Run.create`.
     """

@@ -56,7 +56,7 @@ class Study:
         path (pathlib.Path, optional): The file of an SQLite database that
             keeps the trials. (default: :obj:`None`, in memory)
         seed (int, optional): The seed. (default: :obj:`0`)
-        points (list of dict, optional): The settings to try first.
+        points (list[dict], optional): The settings to try first.
             (default: :obj:`()`)
 
     Raises:

@@ -174,7 +174,7 @@ def check_adversary(build: Callable[[Any], Adversary], *,
         build (callable): A function that builds an adversary for a model.
         model (callable, optional): A function that builds a model for a graph.
             (default: a small :class:`~pyg_mmkgc.nn.kge.AdaMF`)
-        checks (list of str, optional): The names of the checks, see
+        checks (list[str], optional): The names of the checks, see
             :obj:`ADVERSARY_CHECKS`. (default: all)
 
     Raises:

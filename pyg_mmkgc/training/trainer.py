@@ -126,7 +126,7 @@ class Trainer:
             to. (default: :obj:`None`)
         progress (bool, optional): If set to :obj:`False`, shows no progress
             bar. (default: :obj:`True`)
-        callbacks (list of Callback, optional): The callbacks that follow the
+        callbacks (list[Callback], optional): The callbacks that follow the
             training, such as :class:`~pyg_mmkgc.training.EarlyStopping` and
             :class:`~pyg_mmkgc.training.TensorBoard`. (default: :obj:`()`)
 

@@ -188,7 +188,7 @@ def plot_search(importances: Mapping[str, float],
     Args:
         importances (dict): The importance of each setting, which add up to
             one.
-        values (list of tuple): The number, the validation MRR and the state
+        values (list[tuple]): The number, the validation MRR and the state
             (:obj:`"complete"`, :obj:`"pruned"` or :obj:`"diverged"`) of each
             trial.
         path (str or os.PathLike): The image file. Its ending decides the

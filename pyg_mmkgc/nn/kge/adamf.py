@@ -71,7 +71,7 @@ class AdaMF(Rotation, QueryModel):
             structural view. Needs :obj:`drop_unseen`. (default: :obj:`0.0`)
         num_negatives (int, optional): The number of negatives in
             :meth:`loss`. (default: :obj:`128`)
-        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
+        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t.
             the embedding matrices will be sparse. (default: :obj:`False`)
 
     Raises:

@@ -203,7 +203,7 @@ class MMKGEModel(TripleModel, Pretrained, KGEModel):
         num_negatives (int, optional): The number of negatives that each call
             of :meth:`loss` draws. All triples of the call share them.
             (default: :obj:`128`)
-        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
+        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t.
             the embedding matrices will be sparse. (default: :obj:`False`)
     """
     num_nodes: int

@@ -63,7 +63,7 @@ class MoMoK(ReciprocalModel):
     :meth:`experts`. It should be :class:`~pyg_mmkgc.nn.KvsAllLoss`, as in the
     released code: a softmax over all nodes ignores a constant in :math:`s_m`,
     but the mean of probabilities does not. The mutual information of experts
-    is minimised by :class:`~pyg_mmkgc.training.CLUB`.
+    is minimized by :class:`~pyg_mmkgc.training.CLUB`.
 
     The released code has batch norms around the core tensor where this model
     has layer norms :math:`\mathrm{LN}`, so that the score of a triple does not

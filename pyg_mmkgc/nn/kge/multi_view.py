@@ -55,7 +55,7 @@ class MultiViewModel(QueryModel):
             :obj:`{"numeric": 256}`. (default: :obj:`None`)
         num_negatives (int, optional): The number of negatives in
             :meth:`loss`. (default: :obj:`128`)
-        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
+        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t.
             the embedding matrices will be sparse. (default: :obj:`False`)
     """
     key_depends_on = 'side'
@@ -116,7 +116,7 @@ class MultiViewModel(QueryModel):
             *(views[name] for name in self.modalities))).sum(dim=0)
 
     def normalize(self, x: Tensor) -> Tensor:
-        r"""Normalises views and relations to :math:`\hat{\mathbf{x}}`."""
+        r"""Normalizes views and relations to :math:`\hat{\mathbf{x}}`."""
         return F.normalize(x, dim=-1)
 
     def relation(self, rel_type: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ class NativE(AdaMF):
     and their logits, and :meth:`key` fuses them. The paper's adversarial
     training is available as :class:`~pyg_mmkgc.training.CoMAT`. The released
     code also pools features to 256 channels and trains some of them. Its
-    script for MKG-W and MKG-Y, but not the one for DB15K, adds a regulariser
+    script for MKG-W and MKG-Y, but not the one for DB15K, adds a regularizer
     with the weight :obj:`1e-5`, which is left out here: a third of the sum of
     the mean squares of the structural embeddings of heads and of tails and of
     the relation embeddings, over positives and negatives.

@@ -35,7 +35,7 @@ class OTE(MMKGEModel):
 
     with :math:`T_r(x)_i = x_i \, \mathrm{diag}(e^{a_i}) \, U_i` and
     :math:`T'_r(y)_i = y_i \, \mathrm{diag}(e^{-a_i}) \, U_i^{\top}` on row
-    vectors. :func:`gram_schmidt` orthonormalises the rows of a trained matrix
+    vectors. :func:`gram_schmidt` orthonormalizes the rows of a trained matrix
     to obtain :math:`U_i`.
 
     The original code scores a triple by the first distance when it corrupts
@@ -54,7 +54,7 @@ class OTE(MMKGEModel):
             (default: :obj:`4`)
         margin (float, optional): The margin :math:`\gamma`.
             (default: :obj:`6.0`)
-        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
+        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t.
             the embedding matrices will be sparse. (default: :obj:`False`)
         num_negatives (int, optional): The number of negatives in
             :meth:`loss`. (default: :obj:`128`)
@@ -201,7 +201,7 @@ class _GramSchmidt(torch.autograd.Function):
 
 
 def gram_schmidt(rows: Tensor) -> Tensor:
-    r"""Returns the Gram-Schmidt orthonormalisation of the rows of square
+    r"""Returns the Gram-Schmidt orthonormalization of the rows of square
     matrices, :obj:`[*, m, m]`, by a batched QR decomposition. The gradient is
     finite even if rows are linearly dependent, which happens when training
     flips the orientation of a basis.

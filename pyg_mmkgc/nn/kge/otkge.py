@@ -33,7 +33,7 @@ class OTKGE(BilinearViews):
     transport plans of ten nodes. The plan of a node moves the channels of its
     features to the channels of its structural embedding at the cost
     :math:`c \, (f_p - e_q)^2`. Plans have no gradient, while :math:`\Delta_m`
-    is trained. The paper also minimises the Wasserstein distance. As in the
+    is trained. The paper also minimizes the Wasserstein distance. As in the
     released code, it is not part of the loss here.
 
     The released code recomputes the plans in each step for the first ten

@@ -32,7 +32,7 @@ class PairRE(QueryModel):
             are :obj:`2 * D` channels wide.
         margin (float, optional): The margin :math:`\gamma`.
             (default: :obj:`6.0`)
-        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
+        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t.
             the embedding matrices will be sparse. (default: :obj:`False`)
         num_negatives (int, optional): The number of negatives in
             :meth:`loss`. (default: :obj:`128`)

@@ -53,9 +53,9 @@ class RotatE(Rotation, QueryModel):
 
     :pyg:`PyG`'s :class:`~torch_geometric.nn.kge.RotatE` takes one Euclidean
     norm over all channels instead of the sum of complex moduli, uses one
-    negative instead of several self-adversarial negatives, and is initialised
-    differently. Here, phases are initialised uniformly on the circle. Entities
-    are initialised in half the range of the original code, as in OpenKE and in
+    negative instead of several self-adversarial negatives, and is initialized
+    differently. Here, phases are initialized uniformly on the circle. Entities
+    are initialized in half the range of the original code, as in OpenKE and in
     :class:`~pyg_mmkgc.nn.AdaMF`, which is this model if it has no modalities.
     The original code also weights triples by the frequency of their queries.
 
@@ -66,7 +66,7 @@ class RotatE(Rotation, QueryModel):
             :obj:`2 * D` real channels wide, as :obj:`[re | im]`.
         margin (float, optional): The margin :math:`\gamma`.
             (default: :obj:`1.0`)
-        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
+        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t.
             the embedding matrices will be sparse. (default: :obj:`False`)
         num_negatives (int, optional): The number of negatives in
             :meth:`loss`. (default: :obj:`128`)

@@ -24,7 +24,7 @@ class TBKGC(MultiViewModel):
     trained TransE through tanh layers, and trains only these layers. Here, as
     in the public re-implementations behind the published tables, the
     structural embeddings are trained, the projection is linear, and all
-    vectors are normalised to length one. The re-implementations assign half of
+    vectors are normalized to length one. The re-implementations assign half of
     the channels of :math:`M` to each modality. Here, as in the paper, all
     modalities share all channels.
 

@@ -36,7 +36,7 @@ class TransAE(QueryModel):
 
     with a bias in every layer. The paper puts the weight on
     :math:`\mathcal{L}_{rank}` instead. Since the output of a sigmoid cannot
-    match features of arbitrary range, each feature channel is standardised and
+    match features of arbitrary range, each feature channel is standardized and
     the last layer is linear here. Each distinct entity of the positives is
     reconstructed once, and only the modalities that it has enter the loss.
     Negatives are not reconstructed. The authors' code is not public.
@@ -94,7 +94,7 @@ class TransAE(QueryModel):
 
     def reset_parameters(self) -> None:
         torch.nn.init.uniform_(self.rel_emb.weight, -1.0, 1.0)
-        with torch.no_grad():  # As in TransE's initialisation.
+        with torch.no_grad():  # As in TransE's initialization.
             self.rel_emb.weight.div_(self.rel_emb.weight.norm(
                 dim=-1, keepdim=True))
         for layer in (self.encoders, self.bottleneck, self.expand,

@@ -38,7 +38,7 @@ class TransH(QueryModel):
             margin of the ranking loss in :meth:`loss`. (default: :obj:`1.0`)
         p_norm (float, optional): The order :math:`p` of the norm, one or two.
             (default: :obj:`1.0`)
-        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
+        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t.
             the embedding matrices will be sparse. (default: :obj:`False`)
         num_negatives (int, optional): The number of negatives in
             :meth:`loss`. (default: :obj:`128`)

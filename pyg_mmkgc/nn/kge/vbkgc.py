@@ -24,7 +24,7 @@ class VBKGC(MultiViewModel):
         \mathbf{r}, \mathbf{t}_Y)
 
     where the distance :math:`d` is either :math:`\| \hat{\mathbf{h}} +
-    \hat{\mathbf{r}} - \hat{\mathbf{t}} \|_1` for vectors normalised to length
+    \hat{\mathbf{r}} - \hat{\mathbf{t}} \|_1` for vectors normalized to length
     one, as in `TransE <https://papers.nips.cc/paper/2013/hash/
     1cecc7a77928ca8133fa24680a88d2f9-Abstract.html>`_, or :math:`\sum_i |h_i
     e^{\mathrm{i} \theta_i} - t_i|`, as in `RotatE
@@ -38,7 +38,7 @@ class VBKGC(MultiViewModel):
     model of the paper, pass the joint feature as the only modality. The
     paper's negatives are available as
     :class:`~pyg_mmkgc.sampler.TwinsSampler`. The authors' code for the paper
-    was not available, so that normalisation and initialisation follow their
+    was not available, so that normalization and initialization follow their
     later code.
 
     Args:

@@ -20,9 +20,9 @@ class Path:
 
     Args:
         score (float): The importance, see :func:`best_paths`.
-        nodes (list of int): The nodes, including both ends.
-        relations (list of int): The relation of each step.
-        forward (list of bool): Whether each step goes from head to tail.
+        nodes (list[int]): The nodes, including both ends.
+        relations (list[int]): The relation of each step.
+        forward (list[bool]): Whether each step goes from head to tail.
     """
     score: float
     nodes: list[int]

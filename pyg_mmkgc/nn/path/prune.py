@@ -27,7 +27,7 @@ def pruned_scores(layers: Any, mlp: Any, weights: list[Tensor],
         layers (torch.nn.ModuleList): The
             :class:`~pyg_mmkgc.nn.path.RelationalConv` layers.
         mlp (torch.nn.Sequential): The score of a node.
-        weights (list of torch.Tensor): The weights of each layer,
+        weights (list[torch.Tensor]): The weights of each layer,
             :obj:`[Q, R, D]`.
         graph (RelationalGraph): The edges.
         node (torch.Tensor): The nodes of queries, :obj:`[Q]`.
