@@ -25,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Args:
         argv (list, optional): The arguments, without the program's name.
+            (default: :obj:`None`)
 
     Returns:
         The exit status: 0, 2 for bad input, 130 when interrupted, 143 after

@@ -40,6 +40,10 @@ def build_graph(config: Config,
         config (Config): The configuration.
         data_root (str, optional): The folder of the dataset's files.
             (default: :obj:`None`, as in the configuration)
+
+    Raises:
+        ConfigError: If the dataset needs a folder and has none, or if a key
+            names a modality that the graph lacks.
     """
     name, options = config.dataset.name, dict(config.dataset.options)
     modalities = options.pop('modalities')
@@ -102,6 +106,9 @@ def build_model(config: Config,
     r"""Builds the model for a graph, with weights that depend on
     :obj:`training.seed` only. The global state of random numbers does not
     change.
+
+    Raises:
+        ModelError: If an argument of the model is out of range.
     """
     target: Any = valid_names('model')[config.model.name]
     options = config.model.options
@@ -126,7 +133,7 @@ def find_device(name: str | None, key: str) -> torch.device:
     r"""Returns the device of a name, by default a GPU if there is one.
 
     Args:
-        name (str, optional): The name of a :class:`torch.device`.
+        name (str or None): The name of a :class:`torch.device`.
         key (str): The key or option that an error names.
     """
     if name is None:

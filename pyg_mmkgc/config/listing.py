@@ -42,8 +42,10 @@ class Entry:
         paper (str): The title of the paper.
         link (str): The link of the paper.
         configs (list[str], optional): The shipped configurations with it.
+            (default: :obj:`[]`)
         trained_with (list[str], optional): The samplers, losses and
             adversaries of the shipped configurations of a model.
+            (default: :obj:`[]`)
     """
 
     section: str

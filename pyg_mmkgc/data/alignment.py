@@ -40,7 +40,7 @@ def encoder_of(features: Any) -> dict[str, Any] | None:
     that :obj:`mmkgc features` wrote, or :obj:`None` for other features.
 
     Args:
-        features (Any): Features as for :func:`align_features`.
+        features (Any): The features, as for :func:`align_features`.
     """
     if not isinstance(features, (str, os.PathLike)):
         return None
@@ -160,7 +160,7 @@ def _stack(features: Mapping[str, Any], where: str) -> Tensor:
                             f'{list(row.shape)})')
         if rows and row.numel() != rows[0].numel():
             raise DataError(f'Expected {rows[0].numel()} channels for '
-                            f'{label!r} in the {where}, like for the first '
+                            f'{label!r} in the {where}, as for the first '
                             f'label (got {row.numel()})')
         rows.append(row)
     if len(rows) == 0:

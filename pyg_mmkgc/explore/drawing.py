@@ -116,8 +116,8 @@ def free_labels(points: Sequence[tuple[float, float]],
         points (list[tuple]): Where the labels begin.
         texts (list[str]): The labels.
         limit (int): The maximal number of labels.
-        letter (float, optional): The width of a letter.
-        line (float, optional): The height of a line.
+        letter (float, optional): The width of a letter. (default: :obj:`7.5`)
+        line (float, optional): The height of a line. (default: :obj:`20.0`)
     """
     boxes: list[tuple[float, float, float]] = []
     out: list[int] = []

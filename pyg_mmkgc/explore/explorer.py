@@ -263,7 +263,8 @@ class Explorer:
         Args:
             which (int): The model.
             group (str, optional): The first key of a slice of :meth:`slices`.
-            label (str, optional): Its second key.
+                (default: :obj:`None`)
+            label (str, optional): Its second key. (default: :obj:`None`)
             limit (int, optional): How many. (default: :obj:`25`)
 
         Raises:

@@ -88,8 +88,8 @@ def media_of(config: Config | None, labels: Sequence[str] | None,
     descriptions of :class:`~pyg_mmkgc.datasets.Countries`.
 
     Args:
-        config (Config, optional): The configuration of the graph.
-        labels (list[str], optional): The label of each node.
+        config (Config or None): The configuration of the graph.
+        labels (list[str] or None): The label of each node.
         images (str, optional): As for :class:`FeatureSource`.
             (default: :obj:`None`)
         texts (str, optional): As for :class:`FeatureSource`.

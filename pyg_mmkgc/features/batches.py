@@ -30,8 +30,8 @@ class Batch(NamedTuple):
 
 
 class _Samples(Dataset[Sample]):
-    # Is sent to the workers, so it holds only the parts of the encoder that
-    # they need.
+    # Sent to the workers, so it only holds the parts of the encoder that they
+    # need.
     def __init__(self, items: Sequence[Item], kind: str,
                  prepare: Callable[[Any], Any]) -> None:
         self.items = items
@@ -71,7 +71,7 @@ def load_batches(items: Sequence[Item], encoder: Encoder, first: int,
         num_workers=num_workers,
         collate_fn=_collate,
         pin_memory=device.type == 'cuda',
-        # Otherwise, the loader would draw from the global generator.
+        # Without it, the loader would draw from the global generator.
         generator=torch.Generator(),
     )
 

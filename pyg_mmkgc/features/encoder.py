@@ -16,8 +16,8 @@ class Encoder(Protocol):
     r"""The interface that :func:`~pyg_mmkgc.features.extract` expects of an
     encoder.
 
-    An encoder works in two steps, so that one batch can be prepared while
-    the previous one is encoded. The encoder chooses its own device.
+    An encoder works in two steps, so that a batch can be prepared while the
+    previous batch is encoded. The encoder chooses its own device.
     """
     @property
     def kind(self) -> str:
@@ -43,8 +43,8 @@ class Encoder(Protocol):
         """
 
     def describe(self) -> dict[str, Any]:
-        r"""Returns everything that determines the output, as values that
-        JSON can hold: name, revision, hash of the weights, preprocessing.
+        r"""Returns everything that determines the output as plain values,
+        ready for JSON: name, revision, hash of the weights, preprocessing.
         """
 
 
@@ -78,7 +78,7 @@ class FunctionEncoder:
 
 def as_encoder(encoder: Union[Encoder, Function],
                items: Sequence[Item]) -> Encoder:
-    r"""Returns an encoder for given items.
+    r"""Returns an encoder for items, given an encoder or a function.
 
     Args:
         encoder (Encoder or callable): An encoder, or any function of a list
@@ -86,7 +86,8 @@ def as_encoder(encoder: Union[Encoder, Function],
         items (list[Item]): The items.
 
     Raises:
-        DataError: If it is not an encoder, or does not support the items.
+        DataError: If :obj:`encoder` is not an encoder, or does not support the
+            items.
     """
     texts = sum(isinstance(item.content, str) for item in items)
     if not isinstance(encoder, Encoder):

@@ -80,7 +80,7 @@ class FeatureFolder(Report):
 
 
     def to_dict(self) -> dict[str, Any]:
-        r"""Returns the manifest, whose values JSON can hold."""
+        r"""Returns the manifest as plain values, ready for JSON."""
         return self.manifest
 
     def to_pandas(self, table: str | None = None) -> Any:
@@ -125,8 +125,8 @@ def load_feature_folder(folder: PathLike) -> FeatureFolder:
 
     Raises:
         DataError: If the folder is missing or incomplete.
-        FormatError: If its files do not fit together, or the table has
-            changed since it was written.
+        FormatError: If its files are inconsistent, or the table has changed
+            since it was written.
     """
     folder = as_path(folder)
     if not (folder / MANIFEST).is_file():

@@ -21,7 +21,7 @@ class Sample(NamedTuple):
     Args:
         value (Any): The image or text, or its prepared form. :obj:`None` if
             the item is unusable.
-        digest (str): A hash of the bytes, empty if there are none.
+        digest (str): A hash of the bytes, empty if they could not be read.
         reason (str): The reason why the item is unusable, empty if it is
             usable.
     """

@@ -32,7 +32,7 @@ class TimmEncoder(PretrainedEncoder):
             (default: :obj:`"cpu"`)
 
     Raises:
-        DownloadError: If the weights are not here and cannot be fetched.
+        DownloadError: If the weights cannot be found or downloaded.
     """
     kind = 'image'
 
@@ -75,7 +75,7 @@ class TransformersEncoder(PretrainedEncoder):
             (default: :obj:`"cpu"`)
 
     Raises:
-        DownloadError: If the weights are not here and cannot be fetched.
+        DownloadError: If the weights cannot be found or downloaded.
     """
     kind = 'image'
 

@@ -50,6 +50,7 @@ def synthetic_scores(model: TripleModel, head: Entities, rel_type: Tensor,
         generate (callable): Maps a modality and structural embeddings
             :obj:`[B, C]` to synthetic embeddings :obj:`[L, B, C]`.
         kinds (tuple[str, ...], optional): The kinds of synthetic triples.
+            (default: all three)
     """
     out = {}
     fake_head = synthesize(model, head.views, names, generate)
@@ -115,9 +116,9 @@ class _Reverse(torch.autograd.Function):
 
 
 def call_reversed(module: torch.nn.Module, *args: Tensor) -> Tensor:
-    r"""Calls :obj:`module` such that its own parameters, and no others,
-    receive the negated gradient. A single optimizer then minimizes a loss
-    over the rest of the model and maximizes it over :obj:`module`.
+    r"""Calls :obj:`module` such that only its own parameters receive the
+    negated gradient. A single optimizer then minimizes a loss over the rest of
+    the model and maximizes it over :obj:`module`.
     """
     params = {name: _Reverse.apply(param)
               for name, param in module.named_parameters()}

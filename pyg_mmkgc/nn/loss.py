@@ -34,6 +34,9 @@ class SelfAdversarialLoss(torch.nn.Module):
     Args:
         temperature (float, optional): The temperature :math:`\beta`. Zero
             gives all negatives equal weight. (default: :obj:`1.0`)
+
+    Raises:
+        ModelError: If :obj:`temperature` is negative.
     """
     def __init__(self, temperature: float = 1.0) -> None:
         super().__init__()
@@ -62,6 +65,9 @@ class MarginRankingLoss(torch.nn.Module):
 
     Args:
         margin (float, optional): The margin :math:`m`. (default: :obj:`1.0`)
+
+    Raises:
+        ModelError: If :obj:`margin` is not positive.
     """
     def __init__(self, margin: float = 1.0) -> None:
         super().__init__()
@@ -99,7 +105,7 @@ class AllNodesLoss(torch.nn.Module):
     r"""An abstract base class of losses that score every node as the answer
     to each query of a batch. They need no negative sampler.
     """
-    #: A configuration with such a loss has no sampler.
+    #: Tells a configuration that no sampler is needed.
     takes_all_nodes = True
     #: If :obj:`True`, :meth:`forward` needs the known answers of each query.
     needs_labels = False
@@ -140,6 +146,9 @@ class KvsAllLoss(AllNodesLoss):
         label_smoothing (float, optional): The amount :math:`\epsilon` of
             smoothing, which turns labels :math:`y` into
             :math:`(1 - \epsilon) y + \epsilon / N`. (default: :obj:`0.0`)
+
+    Raises:
+        ModelError: If :obj:`label_smoothing` is not in :math:`[0, 1)`.
     """
     needs_labels = True
 

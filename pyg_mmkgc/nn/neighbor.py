@@ -13,9 +13,9 @@ from pyg_mmkgc.kernels.dense import blocks
 
 
 class NeighborBaseline(torch.nn.Module):
-    r"""A baseline without any training, which answers a query with the
-    answers of similar nodes. It scores nodes that are in no training triple,
-    and is the floor for models that claim to do so.
+    r"""A baseline that needs no training and answers a query with the answers
+    of similar nodes. It also scores nodes without training triples. Models for
+    such nodes should outperform it.
 
     .. math::
         s(h, r, t) = \sum_{(h', r, t') \in \mathcal{T}_{train}}
@@ -23,8 +23,8 @@ class NeighborBaseline(torch.nn.Module):
         \frac{\cos(\mathbf{f}_x, \mathbf{f}_y) - 1}{\tau} \right)
 
     The features :math:`\mathbf{f}` of a node concatenate its modalities, each
-    divided by its norm, so that the cosine is the mean over the modalities if
-    both nodes have all of them. A missing modality is a row of zeros, and
+    divided by its norm. The cosine is therefore the mean over the modalities
+    if both nodes have all of them. A missing modality is a row of zeros, and
     nodes without any modality are only similar to themselves.
 
     .. code-block:: python
@@ -35,6 +35,9 @@ class NeighborBaseline(torch.nn.Module):
         temperature (float, optional): The temperature :math:`\tau`. The
             nearest nodes outweigh all others as it approaches zero.
             (default: :obj:`0.05`)
+
+    Raises:
+        ModelError: If :obj:`temperature` is not positive.
     """
     def __init__(self, temperature: float = 0.05) -> None:
         super().__init__()
@@ -57,11 +60,16 @@ class NeighborBaseline(torch.nn.Module):
         return cls(**kwargs).attach(data)
 
     def attach(self, data: Any) -> NeighborBaseline:
-        r"""Takes the features and the training triples of a graph."""
+        r"""Sets the features and the training triples to compare with from a
+        graph, and returns the baseline.
+
+        Raises:
+            ModelError: If the graph has no modalities.
+        """
         features, masks = data.features(), data.masks()
         if not features:
-            raise ModelError('Expected a graph with modalities, by which '
-                             'nodes are compared (got none)')
+            raise ModelError('Expected a graph with at least one modality to '
+                             'compare nodes by (got none)')
         rows, there = [], []
         for name, x in features.items():
             mask = masks[name]
@@ -86,8 +94,8 @@ class NeighborBaseline(torch.nn.Module):
 
     @contextmanager
     def attached(self, data: Any) -> Iterator[None]:
-        r"""Context manager that attaches the baseline to a graph for a
-        while.
+        r"""Context manager that temporarily attaches the baseline to a graph,
+        as for evaluation.
         """
         before = {name: getattr(self, name) for name in (
             'x', '_triples', 'num_nodes', 'num_relations')}
@@ -123,7 +131,7 @@ class NeighborBaseline(torch.nn.Module):
             known, answer = (x.to(node.device) for x in self._triples[rel])
             if side == 'head':
                 known, answer = answer, known
-            # Triples of one answer are added up first.
+            # Triples with the same answer are summed first.
             answer, place = answer.unique(return_inverse=True)
             rows = rel_type == rel
             near = self.similarity(node[rows], known)

@@ -34,8 +34,9 @@ def compare_paths(paths: Sequence[str], reference: str | None = None,
         reference (str, optional): The name of the method to compare with.
             (default: :obj:`None`, the first)
         data_root (str, optional): The present folder of the dataset's files.
+            (default: :obj:`None`)
         device (str, optional): The device to evaluate runs without saved
-            rankings on.
+            rankings on. (default: :obj:`None`)
 
     Raises:
         ConfigError: If there is nothing to compare, or no such reference.

@@ -57,7 +57,8 @@ class FeatureSource:
         graph (str, optional): The graph, either a configuration as for
             :func:`load_config`, or a file :obj:`.txt` with one label per line.
             (default: :obj:`None`, every entity is a node)
-        data_root (str, optional): The folder of the dataset's files.
+        data_root (str, optional): The folder of the dataset's files. (default:
+            :obj:`None`)
         match (str, optional): The meaning of entities, either the labels
             (:obj:`"label"`) or the ids (:obj:`"id"`) of nodes.
             (default: :obj:`"label"`)
@@ -71,7 +72,11 @@ class FeatureSource:
     match: str = 'label'
 
     def items(self) -> list[Item]:
-        r"""Lists the images, texts or numbers."""
+        r"""Lists the images, texts or numbers.
+
+        Raises:
+            ConfigError: If there is no such folder or table.
+        """
         path = user_path(self.path)
         if self.kind == 'image' and path.is_dir():
             return read_folder(path)
@@ -152,9 +157,13 @@ def extract_features(source: FeatureSource, encoder: str, folder: str,
             prepare items. (default: :obj:`2`)
         device (str, optional): The name of a :class:`torch.device`.
             (default: :obj:`None`, a GPU if there is one)
-        revision (str, optional): The version of the weights.
+        revision (str, optional): The version of the weights. (default:
+            :obj:`None`)
         progress (bool, optional): If set to :obj:`False`, shows no progress
             bar. (default: :obj:`True`)
+
+    Raises:
+        ConfigError: If the encoder is for another kind of inputs.
     """
     items, labels = source.read()
     made = make_encoder(encoder, revision=revision,
@@ -176,7 +185,7 @@ def extract_number_features(source: FeatureSource, folder: str,
     Args:
         source (FeatureSource): The table.
         folder (str): The folder of the result.
-        dtype (str, optional): The type to store.
+        dtype (str, optional): The type to store. (default: :obj:`"float32"`)
     """
     path, (items, labels) = user_path(folder), source.read()
     out = extract_numbers(items, path, labels, source.match, DTYPES[dtype])
@@ -190,6 +199,9 @@ def table_folder(table: str) -> str:
 
     Args:
         table (str): The path of the table.
+
+    Raises:
+        ConfigError: If the path has no suffix of a table.
     """
     path = pathlib.PurePath(table)
     if path.suffix not in ('.tsv', '.csv', '.jsonl'):
@@ -210,6 +222,7 @@ def inspect_folder(folder: str, entities: Sequence[str] | None = None,
         output (str, optional): The picture to write.
             (default: :obj:`inspect.png` in the folder)
         source (str, optional): The present path of the images or texts.
+            (default: :obj:`None`)
 
     Raises:
         ConfigError: If the ending of the picture is unknown.

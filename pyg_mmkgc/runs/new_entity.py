@@ -25,8 +25,8 @@ def add_entity(model: Any, graph: KnowledgeGraph | None, name: str,
 
     Args:
         model (Pretrained): The model, which knows the encoders.
-        graph (KnowledgeGraph, optional): The graph. If set to :obj:`None`,
-            the labels and features of the model are used.
+        graph (KnowledgeGraph or None): The graph. If set to :obj:`None`, the
+            labels and features of the model are used.
         name (str): The label of the entity.
         texts (list[str], optional): Its texts, each as :obj:`TEXT` or
             :obj:`MODALITY=TEXT`. (default: :obj:`()`)

@@ -33,8 +33,13 @@ class PretrainedRun:
             :meth:`~pyg_mmkgc.nn.path.ULTRA.from_pretrained`, the folder of a
             saved model, or :obj:`"neighbors"` for
             :class:`~pyg_mmkgc.nn.NeighborBaseline`.
-        data_root (str, optional): The folder of the dataset's files.
-        device (str, optional): The name of a :class:`torch.device`.
+        data_root (str, optional): The folder of the dataset's files. (default:
+            :obj:`None`)
+        device (str, optional): The name of a :class:`torch.device`. (default:
+            :obj:`None`)
+
+    Raises:
+        ConfigError: If the configuration or the model is unknown.
     """
     def __init__(self, name: str, model: str, data_root: str | None = None,
                  device: str | None = None) -> None:

@@ -112,7 +112,9 @@ class Run:
                 exist. (default: the first of :obj:`runs/NAME-seedN`,
                 :obj:`runs/NAME-seedN-2`, ... that does not exist)
             data_root (str, optional): The folder of the dataset's files.
+                (default: :obj:`None`)
             device (str, optional): The name of a :class:`torch.device`.
+                (default: :obj:`None`)
         """
         config = load_config(name, overrides)
         run = cls.prepare(config, data_root, device)
@@ -159,9 +161,12 @@ class Run:
         Args:
             folder (str): The folder.
             data_root (str, optional): The present folder of the dataset's
-                files.
+                files. (default: :obj:`None`)
             device (str, optional): The name of the :class:`torch.device` to
-                use.
+                use. (default: :obj:`None`)
+
+        Raises:
+            ConfigError: If the folder is not the folder of a run.
         """
         path = user_path(folder)
         if not (path / 'config.yaml').is_file():
@@ -506,7 +511,9 @@ def open_answers(folder: str, data_root: str | None = None,
         folder (str): The folder of the run, or of a saved model, such as the
             folder :obj:`model` of a run.
         data_root (str, optional): The present folder of the dataset's files.
+            (default: :obj:`None`)
         device (str, optional): The name of the :class:`torch.device` to use.
+            (default: :obj:`None`)
         triples (bool, optional): As for :meth:`Run.answers`.
     """
     path = pathlib.Path(folder).expanduser()

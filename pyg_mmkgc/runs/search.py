@@ -126,8 +126,10 @@ class Search:
         folder (pathlib.Path): The folder.
         num_trials (int): The number of trials, the first of which is the
             configuration itself.
-        data_root (str, optional): The folder of the dataset's files.
-        device (str, optional): The name of a :class:`torch.device`.
+        data_root (str, optional): The folder of the dataset's files. (default:
+            :obj:`None`)
+        device (str, optional): The name of a :class:`torch.device`. (default:
+            :obj:`None`)
     """
     def __init__(self, folder: pathlib.Path, num_trials: int,
                  data_root: str | None = None,
@@ -151,7 +153,13 @@ class Search:
                 exist. (default: the first of :obj:`runs/NAME-search`,
                 :obj:`runs/NAME-search-2`, ... that does not exist)
             data_root (str, optional): The folder of the dataset's files.
+                (default: :obj:`None`)
             device (str, optional): The name of a :class:`torch.device`.
+                (default: :obj:`None`)
+
+        Raises:
+            ConfigError: If the configuration or its search space is not valid,
+                or if there are no validations to select by.
         """
         check_whole(trials=num_trials)
         space = load_space(name, overrides)
@@ -187,6 +195,9 @@ class Search:
                 (default: :obj:`None`, as before)
             data_root (str, optional): As for :meth:`create`.
             device (str, optional): As for :meth:`create`.
+
+        Raises:
+            ConfigError: If the folder is not the folder of a search.
         """
         path = user_path(folder)
         if not (path / 'search.yaml').is_file():

@@ -134,6 +134,9 @@ class SeedRuns:
             folder (str): The folder.
             data_root (str, optional): As for :meth:`Run.open`.
             device (str, optional): As for :meth:`Run.open`.
+
+        Raises:
+            CheckpointError: If the folder contains no run.
         """
         path = user_path(folder)
         saved = read_json(path / SEEDS)

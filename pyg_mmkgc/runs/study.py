@@ -25,7 +25,8 @@ class Trial:
         place (int): Its number among the trials, from zero.
         settings (dict): The value of each key; none for the configuration
             itself.
-        value (float, optional): The best validation MRR.
+        value (float, optional): The best validation MRR. (default:
+            :obj:`None`)
         state (str): :obj:`"running"`, :obj:`"complete"`, :obj:`"pruned"` or
             :obj:`"diverged"`.
         note (str): An error message.
@@ -150,8 +151,8 @@ class Study:
 
         Args:
             trial (Trial): The trial.
-            value (float, optional): The best validation MRR, or :obj:`None`
-                for a trial that diverged, which is never the best.
+            value (float or None): The best validation MRR, or :obj:`None` for
+                a trial that diverged, which is never the best.
             pruned (bool, optional): If set to :obj:`True`, the trial was
                 pruned. (default: :obj:`False`)
             note (str, optional): An error message. (default: :obj:`""`)

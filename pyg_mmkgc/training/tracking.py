@@ -63,7 +63,7 @@ class TensorBoard(Callback):
         from torch.utils.tensorboard import SummaryWriter
 
         folder = self.folder or _folder(trainer, 'folder') / 'tensorboard'
-        # Epochs after the checkpoint that is resumed from are repeated.
+        # Epochs after the resumed checkpoint are repeated.
         done = len(trainer.history.epochs)
         self._writer = SummaryWriter(str(folder), purge_step=done + 1)
 

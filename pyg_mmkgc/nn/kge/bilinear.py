@@ -108,8 +108,8 @@ class Bilinear(QueryModel):
 
 class BilinearViews(Bilinear):
     r"""An abstract base class of multi-modal models with the score of ComplEx.
-    It combines a structural embedding with projections of frozen features
-    without bias. As in `facebookresearch/kbc
+    It combines a structural embedding with projections of frozen features,
+    which have no bias. As in `facebookresearch/kbc
     <https://github.com/facebookresearch/kbc>`_, embeddings are initialized
     close to zero.
 

@@ -48,7 +48,7 @@ class ComplEx(Bilinear):
         self.reset_parameters()
 
     def query(self, x: Tensor, rel_type: Tensor, side: Side) -> Tensor:
-        # Re(h r conj(t)) is the real inner product of h r with t, and also of
-        # t conj(r) with h.
+        # Re(h r conj(t)) is the real inner product of h r and t, and also the
+        # inner product of t conj(r) and h.
         return complex_product(x, self.rel_emb(rel_type),
                                conjugate=side == 'head')

@@ -33,8 +33,8 @@ class Rotation:
         return self.rel_emb(rel_type) * self.phase_scale
 
     def query(self, x: Tensor, rel_type: Tensor, side: Side) -> Tensor:
-        # Sines and cosines are computed once per relation, not once per row.
-        # A rotation preserves moduli: |h r - t| = |h - t conj(r)|.
+        # Sines and cosines are computed once per relation instead of once per
+        # row. Since rotations preserve moduli, |h r - t| = |h - t conj(r)|.
         every = torch.arange(self.rel_emb.num_embeddings,
                              device=self.rel_emb.weight.device)
         return rotate_by(x, self.phase(every), rel_type,
@@ -56,7 +56,7 @@ class RotatE(Rotation, QueryModel):
     negative instead of several self-adversarial negatives, and is initialized
     differently. Here, phases are initialized uniformly on the circle. Entities
     are initialized in half the range of the original code, as in OpenKE and in
-    :class:`~pyg_mmkgc.nn.AdaMF`, which is this model if it has no modalities.
+    :class:`~pyg_mmkgc.nn.AdaMF`, which equals this model without modalities.
     The original code also weights triples by the frequency of their queries.
 
     Args:
@@ -70,6 +70,9 @@ class RotatE(Rotation, QueryModel):
             the embedding matrices will be sparse. (default: :obj:`False`)
         num_negatives (int, optional): The number of negatives in
             :meth:`loss`. (default: :obj:`128`)
+
+    Raises:
+        ModelError: If :obj:`margin` is not positive.
     """
     def __init__(self, num_nodes: int, num_relations: int,
                  hidden_channels: int, margin: float = 1.0,

@@ -17,7 +17,7 @@ class TBKGC(MultiViewModel):
 
     where :math:`S` is the structural embedding, :math:`M` is a projection of
     the concatenated features of all modalities, and :math:`S + M` is the sum
-    of both embeddings. :class:`~pyg_mmkgc.nn.kge.multi_view.MultiViewModel`
+    of the two embeddings. :class:`~pyg_mmkgc.nn.kge.multi_view.MultiViewModel`
     scores the pairs of views.
 
     The authors' code passes the features and the structural embeddings of a

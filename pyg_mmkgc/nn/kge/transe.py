@@ -46,6 +46,10 @@ class TransE(QueryModel):
             (default: :obj:`"constraint"`)
         num_negatives (int, optional): The number of negatives in
             :meth:`loss`. (default: :obj:`128`)
+
+    Raises:
+        ModelError: If :obj:`margin` is not positive, if :obj:`p_norm` is
+            neither one nor two, or if :obj:`norm` is unknown.
     """
     def __init__(self, num_nodes: int, num_relations: int,
                  hidden_channels: int, margin: float = 1.0,

@@ -15,8 +15,8 @@ from pyg_mmkgc.typing import Side
 class TransH(QueryModel):
     r"""The TransH model from the `"Knowledge Graph Embedding by Translating on
     Hyperplanes" <https://ojs.aaai.org/index.php/AAAI/article/view/8870>`_
-    paper, which projects both entities onto the hyperplane of the relation
-    before it translates.
+    paper, which translates between projections of the entities onto a
+    hyperplane of the relation.
 
     .. math::
         s(h, r, t) = \gamma - \| \mathbf{h}_{\perp} + \mathbf{d}_r -

@@ -142,7 +142,11 @@ class PathModel(Pretrained):
                             train.edge_type.to(device)))
 
     def prepare(self, edge_index: Tensor, edge_type: Tensor) -> None:
-        r"""Sets triples :obj:`[2, E]` and :obj:`[E]` as the edges."""
+        r"""Sets triples :obj:`[2, E]` and :obj:`[E]` as the edges.
+
+        Raises:
+            ModelError: If the model is not attached to a graph.
+        """
         if self.num_nodes is None or self.num_relations is None:
             raise ModelError(f"Expected '{type(self).__name__}' to be "
                              'attached to a graph (got no number of nodes). '

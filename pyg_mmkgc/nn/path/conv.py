@@ -36,6 +36,9 @@ class RelationalConv(torch.nn.Module):
         reduce (str, optional): The operator :math:`\bigoplus`, either
             :obj:`"sum"`, :obj:`"mean"` or :obj:`"max"`.
             (default: :obj:`"sum"`)
+
+    Raises:
+        ModelError: If :obj:`message` or :obj:`reduce` is unknown.
     """
     def __init__(self, channels: int, message: str = 'product',
                  reduce: str = 'sum') -> None:

@@ -71,6 +71,10 @@ def best_paths(model: PathModel, node: int, rel_type: int, answer: int,
     Returns:
         At most :obj:`k` paths, best first, with at most as many edges as the
         model has layers.
+
+    Raises:
+        ModelError: If the model has :obj:`num_active` set, since only some
+            nodes then pass messages on.
     """
     check_whole(k=k, num_beams=num_beams)
     if getattr(model, 'num_active', None) is not None:

@@ -61,6 +61,9 @@ class NBFNet(PathModel):
             :class:`~pyg_mmkgc.nn.path.PathModel`. (default: :obj:`None`)
         remove_one_hop (bool, optional): See
             :class:`~pyg_mmkgc.nn.path.PathModel`. (default: :obj:`False`)
+
+    Raises:
+        ModelError: If an argument is out of range or unknown.
     """
     num_relations: int
 

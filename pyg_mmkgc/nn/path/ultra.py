@@ -71,6 +71,9 @@ class ULTRA(PathModel):
             :class:`~pyg_mmkgc.nn.path.PathModel`. (default: :obj:`None`)
         remove_one_hop (bool, optional): See
             :class:`~pyg_mmkgc.nn.path.PathModel`. (default: :obj:`False`)
+
+    Raises:
+        ModelError: If an argument is not a positive integer.
     """
     any_relations = True
 
