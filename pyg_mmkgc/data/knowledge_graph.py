@@ -106,8 +106,8 @@ class KnowledgeGraph(Data):
             (default: :obj:`None`)
         filter_edge_index (torch.Tensor, optional): The heads and tails of
             additional true triples, which belong to the evaluation filter but
-            to no split, with shape :obj:`[2, num_filter_edges]`. (default:
-            :obj:`None`)
+            to no split, with shape :obj:`[2, num_filter_edges]`.
+            (default: :obj:`None`)
         filter_edge_type (torch.Tensor, optional): The relations of these
             triples with shape :obj:`[num_filter_edges]`.
             (default: :obj:`None`)

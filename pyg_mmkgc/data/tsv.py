@@ -84,8 +84,8 @@ def from_tsv(
             dictionary, an :obj:`.npz` file with one array per label, a
             :obj:`.safetensors` file with one table whose rows belong to the
             lines of :obj:`labels.txt` next to it, or a folder written by
-            :obj:`mmkgc features`. Nodes without a vector are masked. (default:
-            :obj:`None`)
+            :obj:`mmkgc features`. Nodes without a vector are masked.
+            (default: :obj:`None`)
         node_names (dict or str, optional): The label of each identifier, or a
             file with the columns identifier and label. Triples and features
             may then use identifiers or labels. (default: :obj:`None`)

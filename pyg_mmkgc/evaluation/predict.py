@@ -52,8 +52,8 @@ class Prediction(Report):
             triple of the graph, :math:`[Q, k]`. :obj:`None` without a graph.
         left_out (torch.Tensor): A mask of the queries whose own node was left
             out of their answers, :math:`[Q]`.
-        node_names (list[str], optional): The label of each node. (default:
-            :obj:`None`)
+        node_names (list[str], optional): The label of each node.
+            (default: :obj:`None`)
         relation_names (list[str], optional): The label of each relation.
             (default: :obj:`None`)
     """

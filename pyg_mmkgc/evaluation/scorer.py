@@ -48,8 +48,8 @@ class Scorer:
             predict to the scores of all rows of the table.
         num_nodes (int): The number of nodes.
         device (torch.device): The device of the scores.
-        rows (callable, optional): Maps nodes to rows of a table. (default:
-            :obj:`None`, all nodes form one block)
+        rows (callable, optional): Maps nodes to rows of a table.
+            (default: :obj:`None`, all nodes form one block)
         table (callable, optional): Computes the table of all nodes.
             (default: :obj:`rows` of all nodes)
     """

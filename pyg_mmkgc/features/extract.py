@@ -91,8 +91,8 @@ def extract(
             such as :obj:`kg.node_names`. If set to :obj:`None`, all entities
             are nodes. (default: :obj:`None`)
         match (str, optional): If set to :obj:`"label"`, entities are labels of
-            nodes. If set to :obj:`"id"`, they are ids of nodes. (default:
-            :obj:`"label"`)
+            nodes. If set to :obj:`"id"`, they are ids of nodes.
+            (default: :obj:`"label"`)
         pool (str, optional): If set to :obj:`"mean"`, stores the mean vector
             of each entity (eq. (1) of the AdaMF-MAT paper). If set to
             :obj:`"all"`, stores all of its vectors. (default: :obj:`"mean"`)

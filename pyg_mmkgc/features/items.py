@@ -100,8 +100,8 @@ def match_items(
         labels (list[str], optional): The label of each node of the graph.
             (default: :obj:`None`, all entities in sorted order)
         match (str, optional): If set to :obj:`"label"`, entities are labels of
-            nodes. If set to :obj:`"id"`, they are ids of nodes. (default:
-            :obj:`"label"`)
+            nodes. If set to :obj:`"id"`, they are ids of nodes.
+            (default: :obj:`"label"`)
 
     Raises:
         DataError: If labels are repeated or do not fit on a line of a file,

@@ -143,8 +143,8 @@ def extract_numbers(
             such as :obj:`kg.node_names`. If set to :obj:`None`, all entities
             are nodes. (default: :obj:`None`)
         match (str, optional): If set to :obj:`"label"`, entities are labels of
-            nodes. If set to :obj:`"id"`, they are ids of nodes. (default:
-            :obj:`"label"`)
+            nodes. If set to :obj:`"id"`, they are ids of nodes.
+            (default: :obj:`"label"`)
         dtype (torch.dtype, optional): The type to store: single precision,
             half precision or :obj:`torch.bfloat16`.
             (default: :obj:`torch.float`)

@@ -1,4 +1,4 @@
-r"""Entities that come after training, from their raw texts and images."""
+r"""Entities that are added after training, from their raw texts and images."""
 
 from __future__ import annotations
 
@@ -32,14 +32,16 @@ def add_entity(model: Any, graph: KnowledgeGraph | None, name: str,
             :obj:`MODALITY=TEXT`. (default: :obj:`()`)
         images (list[str], optional): The files of its images, each as
             :obj:`FILE` or :obj:`MODALITY=FILE`. (default: :obj:`()`)
-        encoders (list[str], optional): The names of encoders, each as
-            :obj:`MODALITY=NAME`, instead of the stored ones. It has to be the
-            same encoder, for example in a folder. (default: :obj:`()`)
-        device (str, optional): As for :class:`torch.device`.
+        encoders (list[str], optional): The names of encoders that replace the
+            stored names, each as :obj:`MODALITY=NAME`, for example if an
+            encoder is in another folder. They have to be the same encoders.
+            (default: :obj:`()`)
+        device (str, optional): The name of a :class:`torch.device`.
+            (default: :obj:`None`, a GPU if there is one)
 
     Raises:
-        ConfigError: If it is not known which modality or encoder is meant,
-            or an encoder is another one.
+        ConfigError: If the modality or the encoder of an input is unknown or
+            ambiguous, or if an encoder differs from the encoder of the graph.
         DataError: If an input is unusable.
     """
     if not texts and not images:
@@ -101,7 +103,7 @@ def _encode(modality: str, items: list[Item], about: dict[str, Any],
     made = as_json(encoder.describe())
     for key in ('weights_sha256', 'revision', 'num_channels',
                 'preprocessing'):
-        # A folder has no revision: there, the weights tell.
+        # A folder has no revision, but its weights have a hash.
         if key == 'revision' and 'weights_sha256' in about:
             continue
         if key in about and made.get(key) != about[key]:

@@ -33,10 +33,10 @@ class PretrainedRun:
             :meth:`~pyg_mmkgc.nn.path.ULTRA.from_pretrained`, the folder of a
             saved model, or :obj:`"neighbors"` for
             :class:`~pyg_mmkgc.nn.NeighborBaseline`.
-        data_root (str, optional): The folder of the dataset's files. (default:
-            :obj:`None`)
-        device (str, optional): The name of a :class:`torch.device`. (default:
-            :obj:`None`)
+        data_root (str, optional): The folder of the dataset's files.
+            (default: :obj:`None`, as in the configuration)
+        device (str, optional): The name of a :class:`torch.device`.
+            (default: :obj:`None`, a GPU if there is one)
 
     Raises:
         ConfigError: If the configuration or the model is unknown.
@@ -51,11 +51,11 @@ class PretrainedRun:
             self.config = Config.from_dict(values)
         except ConfigError as error:
             raise ConfigError(f"{error} (in '{name}')") from None
-        # Before the graph, since a missing model fails faster.
+        # Loaded before the graph, so that a missing model fails early.
         self.model: Any = _load(model).to(find_device(device, 'device'))
         self.graph: KnowledgeGraph = build_graph(self.config, data_root)
         attach: Any = getattr(self.model, 'attach', None)
-        if attach is not None:  # Once for all queries.
+        if attach is not None:  # Attached once for all queries.
             attach(self.graph)
 
     def evaluate(self, split: str = 'test') -> RankingResult:

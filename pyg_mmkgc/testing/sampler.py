@@ -29,7 +29,7 @@ DRAWS = 50
 
 @dataclass
 class Drawn:
-    r"""The sampler to check, and its expected behavior."""
+    r"""The sampler to check, and its expected properties."""
     target: type[NegativeSampler]
     kwargs: dict[str, Any]
     side: Optional[str]

@@ -93,8 +93,8 @@ class Subject:
         epochs (int): The number of full-batch steps to memorize 50 triples.
         sampler (callable): A function that builds a negative sampler, or
             :obj:`None` for the model's own loss.
-        loss (torch.nn.Module, optional): The loss of the scores. (default:
-            :obj:`None`)
+        loss (torch.nn.Module, optional): The loss of the scores.
+            (default: :obj:`None`)
     """
     target: Build
     kwargs: dict[str, Any] = field(default_factory=dict)

@@ -25,8 +25,8 @@ class Batch:
         rel_type (torch.Tensor): The relations :obj:`[B]`.
         tail_index (torch.Tensor): The tails :obj:`[B]`.
         generator (torch.Generator): The generator of an adversary's noise.
-        negatives (Negatives, optional): The negatives :obj:`[B, K]`. (default:
-            :obj:`None`)
+        negatives (Negatives, optional): The negatives :obj:`[B, K]`.
+            (default: :obj:`None`)
         index (TripleIndex, optional): The training triples, if the loss needs
             labels. (default: :obj:`None`)
         weight (torch.Tensor, optional): The weights of the positives in the

@@ -21,8 +21,8 @@ class CSVLogger(Callback):
     :obj:`.csv` file, which is replaced after every epoch.
 
     Args:
-        path (str or pathlib.Path, optional): The file. (default:
-            :obj:`history.csv` in the folder of the trainer)
+        path (str or pathlib.Path, optional): The file.
+            (default: :obj:`history.csv` in the folder of the trainer)
     """
     def __init__(self, path: Union[str, Path, None] = None) -> None:
         self.path = None if path is None else Path(path)

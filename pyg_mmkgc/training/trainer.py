@@ -105,8 +105,8 @@ class Trainer:
             (default: :obj:`None`)
         subsampling (bool, optional): If set to :obj:`True`, weights positives
             in the loss by
-            :func:`~pyg_mmkgc.training.inputs.subsampling_weight`. (default:
-            :obj:`False`)
+            :func:`~pyg_mmkgc.training.inputs.subsampling_weight`.
+            (default: :obj:`False`)
         autocast (bool or str, optional): If set to :obj:`True`, projections
             and generators multiply in bfloat16, while scores, losses and
             rankings stay in full precision. Hardware that does not multiply

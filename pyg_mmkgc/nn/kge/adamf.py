@@ -68,8 +68,8 @@ class AdaMF(Rotation, QueryModel):
         structure_dropout (float, optional): The probability that a training
             step represents a node by its modalities alone, as if it were
             unseen. Without this dropout, modalities only learn to complement
-            the structural view. Requires :obj:`drop_unseen`. (default:
-            :obj:`0.0`)
+            the structural view. Requires :obj:`drop_unseen`.
+            (default: :obj:`0.0`)
         num_negatives (int, optional): The number of negatives in
             :meth:`loss`. (default: :obj:`128`)
         sparse (bool, optional): If set to :obj:`True`, gradients w.r.t.
