@@ -4,9 +4,10 @@
     python benchmarks/unseen.py RUNS/* --data-root DATA --dataset mkg_y \
         --results DIR
 
-Runs are folders written by `mmkgc train`; runs that differ in their seed only
-are a row of the table. The first row is the neighbour baseline, on the graph
-of the first run. `--report` creates the table from an existing result file.
+Runs are folders written by `mmkgc train`. Runs that only differ in their seed
+form one row of the table. The first row is the neighbour baseline, on the
+graph of the first run. `--report` creates the table from an existing result
+file.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ if __name__ == '__main__':
     parser.add_argument('--dataset', required=True)
     parser.add_argument('--data-root')
     parser.add_argument('--results', type=Path, required=True)
-    parser.add_argument('--note', default='', help='what to say of features')
+    parser.add_argument('--note', default='', help='a note on the features')
     parser.add_argument('--report', action='store_true')
     given = parser.parse_args()
     if not given.report:
