@@ -32,7 +32,7 @@ MODALITIES = ('visual', 'text')
 @dataclass
 class Entry:
     r"""A model, sampler, adversary or loss that a configuration can name. It
-    prints as one to three lines.
+    prints as a short description.
 
     Args:
         section (str): The section, such as :obj:`"model"`.

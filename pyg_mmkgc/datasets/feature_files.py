@@ -193,7 +193,7 @@ def _take(
         # No hash was published, so only the number of rows can be checked.
         rows = load_features(found[0]).size(0)
         if rows != num_nodes:
-            raise FormatError(f"Expected {num_nodes} rows in "
+            raise FormatError(f"Expected {num_nodes} rows, one per node, in "
                               f"'{found[0].name}' (got {rows})")
         with atomic_path(folder / found[0].name) as target:
             shutil.copyfile(found[0], target)

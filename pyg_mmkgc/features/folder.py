@@ -158,8 +158,8 @@ def load_feature_folder(folder: PathLike) -> FeatureFolder:
                           'other values)')
     num_rows = x.size(0) if ptr is None else ptr.numel() - 1
     if not num_rows == len(labels) == manifest.get('num_rows'):
-        raise FormatError(f'Expected the numbers of rows, labels and rows in '
-                          f"the manifest to be equal in '{folder}' (got "
+        raise FormatError(f'Expected one label per row, and as many rows as '
+                          f"the manifest states, in '{folder}' (got "
                           f'{num_rows} rows, {len(labels)} labels and '
                           f'{manifest.get("num_rows")} rows in the manifest)')
     verify_features(folder / FEATURES, manifest)

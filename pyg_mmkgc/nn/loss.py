@@ -46,8 +46,8 @@ class SelfAdversarialLoss(torch.nn.Module):
     def forward(self, pos: Tensor, neg: Tensor,
                 weight: Optional[Tensor] = None) -> Tensor:
         r"""Returns the mean loss over the scores of positives :obj:`[B]` and
-        of their negatives :obj:`[B, K]`. If a :obj:`weight` :obj:`[B]` is
-        given, it is the weighted mean over positives.
+        of their negatives :obj:`[B, K]`. With :obj:`weight` :obj:`[B]`, the
+        mean over positives is weighted.
         """
         prob = (self.temperature * neg.detach()).softmax(dim=-1)
         return -_mean(F.logsigmoid(pos) +
@@ -77,8 +77,8 @@ class MarginRankingLoss(torch.nn.Module):
     def forward(self, pos: Tensor, neg: Tensor,
                 weight: Optional[Tensor] = None) -> Tensor:
         r"""Returns the mean loss over the scores of positives :obj:`[B]` and
-        of their negatives :obj:`[B, K]`. If a :obj:`weight` :obj:`[B]` is
-        given, it is the weighted mean over positives.
+        of their negatives :obj:`[B, K]`. With :obj:`weight` :obj:`[B]`, the
+        mean over positives is weighted.
         """
         hinge = (self.margin - pos[:, None] + neg).relu()
         return _mean(hinge.mean(dim=-1), weight)
@@ -94,8 +94,8 @@ class BCELoss(torch.nn.Module):
     def forward(self, pos: Tensor, neg: Tensor,
                 weight: Optional[Tensor] = None) -> Tensor:
         r"""Returns the mean loss over the scores of positives :obj:`[B]` and
-        of their negatives :obj:`[B, K]`. If a :obj:`weight` :obj:`[B]` is
-        given, it is the weighted mean over positives.
+        of their negatives :obj:`[B, K]`. With :obj:`weight` :obj:`[B]`, the
+        mean over positives is weighted.
         """
         return -_mean(F.logsigmoid(pos) + F.logsigmoid(-neg).mean(dim=-1),
                       weight)

@@ -170,7 +170,7 @@ def extract_features(source: FeatureSource, encoder: str, folder: str,
                         device=find_device(device, '--device'))
     if made.kind != source.kind:
         raise ConfigError(f'Expected an encoder for {source.kind}s (got '
-                          f"'{encoder}' for {made.kind}s)")
+                          f"'{encoder}', which encodes {made.kind}s)")
     path = user_path(folder)
     out = extract(items, made, path, labels, source.match, pool,
                   DTYPES[dtype], batch_size, num_workers, progress)

@@ -82,9 +82,9 @@ def _only(kind: str, modalities: list[str], about: dict[str, Any]) -> str:
         known = {name: about[name]['kind'] for name in modalities
                  if 'kind' in about.get(name, {})}
         raise ConfigError(
-            f'Expected one modality of {kind}s (got {len(fit)} among '
-            f'{modalities}, whose known kinds are {known}). Write '
-            f'MODALITY={kind.upper()} to say which one is meant.')
+            f'Expected exactly one modality of {kind}s (got {len(fit)} among '
+            f'{modalities}, with the known kinds {known}). Write '
+            f'MODALITY={kind.upper()} to name the modality.')
     return fit[0]
 
 

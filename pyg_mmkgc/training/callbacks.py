@@ -66,8 +66,8 @@ class EarlyStopping(Callback):
             :obj:`"min"` if lower values are better. (default: :obj:`None`,
             :obj:`"min"` for losses and the mean rank :obj:`"mr"`, and
             :obj:`"max"` for other metrics)
-        min_delta (float, optional): Smaller improvements count as none.
-            (default: :obj:`0.0`)
+        min_delta (float, optional): The value that an improvement has to
+            exceed. (default: :obj:`0.0`)
 
     Raises:
         ModelError: If an argument is out of range, or if the trainer does not
