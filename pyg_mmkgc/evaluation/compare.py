@@ -85,7 +85,7 @@ class Comparison(Report):
         seeds = any(len(x['mrr']) > 1 for x in self.metrics.values())
         columns = ['method', *['seeds'] * seeds,
                    *(_NAMES[x] for x in metrics),
-                   f'MRR less that of {self.reference}']
+                   f'MRR minus {self.reference}']
         rows: list[list[Any]] = []
         for method in self.names:
             values = self.metrics[method]

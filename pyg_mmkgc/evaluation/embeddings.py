@@ -169,7 +169,7 @@ def node_representations(model: Module, kg: Any = None) -> Tensor:
             table = torch.cat([getattr(model, name).weight for name in (
                 'node_emb', 'node_emb_im') if hasattr(model, name)], dim=-1)
     assert_finite(table)
-    # A structural model returns its own parameter, hence the copy.
+    # A structural model returns its own parameter, so it is copied.
     return table.detach().float().cpu().clone()
 
 

@@ -231,7 +231,7 @@ class Explanation(Report):
             return [f'No other training triple has the relation '
                     f'{cut(self.relation)}.']
         return [f'The most similar training triples of {cut(self.relation)} '
-                '(1 is the same):',
+                '(1 means equal):',
                 *(f'  {near.similarity:.2f}  {cut(near.head)}  --'
                   f'{cut(near.relation)}->  {cut(near.tail)}'
                   for near in self.nearest)]

@@ -150,7 +150,7 @@ def _sorted(end: Tensor, other: Tensor, edge_type: Tensor,
     edge = end.argsort(stable=True)
     count = torch.bincount(end, minlength=num_nodes)
     ptr = torch.cat([count.new_zeros(1), count.cumsum(0)])
-    # Memory bandwidth limits the loops, hence 32-bit integers.
+    # 32-bit integers, since memory bandwidth limits the loops.
     return Order(ptr, other[edge].int(), edge_type[edge].int(), edge)
 
 
