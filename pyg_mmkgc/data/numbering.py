@@ -35,8 +35,8 @@ def renumber(kg: KnowledgeGraph, node_names: Names, relation_names: Names,
             (default: :obj:`None`)
 
     Raises:
-        DataError: If a label of the graph is not given, or if labels are only
-            given or only part of the graph.
+        DataError: If a label of the graph is not given, or if only one of the
+            graph and the arguments has labels.
     """
     if 'n_id' in kg:
         raise DataError('Expected a whole graph (got a sampled batch)')

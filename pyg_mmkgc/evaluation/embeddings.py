@@ -174,7 +174,7 @@ def node_representations(model: Module, kg: Any = None) -> Tensor:
 
 
 def has_representations(model: Any) -> bool:
-    r"""Returns :obj:`True` if a model has :func:`node_representations`."""
+    r"""Returns :obj:`True` if a model has representations of nodes."""
     return callable(getattr(model, 'encode', None)) or isinstance(model,
                                                                   KGEModel)
 
