@@ -141,7 +141,7 @@ def record_training(name: str, kwargs: dict[str, Any],
                     model, **options).double()
                 trainer = AdversarialTrainer(model, kg, adversary=adversary,
                                              **common)
-        except Exception as error:  # Some models do not support every way.
+        except Exception as error:  # Not all models support all.
             if type(error).__name__ != 'ModelError':
                 raise
             continue
@@ -165,7 +165,7 @@ def record(path: str) -> None:
     done = set()
     for case in cases():
         cls = getattr(pyg_mmkgc.nn, case.name, None)
-        # A commit is not asked for what it does not know yet.
+        # Skips options that the commit does not support.
         if str(case) in done or cls is None or not all(
                 any(key in inspect.signature(base).parameters
                     for base in cls.__mro__) for key in case.kwargs):
@@ -182,12 +182,12 @@ def compare(old: str, new: str) -> None:
     before, after = (torch.load(x, weights_only=True) for x in (old, new))
     worst, bad, count = 0.0, 0, 0
     for case in sorted(before.keys() ^ after.keys()):
-        print(f'{case}: in one of the two only')
+        print(f'{case}: only in one of the two')
     for case in before.keys() & after.keys():
         values = before[case]
         for key in sorted({*values, *after[case]}):
             if key not in values or key not in after[case]:
-                print(f'{case}: {key} is in one of the two only')
+                print(f'{case}: {key} is only in one of the two')
                 bad += 1
                 continue
             x, y = values[key], after[case][key]

@@ -51,7 +51,7 @@ def train(args: argparse.Namespace) -> None:
 
 
 def go_on(cell: Cell, start: Cell, args: argparse.Namespace) -> dict[str, Any]:
-    """Trains a cell from the weights of another, or reads its result."""
+    """Trains a cell from the weights of another cell, or reads its result."""
     root = root_of(args.dataset, args)
     folder = args.runs / f'{cell.name}-from-{start.digest}'
     if not (folder / 'cell.json').is_file():
@@ -67,7 +67,9 @@ def go_on(cell: Cell, start: Cell, args: argparse.Namespace) -> dict[str, Any]:
 
 
 def load(model: torch.nn.Module, folder: Path) -> None:
-    """Loads the weights of an OTE and keeps the further weights of GC-OTE."""
+    """Loads the weights of OTE into GC-OTE, which keeps its additional
+    weights.
+    """
     state, _ = load_tensors(folder / 'model' / 'model.safetensors')
     found = model.load_state_dict(state, strict=False)
     if found.unexpected_keys or (set(found.missing_keys)

@@ -91,7 +91,7 @@ def measure(folder: str, data_root: str | None) -> dict[str, Any]:
         mask = masks[name][index].reshape(index.numel(), -1).any(dim=1)
         noise = torch.randn(index.numel(), module.noise_channels,
                             generator=generator)
-        # Substitutes of missing rows are not real embeddings either.
+        # Rows that replace missing features are not real embeddings.
         fake = module(views['structure'], noise)[mask]
         real = views[name][mask]
         out['length'][name] = float((fake.norm(dim=1)

@@ -2,8 +2,8 @@
 
 python benchmarks/reproduce.py --dataset countries --budget quick
 
---trials is passed only to table2, which runs the search. --dataset is passed
-to all but table1, which shows all datasets.
+--trials is only passed to table2, which runs the search. --dataset is passed
+to all except table1, which shows all datasets.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument('--rows', nargs='*')
     given, shared = parser.parse_known_args(options)
     if given.rows is not None:
-        parser.error('--rows: every study has rows of its own: run that study')
+        parser.error('--rows: every study has its own rows: run the study')
     failed = []
     for study in STUDIES:
         start = time.monotonic()

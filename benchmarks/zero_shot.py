@@ -2,9 +2,9 @@
 
     python benchmarks/zero_shot.py --dataset MKG-W --data-root DIR
 
-Ranks test triples by the authors' checkpoints, with the training triples as
-the graph, filtered by all splits, both sides. Each checkpoint and dataset
-gives one JSON file; the table is made from them by `--report`.
+Ranks test triples with the authors' checkpoints, with the training triples as
+the graph, filtered by all splits, on both sides. Each checkpoint and dataset
+results in one JSON file, from which `--report` creates the table.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from pyg_mmkgc.nn.path import ULTRA
 
 MODELS = ('ultra_3g', 'ultra_4g', 'ultra_50g')
 DATASETS = ('MKG-W', 'MKG-Y', 'DB15K', 'FB15k-237')
-# What is known of the graphs that the checkpoints were trained on.
+# Notes on graphs that checkpoints were trained on.
 SEEN = {'FB15k-237': 'which ultra_3g and ultra_4g were trained on'}
 RESULTS = Path(__file__).parent / 'results' / 'zero_shot'
 
 
 def load(name: str, root: str) -> KnowledgeGraph:
-    """The graph, without features."""
+    """Loads a graph without features."""
     if name == 'FB15k-237':
         folder = Path(root, name)
         return KnowledgeGraph.from_tsv(
@@ -48,7 +48,7 @@ def load(name: str, root: str) -> KnowledgeGraph:
 
 
 def sample(kg: KnowledgeGraph, num_triples: int, seed: int) -> KnowledgeGraph:
-    """Some of the test triples; the others only filter."""
+    """Returns the graph with some test triples. The others only filter."""
     rows = kg.test_mask.nonzero().view(-1)
     generator = torch.Generator().manual_seed(seed)
     rows = rows[torch.randperm(rows.numel(), generator=generator)]
@@ -89,7 +89,7 @@ def run(name: str, model: str, args: argparse.Namespace) -> None:
 
 
 def command(args: argparse.Namespace) -> str:
-    """The command line, with folders by their role."""
+    """Returns the command line, with placeholders for folders."""
     roles = {args.data_root: 'DIR', args.checkpoints: 'CHECKPOINTS',
              str(args.results): 'RESULTS'}
     words = ['benchmarks/zero_shot.py', *sys.argv[1:]]
@@ -97,7 +97,7 @@ def command(args: argparse.Namespace) -> str:
 
 
 def report(folder: Path) -> str:
-    """The table of all results in a folder."""
+    """Returns the table of all results in a folder."""
     lines = ['# ULTRA without training', '',
              '| graph | checkpoint | triples | MRR | Hits@1 | Hits@3 | '
              'Hits@10 | MRR, both entities in training | CPU seconds a query '
@@ -143,14 +143,15 @@ def main() -> None:
                         default=list(MODELS))
     parser.add_argument('--data-root', help='the folder of the datasets')
     parser.add_argument('--checkpoints', help='the folder of the files .pth, '
-                        'where they are not to be downloaded')
+                        'which replaces the download')
     parser.add_argument('--triples', type=int, default=0,
                         help='a sample of the test triples (all)')
-    parser.add_argument('--seed', type=int, default=0, help='of the sample')
+    parser.add_argument('--seed', type=int, default=0,
+                        help='the seed of the sample')
     parser.add_argument('--threads', type=int, default=1)
     parser.add_argument('--results', type=Path, default=RESULTS)
     parser.add_argument('--report', action='store_true',
-                        help='only make the table')
+                        help='only create the table')
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     args.results.mkdir(parents=True, exist_ok=True)

@@ -19,8 +19,8 @@ The content of the graph, and the reasons for it:
   follows from a training triple. For the same reason, capitals have no
   ``located_in`` triple.
 * Descriptions only use facts about the node itself: its name, its name in its
-  own language, its size and its coordinates. They deliberately mention no
-  other node, except as a part of the name (Swiss Franc, Asia/Tokyo).
+  own language, its size and its coordinates. They deliberately mention other
+  nodes only as a part of the name (Swiss Franc, Asia/Tokyo).
 * Only countries have a flag. UTC offsets, which are numbers, and languages
   without an English name in CLDR have no description.
 """
@@ -71,7 +71,7 @@ class Facts:
     r"""The nodes with their names and descriptions, and the triples."""
     def __init__(self) -> None:
         self.names: dict[Node, str] = {}
-        self.hints: dict[Node, str] = {}  # Tell equal names apart.
+        self.hints: dict[Node, str] = {}  # Distinguish equal names.
         self.texts: dict[Node, str] = {}
         self.triples: dict[Triple, None] = {}  # A set that keeps its order.
 

@@ -5,9 +5,8 @@ A model defines the query of a known node and a relation (`query`), and the
 comparison of queries with candidates (`similarity`). A multi-modal model also
 defines its views (`embed`) and their fusion into one representation (`fuse`).
 Losses, samplers, trainers, evaluation and predictions then work without
-further code, which
-`pyg_mmkgc.testing.check_model(WithModalities, hidden_channels=4, lr=0.1)`
-checks.
+further code. Check this with `pyg_mmkgc.testing.check_model(WithModalities,
+hidden_channels=4, lr=0.1)`.
 """
 
 import argparse

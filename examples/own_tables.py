@@ -1,8 +1,8 @@
 r"""From your own tables to a graph with three modalities, a trained model, and
-answers about an entity that comes after training.
+answers about an entity that is added after training.
 
-The tables are invented: cities with a text, a picture and numbers, none of
-which covers all cities, and with labels that have quotes, tabs and letters of
+The tables are invented. They describe cities by texts, pictures and numbers,
+none of which covers all cities. Labels contain quotes, tabs and letters of
 many scripts. Texts and pictures are encoded without weights.
 """
 

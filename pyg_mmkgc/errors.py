@@ -1,10 +1,10 @@
-r"""The library's own errors. A message names the expected value, the value
-that came, and its place.
+r"""The errors of this library. A message names the expected value, the given
+value, and its place.
 """
 from numbers import Integral, Real
 from typing import Any
 
-# Characters that move the cursor, colour or hide text, or reverse it.
+# Characters that move the cursor, or color, hide or reverse text.
 _CONTROLS = {i: f'\\x{i:02x}' for i in (*range(32), *range(127, 160))}
 _CONTROLS |= {i: f'\\u{i:04x}' for i in (
     0x061c, 0x200e, 0x200f, *range(0x2028, 0x202f), *range(0x2066, 0x206a),
@@ -13,8 +13,8 @@ _IN_LINES = {i: text for i, text in _CONTROLS.items() if chr(i) not in '\n\t'}
 
 
 def printable(text: str, lines: bool = False) -> str:
-    r"""Returns a text that is safe to print: control characters, which a
-    terminal would act on, are written as escapes.
+    r"""Returns a text that is safe to print. Control characters, which a
+    terminal would act on, are escaped.
 
     Args:
         text (str): The text.
@@ -64,7 +64,7 @@ class CheckpointError(MMKGCError, ValueError):
 
 
 class Terminated(SystemExit):
-    r"""The request of the system, by SIGTERM or SIGHUP, to end the process.
+    r"""A request of the system to end the process, by SIGTERM or SIGHUP.
 
     If it is not caught, the process ends with status 143 or 129, as it would
     without a handler of the signal.
@@ -113,8 +113,10 @@ def check_not_negative(**values: Any) -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    r"""Returns whether an error reports a lack of memory, on any device."""
-    # Other modules import this one before torch, or without it.
+    r"""Returns :obj:`True` if an error reports a lack of memory, on any
+    device.
+    """
+    # Other modules import this module before or without torch.
     import torch
 
     # On the CPU, PyTorch raises a plain `RuntimeError` for it.

@@ -14,9 +14,9 @@ def lazy_names(package: str, names: Sequence[str],
 
     Args:
         package (str): The name of the package.
-        names (list of str): Its public names.
-        modules (list of str): The modules that define the names. The first
-            one that has a name is taken, and no further one is imported.
+        names (list[str]): The public names of the package.
+        modules (list[str]): The modules that define the names. They are
+            imported in this order until one of them has the requested name.
     """
     def __getattr__(name: str) -> Any:
         for module in modules if name in names else ():
@@ -24,7 +24,7 @@ def lazy_names(package: str, names: Sequence[str],
             if value is not None:
                 setattr(sys.modules[package], name, value)
                 return value
-        # As if the package imported its modules.
+        # Modules are attributes, as if the package imported them.
         if f'{package}.{name}' in modules:
             return import_module(f'{package}.{name}')
         raise AttributeError(f"module '{package}' has no attribute '{name}'")

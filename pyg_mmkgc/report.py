@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 from pyg_mmkgc.errors import ConfigError, MMKGCError, printable
 
-WIDTH = 60  # The maximal width of a label in a text table.
-ROWS = 60  # The maximal number of rows of an HTML table.
+WIDTH = 60  # The maximum width of a label in a text table.
+ROWS = 60  # The maximum number of rows of an HTML table.
 _LATEX = {'&': r'\&', '%': r'\%', '_': r'\_', '#': r'\#', '$': r'\$',
           '{': r'\{', '}': r'\}', '~': r'\textasciitilde{}',
           '^': r'\textasciicircum{}', '\\': r'\textbackslash{}',
@@ -32,8 +32,8 @@ class Table:
         AdaMF  0.3592
 
     Args:
-        columns (list of str): The names of the columns.
-        rows (list of list): The cells of each row.
+        columns (list[str]): The names of the columns.
+        rows (list[list]): The cells of each row.
         caption (str, optional): A caption of the table.
             (default: :obj:`""`)
     """
@@ -76,7 +76,8 @@ class Table:
         """
         def line(cells: Sequence[Any]) -> str:
             text = ' & '.join(latex(format_cell(cell)) for cell in cells)
-            # LaTeX reads a leading bracket as an argument of the line before.
+            # LaTeX reads a leading bracket as an argument of the previous
+            # line.
             return '{}' * text.startswith(('[', '*')) + text + r' \\'
 
         columns = ''.join('r' if number else 'l' for number in self._numeric())
@@ -121,8 +122,8 @@ class Report:
         r"""Returns one of the tables in :obj:`table_names`.
 
         Args:
-            name (str, optional): The name of the table. If set to
-                :obj:`None`, the first one. (default: :obj:`None`)
+            name (str, optional): The name of the table. (default: :obj:`None`,
+                the first table)
 
         Raises:
             ConfigError: If there is no such table.

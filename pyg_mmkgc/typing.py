@@ -1,5 +1,5 @@
-r"""Types that every part of the package shares."""
+r"""Types that are shared by all parts of the package."""
 from typing import Literal
 
-#: The side of a triple that is asked for.
+#: The side of a triple that is predicted.
 Side = Literal['head', 'tail']

@@ -430,7 +430,7 @@ def test_training_out_of_memory(work, capsys, monkeypatch, error):
             main(['train', 'tiny.yaml', '--quiet'])
         return
     err = fails(capsys, 'train', 'tiny.yaml', '--quiet')
-    assert 'out of memory: a smaller training.batch_size' in err
+    assert 'out of memory: reduce training.batch_size' in err
     assert 'no room' in err
     with pytest.raises(type(error)):
         main(['train', 'tiny.yaml', '--quiet', '--debug'])

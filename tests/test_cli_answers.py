@@ -161,7 +161,7 @@ def test_compare(capsys) -> None:
     out = out_of(capsys, 'compare', 'a0', 'r', 'a1')
     head, first, second, _, caption = out.splitlines()
     assert head.split()[:3] == ['method', 'seeds', 'MRR']
-    assert head.endswith('MRR less that of AdaMF')
+    assert head.endswith('MRR minus AdaMF')
     mrr = [100 * RankingResult.load(f'{name}/rankings.safetensors').mrr
            for name in ('a0', 'a1')]
     assert first.split()[:5] == [

@@ -1,9 +1,9 @@
-r"""Times of the pages of ``mmkgc explore`` on a large random graph.
+r"""Measures the pages of ``mmkgc explore`` on a large random graph.
 
     python benchmarks/explore/run.py --nodes 1000000 --triples 3000000
 
-Every page is asked for twice, from the application and without a browser: a
-question that was not asked before, and a second one.
+Every page is requested twice from the application, without a browser. The
+second request shows the effect of caching.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The measured maximal throughput of the machine."""
+"""The measured maximum throughput of the machine."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,9 +1,10 @@
 """Path models: a query of ULTRA, a training query of NBFNet, and how message
 passing grows with the edges.
 
-Operations and bytes are the least that is needed, as in `roofline`: products
-of linear layers; the rows of both ends of every edge from cache are not
-counted, every representation is read and written once a layer.
+As in `roofline`, operations and bytes are lower bounds. Operations are the
+products of linear layers and the messages. Bytes assume that every
+representation is read and written once per layer, since the rows at both ends
+of an edge come from cache.
 """
 
 import statistics
@@ -23,7 +24,7 @@ EDGES = (10_000, 30_000, 100_000, 300_000, 1_000_000)
 
 def least(model: PathModel, ceiling: dict[str, float],
           training: bool) -> tuple[float, dict[str, float]]:
-    """The seconds of a query at the ceiling, and what was counted."""
+    """Returns the seconds of a query at the ceiling, and the counted work."""
     graph, D = model.graph, model.hidden_channels
     N, L = graph.num_nodes, len(model.layers) - 1  # The first reads one row.
     product = 2.0 * N * D * (2 * D * L + 2 * D + 2)

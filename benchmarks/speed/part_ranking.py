@@ -46,7 +46,7 @@ def full(setup: Setup) -> list[Row]:
 
 def _evaluation(model: torch.nn.Module,
                 kg: KnowledgeGraph) -> Callable[[], Any]:
-    def run() -> None:  # The ranks take memory, so they are dropped.
+    def run() -> None:  # Drops the ranks, which take memory.
         evaluate(model, kg, 'test')
 
     return run

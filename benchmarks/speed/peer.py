@@ -1,4 +1,4 @@
-"""A child process that measures on request, with one request per line.
+"""A child process that measures on request. Each request is one line.
 
 Both sides of a comparison run in turns: while one works, the other waits for
 its next line. Only the standard library is used, since the child may run

@@ -53,9 +53,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     for name in args.parts:
         if name.partition(':')[0] not in PARTS:
-            parser.error(f'no part {name!r}: expected {", ".join(PARTS)}')
+            parser.error(f'Expected a part of {", ".join(PARTS)} (got '
+                         f'{name!r})')
     if args.data_root is None and not (args.quick or args.list):
-        parser.error('expected --data-root, or --quick')
+        parser.error('Expected --data-root or --quick (got neither)')
     return args
 
 

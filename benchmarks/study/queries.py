@@ -77,13 +77,14 @@ def read_queries(study: str, args: argparse.Namespace
 def with_differences(table: Table, found: dict[str, list[dict[str, Any]]],
                      column: int, study: str, args: argparse.Namespace,
                      reference: str) -> None:
-    """Adds the differences between one row and all others to a table and
-    its caption. The caption mentions if there are none.
+    """Adds the differences between one row and all others to a table and its
+    caption. The caption says so if there are no differences.
     """
     queries = read_queries(study, args)
     for row, runs in found.items():
         mrr = np.mean([x['test']['mrr'] for x in runs])
-        # A kill between writing the two files leaves an outdated one.
+        # If the process is killed between writing the two files, one is
+        # outdated.
         if row in queries and abs(queries[row].mean() - mrr) > 1e-5:
             raise SystemExit(
                 f'Expected the ranks of the same trainings of {row} in '

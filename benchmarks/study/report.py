@@ -270,9 +270,9 @@ def _features(done: list[dict[str, Any]]) -> str:
 
 
 def precision(done: list[dict[str, Any]]) -> str:
-    """Returns a sentence about the precision of projections. For trainings
-    that only record the requested precision, it names that one. Everything
-    else is in single precision.
+    """Returns a sentence about the precision of projections. If trainings only
+    record the requested precision, it names the requested precision.
+    Everything else is in single precision.
     """
     asked = 'bfloat16 where the hardware multiplies it'
     words = {True: 'bfloat16', 'auto': asked, False: 'single precision'}

@@ -1,6 +1,4 @@
-"""Runs the cells of a study in parallel, each once, and resumes interrupted
-ones.
-"""
+"""Runs cells of a study once, in parallel, and resumes interrupted cells."""
 
 from __future__ import annotations
 
@@ -24,7 +22,7 @@ HERE = Path(__file__).resolve().parents[1]
 
 def parse(description: str | None, unused: Sequence[str] = (),
           **numbers: Sequence[float]) -> argparse.Namespace:
-    """Parses the options shared by all studies, without the unused ones, and
+    """Parses the options shared by all studies, except for unused options, and
     the lists of numbers that a study adds.
     """
     parser = argparse.ArgumentParser(
@@ -65,8 +63,8 @@ def parse(description: str | None, unused: Sequence[str] = (),
     args = parser.parse_args()
     for name in unused:
         if getattr(args, name) is not None:
-            parser.error(f'--{name}: {parser.prog} has no use for it; leave '
-                         'it out')
+            parser.error(f'--{name}: {parser.prog} does not use this option; '
+                         'leave it out')
     args.dataset = args.dataset or 'countries'
     args.rows = args.rows or ['*']
     if args.threads is None:
@@ -125,7 +123,7 @@ def folder_of(cell: Cell, args: argparse.Namespace) -> Path:
 def run_cells(cells: list[Cell],
               args: argparse.Namespace) -> list[dict[str, Any]]:
     """Trains the unfinished cells and returns the results of all finished
-    ones.
+    cells.
 
     A failing cell does not stop the others. At the end, failures are listed
     and the process exits with status 1.

@@ -25,6 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Args:
         argv (list, optional): The arguments, without the program's name.
+            (default: :obj:`None`)
 
     Returns:
         The exit status: 0, 2 for bad input, 130 when interrupted, 143 after
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @contextmanager
 def _plain_warnings() -> Iterator[None]:
-    # Without the line of the code, which says nothing on a command line.
+    # Omits the line of code, which is of no use on a command line.
     def plain(message: Warning | str, *args: Any, **kwargs: Any) -> str:
         return printable(f'mmkgc: warning: {message}\n', lines=True)
 
@@ -61,7 +62,7 @@ def _run(args: argparse.Namespace) -> int:
             args.call(args)
     except Terminated as error:
         return 128 + error.signal
-    except BrokenPipeError:  # The reader, such as `head`, has enough.
+    except BrokenPipeError:  # The reader, such as `head`, closed the pipe.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (MMKGCError, OSError) as error:
         if args.debug:
@@ -72,8 +73,8 @@ def _run(args: argparse.Namespace) -> int:
     except (MemoryError, RuntimeError) as error:
         if args.debug or not is_out_of_memory(error):
             raise
-        print('mmkgc: error: out of memory: a smaller training.batch_size, '
-              f'sampler.num_negatives or model.hidden_channels needs less '
+        print('mmkgc: error: out of memory: reduce training.batch_size, '
+              f'sampler.num_negatives or model.hidden_channels '
               f'({error})', file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-r"""The model that a command asks."""
+r"""The model that answers the queries of a command."""
 from __future__ import annotations
 
 import argparse
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def open_model(args: argparse.Namespace, triples: bool = False) -> Answers:
-    r"""Opens the model of a run, a saved model, or the model of
+    r"""Opens the model of a run, a saved model, or the model given as
     ``--model``.
     """
     from pyg_mmkgc.runs import PretrainedRun, open_answers

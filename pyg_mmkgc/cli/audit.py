@@ -12,7 +12,7 @@ def add(commands: Any) -> None:
     r"""Adds the command."""
     sub = commands.add_parser(
         'audit', parents=[options.config(), options.data()],
-        help='look for faults in a dataset')
+        help='check a dataset for duplicates, leakage and other flaws')
     sub.add_argument('name', metavar='NAME|FILE', nargs='?')
     sub.set_defaults(call=call)
 

@@ -19,9 +19,9 @@ def add(commands: Any) -> None:
     sub.add_argument('--relation', required=True, help=options.LABEL)
     sub.add_argument('--tail', required=True, help=options.LABEL)
     sub.add_argument('-k', type=int, default=5,
-                     help='how many similar training triples (5)')
+                     help='number of similar training triples (5)')
     sub.add_argument('--json', action='store_true', help='as JSON')
-    sub.add_argument('--plot', metavar='FILE', help='draw it, too')
+    sub.add_argument('--plot', metavar='FILE', help='write a plot as well')
     sub.set_defaults(call=call)
 
 

@@ -9,7 +9,7 @@ from pyg_mmkgc.cli import options
 from pyg_mmkgc.cli.output import show
 from pyg_mmkgc.errors import Terminated
 
-# Written out, since to import the encoders takes seconds.
+# Written out, since importing the encoders takes seconds.
 ENCODERS = {
     'image': 'vgg16, beit, clip, siglip, dinov2, descriptor (without '
              'weights), or timm:MODEL or transformers:MODEL, where MODEL is a '
@@ -23,15 +23,15 @@ ENCODERS = {
 def add(commands: Any) -> None:
     r"""Adds the command."""
     group = commands.add_parser(
-        'features', help='make features of images, texts and numbers',
-        description='Make features of images, texts and numbers, for the key '
-        "'features' of a dataset or for the folder of a benchmark. An "
-        'interrupted run goes on with the same command.').add_subparsers(
+        'features', help='extract features from images, texts and numbers',
+        description='Extracts features from images, texts and numbers, for '
+        "the key 'features' of a dataset or for the folder of a benchmark. "
+        'The same command continues an interrupted run.').add_subparsers(
             dest='what', required=True, metavar='WHAT')
     table = "a .tsv, .csv or .jsonl with the columns 'entity'"
     for kind, metavar, source in [
         ('image', 'FOLDER|TABLE', 'a folder with one subfolder of images per '
-         f"entity, or {table} and 'image', which is a path"),
+         f"entity, or {table} and 'image' (a path)"),
         ('text', 'TABLE', f"{table} and 'text'"),
     ]:
         sub = group.add_parser(
@@ -49,21 +49,22 @@ def add(commands: Any) -> None:
     sub = group.add_parser('numbers', parents=[_common(), options.data()],
                            help='standardize numbers and dates')
     sub.add_argument('source', metavar='TABLE', help=f"{table}, 'attribute' "
-                     "and 'value', which is a number or a date")
+                     "and 'value' (a number or a date)")
     sub.set_defaults(call=extract_numbers, kind='number', root=None)
 
     sub = group.add_parser(
         'inspect', help='show coverage, norms, duplicates, dead channels and '
-        'neighbours, the latter in one picture')
+        'neighbours, and plot them')
     sub.add_argument('folder', metavar='DIR', help='the folder of features')
     sub.add_argument('--entity', nargs='+', metavar='LABEL',
-                     help='whose neighbours to show (default: six nodes)')
+                     help='the nodes whose neighbours are shown (default: '
+                     'six nodes)')
     sub.add_argument('--output', metavar='FILE',
                      help='the picture (default: DIR/inspect.png)')
     sub.add_argument('--source', metavar='FOLDER|TABLE',
-                     help='where the images or texts are now')
+                     help='the current path of the images or texts')
     sub.add_argument('--debug', action='store_true',
-                     help='show where in the code an error came up')
+                     help='show the traceback of an error')
     sub.set_defaults(call=inspect)
 
 
@@ -73,16 +74,17 @@ def _common() -> argparse.ArgumentParser:
                      help='the folder of the features (default: the path of a '
                      'table without its suffix)')
     out.add_argument('--graph', metavar='NAME|FILE',
-                     help="whose nodes the entities are: as for 'mmkgc "
-                     "train', or a file .txt with one label a line "
-                     '(default: every entity is a node)')
+                     help="the graph of the entities, as for 'mmkgc train', "
+                     'or a .txt file with one label per line (default: every '
+                     'entity is a node)')
     out.add_argument('--match', choices=['label', 'id'], default='label',
-                     help='what entities are to the graph (label)')
+                     help='whether entities are labels or ids of nodes '
+                     '(label)')
     out.add_argument('--no-header', action='store_true',
-                     help='the table has no header, but only the columns that '
-                     'are read, in their order')
+                     help='the table has no header, and only the required '
+                     'columns, in this order')
     out.add_argument('--dtype', choices=['float32', 'float16', 'bfloat16'],
-                     default='float32', help='the type to store (float32)')
+                     default='float32', help='data type to store (float32)')
     return out
 
 
@@ -90,12 +92,12 @@ def _encoding() -> argparse.ArgumentParser:
     out = argparse.ArgumentParser(add_help=False)
     out.add_argument('--revision', help='the version of the weights')
     out.add_argument('--pool', choices=['mean', 'all'], default='mean',
-                     help='keep the mean of all images or texts of an '
-                     'entity, or all of them, as IKRL takes (mean)')
+                     help='store the mean over the images or texts of an '
+                     'entity, or all of them, as for IKRL (mean)')
     out.add_argument('--batch-size', type=int, default=32,
                      help='images or texts per batch (32)')
     out.add_argument('--workers', type=int, default=2,
-                     help='processes that read and prepare (2)')
+                     help='number of processes that read and prepare (2)')
     out.add_argument('--quiet', action='store_true', help='no progress bar')
     return out
 

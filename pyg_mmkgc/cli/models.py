@@ -11,8 +11,8 @@ def add(commands: Any) -> None:
     r"""Adds the command."""
     sub = commands.add_parser(
         'models', help='list models, samplers, adversaries and losses, with '
-        'their papers and what to train them with')
-    sub.add_argument('--json', action='store_true', help='as one JSON list')
+        'their papers and configurations')
+    sub.add_argument('--json', action='store_true', help='print a JSON list')
     sub.set_defaults(call=call, debug=False)
 
 

@@ -23,7 +23,7 @@ def data() -> Parent:
     out.add_argument('--data-root', metavar='DIR',
                      help="the folder of the dataset's files")
     out.add_argument('--debug', action='store_true',
-                     help='show where in the code an error came up')
+                     help='show the traceback of an error')
     return out
 
 
@@ -45,7 +45,7 @@ def run_or_model() -> Parent:
     r"""``RUN|MODEL``."""
     out = Parent(add_help=False)
     out.add_argument('run', metavar='RUN|MODEL', help='the folder of a run, '
-                     'or of a saved model, as RUN/model, which needs no '
+                     'or of a saved model such as RUN/model, which needs no '
                      'graph')
     return out
 
@@ -57,7 +57,7 @@ def pretrained() -> Parent:
         '--model', metavar='NAME|FOLDER', help='a model that needs no '
         'training on the graph: ultra_3g, ultra_4g or ultra_50g, which are '
         "downloaded, 'neighbors', which compares features, or a folder of "
-        'save_pretrained; then RUN is a graph, as '
+        'save_pretrained; RUN is then a graph, as '
         "for 'mmkgc train'")
     return out
 
@@ -70,7 +70,7 @@ def name_of(args: argparse.Namespace) -> str:
     r"""Returns the name of the configuration to work on.
 
     Raises:
-        ConfigError: If there is none.
+        ConfigError: If no configuration is given.
     """
     if args.name is None:
         raise ConfigError('Expected NAME|FILE, the configuration to '

@@ -8,8 +8,8 @@ from pyg_mmkgc.errors import printable
 
 
 def show(value: Any) -> None:
-    r"""Prints a value. Names of files and modalities may contain anything,
-    so that control characters are escaped.
+    r"""Prints a value. Control characters are escaped, since names of files
+    and modalities may contain anything.
     """
     print(printable(str(value), lines=True))
 

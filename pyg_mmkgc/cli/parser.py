@@ -28,7 +28,7 @@ from pyg_mmkgc.cli import (
 
 
 class Parser(argparse.ArgumentParser):
-    r"""A parser that suggests the command that was meant."""
+    r"""A parser that suggests the nearest command if a command is unknown."""
     commands: Any = None
 
     def add_subparsers(self, **kwargs: Any) -> Any:
@@ -52,7 +52,7 @@ class Parser(argparse.ArgumentParser):
 
 def make_parser() -> argparse.ArgumentParser:
     r"""Returns the parser of ``mmkgc``. Every command is a module with a
-    function :obj:`add`, and imports what it needs when it is run.
+    function :obj:`add`, and delays its imports until it is run.
     """
     parser = Parser(
         prog='mmkgc', description='Multi-modal knowledge graph completion.')

@@ -16,26 +16,25 @@ def add(commands: Any) -> None:
         'predict', parents=[options.run_or_model(), options.pretrained(),
                             options.data(), options.device()],
         help='complete triples',
-        description='Completes a triple: give two of --head, --relation and '
-        '--tail; or the triples of a file.')
+        description='Completes a triple, given two of --head, --relation and '
+        '--tail, or the triples of a file.')
     sub.add_argument('--head', help=options.LABEL)
     sub.add_argument('--relation', help=options.LABEL)
     sub.add_argument('--tail', help=options.LABEL)
-    sub.add_argument('--queries', metavar='FILE', help='lines of head, '
-                     "relation and tail with tabs between, one of which is "
-                     "'?'")
-    sub.add_argument('--out', metavar='FILE', help='where the answers to '
-                     '--queries go: .tsv, .jsonl or .parquet')
-    sub.add_argument('-k', type=int, default=10, help='how many (10)')
+    sub.add_argument('--queries', metavar='FILE', help='a file with head, '
+                     "relation and tail per line, separated by tabs, one of "
+                     "which is '?'")
+    sub.add_argument('--out', metavar='FILE', help='the file for the answers '
+                     'to --queries: .tsv, .jsonl or .parquet')
+    sub.add_argument('-k', type=int, default=10, help='number of answers (10)')
     sub.add_argument('--new', action='store_true',
-                     help='leave out the triples that are known already')
+                     help='leave out answers that are known triples')
     sub.add_argument('--self-loops', action='store_true', help='keep the '
-                     'given node among the answers, which is left out unless '
-                     'a training triple of the relation is a loop')
-    sub.add_argument('--new-entity', metavar='NAME', help='an entity that '
-                     'came after training, which is the head unless --head '
-                     'or --tail says otherwise; the model represents it by '
-                     'its texts and images')
+                     'given node among the answers (default: only if the '
+                     'relation has a self-loop in training)')
+    sub.add_argument('--new-entity', metavar='NAME', help='an entity to add '
+                     'after training, represented by its texts and images; it '
+                     'is the head unless --head or --tail is given')
     sub.add_argument('--text', action='append', default=[],
                      metavar='[MODALITY=]TEXT', help='a text of the new '
                      'entity')
@@ -43,8 +42,8 @@ def add(commands: Any) -> None:
                      metavar='[MODALITY=]FILE', help='an image of the new '
                      'entity')
     sub.add_argument('--encoder', action='append', default=[],
-                     metavar='MODALITY=NAME', help='where the encoder of the '
-                     'training is, if its name is not enough')
+                     metavar='MODALITY=NAME', help='the encoder of a '
+                     'modality, if its stored name does not locate it')
     sub.set_defaults(call=call)
 
 

@@ -13,9 +13,10 @@ def add(commands: Any) -> None:
     sub = commands.add_parser(
         'profile', parents=[options.config(), options.data(),
                             options.device()],
-        help='show where the time and memory of a training step go')
+        help='show the time and memory of the parts of a training step')
     sub.add_argument('name', metavar='NAME|FILE', nargs='?')
-    sub.add_argument('--steps', type=int, default=10, help='how many (10)')
+    sub.add_argument('--steps', type=int, default=10, help='number of '
+                     'steps (10)')
     sub.set_defaults(call=call)
 
 

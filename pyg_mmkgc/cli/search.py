@@ -19,13 +19,12 @@ def add(commands: Any) -> None:
         description="Searches the settings that the section 'search' of a "
         'YAML file names, as in search: {training: {lr: {low: 1e-4, high: '
         '1e-2, log: true}}, model: {margin: [3.0, 6.0, 9.0]}}. Trials that '
-        'fall behind are pruned. An interrupted search is continued by '
-        '--resume.')
+        'fall behind are pruned. --resume continues an interrupted search.')
     sub.add_argument('name', metavar='NAME|FILE', nargs='?',
                      help="as for 'mmkgc train'")
-    sub.add_argument('--trials', type=int, metavar='N', help='how many in '
-                     'all (20), the first of which is the configuration '
-                     'itself')
+    sub.add_argument('--trials', type=int, metavar='N', help='total number of '
+                     'trials, the first of which is the configuration itself '
+                     '(20)')
     sub.add_argument('--output', metavar='DIR',
                      help='the new folder (default: runs/NAME-search)')
     sub.add_argument('--resume', metavar='DIR', help='continue the search in '

@@ -14,9 +14,9 @@ def add(commands: Any) -> None:
     sub = commands.add_parser(
         'similar', parents=[options.run_or_model(), options.pretrained(),
                             options.data(), options.device()],
-        help='list the nodes most similar to one')
+        help='list the nodes that are most similar to a node')
     sub.add_argument('node', metavar='NODE', help=options.LABEL)
-    sub.add_argument('-k', type=int, default=10, help='how many (10)')
+    sub.add_argument('-k', type=int, default=10, help='number of nodes (10)')
     sub.set_defaults(call=call)
 
 

@@ -14,7 +14,7 @@ def add(commands: Any) -> None:
     r"""Adds the command."""
     sub = commands.add_parser(
         'train', parents=[options.config(), options.data(), options.device()],
-        help='train a model, evaluate it, and leave all in one folder')
+        help='train and evaluate a model, with all files in one folder')
     sub.add_argument('name', metavar='NAME|FILE', nargs='?',
                      help="a dataset ('countries'), a model and a dataset "
                      "('rotate/mkg_w'), or a YAML file; see 'mmkgc models'")

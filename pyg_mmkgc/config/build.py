@@ -35,12 +35,17 @@ TRACKERS = {'csv': CSVLogger, 'tensorboard': TensorBoard, 'wandb': WandB}
 
 def build_graph(config: Config,
                 data_root: str | None = None) -> KnowledgeGraph:
-    r"""Loads the dataset with its modalities, and drops features.
+    r"""Loads the dataset with its modalities, and drops features as
+    configured.
 
     Args:
         config (Config): The configuration.
         data_root (str, optional): The folder of the dataset's files.
             (default: :obj:`None`, as in the configuration)
+
+    Raises:
+        ConfigError: If the dataset needs a folder and has none, or if a key
+            names a modality that the graph lacks.
     """
     name, options = config.dataset.name, dict(config.dataset.options)
     modalities = options.pop('modalities')
@@ -73,7 +78,7 @@ def build_graph(config: Config,
 
 
 def _below(root: pathlib.Path, options: dict[str, Any]) -> dict[str, Any]:
-    r"""Returns the paths among the options below a folder."""
+    r"""Returns the options that are paths, relative to a folder."""
     def below(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: below(item) for key, item in value.items()}
@@ -100,9 +105,11 @@ def _seeded(config: Config) -> Iterator[None]:
 
 def build_model(config: Config,
                 graph: KnowledgeGraph) -> KGEModel | PathModel:
-    r"""Builds the model for a graph, with weights that depend on
-    :obj:`training.seed` only. The global state of random numbers does not
-    change.
+    r"""Builds the model for a graph, with weights that only depend on
+    :obj:`training.seed`. The global random state does not change.
+
+    Raises:
+        ModelError: If an argument of the model is out of range.
     """
     target: Any = valid_names('model')[config.model.name]
     if target is Ensemble:
@@ -128,10 +135,11 @@ def build_device(config: Config) -> torch.device:
 
 
 def find_device(name: str | None, key: str) -> torch.device:
-    r"""Returns the device of a name, by default a GPU if there is one.
+    r"""Returns the device with a given name, by default a GPU if there is one.
 
     Args:
-        name (str, optional): The name of a :class:`torch.device`.
+        name (str or None): The name of a :class:`torch.device`. :obj:`None`
+            stands for a GPU if there is one, and for the CPU otherwise.
         key (str): The key or option that an error names.
     """
     if name is None:

@@ -38,11 +38,11 @@ def check_keys(given: Iterable[str], valid: Iterable[str], path: str) -> None:
 @contextmanager
 def located(section: str, keys: Iterable[str], **paths: str) -> Iterator[None]:
     r"""Context manager that adds the path of a key to the error of a
-    constructor that refuses its value.
+    constructor that rejects its value.
 
     Args:
         section (str): The section of the configuration.
-        keys (list of str): The arguments of the constructor that are keys of
+        keys (list[str]): The arguments of the constructor that are keys of
             the section.
         **paths (str): The paths of other arguments.
     """
@@ -59,7 +59,7 @@ def located(section: str, keys: Iterable[str], **paths: str) -> Iterator[None]:
 
 
 def is_plain(hint: Any) -> bool:
-    r"""Returns whether a YAML file can hold a value of a type."""
+    r"""Returns :obj:`True` if a YAML file can hold values of a type."""
     kind, args = get_origin(hint) or hint, get_args(hint)
     if kind in (Union, types.UnionType):
         return any(is_plain(arg) for arg in args if arg is not types.NoneType)
@@ -78,8 +78,9 @@ def plain_value(value: Any) -> Any:
 
 
 def coerce(value: Any, hint: Any, path: str) -> Any:
-    r"""Returns a plain value as the type of a hint. Integers become floats
-    and tuples become lists. Everything else must have the type already.
+    r"""Converts a plain value to the type of a hint. Integers become floats
+    where the hint asks for floats, and tuples become lists. All other values
+    must have the type already.
 
     Args:
         value (Any): A scalar, list or dictionary.
@@ -93,7 +94,7 @@ def coerce(value: Any, hint: Any, path: str) -> Any:
             return None
         if len(choices) == 1:  # Its error is the most precise.
             return coerce(value, choices[0], path)
-        # The exact type first: 3 stays an integer for an integer or a float.
+        # The exact type comes first, so 3 stays an integer if both are valid.
         for choice in sorted(choices, key=lambda arg: arg is not type(value)):
             with suppress(ConfigError):
                 return coerce(value, choice, path)

@@ -1,8 +1,8 @@
 r"""The names that a configuration can use, and their keywords.
 
-A name is looked up in explicit lists and nowhere else. Keywords, types and
-defaults come from the signature of what is named, so a new model or sampler
-needs no line here.
+Names are only looked up in explicit lists. Keywords, types and defaults come
+from the signatures of classes, so new models and samplers need no changes
+here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from pyg_mmkgc.io.arguments import arguments_of
 LOSSES = ('SelfAdversarialLoss', 'MarginRankingLoss', 'BCELoss',
           'OneVsAllLoss', 'KvsAllLoss')
 
-# A function that returns what a section can name.
+# A function that maps a section to the classes and functions it can name.
 Names = Callable[[str], Mapping[str, Callable[..., Any]]]
 # The library fills in these keywords itself.
 _FILLED_IN = {'dataset': ('transform', 'pre_transform', 'force_reload'),
@@ -38,16 +38,16 @@ _PLAIN_LOOP = ('num_negatives', 'adv_weight')
 
 def _dataset(root: str | None = None, modalities: list[str] | None = None,
              drop_features: dict[str, float] | None = None) -> None:
-    r"""Stands for the keywords that every dataset has in a configuration."""
+    r"""Declares the keywords that every dataset has in a configuration."""
 
 
 def _adversary(lr: float = 1e-4) -> None:
-    r"""Stands for the keywords that every adversary has."""
+    r"""Declares the keywords that every adversary has in a configuration."""
 
 
 @dataclass(frozen=True)
 class Component:
-    r"""A section of a configuration that names something.
+    r"""A section of a configuration that names a class or function.
 
     Args:
         name (str): The name.
@@ -81,7 +81,7 @@ def read_options(section: str, values: Any, *calls: Callable[..., Any],
         section (str): The key of the section.
         values (Any): The values.
         *calls (Callable): The functions and classes whose keywords are valid.
-        skip (list of str, optional): Keywords that are not.
+        skip (list[str], optional): Keywords that are not valid.
             (default: :obj:`()`)
     """
     options = {name: param for name, param in _options(calls).items()
@@ -109,8 +109,8 @@ def _listed(module: Any, *bases: type) -> dict[str, Any]:
 
 
 def valid_names(section: str) -> dict[str, Callable[..., Any]]:
-    r"""Returns what a section can name. The models of :pyg:`PyG` are called
-    :obj:`PyG.TransE` and so on.
+    r"""Returns the classes and functions that a section can name. The models
+    of :pyg:`PyG` are called :obj:`PyG.TransE` and so on.
     """
     # These imports take seconds, see `source.py`.
     import torch_geometric.nn.kge as pyg_kge
@@ -139,15 +139,15 @@ def valid_names(section: str) -> dict[str, Callable[..., Any]]:
 
 def read_component(section: str, values: Any, skip: Sequence[str] = (),
                    names: Names = valid_names) -> Component:
-    r"""Checks a section that names something.
+    r"""Checks a section that names a class or function.
 
     Args:
         section (str): The key of the section.
         values (Any): The plain values.
-        skip (list of str, optional): Keywords that are not valid.
+        skip (list[str], optional): Keywords that are not valid.
             (default: :obj:`()`)
-        names (Callable, optional): The function that returns what a section
-            can name. (default: :func:`valid_names`)
+        names (Callable, optional): The function that returns the valid names
+            of a section. (default: :func:`valid_names`)
     """
     options = coerce(values, dict, section)
     known, name = names(section), options.pop('name', None)
@@ -165,8 +165,9 @@ def read_component(section: str, values: Any, skip: Sequence[str] = (),
         if 'modalities' in options:
             raise ConfigError(
                 "Expected no key 'model.modalities', since a model takes all "
-                f"of the graph (got {options['modalities']!r:.60}). Set "
-                "'dataset.modalities' to train with some of them.")
+                'modalities of the graph (got '
+                f"{options['modalities']!r:.60}). Set 'dataset.modalities' to "
+                'train with some of them.')
         if hasattr(target, 'from_data'):
             calls.append(target.from_data)
         if not getattr(target, 'own_loss', False):

@@ -1,5 +1,5 @@
-r"""A list of all that a configuration can name, read off the classes and the
-shipped files.
+r"""A list of all models, samplers, adversaries and losses that a configuration
+can name, based on their classes and the shipped files.
 """
 
 from __future__ import annotations
@@ -24,26 +24,28 @@ from pyg_mmkgc.nn.path import PathModel
 from pyg_mmkgc.transforms import DropModality
 
 KINDS = ('model', 'sampler', 'adversary', 'loss')
-# The first link of a docstring; a title or an address may go over lines.
+# The first link of a docstring. Its title and address may span lines.
 LINK = re.compile(r'`"?([^`<"]+)"?\s*<([^>`]+)>`_')
 MODALITIES = ('visual', 'text')
 
 
 @dataclass
 class Entry:
-    r"""A model, sampler, adversary or loss that a configuration can name.
+    r"""A model, sampler, adversary or loss that a configuration can name. It
+    prints as a short description.
 
     Args:
-        section (str): The section that names it.
+        section (str): The section, such as :obj:`"model"`.
         name (str): The name.
         kind (str): The kind, such as :obj:`"multi-modal"`.
-        needs (str): The modalities that a model needs, the models that a
-            sampler or an adversary serves, or the scores that a loss takes.
+        needs (str): The modalities that a model requires, the models that a
+            sampler or an adversary supports, or the scores that a loss takes.
         paper (str): The title of the paper.
         link (str): The link of the paper.
-        configs (list of str, optional): The shipped configurations with it.
-        trained_with (list of str, optional): The samplers, losses and
-            adversaries of the shipped configurations of a model.
+        configs (list[str], optional): The shipped configurations that name it,
+            such as :obj:`"rotate/mkg_w"`. (default: :obj:`[]`)
+        trained_with (list[str], optional): For a model, the samplers, losses
+            and adversaries in its shipped configurations. (default: :obj:`[]`)
     """
 
     section: str
@@ -94,8 +96,8 @@ def catalogue() -> list[Entry]:
 
 
 def paper_of(target: Any) -> tuple[str, str]:
-    r"""Returns title and link of the first paper that a docstring names, or
-    that the docstring of a base class names.
+    r"""Returns the title and the link of the first paper in the docstring of a
+    class or of its base classes.
     """
     # A class method builds an adversary for a model.
     for cls in inspect.getmro(getattr(target, '__self__', target)):

@@ -30,8 +30,8 @@ DEFAULT_MODEL = 'adamf_mat'
 
 @cache
 def _shipped() -> dict[str, dict[str, Any]]:
-    # One file per method. Its sections hold for all datasets, but for the
-    # keys that a dataset changes, or the sections that it gives a new name.
+    # There is one file per method. Its sections hold for all datasets, except
+    # for keys that a dataset changes and sections that it gives a new name.
     out = {}
     for file in (resources.files('pyg_mmkgc') / 'configs').iterdir():
         method, _, ending = file.name.partition('.')
@@ -114,10 +114,10 @@ def apply_overrides(values: Any, overrides: Iterable[str]) -> Any:
 
     Args:
         values (Any): Nested dictionaries.
-        overrides (list of str): Items like ``'training.epochs=100'``, whose
+        overrides (list[str]): Items like ``'training.epochs=100'``, whose
             right side is read as YAML.
     """
-    if not isinstance(values, dict):  # `Config.from_dict` refuses it.
+    if not isinstance(values, dict):  # `Config.from_dict` rejects it.
         return values
     for item in overrides:
         path, sign, text = item.partition('=')
@@ -148,24 +148,24 @@ def load_config(name: str, overrides: Sequence[str] = ()) -> Config:
     Args:
         name (str): ``dataset``, ``model/dataset`` or the path of a YAML
             file.
-        overrides (list of str, optional): Items like
+        overrides (list[str], optional): Items like
             ``'training.epochs=100'``. (default: :obj:`()`)
 
     Raises:
-        ConfigError: If the file cannot be read, or on an unknown key or name
-            or a wrong type.
+        ConfigError: If the file cannot be read, a key or name is unknown, or a
+            type is wrong.
     """
     return _load(name, overrides, valid_names)
 
 
 def check_config(name: str, overrides: Sequence[str] = ()) -> None:
-    r"""Checks a configuration as :func:`load_config` does, with keywords and
-    types from the source of the classes instead of the classes, which takes
-    milliseconds instead of the seconds that their import takes.
+    r"""Checks a configuration as :func:`load_config` does, but takes keywords
+    and types from the source code of the classes. This takes milliseconds,
+    whereas importing the classes takes seconds.
 
     Args:
         name (str): As for :func:`load_config`.
-        overrides (list of str, optional): As for :func:`load_config`.
+        overrides (list[str], optional): As for :func:`load_config`.
             (default: :obj:`()`)
 
     Raises:
@@ -181,12 +181,12 @@ def load_space(name: str, overrides: Sequence[str] = ()
 
     Args:
         name (str): As for :func:`load_config`.
-        overrides (list of str, optional): As for :func:`load_config`, also
+        overrides (list[str], optional): As for :func:`load_config`, also
             for keys like :obj:`search.training.lr`. (default: :obj:`()`)
 
     Raises:
-        ConfigError: If there is no such section, or a value of it is not a
-            distribution.
+        ConfigError: If there is no such section, or if one of its values is
+            not a distribution.
     """
     with _named(name):
         values = apply_overrides(read_values(name), overrides)
@@ -195,19 +195,19 @@ def load_space(name: str, overrides: Sequence[str] = ()
 
 
 def check_search(name: str, overrides: Sequence[str] = ()) -> None:
-    r"""Checks the configuration of a search as :func:`check_config` does,
-    with one value of every distribution.
+    r"""Checks the configuration of a search as :func:`check_config` does, with
+    one value from every distribution.
 
     Args:
         name (str): As for :func:`load_config`.
-        overrides (list of str, optional): As for :func:`load_space`.
+        overrides (list[str], optional): As for :func:`load_space`.
             (default: :obj:`()`)
 
     Raises:
         ConfigError: As for :func:`load_config` and :func:`load_space`.
     """
     space = load_space(name, overrides)
-    check_config(name, overrides)  # An error then blames the right value.
+    check_config(name, overrides)  # Errors then refer to the right value.
     for key, item in space.items():
         for value in item.values if isinstance(item, Choice) else [item.low]:
             check_config(name, [*overrides, f'{key}={dump_value(value)}'])

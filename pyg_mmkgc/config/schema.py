@@ -33,9 +33,9 @@ class TrainingConfig:
             (default: :obj:`100`)
         triples_per_epoch (int, optional): The number of training triples that
             are drawn for each epoch. (default: :obj:`None`, all)
-        valid_every (int, optional): The number of epochs between validations,
-            of which the best weights are kept. If set to :obj:`None`, the
-            last weights are kept. (default: :obj:`10`)
+        valid_every (int, optional): The number of epochs between validations.
+            The weights with the best validation MRR are kept, or the last
+            weights if set to :obj:`None`. (default: :obj:`10`)
         patience (int, optional): The number of validations without improvement
             after which the training stops. (default: :obj:`None`)
         grad_clip (float, optional): The maximum norm of the gradient.
@@ -43,7 +43,7 @@ class TrainingConfig:
         lr_schedule (str, optional): The decay of the learning rate to zero,
             either :obj:`"linear"` or :obj:`"cosine"`. (default: :obj:`None`)
         subsampling (bool, optional): If set to :obj:`True`, frequent queries
-            weigh less in the loss. (default: :obj:`False`)
+            have less weight in the loss. (default: :obj:`False`)
         autocast (bool or str, optional): If set to :obj:`True`, projections
             and generators multiply in bfloat16. If set to :obj:`"auto"`, they
             do so where the hardware supports it. (default: :obj:`False`)
@@ -51,8 +51,8 @@ class TrainingConfig:
             dropped features. (default: :obj:`0`)
         device (str, optional): The name of a :class:`torch.device`.
             (default: :obj:`None`, a GPU if there is one)
-        track (str or list of str, optional): The records of the training in
-            the folder of the run, of :obj:`"csv"`, :obj:`"tensorboard"` and
+        track (str or list[str], optional): The records of the training in the
+            folder of the run, any of :obj:`"csv"`, :obj:`"tensorboard"` and
             :obj:`"wandb"`. (default: :obj:`None`)
     """
 
@@ -76,8 +76,9 @@ class EvaluationConfig:
     r"""The evaluation of a model.
 
     Args:
-        ties (str, optional): The rank of a target among candidates of the
-            same score. (default: :obj:`"realistic"`)
+        ties (str, optional): The rank of a target among candidates with the
+            same score, as for :func:`~pyg_mmkgc.evaluation.evaluate`.
+            (default: :obj:`"realistic"`)
         batch_size (int, optional): The number of queries in each block.
             (default: :obj:`None`, as many as fit)
     """
@@ -86,7 +87,7 @@ class EvaluationConfig:
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        # Before a training, although the evaluation after it checks as well.
+        # The evaluation checks it as well, but only after the training.
         check_whole(optional=True, batch_size=self.batch_size)
 
 
@@ -94,8 +95,8 @@ class EvaluationConfig:
 class Config:
     r"""The configuration of a run, with a section per field.
 
-    Without a sampler, a model is trained on its own loss and negatives, or on
-    a loss of the scores of all nodes.
+    Without a sampler, a model is trained with its own loss and negatives, or
+    with a loss on the scores of all nodes.
     """
 
     dataset: Component
@@ -108,9 +109,9 @@ class Config:
 
     @classmethod
     def from_dict(cls, values: Any, names: Names = valid_names) -> Config:
-        r"""Builds a configuration of plain values, as a YAML file has them.
-        Names, keys and types are checked here, values by the constructors
-        that take them.
+        r"""Builds a configuration from the plain values of a YAML file. Names,
+        keys and types are checked here, while values are checked by the
+        constructors that receive them.
 
         Args:
             values (Any): The plain values.
@@ -118,8 +119,8 @@ class Config:
                 components.read_component`.
 
         Raises:
-            ConfigError: On an unknown key or name or a wrong type, with the
-                path of the key.
+            ConfigError: If a key or name is unknown, or a type is wrong. The
+                message contains the path of the key.
         """
         given = {key: value for key, value in coerce(
             values, dict, 'configuration').items() if value is not None}
@@ -132,7 +133,7 @@ class Config:
             for key in ('dataset', 'model', 'sampler', 'loss')
             if key in given}
         if 'adversary' in given:
-            # A model with generators has their keywords itself.
+            # The keywords of a model's own generators are in its section.
             skip = [key for key in ('noise_channels', 'generator_channels')
                     if key in out['model'].options]
             out['adversary'] = read_component('adversary', given['adversary'],
@@ -167,6 +168,6 @@ class Config:
         out = {key: value.to_dict() if isinstance(value, Component)
                else dataclasses.asdict(value)
                for key, value in values.items() if value is not None}
-        if self.training.track is None:  # It says nothing about the result.
+        if self.training.track is None:  # It does not affect the result.
             del out['training']['track']
         return out

@@ -37,7 +37,7 @@ class Definition:
 
     Args:
         module (str): The dotted name of the module.
-        name (str): Its name.
+        name (str): The name in the module.
         node (ast.AST): Its syntax tree.
     """
     module: str
@@ -50,7 +50,9 @@ class Definition:
 
 @cache
 def _tree(module: str) -> tuple[ast.Module, bool] | None:
-    r"""Returns the syntax tree of a module and whether it is a package."""
+    r"""Returns the syntax tree of a module, and :obj:`True` if it is a
+    package.
+    """
     top, *rest = module.split('.')
     if top not in ('pyg_mmkgc', 'torch_geometric'):
         return None
@@ -76,8 +78,8 @@ def _imported(module: str, package: bool, node: ast.ImportFrom) -> str:
 
 @cache
 def _find(module: str, name: str) -> Any:
-    r"""Returns the definition of a name that a module can use, or the
-    expression that it is assigned from, with the module of both.
+    r"""Returns the definition of a name in a module, or the expression that is
+    assigned to it, and the module of either.
     """
     found = _tree(module)
     if found is None:
@@ -198,8 +200,8 @@ def _methods(cls: Definition, name: str) -> Iterator[Definition]:
 
 def _parameters(function: Definition,
                 bound: bool) -> tuple[list[inspect.Parameter], bool]:
-    r"""Returns the parameters of a function, and whether it passes others
-    on.
+    r"""Returns the parameters of a function, and :obj:`True` if it passes on
+    further arguments.
     """
     spec = function.node.args
     first = [*spec.posonlyargs, *spec.args]
@@ -237,8 +239,8 @@ def _constructors(cls: Definition) -> list[list[inspect.Parameter]]:
 
 
 def _stand_in(item: Definition) -> Any:
-    r"""Returns a function with the signature of a function or a class, and
-    with the attributes that the reader of a configuration looks for.
+    r"""Returns a stand-in for a function or a class, with its signature and
+    the attributes that the reader of a configuration uses.
     """
     def stand_in() -> None:
         pass
@@ -273,8 +275,8 @@ def _class_method(cls: Definition, method: Definition) -> Any:
 
 
 def _listed(package: str, *bases: str) -> dict[str, Definition]:
-    r"""Returns the public classes of a package with one of the base
-    classes.
+    r"""Returns the public classes of a package that derive from one of the
+    base classes.
     """
     found = _find(package, '__all__')
     names = _constant(*found) if isinstance(found, tuple) else []

@@ -10,8 +10,8 @@ r"""The search space in the section ``search`` of a YAML file.
       sampler:
         num_negatives: {low: 16, high: 128, step: 16}
 
-A list holds choices. A mapping with ``low`` and ``high`` is a range of
-integers, if both are, or of real numbers.
+A list contains choices. A mapping with ``low`` and ``high`` is a range of
+integers if both are integers, and of real numbers otherwise.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ class Choice:
 
 @dataclass(frozen=True)
 class Range:
-    r"""A range of numbers, which are integers if both ends are.
+    r"""A range of numbers, which are integers if both bounds are integers.
 
     Args:
         low (int or float): The smallest value.
         high (int or float): The largest value.
         log (bool, optional): If set to :obj:`True`, all orders of magnitude
             are equally likely. (default: :obj:`False`)
-        step (int or float, optional): The distance of neighbouring values.
-            (default: :obj:`None`)
+        step (int or float, optional): The distance between neighbouring
+            values. (default: :obj:`None`, any value)
     """
     low: float
     high: float
@@ -58,17 +58,18 @@ Distribution = Choice | Range
 
 
 def read_space(values: Any) -> dict[str, Distribution]:
-    r"""Reads the distributions of a section ``search``.
+    r"""Reads the distributions in a section ``search``.
 
     Args:
-        values (Any): The plain values of the section, with the sections of a
-            configuration, whose keys have distributions as values.
+        values (Any): The plain values of the section. It has the sections of a
+            configuration, and a distribution for each of their keys.
 
     Returns:
         The distributions by key, as in :obj:`"training.lr"`.
 
     Raises:
-        ConfigError: If a value is no distribution, or there is none.
+        ConfigError: If a value is not a distribution, or there are no
+            distributions.
     """
     out = dict(_distributions(values, ''))
     if not out:

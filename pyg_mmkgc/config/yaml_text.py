@@ -1,9 +1,10 @@
-r"""A small, strict subset of YAML, which is read to plain values and written.
+r"""A reader and a writer of a small, strict subset of YAML.
 
-It has mappings, sequences, strings, integers, floats, booleans and null, but
-no tags, aliases, merge keys or duplicate keys. A file can neither name Python
-objects nor expand to more than its text. Scalars follow YAML 1.2's core
-schema: ``1e-4`` is a number, ``no`` is a string, ``010`` is not eight.
+The subset consists of mappings, sequences, strings, integers, floats, booleans
+and null, without tags, aliases, merge keys or duplicate keys. A file can
+neither name Python objects nor expand to more than its text. Scalars follow
+YAML 1.2's core schema: ``1e-4`` is a number, ``no`` is a string, ``010`` is
+not eight.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ def encoder_of(features: Any) -> dict[str, Any] | None:
     that :obj:`mmkgc features` wrote, or :obj:`None` for other features.
 
     Args:
-        features (Any): Features as for :func:`align_features`.
+        features (Any): The features, as for :func:`align_features`.
     """
     if not isinstance(features, (str, os.PathLike)):
         return None
@@ -72,8 +72,8 @@ def align_features(
             second tensor :obj:`ptr`, the rows from :obj:`ptr[i]` to
             :obj:`ptr[i + 1]` belong to line :obj:`i`. A folder stands for
             its :obj:`features.safetensors`.
-        node_names (list of str): The label of each node.
-        node_ids (list of str, optional): The identifier of each node.
+        node_names (list[str]): The label of each node.
+        node_ids (list[str], optional): The identifier of each node.
             (default: :obj:`None`)
 
     Returns:
@@ -160,7 +160,7 @@ def _stack(features: Mapping[str, Any], where: str) -> Tensor:
                             f'{list(row.shape)})')
         if rows and row.numel() != rows[0].numel():
             raise DataError(f'Expected {rows[0].numel()} channels for '
-                            f'{label!r} in the {where}, like for the first '
+                            f'{label!r} in the {where}, as for the first '
                             f'label (got {row.numel()})')
         rows.append(row)
     if len(rows) == 0:

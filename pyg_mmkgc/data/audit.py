@@ -28,11 +28,11 @@ class SplitAudit:
     triples: int
     distinct: int
     self_loops: int
-    #: Triples that are also in another split, by the name of that split.
+    #: Triples that are also in another split, by the name of the other split.
     overlaps: dict[str, int]
-    #: Triples whose pair is connected in the other direction in training.
+    #: Triples whose nodes a training triple connects in the other direction.
     reversed_in_train: int
-    #: Triples whose pair is connected by another relation in training.
+    #: Triples whose nodes a training triple connects by another relation.
     other_relation_in_train: int
     #: Triples whose head or tail is in no training triple.
     unseen_node: int
@@ -41,7 +41,7 @@ class SplitAudit:
 
     @property
     def duplicates(self) -> int:
-        r"""The number of triples that repeat an earlier one."""
+        r"""The number of triples that repeat an earlier triple."""
         return self.triples - self.distinct
 
 
@@ -54,7 +54,7 @@ class ModalityAudit:
     rows: int
     nonfinite_rows: int
     zero_rows: int
-    #: Rows that are equal to an earlier one.
+    #: Rows that are equal to an earlier row.
     duplicate_rows: int
     #: Channels with the same value in all rows.
     dead_channels: int
@@ -168,7 +168,7 @@ def audit(kg: KnowledgeGraph) -> AuditReport:
     r"""Counts the flaws of a graph that make results on it misleading.
 
     Args:
-        kg (KnowledgeGraph): The graph. Its triples must be valid, its
+        kg (KnowledgeGraph): The graph. Its triples must be valid, while its
             features may be invalid.
 
     Raises:
@@ -244,7 +244,7 @@ def _lookup(keys: Tensor, values: Tensor, query: Tensor) -> Tensor:
 
 def _audit_modality(x: Tensor, mask: Tensor) -> ModalityAudit:
     rows = int(mask.reshape(mask.size(0), -1).any(dim=1).sum())
-    x = x[mask].flatten(end_dim=-2)  # All rows of nodes with several.
+    x = x[mask].flatten(end_dim=-2)  # All rows of each node.
     finite = x.isfinite().all(dim=1)
     norm = torch.linalg.vector_norm(x[finite].float(), dim=1)
     dead = (x == x[:1]).all(dim=0) if x.size(0) > 0 else x.new_zeros(0)

@@ -1,4 +1,4 @@
-r"""Checks that a graph is the one that a model was trained on."""
+r"""Checks that a graph is the graph that a model was trained on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pyg_mmkgc.data.knowledge_graph import KnowledgeGraph
 
 
 def fingerprint(kg: KnowledgeGraph) -> dict[str, Any]:
-    r"""Returns the fingerprint of a graph as values that JSON can hold.
+    r"""Returns the fingerprint of a graph as plain values, ready for JSON.
 
     It consists of the number of nodes and relations, and of the SHA-256 of
     their labels, of the triples of each split, and of the filter. It depends

@@ -21,6 +21,10 @@ class TripleIndex:
             :obj:`[num_edges]`.
         num_nodes (int): The number of nodes.
         num_relations (int): The number of relations.
+
+    Raises:
+        DataError: If an id is out of range, or the triples do not fit into 64
+            bits.
     """
     def __init__(
         self,

@@ -68,7 +68,7 @@ class KnowledgeGraph(Data):
 
     A modality :obj:`m` consists of the node-level attributes :obj:`x_m` (its
     features) and :obj:`mask_m` (a mask of the rows that are present, by
-    default all of them).
+    default all rows).
 
     .. code-block:: python
 
@@ -86,7 +86,7 @@ class KnowledgeGraph(Data):
         num_nodes (int, optional): The number of nodes. If set to :obj:`None`,
             it is inferred from the number of feature rows, the number of
             names, or the largest id, in this order. Set it if some nodes may
-            be in no triple. (default: :obj:`None`)
+            not be part of any triple. (default: :obj:`None`)
         num_relations (int, optional): The number of relations. If set to
             :obj:`None`, it is inferred from the number of names or the
             largest id. (default: :obj:`None`)
@@ -96,17 +96,17 @@ class KnowledgeGraph(Data):
             (default: :obj:`None`)
         test_mask (torch.Tensor, optional): The test triples.
             (default: :obj:`None`)
-        node_names (list of str, optional): A label per node.
+        node_names (list[str], optional): A label per node.
             (default: :obj:`None`)
-        relation_names (list of str, optional): A label per relation.
+        relation_names (list[str], optional): A label per relation.
             (default: :obj:`None`)
-        node_ids (list of str, optional): A unique identifier per node, such
+        node_ids (list[str], optional): A unique identifier per node, such
             as a URI. Queries and features match identifiers as well as
             labels, and nodes with identifiers may share a label.
             (default: :obj:`None`)
         filter_edge_index (torch.Tensor, optional): The heads and tails of
-            further true triples, which belong to the evaluation filter but to
-            no split, with shape :obj:`[2, num_filter_edges]`.
+            additional true triples, which belong to the evaluation filter but
+            to no split, with shape :obj:`[2, num_filter_edges]`.
             (default: :obj:`None`)
         filter_edge_type (torch.Tensor, optional): The relations of these
             triples with shape :obj:`[num_filter_edges]`.
@@ -205,7 +205,7 @@ class KnowledgeGraph(Data):
 
     def __repr__(self) -> str:
         out = copy.copy(self)
-        if 'feature_encoders' in out:  # It would fill a page.
+        if 'feature_encoders' in out:  # Too long to print.
             del out['feature_encoders']
         return Data.__repr__(out)
 
@@ -251,6 +251,9 @@ class KnowledgeGraph(Data):
 
         Args:
             name (str): :obj:`"train"`, :obj:`"val"` or :obj:`"test"`.
+
+        Raises:
+            DataError: If the split is unknown, missing or empty.
         """
         if name not in SPLITS:
             raise DataError(f"Expected one of the splits {', '.join(SPLITS)} "
@@ -284,6 +287,9 @@ class KnowledgeGraph(Data):
     def known_triples(self) -> tuple[Tensor, Tensor]:
         r"""Returns the triples of all splits and of the filter as
         :obj:`(edge_index, edge_type)`.
+
+        Raises:
+            DataError: If the graph is a batch of a neighbor sampler.
         """
         if 'filter_edge_index' not in self:
             return self.edge_index, self.edge_type
@@ -325,8 +331,8 @@ class KnowledgeGraph(Data):
         split: str = 'train',
         node_ids: Sequence[str] | None = None,
     ) -> KnowledgeGraph:
-        r"""Returns a graph with further nodes after the nodes of this graph,
-        which stays as it is.
+        r"""Returns a graph with additional nodes after the nodes of this
+        graph, which is not modified.
 
         A trained model that represents nodes by their features, such as
         :class:`~pyg_mmkgc.nn.AdaMF` with :obj:`drop_unseen=True`, answers for
@@ -338,18 +344,17 @@ class KnowledgeGraph(Data):
             predict(model, kg, head='Atlantis', rel_type='neighbour')
 
         Args:
-            names (str or list of str): The labels of the new nodes.
+            names (str or list[str]): The labels of the new nodes.
             features (dict, optional): The features of the new nodes for each
                 modality: a dictionary from label to vector, a path as for
-                :meth:`from_tsv`, or a tensor with one row per new node. Rows
-                that are not given are marked as missing.
-                (default: :obj:`None`)
+                :meth:`from_tsv`, or a tensor with one row per new node. Nodes
+                without features are marked as missing. (default: :obj:`None`)
             triples (list, optional): Triples to add, as rows of head,
                 relation and tail. Nodes and relations are ids or labels.
                 (default: :obj:`None`)
             split (str, optional): The split of these triples.
                 (default: :obj:`"train"`)
-            node_ids (list of str, optional): The identifiers of the new
+            node_ids (list[str], optional): The identifiers of the new
                 nodes. If set to :obj:`None` and the graph has identifiers,
                 the labels are used. (default: :obj:`None`)
 
@@ -368,7 +373,7 @@ class KnowledgeGraph(Data):
         Args:
             raise_on_error (bool, optional): If set to :obj:`False`, warns
                 about each problem instead of raising an error for the first
-                one. (default: :obj:`True`)
+                problem. (default: :obj:`True`)
 
         Returns:
             :obj:`True` if the graph has no problems.
@@ -399,6 +404,9 @@ class KnowledgeGraph(Data):
 
         Args:
             path (str or os.PathLike): The file to write.
+
+        Raises:
+            DataError: If an attribute is neither a tensor nor a plain value.
         """
         from pyg_mmkgc.io.tensors import save_tensors
 
@@ -426,7 +434,7 @@ class KnowledgeGraph(Data):
             path (str or os.PathLike): The file to read.
 
         Raises:
-            FormatError: If the file is damaged or holds no graph.
+            FormatError: If the file is damaged or does not contain a graph.
         """
         from pyg_mmkgc.io.schema import check_schema
         from pyg_mmkgc.io.tensors import load_tensors
@@ -484,7 +492,7 @@ class KnowledgeGraph(Data):
         from pyg_mmkgc.data.triples import from_triples
         return from_triples(train, val, test, **kwargs)
 
-    # A modality may have any name, even one that PyG takes for an index.
+    # A modality may have any name, even if PyG takes it for an index.
 
     def __cat_dim__(self, key: str, value: Any, *args: Any,
                     **kwargs: Any) -> Any:
@@ -504,7 +512,7 @@ def _refuse_merged(old: Any, edge_type: Any, new: Any) -> None:
     """
     if not all(isinstance(x, Tensor) for x in (old, edge_type, new)):
         return
-    # The same edges on another device, or a copy of them, merge nothing.
+    # Moving or copying edges does not merge them.
     if new.device != old.device or new.is_meta or torch.equal(new, old):
         return
     if (new.dim() != 2 or old.dim() != 2 or new.size(1) >= 2 * old.size(1)

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 def places(names: Sequence[str] | None,
            ids: Sequence[str] | None = None) -> dict[str, int]:
     r"""Returns the node of each identifier and of each label. An identifier
-    comes before an equal label of another node, and labels that several nodes
-    share are left out.
+    takes precedence over an equal label of another node, and labels that
+    several nodes share are left out.
 
     Args:
-        names (list of str, optional): The label of each node.
-        ids (list of str, optional): The identifier of each node.
+        names (list[str] or None): The label of each node.
+        ids (list[str], optional): The identifier of each node.
             (default: :obj:`None`)
     """
     out: dict[str, int] = {}

@@ -25,7 +25,7 @@ def add_nodes(
     split: str = 'train',
     node_ids: Sequence[str] | None = None,
 ) -> KnowledgeGraph:
-    r"""Returns a graph with further nodes (see
+    r"""Returns a graph with additional nodes (see
     :meth:`~pyg_mmkgc.data.KnowledgeGraph.add_nodes`).
     """
     if 'n_id' in kg:
@@ -128,8 +128,8 @@ def _add_triples(kg: KnowledgeGraph, triples: Iterable[Sequence[int | str]],
     others = [key for key, value in kg.to_dict().items() if key not in _EDGES
               and isinstance(value, Tensor) and kg.is_edge_attr(key)]
     if others:
-        raise DataError(f'Expected no attribute of triples besides {_EDGES} '
-                        f'in a graph that triples are added to (got '
+        raise DataError(f'Expected no attributes of triples except for '
+                        f'{_EDGES} in a graph that triples are added to (got '
                         f'{others})')
     node = places(kg.node_names, kg.get('node_ids'))
     rel = places(kg.get('relation_names'))

@@ -18,7 +18,7 @@ def renumber(kg: KnowledgeGraph, node_names: Names, relation_names: Names,
     the given labels. Nodes are found by their identifiers if both the graph
     and the arguments have them.
 
-    It allows a model to be used on a graph that was read from other files:
+    A saved model can then be used on a graph that was read from other files:
 
     .. code-block:: python
 
@@ -27,16 +27,16 @@ def renumber(kg: KnowledgeGraph, node_names: Names, relation_names: Names,
         kg = renumber(kg, model.node_names, model.relation_names)
 
     Args:
-        kg (KnowledgeGraph): The graph. Labels that it lacks become nodes
-            without triples and features.
-        node_names (list of str, optional): The label of each node.
-        relation_names (list of str, optional): The label of each relation.
-        node_ids (list of str, optional): The identifier of each node.
+        kg (KnowledgeGraph): The graph. Given labels that it does not have
+            become nodes without triples and features.
+        node_names (list[str] or None): The label of each node.
+        relation_names (list[str] or None): The label of each relation.
+        node_ids (list[str], optional): The identifier of each node.
             (default: :obj:`None`)
 
     Raises:
-        DataError: If a label of the graph is not given, or only one of the
-            two has labels.
+        DataError: If a label of the graph is not given, or if only one of the
+            graph and the arguments has labels.
     """
     if 'n_id' in kg:
         raise DataError('Expected a whole graph (got a sampled batch)')
@@ -82,9 +82,9 @@ def _places(old: Names, new: Names, kind: str) -> Tensor | None:
                                        and list(old) == list(new)):
         return None
     if old is None or new is None:
-        raise DataError(f'Expected labels of the {kind}s both of the graph '
+        raise DataError(f'Expected labels of the {kind}s both in the graph '
                         f"and as an argument (got none "
-                        f"{'as an argument' if old else 'of the graph'})")
+                        f"{'as an argument' if old else 'in the graph'})")
     place = {name: i for i, name in enumerate(new)}
     unknown = [name for name in old if name not in place]
     if unknown:

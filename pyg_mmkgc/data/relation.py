@@ -24,6 +24,9 @@ def relation_categories(edge_index: Tensor, edge_type: Tensor,
         edge_type (torch.Tensor): The relations of the training triples with
             shape :obj:`[num_edges]`.
         num_relations (int): The number of relations.
+
+    Raises:
+        DataError: If a relation id is too large.
     """
     if edge_type.numel() > 0 and int(edge_type.max()) >= num_relations:
         raise DataError(f'Expected relation ids less than {num_relations} '

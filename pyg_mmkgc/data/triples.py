@@ -37,8 +37,8 @@ def from_triples(
         kg = KnowledgeGraph.from_triples(frame, test_ratio=0.1,
                                          features={'text': vectors})
 
-    Labels may be of any type and become the nodes' names by :obj:`str`. Nodes
-    and relations are numbered in the order in which they appear. Splits and
+    Labels may be of any type, and :obj:`str` converts them to names. Nodes and
+    relations are numbered in the order in which they appear. Splits and
     features are as for :func:`~pyg_mmkgc.data.tsv.from_tsv`.
 
     Args:
@@ -120,8 +120,8 @@ def _read(part: Any, columns: Sequence[Any], name: str,
 
 
 def _text(value: Any, known: dict[str, Any], where: str) -> str:
-    # NaN, NaT and NA of pandas are different from themselves, or not even
-    # comparable, and None stands for a missing label as well.
+    # The missing values NaN, NaT and NA of pandas do not equal themselves or
+    # cannot be compared. None is a missing label as well.
     if not isinstance(value, str) and (value is None
                                        or str(value) in ('nan', 'NaT',
                                                          '<NA>')):
@@ -181,8 +181,8 @@ def build_graph(
         val_ratio (float): The share of validation triples.
         test_ratio (float): The share of test triples.
         seed (int): The seed of the random split.
-        features (dict, optional): The vectors of each modality by label.
-        node_names (dict, optional): The label of each identifier.
+        features (dict or None): The vectors of each modality by label.
+        node_names (dict or None): The label of each identifier.
         allow_overlap (bool): Whether a triple may occur in several splits.
         stacklevel (int, optional): The stack level of warnings.
             (default: :obj:`4`)
@@ -196,8 +196,8 @@ def build_graph(
         repeated = len(rows['train']) - len(unique)
         if repeated > 0:
             warnings.warn(f"Expected distinct triples in {where['train']} "
-                          f'(got {repeated} that repeat others). They are '
-                          'ignored.', stacklevel=stacklevel)
+                          f'(got {repeated} repetitions). They are ignored.',
+                          stacklevel=stacklevel)
         rows = {'train': unique}
 
     nodes: dict[str, int] = {}

@@ -15,7 +15,7 @@ from pyg_mmkgc.io.reading import as_path
 
 PathLike = str | os.PathLike[str]
 
-# A hostile line of tabs would take forty times its size as strings.
+# As strings, a hostile line of tabs would take forty times its size.
 MAX_FIELDS = 10_000
 _HEADER = (
     {'head', 'h', 'head_id', 'subject', 'source'},
@@ -43,18 +43,18 @@ def from_tsv(
 ) -> KnowledgeGraph:
     r"""Reads a knowledge graph from text files.
 
-    Each line holds the labels of head, relation and tail, separated by tabs.
-    A first line with the names of these columns is skipped. A label in quotes
-    is read by the rules of :mod:`csv`, so that labels that :mod:`csv` or
-    :obj:`pandas` wrote come back as they were. Nodes and relations are
-    numbered in the order in which they appear. Use
-    :func:`~pyg_mmkgc.data.renumber` to number the graph like a saved model.
+    Each line contains the labels of head, relation and tail, separated by
+    tabs. A first line with the names of these columns is skipped. Quoted
+    labels are read by the rules of :mod:`csv`, so labels that :mod:`csv` or
+    :obj:`pandas` wrote are restored. Nodes and relations are numbered in the
+    order in which they appear. Use :func:`~pyg_mmkgc.data.renumber` to number
+    the graph like a saved model.
 
-    Without :obj:`val` and :obj:`test`, the triples of the one file can be
-    split at random. Repeated triples are removed with a warning. One triple of
+    Without :obj:`val` and :obj:`test`, the triples of the file can be split at
+    random. Repeated triples are then removed with a warning. One triple of
     each node and each relation stays in the training split, so that the other
-    splits contain nothing unseen, unless too few other triples are left to
-    reach the ratios.
+    splits only contain known nodes and relations, unless too few other triples
+    are left to reach the ratios.
 
     Args:
         train (str or os.PathLike): The file of the training triples or of
@@ -63,10 +63,10 @@ def from_tsv(
             triples. (default: :obj:`None`)
         test (str or os.PathLike, optional): The file of the test triples.
             (default: :obj:`None`)
-        columns (list, optional): The columns of head, relation and tail among
-            any number of columns, by their names in the first line, or by
-            their positions from zero in files without a first line of names.
-            (default: :obj:`None`, the only three columns, in this order)
+        columns (list, optional): The columns of head, relation and tail,
+            either by their names in the first line, or by their positions,
+            counted from zero, in files without such a line. (default:
+            :obj:`None`, files with these three columns in this order)
         delimiter (str, optional): The character between columns.
             (default: a tab)
         quoting (int, optional): The rule for quotes, as in :mod:`csv`. With
@@ -80,11 +80,11 @@ def from_tsv(
             (default: :obj:`0.0`)
         seed (int, optional): The seed of the random split.
             (default: :obj:`0`)
-        features (dict, optional): The vectors of each modality by label,
-            either as a dictionary, an :obj:`.npz` file with one array per
-            label, a :obj:`.safetensors` file with one table whose rows belong
-            to the lines of :obj:`labels.txt` next to it, or a folder that
-            :obj:`mmkgc features` wrote. Nodes without a vector are masked.
+        features (dict, optional): The vectors of each modality by label: a
+            dictionary, an :obj:`.npz` file with one array per label, a
+            :obj:`.safetensors` file with one table whose rows belong to the
+            lines of :obj:`labels.txt` next to it, or a folder written by
+            :obj:`mmkgc features`. Nodes without a vector are masked.
             (default: :obj:`None`)
         node_names (dict or str, optional): The label of each identifier, or a
             file with the columns identifier and label. Triples and features
@@ -155,8 +155,8 @@ def _read_triples(path: PathLike, columns: Sequence[str | int] | None,
                 raise FormatError(
                     f'Expected head, relation and tail, separated by {kind}, '
                     f"in '{os.fspath(path)}', row {row} (got {len(fields)} "
-                    f"columns in {line[:80]!r}). Pass 'columns' to read three "
-                    'of more columns.')
+                    f"columns in {line[:80]!r}). Pass 'columns' to select "
+                    'three columns.')
         elif not 0 <= min(where) <= max(where) < len(fields):
             raise FormatError(f'Expected the columns {list(columns or ())} in '
                               f"'{os.fspath(path)}', row {row} (got "
@@ -186,7 +186,7 @@ def _fields(line: str, delimiter: str, quoting: int, path: PathLike,
                           f'columns in {line[:80]!r})')
     if quoting == csv.QUOTE_NONE or '"' not in line:
         return line.split(delimiter)
-    try:  # A label does not go on in the next line.
+    try:  # A label does not span lines.
         return next(csv.reader([line], delimiter=delimiter, strict=True))
     except csv.Error as error:
         raise FormatError(
@@ -232,8 +232,8 @@ def _is_header(columns: list[str], path: PathLike) -> bool:
 def _warn_of_order(triples: list[Triple], path: PathLike) -> None:
     heads, rels, tails = (set(column) for column in zip(*triples,
                                                         strict=True))
-    # Relations are few and are no nodes, whereas most graphs have nodes that
-    # are both a head and a tail.
+    # There are few relations, none of which is a node, whereas most graphs
+    # have nodes that are both a head and a tail.
     if len(tails) < len(rels) and heads & rels and not heads & tails:
         warnings.warn(
             f"Expected head, relation, tail in this order in "

@@ -74,7 +74,7 @@ class MMKGDataset(InMemoryDataset):
             return
         record = osp.splitext(self.processed_paths[0])[0] + '.json'
         applied = {'pre_transform': _describe(self.pre_transform)}
-        # The record is written last: without it, the graph may be outdated.
+        # The record is written last. Without it, the graph may be outdated.
         if (not self.force_reload and osp.exists(record)
                 and osp.exists(self.processed_paths[0])):
             if read_json(record) != applied:

@@ -70,6 +70,10 @@ class DB15K(OpenKEDataset):
             features from the authors' Google Drive, which requires
             :obj:`gdown`. (default: :obj:`False`)
 
+    Raises:
+        ConfigError: If :obj:`valid` is neither :obj:`"clean"` nor
+            :obj:`"official"`.
+
     **STATS:**
 
     .. list-table::

@@ -33,9 +33,9 @@ class Countries(MMKGDataset):
 
     * :obj:`x_text` with shape :obj:`[num_nodes, 384]`: The sentence embedding
       of a one-line description, such as *Graz, a city of 222 thousand people
-      at 47.1 degrees north and 15.4 degrees east.* It mentions no other node,
-      unless the name of the node does. UTC offsets, and languages without an
-      English name, have no description.
+      at 47.1 degrees north and 15.4 degrees east.* It only mentions other
+      nodes that are part of the name of the node. UTC offsets, and languages
+      without an English name, have no description.
     * :obj:`x_visual` with shape :obj:`[num_nodes, 304]`: The color layout,
       gradients and color histogram of the flag. Only countries have a flag.
 
@@ -45,8 +45,8 @@ class Countries(MMKGDataset):
     licenses, and :obj:`examples/build_countries.py` builds the data.
 
     Args:
-        root (str or os.PathLike, optional): The folder of another build.
-            (default: :obj:`None`, the data of the package)
+        root (str or os.PathLike, optional): The folder of your own build of
+            the data. (default: :obj:`None`, the data of the package)
         transform (callable, optional): A function/transform that takes in a
             :class:`~pyg_mmkgc.data.KnowledgeGraph` and returns a transformed
             version. It is applied before every access.
@@ -102,7 +102,7 @@ class Countries(MMKGDataset):
         split = torch.arange(3).repeat_interleave(torch.tensor(sizes))
 
         tables = self._tables
-        # Each row has a scale, which is zero without a description.
+        # The scale of a row without a description is zero.
         text_scale = tables['text_scale'].float()
         visual = tables['visual'].float()
         num_flags = visual.size(0)  # Countries are the first nodes.

@@ -24,8 +24,7 @@ class FakeMMKG(InMemoryDataset):
     one, and each relation has a hidden rotation. The tail of a triple is
     sampled from the nodes close to the rotated head. Each modality is a noisy
     linear projection of a part of the coordinates. Many nodes occur in few
-    training triples, so that only a model that uses the features can locate
-    them.
+    training triples, so only models that use the features can locate them.
 
     .. code-block:: python
 
@@ -56,6 +55,10 @@ class FakeMMKG(InMemoryDataset):
             :class:`~pyg_mmkgc.data.KnowledgeGraph` and returns a transformed
             version. It is applied before every access.
             (default: :obj:`None`)
+
+    Raises:
+        DataError: If an argument is out of range, or if too few nodes or
+            relations are given for the number of triples.
     """
     def __init__(
         self,

@@ -27,19 +27,19 @@ _MODALITY = re.compile(r'[A-Za-z0-9_-]+')
 def find_features(folder: pathlib.Path, name: str) -> dict[str, pathlib.Path]:
     r"""Finds the feature files of a benchmark, one for each modality.
 
-    The file of the modality :obj:`caption` is the folder :obj:`caption` that
-    :obj:`mmkgc features` wrote, or the file :obj:`caption` with one of the
-    :obj:`SUFFIXES`. Files with the name of the benchmark before the modality,
-    such as :obj:`DB15K-visual.pth`, take precedence, followed by folders and
-    by files in the order of the suffixes.
+    The file of a modality such as :obj:`caption` is the folder :obj:`caption`
+    written by :obj:`mmkgc features`, or the file :obj:`caption` with one of
+    the :obj:`SUFFIXES`. Files with the name of the benchmark before the
+    modality, such as :obj:`DB15K-visual.pth`, take precedence, followed by
+    folders and by files in the order of the suffixes.
 
     Args:
         folder (pathlib.Path): The folder to search.
         name (str): The name of the benchmark in file names.
 
     Returns:
-        The file of each modality: the modalities of the authors first,
-        followed by others in alphabetical order.
+        The file of each modality: first the modalities of the authors, then
+        all others in alphabetical order.
 
     Raises:
         DataError: If :obj:`mmkgc features` has not finished a folder.
@@ -78,7 +78,7 @@ def pick_features(found: dict[str, pathlib.Path], names: Sequence[str],
 
     Args:
         found (dict): The file of each modality.
-        names (list of str): The modalities.
+        names (list[str]): The modalities.
         folder (pathlib.Path): The folder of the files.
 
     Raises:
@@ -193,7 +193,7 @@ def _take(
         # No hash was published, so only the number of rows can be checked.
         rows = load_features(found[0]).size(0)
         if rows != num_nodes:
-            raise FormatError(f"Expected {num_nodes} rows in "
+            raise FormatError(f"Expected {num_nodes} rows, one per node, in "
                               f"'{found[0].name}' (got {rows})")
         with atomic_path(folder / found[0].name) as target:
             shutil.copyfile(found[0], target)

@@ -36,8 +36,9 @@ LABELS = 'labels.txt'
 
 
 class OpenKEDataset(MMKGDataset):
-    r"""The base class of the benchmarks. The ones of the AdaMF-MAT release are
-    OpenKE files, and other benchmarks override :meth:`read_files`.
+    r"""The base class of the benchmarks. The benchmarks of the AdaMF-MAT
+    release are in the format of OpenKE, and others override
+    :meth:`read_files`.
 
     A subclass sets :obj:`name`, :obj:`sha256` and :obj:`sizes`.
 
@@ -58,12 +59,12 @@ class OpenKEDataset(MMKGDataset):
     triples, see :func:`~pyg_mmkgc.datasets.feature_files.find_features`, or
     are given as a path. They have one of two forms:
 
-    * A table has one row per node, in the order of the ids.
-    * A folder that :obj:`mmkgc features` wrote, an :obj:`.npz` file with one
-      array per entity, and a :obj:`.safetensors` file outside of the folder
-      of the raw files with its own :obj:`labels.txt` next to it name the
-      entity of each row by its name or identifier. Nodes without a row are
-      masked.
+    * Other tables have one row per node, in the order of the ids.
+    * Rows are labelled with names or identifiers of entities in a folder
+      written by :obj:`mmkgc features`, in an :obj:`.npz` file with one array
+      per entity, and in a :obj:`.safetensors` file with its own
+      :obj:`labels.txt` outside of the folder of the raw files. Nodes without a
+      row are masked.
     """
     name: ClassVar[str]
     #: The file that shows that a folder holds the raw files.

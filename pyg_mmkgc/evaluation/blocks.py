@@ -27,10 +27,10 @@ class SideRanking:
         target (torch.Tensor): The nodes to rank, :obj:`[E]`.
         side (str): The side of the nodes to rank, :obj:`"head"` or
             :obj:`"tail"`.
-        index (TripleIndex, optional): The known triples, which are not
-            counted as candidates.
-        batch_size (int): The number of queries that are scored at once; it
-            is halved when memory runs out.
+        index (TripleIndex or None): The known triples, which are not
+            candidates.
+        batch_size (int): The number of queries that are scored at once. It is
+            halved when memory runs out.
     """
     def __init__(self, scorer: Scorer, given: Tensor, rel_type: Tensor,
                  target: Tensor, side: Side, index: TripleIndex | None,

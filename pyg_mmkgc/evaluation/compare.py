@@ -43,7 +43,7 @@ class Comparison(Report):
     r"""The result of :func:`compare`. Printing it shows a table in percent.
 
     Args:
-        names (list of str): The name of each method.
+        names (list[str]): The name of each method.
         reference (str): The method that the others are compared with.
         metrics (dict): For each method and metric, one value per seed.
         differences (dict): For each other method and metric, the difference
@@ -59,7 +59,7 @@ class Comparison(Report):
     table_names = ('methods', 'differences')
 
     def to_dict(self) -> dict[str, Any]:
-        r"""Returns the comparison as plain values that JSON can hold."""
+        r"""Returns the comparison as plain values, ready for JSON."""
         return {
             'reference': self.reference,
             'metrics': self.metrics,
@@ -85,7 +85,7 @@ class Comparison(Report):
         seeds = any(len(x['mrr']) > 1 for x in self.metrics.values())
         columns = ['method', *['seeds'] * seeds,
                    *(_NAMES[x] for x in metrics),
-                   f'MRR less that of {self.reference}']
+                   f'MRR minus {self.reference}']
         rows: list[list[Any]] = []
         for method in self.names:
             values = self.metrics[method]
@@ -109,9 +109,9 @@ def compare(first: Results, *others: Results,
     r"""Compares results on the same triples with a paired bootstrap over
     the rankings.
 
-    For each metric, the difference between every other method and the first
-    one is reported with a 95 % interval. The interval covers the mean
-    difference over 10,000 samples of rankings, drawn with replacement. The
+    For each metric, the difference of every other method from the first method
+    is reported with a 95 % interval. The interval covers 95 % of the mean
+    differences in 10,000 samples of rankings, drawn with replacement. The
     contribution of a ranking is averaged over seeds first, so the interval
     describes the variation over test triples, not over seeds.
 
@@ -127,13 +127,12 @@ def compare(first: Results, *others: Results,
         ('RotatE', ['mrr', 'hits@1', 'hits@3', 'hits@10'])
 
     Args:
-        first (RankingResult or list of RankingResult): The result of the
+        first (RankingResult or list[RankingResult]): The result of the
             reference method, or one result per seed.
-        *others (RankingResult or list of RankingResult): The results of other
+        *others (RankingResult or list[RankingResult]): The results of other
             methods, at least one.
-        names (list of str, optional): The names of all methods.
-            If set to :obj:`None`, they are :obj:`"A"`, :obj:`"B"`, ...
-            (default: :obj:`None`)
+        names (list[str], optional): The names of all methods. (default:
+            :obj:`None`, which stands for :obj:`"A"`, :obj:`"B"`, ...)
         seed (int, optional): The seed of the draws. (default: :obj:`0`)
 
     Raises:
@@ -181,13 +180,12 @@ def compare_rankings(
     ranking to the metrics.
 
     Args:
-        values (dict): For each method and metric, one value per ranking, the
-            mean over seeds.
+        values (dict): For each method and metric, one value per ranking,
+            averaged over seeds.
         reference (str): The method that the others are compared with.
         seed (int, optional): The seed of the draws. (default: :obj:`0`)
-        metrics (dict, optional): For each method and metric, the values of
-            its seeds. If set to :obj:`None`, the means over rankings.
-            (default: :obj:`None`)
+        metrics (dict, optional): For each method and metric, one value per
+            seed. (default: :obj:`None`, the means over rankings)
         caption (str, optional): A description of the rankings.
             (default: :obj:`""`)
 
@@ -221,7 +219,7 @@ def compare_rankings(
                         if several else '') +
         f'. Differences from {reference}: with the 95 % interval of a paired '
         f'bootstrap over {sizes.pop()[0]:,} rankings ({DRAWS:,} draws), which '
-        'says what other triples, not other seeds, would do.')
+        'covers the variation over triples, not over seeds.')
     return Comparison(list(values), reference, metrics, differences, caption)
 
 

@@ -34,8 +34,8 @@ class SimilarNodes(Report):
         node (torch.Tensor): The most similar nodes, best first,
             :math:`[Q, k]`.
         similarity (torch.Tensor): The cosines, :math:`[Q, k]`.
-        node_names (list of str, optional): The label of each node of the
-            graph.
+        node_names (list[str], optional): The label of each node of the graph.
+            (default: :obj:`None`)
     """
     query: Tensor
     node: Tensor
@@ -101,11 +101,11 @@ def most_similar(model: Module, kg: Any, entity: Ids,
     Args:
         model (torch.nn.Module): A model, as for
             :func:`~pyg_mmkgc.evaluation.node_representations`.
-        kg (KnowledgeGraph, optional): The graph, as for
-            :func:`~pyg_mmkgc.evaluation.evaluate`. If set to :obj:`None`,
-            the labels stored in the model are used.
+        kg (KnowledgeGraph or None): The graph, as for
+            :func:`~pyg_mmkgc.evaluation.evaluate`. If set to :obj:`None`, the
+            labels stored in the model are used.
         entity (int or str or list): The nodes, as ids or labels.
-        k (int, optional): The number of similar nodes, without the node
+        k (int, optional): The number of similar nodes, not counting the node
             itself. (default: :obj:`10`)
 
     Raises:
@@ -147,8 +147,8 @@ def node_representations(model: Module, kg: Any = None) -> Tensor:
 
     Args:
         model (torch.nn.Module): The model.
-        kg (KnowledgeGraph, optional): The graph. If given, it is checked
-            that the model fits it. (default: :obj:`None`)
+        kg (KnowledgeGraph, optional): The graph. If given, the model has to
+            fit it. (default: :obj:`None`)
 
     Raises:
         ModelError: If the model has no representations of nodes, or does
@@ -169,12 +169,12 @@ def node_representations(model: Module, kg: Any = None) -> Tensor:
             table = torch.cat([getattr(model, name).weight for name in (
                 'node_emb', 'node_emb_im') if hasattr(model, name)], dim=-1)
     assert_finite(table)
-    # A structural model returns its own parameter, so copy it.
+    # A structural model returns its own parameter, so it is copied.
     return table.detach().float().cpu().clone()
 
 
 def has_representations(model: Any) -> bool:
-    r"""Returns whether :func:`node_representations` supports a model."""
+    r"""Returns :obj:`True` if a model has representations of nodes."""
     return callable(getattr(model, 'encode', None)) or isinstance(model,
                                                                   KGEModel)
 
@@ -213,7 +213,7 @@ def export_embeddings(model: Module, kg: Any,
     Args:
         model (torch.nn.Module): A model, as for
             :func:`node_representations`.
-        kg (KnowledgeGraph, optional): The graph. If set to :obj:`None`, the
+        kg (KnowledgeGraph or None): The graph. If set to :obj:`None`, the
             labels stored in the model are used.
         path (str or os.PathLike): The file or folder to write.
 

@@ -64,16 +64,16 @@ def evaluate(
         split (str, optional): :obj:`"train"`, :obj:`"val"` or
             :obj:`"test"`. (default: :obj:`"test"`)
         batch_size (int, optional): The number of queries that are scored at
-            once. If set to :obj:`None`, as many as fit into a block of fixed
-            size. It is halved when memory runs out. (default: :obj:`None`)
+            once. It is halved when memory runs out. (default: :obj:`None`, as
+            many as fit into a block of fixed size)
         ties (str, optional): The treatment of equal scores in the headline
             metrics: :obj:`"realistic"` (the mean rank over all orders of
             equal scores), :obj:`"optimistic"` or :obj:`"pessimistic"`. All
             three are reported. (default: :obj:`"realistic"`)
         filtered (bool, optional): If set to :obj:`False`, known triples stay
             among the candidates. (default: :obj:`True`)
-        sides (list of str, optional): The nodes of a triple to replace.
-            (default: :obj:`("head", "tail")`)
+        sides (list[str], optional): The sides of a triple whose node is
+            replaced. (default: :obj:`("head", "tail")`)
 
     Returns:
         The ranks, metrics and slices, and the protocol under which they were

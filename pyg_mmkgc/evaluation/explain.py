@@ -59,12 +59,12 @@ class SideRank:
 class ModalityEffect:
     r"""The contribution of a modality to the score of a triple."""
     name: str
-    #: The weights of the modality in the representations of both nodes;
+    #: The weights of the modality in the representations of both nodes, or
     #: :obj:`None` for models without weights.
     head_weight: float | None
     tail_weight: float | None
-    #: Whether the nodes have features of the modality; :obj:`None` for views
-    #: that are not features.
+    #: If :obj:`True`, the nodes have features of the modality. :obj:`None` for
+    #: views that are not features.
     head_has: bool | None
     tail_has: bool | None
     #: The score and the realistic ranks of both nodes without the modality.
@@ -90,13 +90,13 @@ class MemberShare:
 
 @dataclass(frozen=True)
 class NearTriple:
-    r"""A training triple and the cosine similarities of its nodes to the
+    r"""A training triple, with the cosine similarities of its nodes to the
     nodes of the explained triple.
     """
     head: str
     relation: str
     tail: str
-    #: The mean of the two similarities below.
+    #: The mean of the two following similarities.
     similarity: float
     head_similarity: float
     tail_similarity: float
@@ -104,7 +104,7 @@ class NearTriple:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Explanation(Report):
-    r"""The result of :func:`explain`. Printing it shows a page.
+    r"""The result of :func:`explain`. Printing it shows all of its parts.
 
     Args:
         head (str): The label of the head, or its id.
@@ -112,13 +112,13 @@ class Explanation(Report):
         tail (str): The label of the tail, or its id.
         model (str): The name of the model's class.
         score (float): The score of the triple.
-        known (str, optional): The split that contains the triple,
+        known (str or None): The split that contains the triple,
             :obj:`"filter"`, or :obj:`None` if it is not a known triple.
         ranks (dict): The rank of the node on each side.
         modalities (list): The contribution of each modality. Empty for
             models with a single view per node.
-        nearest (list, optional): The most similar training triples with the
-            same relation, best first. :obj:`None` for models without
+        nearest (list or None): The most similar training triples with the same
+            relation, best first. :obj:`None` for models without
             representations of nodes.
         paths (list of str, optional): The paths from the head to the tail that
             the score of a path model rests on most, best first; :obj:`None`
@@ -142,7 +142,7 @@ class Explanation(Report):
     table_names = ('modalities', 'ranks', 'nearest', 'members')
 
     def to_dict(self) -> dict[str, Any]:
-        r"""Returns the explanation as plain values that JSON can hold."""
+        r"""Returns the explanation as plain values, ready for JSON."""
         return asdict(self)
 
     def summary(self) -> dict[str, Any]:
@@ -200,7 +200,7 @@ class Explanation(Report):
                 f'{self.score:.4f}; higher is more plausible.']
 
     def _rank_lines(self) -> list[str]:
-        out = ['Among all possible answers, but for other known ones:']
+        out = ['Among all possible answers, except for other known answers:']
         for side in ('tail', 'head'):
             rank, node = self.ranks[side], cut(getattr(self, side))
             question = ', '.join('?' if part == side else
@@ -266,7 +266,7 @@ class Explanation(Report):
             return [f'No other training triple has the relation '
                     f'{cut(self.relation)}.']
         return [f'The most similar training triples of {cut(self.relation)} '
-                '(1 is the same):',
+                '(1 means equal):',
                 *(f'  {near.similarity:.2f}  {cut(near.head)}  --'
                   f'{cut(near.relation)}->  {cut(near.tail)}'
                   for near in self.nearest)]
@@ -277,7 +277,7 @@ class Explanation(Report):
             return []
         if not self.paths:
             return ['No path leads from the head to the tail.']
-        return ['The paths that the score rests on most:',
+        return ['The paths that contribute most to the score:',
                 *(f'  {path}' for path in self.paths)]
 
 
@@ -291,13 +291,13 @@ def explain(model: Module, kg: Any, head: int | str, rel_type: int | str,
     modality, the ranks without each modality, and the most similar training
     triples.
 
-    To remove a modality :math:`m`, the view :math:`\mathbf{e}_m` of every
-    node is replaced by the mean view over all nodes, so that it no longer
-    distinguishes them. All nodes are then fused and ranked again. Views of
-    zeros count as missing: they are left out of the mean and stay zero. The
-    similarity of two triples :math:`(h, r, t)` and :math:`(h', r, t')` is
-    :math:`\frac{1}{2} (\cos(\mathbf{h}, \mathbf{h}') + \cos(\mathbf{t},
-    \mathbf{t}'))`, computed from the representations of their nodes.
+    To remove a modality :math:`m`, the view :math:`\mathbf{e}_m` of every node
+    is replaced by the mean view over all nodes, which no longer distinguishes
+    nodes. All nodes are then fused and ranked again. Views of zeros count as
+    missing: they are left out of the mean and stay zero. The similarity of two
+    triples :math:`(h, r, t)` and :math:`(h', r, t')` is :math:`\frac{1}{2}
+    (\cos(\mathbf{h}, \mathbf{h}') + \cos(\mathbf{t}, \mathbf{t}'))`, computed
+    from the representations of their nodes.
 
     .. code-block:: python
 
@@ -325,8 +325,8 @@ def explain(model: Module, kg: Any, head: int | str, rel_type: int | str,
             paths. (default: :obj:`5`)
 
     Returns:
-        The explanation. Printing it shows a page, and
-        :func:`~pyg_mmkgc.visualization.plot_explanation` draws it.
+        The explanation, which can be printed, or plotted by
+        :func:`~pyg_mmkgc.visualization.plot_explanation`.
 
     Raises:
         ConfigError: If :obj:`k` is not a positive integer.
@@ -504,7 +504,7 @@ def _weights(model: Any,
 
 def _mean_views(model: Any, kg: KnowledgeGraph) -> dict[str, Tensor]:
     r"""Returns the mean of each view over the nodes that have it. The result
-    is empty for models with a single view: without it, nothing is left.
+    is empty for models with a single view, which cannot be removed.
     """
     if not (callable(getattr(model, 'embed', None))
             and callable(getattr(model, 'fuse', None))):

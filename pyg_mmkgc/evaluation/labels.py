@@ -23,9 +23,9 @@ Ids = int | str | Sequence[int | str] | Tensor
 
 
 def relation_is_rel_type(function: F) -> F:
-    r"""Makes a function explain that its argument is called
-    :obj:`rel_type`, as in :pyg:`PyG`, although the command line and files of
-    queries speak of relations.
+    r"""Decorator that lets a function explain that its argument is called
+    :obj:`rel_type`, as in :pyg:`PyG`, if it is called with :obj:`relation`, as
+    on the command line.
     """
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -61,7 +61,7 @@ def relation_ids(kg: KnowledgeGraph, ids: Ids) -> Tensor:
 
 
 def label_of(names: Sequence[str] | None, index: int) -> str:
-    r"""Returns the label of an id, or the id itself without labels."""
+    r"""Returns the label of an id, or the id as text without labels."""
     return str(index) if names is None else names[index]
 
 

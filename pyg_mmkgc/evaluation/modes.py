@@ -1,4 +1,6 @@
-r"""Modes shared by threads, set by the first and restored by the last."""
+r"""Modes that threads share: the first thread sets them, and the last one
+restores them.
+"""
 
 from __future__ import annotations
 

@@ -48,12 +48,14 @@ class Prediction(Report):
         rel_type (torch.Tensor): The relations.
         tail (torch.Tensor): The tails.
         score (torch.Tensor): The scores of the answers, :math:`[Q, k]`.
-        known (torch.Tensor, optional): A mask of the answers that are
-            triples of the graph, :math:`[Q, k]`. :obj:`None` without a graph.
-        left_out (torch.Tensor): A mask of the queries whose own node was
-            left out of the answers, :math:`[Q]`.
-        node_names (list of str, optional): The label of each node.
-        relation_names (list of str, optional): The label of each relation.
+        known (torch.Tensor or None): A mask of the answers that form a known
+            triple of the graph, :math:`[Q, k]`. :obj:`None` without a graph.
+        left_out (torch.Tensor): A mask of the queries whose own node was left
+            out of their answers, :math:`[Q]`.
+        node_names (list[str], optional): The label of each node.
+            (default: :obj:`None`)
+        relation_names (list[str], optional): The label of each relation.
+            (default: :obj:`None`)
     """
     side: str
     head: Tensor
@@ -160,14 +162,15 @@ def predict(
     :obj:`(head, rel_type, ?)`, the heads of :obj:`(?, rel_type, tail)`, or
     the relations of :obj:`(head, ?, tail)`.
 
-    Nodes and relations are ids or labels, given alone or as a list. A single
-    one is repeated to match a list of the other. Equal scores are sorted by
-    id.
+    Nodes and relations are ids or labels, either single values or lists. A
+    single value is repeated to match a list. Answers with equal scores are
+    sorted by id.
 
-    By default, the node of a query is not an answer to it, unless a training
-    triple of the relation connects a node to itself: many models assign
-    :obj:`(h, r, h)` a high score without having learned it. Only predictions
-    leave it out; :func:`~pyg_mmkgc.evaluation.evaluate` ranks all nodes.
+    Many models assign :obj:`(h, r, h)` a high score without having learned it.
+    By default, the node of a query is therefore not an answer to it, unless a
+    training triple of the relation connects a node to itself. This only
+    affects predictions, while :func:`~pyg_mmkgc.evaluation.evaluate` ranks all
+    nodes.
 
     .. code-block:: python
 
@@ -199,8 +202,8 @@ def predict(
             :obj:`None`, they are predicted. (default: :obj:`None`)
         k (int, optional): The number of answers. (default: :obj:`10`)
         filter_known (bool, optional): If set to :obj:`True`, leaves out
-            answers that are triples of any split of the graph.
-            (default: :obj:`False`)
+            answers that form a known triple of the graph, in any split or its
+            filter. (default: :obj:`False`)
         self_loops (bool, optional): If set to :obj:`True`, the node of a
             query may be an answer to it. (default: :obj:`False`)
 
@@ -323,7 +326,7 @@ def _best(scorer: Scorer, given: Tensor, rel: Tensor, side: Side, k: int,
             if bool(here.any()):
                 scores = scores.index_put((row[here], other[here] - first),
                                           scores.new_tensor(float('-inf')))
-            # Earlier blocks come first among equal scores: their ids are
+            # Earlier blocks come first among equal scores, since their ids are
             # lower.
             top, place = _top(scores, min(k, last - first))
             top = torch.cat([value[part], top], dim=1)

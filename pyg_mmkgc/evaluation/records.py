@@ -82,9 +82,9 @@ def predict_records(model: Module, kg: Any, queries: Sequence[Query],
     Args:
         model (torch.nn.Module): A model, as for
             :func:`~pyg_mmkgc.evaluation.predict`.
-        kg (KnowledgeGraph, optional): The graph, as for
+        kg (KnowledgeGraph or None): The graph, as for
             :func:`~pyg_mmkgc.evaluation.predict`.
-        queries (list of tuple): The head, relation and tail of each query as
+        queries (list[tuple]): The head, relation and tail of each query as
             ids or labels, with :obj:`None` for the part to predict.
         k (int, optional): As for :func:`~pyg_mmkgc.evaluation.predict`.
             (default: :obj:`10`)

@@ -61,17 +61,19 @@ class RankingResult(Report):
 
     @property
     def mr(self) -> float:
-        r"""The mean rank, starting at :obj:`1`."""
+        r"""The mean rank. The best rank is :obj:`1`."""
         return mean_rank(self._headline)
 
     @property
     def amri(self) -> float:
-        r"""The adjusted mean rank index, :obj:`0` for random scores."""
+        r"""The adjusted mean rank index, about :obj:`0` for random scores, see
+        :func:`~pyg_mmkgc.metrics.adjusted_mean_rank_index`.
+        """
         return adjusted_mean_rank_index(self._headline,
                                         self.ranks.num_candidates)
 
     def hits_at(self, k: int) -> float:
-        r"""Returns the share of rankings whose target is among the first
+        r"""Returns the share of rankings whose target has a rank of at most
         :obj:`k`.
         """
         return hits_at_k(self._headline, k)
@@ -83,8 +85,8 @@ class RankingResult(Report):
     def metrics(self) -> dict[str, float]:
         r"""Returns all metrics, with the treatment of ties in the protocol.
 
-        The optimistic and pessimistic values follow under names that end in
-        these words, such as :obj:`"mrr_optimistic"`.
+        The optimistic and pessimistic values have these words as suffixes of
+        their names, as in :obj:`"mrr_optimistic"`.
         """
         out = _metrics(self.ranks, self.protocol['ties'])
         for ties in ('optimistic', 'pessimistic'):
@@ -96,11 +98,11 @@ class RankingResult(Report):
     def slices(self) -> dict[str, dict[str, dict[str, float]]]:
         r"""The metrics of slices of the rankings.
 
-        The first key is :obj:`"side"`, :obj:`"entities"` (seen in the
-        training triples or not), :obj:`"category"` (of the relation),
-        :obj:`"category_side"` or :obj:`"relation"`. The second key is the
-        label of the slice, and the third key the metric. Empty slices are
-        left out.
+        The first key is :obj:`"side"`, :obj:`"entities"` (by whether the
+        training triples contain both nodes), :obj:`"category"` (of the
+        relation), :obj:`"category_side"` or :obj:`"relation"`. The second key
+        is the label of the slice, and the third key the metric. Empty slices
+        are left out.
         """
         out: dict[str, dict[str, dict[str, float]]] = {}
         for name, (labels, group) in self.groups.items():
@@ -116,8 +118,8 @@ class RankingResult(Report):
         return out
 
     def to_dict(self) -> dict[str, Any]:
-        r"""Returns the protocol, metrics and slices as plain values that
-        JSON can hold.
+        r"""Returns the protocol, metrics and slices as plain values, ready for
+        JSON.
         """
         return {
             'protocol': self.protocol,
@@ -203,10 +205,10 @@ class RankingResult(Report):
             f"Ranking of '{p['split']}': {p['num_triples']} triples, sides: "
             f"{' and '.join(p['sides'])}, {p['num_rankings']} rankings by "
             f"{p['num_queries']} distinct queries",
-            f"Candidates: all {p['num_nodes']} nodes, less the known triples "
-            f"of {p['filter']} (on average {p['mean_candidates']:.1f} left)"
+            f"Candidates: all {p['num_nodes']} nodes without known triples of "
+            f"{p['filter']} (on average {p['mean_candidates']:.1f} left)"
             if p['filter'] != 'none' else
-            f"Candidates: all {p['num_nodes']} nodes, known triples too "
+            f"Candidates: all {p['num_nodes']} nodes, including known triples "
             f'(no filter)',
             f"Ties: {p['ties']} ranks",
             '',

@@ -49,9 +49,9 @@ def score(model: Module, kg: Any, triples: Any) -> Tensor:
     Args:
         model (torch.nn.Module): A model, as for
             :func:`~pyg_mmkgc.evaluation.evaluate`.
-        kg (KnowledgeGraph, optional): The graph, as for
-            :func:`~pyg_mmkgc.evaluation.evaluate`. If set to :obj:`None`,
-            the labels stored in the model are used.
+        kg (KnowledgeGraph or None): The graph, as for
+            :func:`~pyg_mmkgc.evaluation.evaluate`. If set to :obj:`None`, the
+            labels stored in the model are used.
         triples (list or torch.Tensor or KnowledgeGraph): The triples: rows
             of head, relation and tail as ids or labels, or a graph.
 
@@ -87,9 +87,9 @@ def score(model: Module, kg: Any, triples: Any) -> Tensor:
 
 def score_triples(model: Module, scorer: Scorer, head: Tensor,
                   rel_type: Tensor, tail: Tensor) -> Tensor:
-    r"""Returns the scores :obj:`[T]` of triples of ids :obj:`[T]`, within
-    :func:`~pyg_mmkgc.evaluation.scorer.scoring`. For a model without
-    :meth:`forward`, they are selected from the scores of all tails.
+    r"""Returns the scores :obj:`[T]` of triples of ids :obj:`[T]`, within the
+    context of :func:`~pyg_mmkgc.evaluation.scorer.scoring`. For a model
+    without :meth:`forward`, they are selected from the scores of all tails.
     """
     has_forward = type(model).forward is not Module.forward
     step = TRIPLES if has_forward else scorer.batch_size

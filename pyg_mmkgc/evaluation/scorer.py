@@ -22,7 +22,7 @@ from pyg_mmkgc.nn.kge.base import check_extension
 from pyg_mmkgc.nn.kge.pyg import triple_model
 from pyg_mmkgc.typing import Side
 
-# The maximal number of nodes to score at once, which limits the rows of a
+# The maximum number of nodes to score at once, which limits the rows of a
 # table.
 NODES = 1 << 15
 # The nodes of a block are always encoded in chunks of this size, since the
@@ -48,8 +48,8 @@ class Scorer:
             predict to the scores of all rows of the table.
         num_nodes (int): The number of nodes.
         device (torch.device): The device of the scores.
-        rows (callable, optional): Maps nodes to rows of a table. If not
-            given, all nodes form one block.
+        rows (callable, optional): Maps nodes to rows of a table.
+            (default: :obj:`None`, all nodes form one block)
         table (callable, optional): Computes the table of all nodes.
             (default: :obj:`rows` of all nodes)
     """
@@ -61,7 +61,7 @@ class Scorer:
         #: The first node of each block, and the first node after it.
         self.blocks = [(i, min(i + step, num_nodes))
                        for i in range(0, num_nodes, step)]
-        #: The maximal number of queries for :meth:`ask`, and the number of
+        #: The maximum number of queries for :meth:`ask`, and the number of
         #: queries that fill a block of scores.
         self.max_queries = NODES
         self.batch_size = _batch_size(step, device)
@@ -136,12 +136,12 @@ class Queries:
 
 
 def model_for(model: Module, kg: KnowledgeGraph) -> Module:
-    r"""Returns the model for a graph: the model itself, or its extension by
-    the nodes of the graph that come after the nodes of the model.
+    r"""Returns the model for a graph: the model itself, or an extended model
+    if nodes were added to the graph.
 
     Raises:
-        ModelError: If the graph has more nodes, and the model cannot
-            represent them.
+        ModelError: If the graph has additional nodes that the model cannot
+            represent.
     """
     size = getattr(model, 'num_nodes', None)
     if hasattr(model, 'attached') or size is None or kg.num_nodes <= size:
@@ -155,10 +155,10 @@ def model_for(model: Module, kg: KnowledgeGraph) -> Module:
 def scoring(model: Module, kg: KnowledgeGraph) -> Iterator[Scorer]:
     r"""Context manager that prepares a model to score all nodes of a graph.
 
-    Inside the context, the model is in evaluation mode, without gradients
-    and in full single precision: TF32, bfloat16 and autocast can swap
-    near-equal scores, which changes ranks. Everything is restored at the
-    end, by the last of several threads.
+    Inside the context, the model is in evaluation mode, without gradients and
+    in full single precision, since TF32, bfloat16 and autocast can swap nearly
+    equal scores, which changes ranks. Everything is restored at the end, by
+    the last of several threads.
 
     Scores come from the first of these options that the model supports:
 
@@ -207,7 +207,7 @@ def _check_sizes(model: Module, kg: KnowledgeGraph) -> None:
         raise ModelError(f"Expected '{type(model).__name__}' to have the "
                          f'{kg.num_nodes} nodes of the graph (got '
                          f'{num_nodes})')
-    # More are allowed: a model may have an inverse of every relation.
+    # A model may have more, such as an inverse of every relation.
     num_relations = getattr(model, 'num_relations', kg.num_relations)
     if num_relations < kg.num_relations:
         raise ModelError(f"Expected '{type(model).__name__}' to have the "
@@ -235,7 +235,7 @@ def _make_scorer(model: Any, kg: KnowledgeGraph) -> Scorer:
                       device,
                       table=lambda: torch.empty(num_nodes, 0, device=device))
     if callable(getattr(model, 'score_all', None)):
-        # A table of no channels: the model knows the nodes.
+        # The model knows the nodes, so the table has no channels.
         return Scorer(_whole(model), num_nodes, device,
                       table=lambda: torch.empty(num_nodes, 0, device=device))
     if all(

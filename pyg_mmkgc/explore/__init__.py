@@ -1,12 +1,12 @@
 r"""A page to explore a graph and the predictions of a model (extra
 ``explore``).
 
-The pages are HTML that `Jinja <https://jinja.palletsprojects.com>`_ renders
-and `Starlette <https://www.starlette.io>`_ serves on 127.0.0.1: a few
-packages in pure Python, which start at once. The same templates write a site
+The HTML pages are rendered by `Jinja <https://jinja.palletsprojects.com>`_ and
+served on 127.0.0.1 by `Starlette <https://www.starlette.io>`_. Both are
+written in pure Python and start immediately. The same templates write a site
 of files, and every page works without scripts. A toolkit such as Gradio would
-bring some fifty packages, scripts and fonts from elsewhere and a process that
-has to run.
+bring some fifty packages, load scripts and fonts from other servers, and
+require a running process.
 """
 
 from pyg_mmkgc.evaluation import read_queries

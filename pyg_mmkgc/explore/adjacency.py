@@ -10,12 +10,12 @@ from torch import Tensor
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.typing import Side
 
-#: Where a triple comes from.
+#: The possible origins of a triple.
 SPLITS = ('train', 'val', 'test', 'filter')
 
 
 class Group(NamedTuple):
-    r"""The triples of one node with one relation, on one side of it."""
+    r"""The triples that have one node on one side and one relation."""
     rel_type: int
     #: The side of the other nodes.
     side: Side
@@ -100,7 +100,7 @@ class Adjacency:
         out: set[tuple[int, int]] = set()
         for node, i in place.items():
             first, last = self._range(keys, node, 0, self._num_relations)
-            # The triples of a hub are too many to look through.
+            # Hubs have too many triples to search all of them.
             for other in (keys[first:min(last, first + 5000)]
                           % self._size).tolist():
                 j = place.get(other, i)
@@ -109,9 +109,8 @@ class Adjacency:
         return sorted(out)
 
     def roles(self, nodes: Tensor) -> list[tuple[int, Side] | None]:
-        r"""Returns the relation and the side on which each node occurs most
-        often, which tells kinds of nodes apart; :obj:`None` for a node
-        without triples.
+        r"""Returns the most frequent relation and side of each node, which
+        indicates the kind of node, or :obj:`None` for nodes without triples.
         """
         out: list[tuple[int, Side] | None] = []
         for node in nodes.tolist():

@@ -1,4 +1,4 @@
-r"""The positions of things on drawings."""
+r"""The layout of drawings."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 from pyg_mmkgc.explore.adjacency import Adjacency, Group
 
-#: Relations beyond these share one colour.
+#: All further relations share one colour.
 NUM_COLORS = 6
-# Members of a group to choose from: a hub may have a million.
+# The number of members of a group to choose from, since hubs may have a
+# million.
 CHOICES = 200
 
 
@@ -22,7 +23,7 @@ class Spoke(NamedTuple):
 
 
 class Dot(NamedTuple):
-    r"""A neighbour and where it is drawn, with its label."""
+    r"""A neighbour with its position on a drawing and its label."""
     spoke: Spoke
     x: float
     y: float
@@ -43,9 +44,9 @@ class EgoDrawing(NamedTuple):
 
 def choose_neighbours(adjacency: Adjacency, node: int,
                       limit: int) -> list[Spoke]:
-    r"""Chooses neighbours of a node to draw: in turns from all groups of its
-    triples, the ones of many triples first, so that every kind of neighbour
-    shows. Neighbours with the same relation are adjacent.
+    r"""Chooses the neighbours of a node to draw. All groups of its triples
+    take turns, the largest group first, so that the drawing shows every kind
+    of neighbour. Neighbours with the same relation are adjacent.
     """
     groups = adjacency.groups(node)
     taken: dict[int, None] = {}
@@ -81,15 +82,16 @@ def draw_ego(adjacency: Adjacency, spokes: Sequence[Spoke], width: int,
         spokes (list): The neighbours.
         width (int): The width of the drawing.
         height (int): The height of the drawing.
-        below (bool): Whether labels are below their dots, for a narrow
-            drawing, or next to them.
+        below (bool): If set to :obj:`True`, labels are below their dots, for
+            narrow drawings, and next to them otherwise.
     """
     radius = 16
     rx = width / 2 - (48 if below else 160)
     ry = height / 2 - 44
     dots = []
     for i, spoke in enumerate(spokes):
-        # Half a step from the top, so that no label is right above the node.
+        # Starts half a step from the top, so that no label is right above the
+        # node.
         angle = 2 * math.pi * (i + 0.5) / len(spokes) - math.pi / 2
         x = width / 2 + rx * math.cos(angle)
         y = height / 2 + ry * math.sin(angle)
@@ -109,15 +111,15 @@ def draw_ego(adjacency: Adjacency, spokes: Sequence[Spoke], width: int,
 def free_labels(points: Sequence[tuple[float, float]],
                 texts: Sequence[str], limit: int, letter: float = 7.5,
                 line: float = 20.0) -> list[int]:
-    r"""Chooses points to label so that no two labels overlap, the first ones
-    first.
+    r"""Chooses points to label, such that no two labels overlap. Earlier
+    points take precedence.
 
     Args:
-        points (list of tuple): Where the labels begin.
-        texts (list of str): The labels.
-        limit (int): The maximal number of labels.
-        letter (float, optional): The width of a letter.
-        line (float, optional): The height of a line.
+        points (list[tuple]): The positions at which labels begin.
+        texts (list[str]): The labels.
+        limit (int): The maximum number of labels.
+        letter (float, optional): The width of a letter. (default: :obj:`7.5`)
+        line (float, optional): The height of a line. (default: :obj:`20.0`)
     """
     boxes: list[tuple[float, float, float]] = []
     out: list[int] = []

@@ -40,25 +40,26 @@ from pyg_mmkgc.typing import Side
 
 # The number of nodes on a map.
 POINTS = 4000
-# Where the best answer is not computed for every failure.
+# In larger graphs, failures are shown without the model's best answer.
 MANY_NODES = 100_000
 _DEGREES = (0, 1, 2, 4, 8, 16, 32, 64)
 
 
 class Failure(NamedTuple):
-    r"""A test triple, one side of which was asked for, and its rank."""
+    r"""A test triple, the side that was predicted, and its rank."""
     head: int
     rel_type: int
     tail: int
     side: Side
     rank: float
     num_candidates: int
-    #: The best answer that is not a known triple, unless the right one is.
+    #: The model's best answer that is not a known triple, or :obj:`None` if it
+    #: is the right answer or was not computed.
     instead: int | None
 
 
 class Disagreement(NamedTuple):
-    r"""A test triple and its rank by each of two models."""
+    r"""A test triple and its rank in each of two models."""
     head: int
     rel_type: int
     tail: int
@@ -71,10 +72,10 @@ class Subject:
     r"""A model on the pages.
 
     Args:
-        name (str): Its name on the pages.
+        name (str): The name of the model on the pages.
         answers (Answers): The model and its graph.
         result (RankingResult, optional): The ranks of the test triples, if
-            they are known already. (default: :obj:`None`)
+            they have been computed. (default: :obj:`None`)
     """
     name: str
     answers: Answers
@@ -92,13 +93,14 @@ class Subject:
 
 
 class Explorer:
-    r"""Answers the questions of the pages about one graph and one or two
-    models, by the functions of :mod:`pyg_mmkgc.evaluation`.
+    r"""Provides the contents of the pages about one graph and one or two
+    models, based on the functions of :mod:`pyg_mmkgc.evaluation`.
 
-    It may be called from several threads, and answers one at a time.
+    It may be called from several threads, but only computes one answer at a
+    time.
 
     Args:
-        subjects (list of Subject): One model, or two on the same graph.
+        subjects (list[Subject]): One model, or two on the same graph.
         media (Media, optional): Pictures and texts of the nodes.
             (default: :obj:`None`)
         title (str, optional): The name of the graph. (default: :obj:`""`)
@@ -164,21 +166,23 @@ class Explorer:
         return found
 
     def find(self, label: str) -> int | None:
-        r"""Returns the node of a label; :obj:`None` if there is none, or
-        several share it.
+        r"""Returns the node with a label, or :obj:`None` if there is no such
+        node, or more than one.
         """
         found = [i for i in self.index.search(label, 50)
                  if self.label(i) == label]
         return found[0] if len(found) == 1 else None
 
     def modalities(self, node: int) -> dict[str, bool]:
-        r"""Returns for each modality whether a node has features of it."""
+        r"""Returns a flag for each modality, which is :obj:`True` if a node
+        has features of it.
+        """
         return {name: bool(mask[node].any())
                 for name, mask in self._masks.items()}
 
     def coverage(self) -> dict[str, tuple[int, int]]:
-        r"""Returns for each modality the number of nodes with features, and
-        the number of channels.
+        r"""Returns the number of nodes with features and the number of
+        channels of each modality.
         """
         return self._once('coverage', lambda: {
             name: (int((mask.any(dim=-1) if mask.dim() > 1 else mask).sum()),
@@ -205,7 +209,7 @@ class Explorer:
                            rel_type, tail, k)
 
     def has_table(self, which: int) -> bool:
-        r"""Returns whether a model has a representation of each node."""
+        r"""Returns :obj:`True` if a model has representations of nodes."""
         return has_representations(self.subjects[which].model)
 
     def similar(self, which: int, node: int, k: int = 8) -> SimilarNodes:
@@ -217,8 +221,8 @@ class Explorer:
                                 k)
 
     def prepare(self) -> None:
-        r"""Answers a question by each model whose representations are kept,
-        so that the next answer takes less time.
+        r"""Answers one question with each model whose representations are
+        cached, which makes the next answer faster.
         """
         for i, subject in enumerate(self.subjects):
             if isinstance(subject.model, MMKGEModel):
@@ -228,8 +232,9 @@ class Explorer:
 
     def rankings(self, which: int,
                  compute: bool = False) -> RankingResult | None:
-        r"""Returns the ranks of the test triples; :obj:`None` if they are
-        not known yet, unless they are to be computed.
+        r"""Returns the ranks of the test triples. If they have not been
+        computed yet, computes them if :obj:`compute` is set, and returns
+        :obj:`None` otherwise.
         """
         subject = self.subjects[which]
         with self._lock:
@@ -240,13 +245,17 @@ class Explorer:
         return subject.result
 
     def has_test_triples(self) -> bool:
-        r"""Returns whether the graph has a test split."""
+        r"""Returns :obj:`True` if the graph has a test split."""
         return 'test_mask' in self.graph and bool(self.graph.test_mask.any())
 
     def slices(self, which: int) -> dict[str, dict[str, dict[str, float]]]:
         r"""Returns the metrics of slices of the test triples: by relation
-        (whose labels are ids), by the number of training triples of the node
-        that is asked for, and by the modalities that are missing.
+        (with ids as labels), by the number of training triples of the node to
+        predict, and by missing modalities. The keys are the group, the label
+        of the slice, and the metric.
+
+        Raises:
+            DataError: If the ranks of the test triples have not been computed.
         """
         def make() -> dict[str, dict[str, dict[str, float]]]:
             result = self._known_result(which)
@@ -258,16 +267,20 @@ class Explorer:
 
     def failures(self, which: int, group: str | None = None,
                  label: str | None = None, limit: int = 25) -> list[Failure]:
-        r"""Returns the test triples of the worst ranks, of all or of a slice.
+        r"""Returns the test triples with the worst ranks, among all of them or
+        within a slice.
 
         Args:
             which (int): The model.
             group (str, optional): The first key of a slice of :meth:`slices`.
-            label (str, optional): Its second key.
-            limit (int, optional): How many. (default: :obj:`25`)
+                (default: :obj:`None`)
+            label (str, optional): The second key of the slice.
+                (default: :obj:`None`)
+            limit (int, optional): The number of triples. (default: :obj:`25`)
 
         Raises:
-            DataError: If there is no such slice.
+            DataError: If there is no such slice, or if the ranks of the test
+                triples have not been computed.
         """
         result = self._known_result(which)
         rank = result.ranks.by_ties(result.protocol['ties'])
@@ -286,9 +299,8 @@ class Explorer:
                                                            strict=True)]
 
     def compare(self) -> Comparison | None:
-        r"""Compares the two models, see
-        :func:`~pyg_mmkgc.evaluation.compare`; :obj:`None` as long as the
-        ranks of one are not known.
+        r"""Compares the two models, see :func:`~pyg_mmkgc.evaluation.compare`.
+        Returns :obj:`None` until the ranks of both have been computed.
         """
         first, second = (x.result for x in self.subjects)
         if first is None or second is None:
@@ -299,8 +311,8 @@ class Explorer:
 
     def disagreements(self, better: int,
                       limit: int = 12) -> list[Disagreement]:
-        r"""Returns the test triples on which one model is better than the
-        other by the largest differences of reciprocal ranks.
+        r"""Returns the test triples on which one model outperforms the other
+        by the largest differences of reciprocal ranks.
         """
         results = [self._known_result(i) for i in range(2)]
         ranks = [x.ranks.by_ties(x.protocol['ties']) for x in results]
@@ -312,8 +324,8 @@ class Explorer:
                 for i, triple in self._triples(results[0], order)]
 
     def node_results(self, which: int, node: int) -> tuple[int, float] | None:
-        r"""Returns the number of rankings of test triples that ask for a
-        node, and their MRR; :obj:`None` if there are none.
+        r"""Returns the number of rankings of test triples with a node as the
+        target, and their MRR, or :obj:`None` if there are no such rankings.
         """
         result = self.subjects[which].result
         if result is None:
@@ -332,9 +344,10 @@ class Explorer:
 
     def map_points(self, which: int, method: str = 'pca',
                    node: int | None = None) -> tuple[Tensor, Tensor]:
-        r"""Returns up to 4,000 nodes and their positions :obj:`[P, 2]` on a
-        map of the representations: all nodes of a small graph, or a random
-        sample, and the given one.
+        r"""Returns the ids :obj:`[P]` of up to 4,000 nodes and their positions
+        :obj:`[P, 2]` on a map of the representations. Small graphs are shown
+        completely, and large graphs by a random sample that, with
+        :obj:`"pca"`, also includes :obj:`node`.
         """
         with self._lock:
             nodes = self._once('sample', self._sample)
@@ -342,13 +355,13 @@ class Explorer:
                     or bool((nodes == node).any())):
                 return nodes, self._once(('map', which, method), lambda: (
                     project(self._table(which), nodes, method)))
-            # Only the axes of a PCA have a place for one more node.
+            # Only a PCA can place an additional node.
             nodes = torch.cat([nodes, torch.tensor([node])])
             return nodes, project(self._table(which), nodes, method)
 
     def roles(self) -> dict[int, tuple[int, Side] | None]:
-        r"""Returns the relation and side on which each node of the map occurs
-        most often.
+        r"""Returns the most frequent relation and side of each node on the
+        map.
         """
         nodes = self._once('sample', self._sample)
         return self._once('roles', lambda: dict(zip(
@@ -372,8 +385,8 @@ class Explorer:
         return self.subjects[which].answers.graph
 
     def _model(self, which: int) -> Any:
-        # Fusing all modalities of a million nodes takes seconds, so it is
-        # done once and not for every question.
+        # Fusing all modalities of a million nodes takes seconds, so it is only
+        # done once.
         model = self.subjects[which].model
         if not isinstance(model, MMKGEModel):
             return model
@@ -456,7 +469,7 @@ class Explorer:
 
 
 class _Encoded(Module):
-    r"""A model whose representations of all nodes are computed already."""
+    r"""A model with cached representations of all nodes."""
     def __init__(self, model: MMKGEModel, table: Tensor) -> None:
         super().__init__()
         self.model, self.table = model, table.detach()
@@ -483,8 +496,6 @@ class _Encoded(Module):
 
 def by_share(slices: Mapping[str, Mapping[str, float]]
              ) -> list[tuple[str, Mapping[str, float]]]:
-    r"""Sorts slices by the share of the lost MRR that falls on them, the
-    largest first.
-    """
+    r"""Sorts slices by their share of the lost MRR in descending order."""
     return sorted(slices.items(), key=lambda item: -(
         item[1]['count'] * (1 - item[1]['mrr'])))

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
-# A page: its name and what it shows, as in ('entity', (('node', 12), )).
+# A page: its name and its options, as in ('entity', (('node', 12), )).
 Page = tuple[str, tuple[tuple[str, Any], ...]]
-# Head, relation and tail, of which one is asked for.
+# Head, relation and tail. The part to predict is None.
 Question = tuple['int | None', 'int | None', 'int | None']
 
 
 def page(name: str, **options: Any) -> Page:
-    r"""Returns the page of a name with options, less those that are
+    r"""Returns the page with a given name and the options that are not
     :obj:`None`.
     """
     return name, tuple((key, value) for key, value in sorted(options.items())
@@ -24,7 +24,9 @@ class Links:
     live = True
 
     def __call__(self, name: str, **options: Any) -> str | None:
-        r"""Returns the address of a page; :obj:`None` if there is none."""
+        r"""Returns the address of a page, or :obj:`None` if the site does not
+        have it.
+        """
         query = urlencode(page(name, **options)[1])
         path = '/' if name == 'home' else f'/{name}'
         return f'{path}?{query}' if query else path
@@ -47,7 +49,8 @@ class Links:
 
 
 class SiteLinks(Links):
-    r"""The addresses of files in one folder. Only pages of the site have one.
+    r"""The addresses of files in one folder. Only pages of the site have an
+    address.
 
     Args:
         pages (set): The pages of the site.
@@ -83,8 +86,8 @@ class SiteLinks(Links):
 
 
 def file_of(key: Page) -> str:
-    r"""Returns the name of the file of a page. It holds ids and no labels,
-    so that no label can name a file.
+    r"""Returns the name of the file of a page. It contains ids instead of
+    labels, which may contain anything.
     """
     name, options = key
     if name == 'home':

@@ -1,4 +1,4 @@
-r"""Pictures and texts of nodes, for people to look at."""
+r"""Pictures and texts of nodes to show on the pages."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Media:
 
     Args:
         pictures (dict, optional): The picture of a node: an array
-            :obj:`[height, width, 3]` of bytes, or an item that is read when
-            it is asked for. (default: :obj:`None`)
-        texts (dict, optional): The text of a node, or an item.
-            (default: :obj:`None`)
+            :obj:`[height, width, 3]` of bytes, or an item that is read on
+            demand. (default: :obj:`None`)
+        texts (dict, optional): The text of a node, or an item that is read on
+            demand. (default: :obj:`None`)
     """
     def __init__(self, pictures: Mapping[int, Any] | None = None,
                  texts: Mapping[int, str | Item] | None = None) -> None:
@@ -47,13 +47,13 @@ class Media:
         return node in self._pictures
 
     def thumbnail(self, node: int) -> bytes | None:
-        r"""Returns the picture of a node as a small PNG; :obj:`None` if it
-        has none, or it cannot be read.
+        r"""Returns the picture of a node as a small PNG, or :obj:`None` if it
+        is missing or cannot be read.
         """
         return self._thumbnail(node)
 
     def text(self, node: int) -> str | None:
-        r"""Returns the text of a node; :obj:`None` if it has none, or it
+        r"""Returns the text of a node, or :obj:`None` if it is missing or
         cannot be read.
         """
         value = self._texts.get(node)
@@ -83,13 +83,13 @@ class Media:
 
 def media_of(config: Config | None, labels: Sequence[str] | None,
              images: str | None = None, texts: str | None = None) -> Media:
-    r"""Returns the pictures and texts of a graph: those that are named, or
-    else those that its features were made from, or the flags and
-    descriptions of :class:`~pyg_mmkgc.datasets.Countries`.
+    r"""Returns the pictures and texts of a graph. By default, these are the
+    inputs that its features were extracted from, or the flags and descriptions
+    of :class:`~pyg_mmkgc.datasets.Countries`.
 
     Args:
-        config (Config, optional): The configuration of the graph.
-        labels (list of str, optional): The label of each node.
+        config (Config or None): The configuration of the graph.
+        labels (list[str] or None): The label of each node.
         images (str, optional): As for :class:`FeatureSource`.
             (default: :obj:`None`)
         texts (str, optional): As for :class:`FeatureSource`.
@@ -115,7 +115,7 @@ def media_of(config: Config | None, labels: Sequence[str] | None,
 def _countries(config: Config,
                labels: Sequence[str]) -> dict[str, dict[int, Any]]:
     dataset = Countries(config.dataset.options.get('root'))
-    # The graph of a run is numbered as the run's model.
+    # The graph of a run is numbered like its model.
     place = {label: i for i, label in enumerate(labels)}
     nodes = [place.get(label) for label in dataset[0].node_names]
     flags = dataset.thumbnails.numpy()
@@ -138,7 +138,7 @@ def _add_source(found: dict[str, dict[int, Any]], folder: pathlib.Path,
         return
     try:
         found[source.kind] = _items(source, labels)
-    except (MMKGCError, OSError) as error:  # They may have moved.
+    except (MMKGCError, OSError) as error:  # The files may have moved.
         print(f'no {source.kind}s: {error}')
 
 
@@ -146,7 +146,7 @@ def _items(source: FeatureSource, labels: Sequence[str]) -> dict[int, Item]:
     items, names = source.read()
     items = [item for item in items if not item.problem]
     names = names if source.match == 'id' else None
-    if names is not None:  # Ids count in the order of that graph.
+    if names is not None:  # Ids refer to the order of that graph.
         items = [item._replace(entity=names[int(item.entity)])
                  for item in items if item.entity.isdecimal()
                  and int(item.entity) < len(names)]

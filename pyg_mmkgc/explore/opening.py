@@ -1,4 +1,4 @@
-r"""Explorers of what is named on the command line."""
+r"""Explorers of the models on the command line."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def open_explorer(models: Sequence[str], kg: str | None = None,
         serve(explorer)
 
     Args:
-        models (list of str): The folders of runs, or of saved models, or
-            names of models that need no training.
+        models (list[str]): The folders of runs or saved models, or the names
+            of models that need no training.
         kg (str, optional): The graph of saved models, as for
-            :class:`~pyg_mmkgc.runs.PretrainedRun`. Without it, only a run
-            has a graph. (default: :obj:`None`)
+            :class:`~pyg_mmkgc.runs.PretrainedRun`. (default: :obj:`None`, the
+            graph of a run)
         data_root (str, optional): The folder of the dataset's files.
-            (default: :obj:`None`)
-        device (str, optional): As for :class:`torch.device`.
+            (default: :obj:`None`, as in the configuration)
+        device (str, optional): The name of a :class:`torch.device`.
             (default: :obj:`None`)
         images (str, optional): A folder of images or a table of their paths,
             as for ``mmkgc features images``. (default: :obj:`None`)
@@ -41,7 +41,7 @@ def open_explorer(models: Sequence[str], kg: str | None = None,
     subjects: list[Subject] = []
     config: Config | None = None
     paths = [pathlib.Path(model) for model in models]
-    # Folders of the same name, such as RUN/model, are told apart.
+    # Folders with the same name, such as RUN/model, need longer names.
     short = len({path.name for path in paths}) == len(paths)
     for model, path in zip(models, paths, strict=True):
         name = path.name if short else model

@@ -18,14 +18,14 @@ from pyg_mmkgc.explore.links import Links, Question
 from pyg_mmkgc.explore.projection import available
 from pyg_mmkgc.typing import Side
 
-# A page never has more than so many of each.
+# The maximum numbers of entries on a page.
 ANSWERS = 100
 RESULTS = 50
 MEMBERS = 6
 GROUPS = 40
 ROWS = 50
 RELATIONS = 1000
-# Letters of a label, where there is room for little or for much.
+# The maximum length of a label in a narrow and in a wide place.
 SHORT, LONG = 60, 400
 SPLITS = {'train': 'training', 'val': 'validation', 'test': 'test',
           'filter': 'filter'}
@@ -40,7 +40,7 @@ class Pages:
     one page.
 
     Args:
-        explorer (Explorer): What the pages show.
+        explorer (Explorer): The contents of the pages.
         links (Links): The addresses of the pages.
     """
     def __init__(self, explorer: Explorer, links: Links) -> None:
@@ -61,7 +61,7 @@ class Pages:
             score=lambda x: f'{x:.3f}'.replace('-', '\u2212'))
 
     def render(self, name: str, **options: Any) -> str:
-        r"""Returns the HTML of the page of a name.
+        r"""Returns the HTML of the page with a given name.
 
         Raises:
             NotFound: If there is no such page.
@@ -359,9 +359,8 @@ class Pages:
 
 
 def show(text: str, limit: int = SHORT) -> str:
-    r"""Returns a label for the page: control characters and marks that
-    reverse the direction of writing are written as escapes, and what is
-    longer than the limit is cut.
+    r"""Returns a label for the page. Control characters, and marks that
+    reverse the direction of writing, are escaped, and long labels are cut.
     """
     text = printable(text[:limit + 1])
     return text if len(text) <= limit else text[:limit - 1] + '…'

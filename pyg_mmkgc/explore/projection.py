@@ -10,14 +10,14 @@ from torch import Tensor
 
 from pyg_mmkgc.errors import ConfigError, MMKGCError
 
-# Rows that the axes of a PCA are computed from.
+# The number of rows from which the axes of a PCA are computed.
 ROWS = 1 << 15
 
 
 def available() -> list[str]:
-    r"""Returns the names of the projections that are installed, the fastest
-    first: :obj:`"pca"`, and :obj:`"t-sne"` and :obj:`"umap"` where
-    scikit-learn and umap-learn are.
+    r"""Returns the names of the available projections, the fastest first:
+    :obj:`"pca"`, :obj:`"t-sne"` if scikit-learn is installed, and
+    :obj:`"umap"` if umap-learn is installed.
     """
     out = ['pca']
     if find_spec('sklearn') is not None:
@@ -53,21 +53,21 @@ def project(table: Tensor, nodes: Tensor, method: str = 'pca') -> Tensor:
                          f'Run: pip install {name}')
     out = methods[method](table[nodes].float())
     low, high = out.aminmax(dim=0)
-    # A direction without any spread is drawn in the middle.
+    # Points without any spread are drawn in the middle.
     flat = high <= low
     return torch.where(flat, torch.full_like(out, 0.5),
                        (out - low) / (high - low).masked_fill(flat, 1.0))
 
 
 def _pca(table: Tensor, x: Tensor) -> Tensor:
-    # Every n-th row, so that the axes do not depend on a random state.
+    # Taking every n-th row needs no random numbers.
     some = table[::max(1, -(-table.size(0) // ROWS))].double()
     mean = some.mean(dim=0)
     some = some - mean
     axes = torch.linalg.eigh(some.t() @ some).eigenvectors[:, -2:].flip(1)
     if axes.size(1) < 2:  # Of a single channel.
         axes = torch.cat([axes, torch.zeros_like(axes)], dim=1)
-    # An axis has no direction: its largest entry is made positive.
+    # The sign of an axis is arbitrary, so its largest entry is made positive.
     largest = axes.gather(0, axes.abs().argmax(dim=0, keepdim=True))
     axes = axes * torch.where(largest < 0, -1.0, 1.0)
     return ((x.double() - mean) @ axes).float()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-# Longer queries are cut: no label that a person types is longer.
+# Longer queries are cut, since nobody types them.
 LONGEST = 200
 
 
@@ -16,8 +16,8 @@ class LabelIndex:
     r"""Finds nodes by a part of their label, without regard to case, accents,
     underscores or repeated blanks.
 
-    All labels form one text, in the order of their weight, so that a search
-    reads memory once and ends at the last result that is asked for.
+    All labels form one text, in the order of their weights. A search reads it
+    once and stops at the last requested result.
 
     .. code-block:: python
 
@@ -31,7 +31,7 @@ class LabelIndex:
         [0, 2]
 
     Args:
-        labels (list of str): The label of each node.
+        labels (list[str]): The label of each node.
         weight (torch.Tensor): The weight of each node, :obj:`[N]`. Heavier
             nodes come first among equally good matches.
     """
@@ -45,9 +45,9 @@ class LabelIndex:
         self._text = b'\n' + b'\n'.join(rows) + b'\n'
 
     def search(self, query: str, limit: int = 10) -> list[int]:
-        r"""Returns up to :obj:`limit` nodes: first those whose whole label is
-        the query, then those that begin with it, those with a word that
-        begins with it, and those that contain it anywhere.
+        r"""Returns up to :obj:`limit` nodes. Labels that equal the query come
+        first, followed by labels that begin with it, labels with a word that
+        begins with it, and labels that contain it anywhere.
 
         Args:
             query (str): Any part of a label.
@@ -63,7 +63,7 @@ class LabelIndex:
             while at >= 0 and len(out) < limit:
                 row = int(np.searchsorted(self._start, at + shift, 'right'))
                 out.setdefault(int(self._order[row - 1]))
-                # On with the next label.
+                # Continues with the next label.
                 at = self._text.find(pattern, self._text.index(
                     b'\n', at + shift))
         return list(out)

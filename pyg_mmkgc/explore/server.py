@@ -35,7 +35,7 @@ _HEADERS = {
     'cross-origin-resource-policy': 'same-origin',
     'cache-control': 'no-cache',
 }
-# The options of pages, all of them ids or numbers but these.
+# The options of pages that are texts. All others are ids or numbers.
 _TEXTS = {'q', 'side', 'method', 'group', 'label'}
 _OPTIONS = {
     'home': set(), 'search': {'q'}, 'entity': {'node'},
@@ -58,9 +58,9 @@ class Guard:
     r"""Refuses requests that do not come from a page of this server, and
     adds the headers that keep a page from loading or running anything else.
 
-    A foreign page could otherwise read the graph: by a name of its own that
-    resolves to this machine (DNS rebinding), whose requests carry that name
-    as their host, or by embedding a page.
+    Otherwise, a foreign page could read the graph, either through its own host
+    name that resolves to this machine (DNS rebinding), which is sent in the
+    host header, or by embedding a page.
 
     Args:
         app (callable): The application.
@@ -132,7 +132,7 @@ def make_app(explorer: Explorer) -> Any:
     folder = importlib.resources.files('pyg_mmkgc.explore') / 'static'
     assets = {name: (folder / name).read_bytes() for name in ASSETS}
 
-    # Plain functions run in a thread, so that no question blocks a picture.
+    # Plain functions run in threads, so that questions do not block pictures.
 
     def show_page(request: Request) -> Response:
         name = request.url.path.strip('/') or 'home'
@@ -180,7 +180,7 @@ def make_app(explorer: Explorer) -> Any:
 
 
 def suggestion(explorer: Explorer, links: Links, node: int) -> dict[str, Any]:
-    r"""Returns what the search shows of a node, ready for JSON."""
+    r"""Returns the entry of a node in the search results, ready for JSON."""
     return {'label': show(explorer.label(node), 80),
             'href': links('entity', node=node),
             'picture': links.picture(node)
@@ -191,9 +191,9 @@ def serve(explorer: Explorer, port: int = PORT) -> None:
     r"""Shows the pages on this machine until the process is interrupted.
 
     Args:
-        explorer (Explorer): What the pages show.
+        explorer (Explorer): The contents of the pages.
         port (int, optional): The port on 127.0.0.1, or :obj:`0` for any free
-            one. (default: :obj:`8765`)
+            port. (default: :obj:`8765`)
 
     Raises:
         ConfigError: If the port is not free.
@@ -203,7 +203,7 @@ def serve(explorer: Explorer, port: int = PORT) -> None:
     import uvicorn
 
     def prepare() -> None:
-        # The first question fails in the same way, on its page.
+        # The first question would show the same error on its page.
         with contextlib.suppress(MMKGCError):
             explorer.prepare()
 
@@ -233,7 +233,7 @@ def listen(port: int) -> socket.socket:
         place.close()
         raise ConfigError(f"Expected 'port' to be free (got {port}: "
                           f'{error.strerror}). Pass --port 0 for any free '
-                          'one.') from None
+                          'port.') from None
     return place
 
 
@@ -257,7 +257,7 @@ def _options(name: str, values: dict[str, str]) -> dict[str, Any]:
 
 
 def _question(links: Links, form: dict[str, Any]) -> str | None:
-    # The form has a node and a side: one address for every question.
+    # The form sends a node and a side, while the address has a head or a tail.
     side = form.pop('side', 'tail')
     form['tail' if side == 'head' else 'head'] = form.pop('node')
     return links('ask', **form)

@@ -17,28 +17,27 @@ from pyg_mmkgc.io.atomic import temporary_folder
 from pyg_mmkgc.io.reading import user_path
 from pyg_mmkgc.runs.answers import label_or_id
 
-# Questions of a site that names none.
+# The default number of questions of a site.
 QUESTIONS = 12
 
 
 def export_site(explorer: Explorer, folder: str,
                 queries: Sequence[tuple[Any, Any, Any]] | None = None,
                 k: int = 10) -> int:
-    r"""Writes a site that shows the answers to some questions: a page for
-    each question, for each of its answers and the reasons for it, for the
-    entities, and the start, the map, and, where the ranks of the test triples
-    are known, failures and the comparison.
+    r"""Writes a site that shows the answers to some questions. It has a page
+    for each question, for each explained answer, for the entities, for the
+    map, and a start page. If the ranks of the test triples have been computed,
+    it also has pages for failures and for the comparison of models.
 
-    No file is left if something fails.
+    If an error occurs, no files are left behind.
 
     Args:
-        explorer (Explorer): What the pages show.
+        explorer (Explorer): The contents of the pages.
         folder (str): The new folder.
-        queries (list of tuple, optional): Head, relation and tail of each
-            question as ids or labels, with :obj:`None` for what is asked
-            for. If set to :obj:`None`, one question about a test triple of
-            each of the twelve most frequent relations.
-            (default: :obj:`None`)
+        queries (list[tuple], optional): The head, relation and tail of each
+            question as ids or labels, with :obj:`None` for the part to
+            predict. (default: :obj:`None`, one question about a test triple of
+            each of the twelve most frequent relations)
         k (int, optional): The number of answers. (default: :obj:`10`)
 
     Returns:
@@ -82,8 +81,8 @@ def export_site(explorer: Explorer, folder: str,
 
 
 def default_questions(explorer: Explorer) -> list[Question]:
-    r"""Returns a question about a test triple, or else any triple, of each of
-    the most frequent relations.
+    r"""Returns a question about a test triple of each of the most frequent
+    relations, or about another triple if a relation has no test triples.
     """
     if not explorer.has_graph or explorer.graph.num_edges == 0:
         return []

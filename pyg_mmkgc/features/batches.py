@@ -20,8 +20,8 @@ class Batch(NamedTuple):
 
     Args:
         values (torch.Tensor or list): The prepared inputs of usable items.
-        digests (list of str): A hash of the bytes of each item.
-        reasons (list of str): The reason why each item is unusable, empty
+        digests (list[str]): A hash of the bytes of each item.
+        reasons (list[str]): The reason why each item is unusable, empty
             for usable items.
     """
     values: Union[Tensor, list[Any]]
@@ -30,8 +30,8 @@ class Batch(NamedTuple):
 
 
 class _Samples(Dataset[Sample]):
-    # Is sent to the workers, so it holds only the parts of the encoder that
-    # they need.
+    # Sent to the workers, so it only holds the parts of the encoder that they
+    # need.
     def __init__(self, items: Sequence[Item], kind: str,
                  prepare: Callable[[Any], Any]) -> None:
         self.items = items
@@ -57,7 +57,7 @@ def load_batches(items: Sequence[Item], encoder: Encoder, first: int,
     r"""Yields batches of items, prefetched by worker processes.
 
     Args:
-        items (list of Item): The items.
+        items (list[Item]): The items.
         encoder (Encoder): The encoder that prepares the items.
         first (int): The position of the first item to yield.
         batch_size (int): The number of items per batch.
@@ -71,7 +71,7 @@ def load_batches(items: Sequence[Item], encoder: Encoder, first: int,
         num_workers=num_workers,
         collate_fn=_collate,
         pin_memory=device.type == 'cuda',
-        # Otherwise, the loader would draw from the global generator.
+        # Without it, the loader would draw from the global generator.
         generator=torch.Generator(),
     )
 

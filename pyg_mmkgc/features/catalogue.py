@@ -17,7 +17,8 @@ from pyg_mmkgc.features.textual import (
 )
 from pyg_mmkgc.features.visual import TimmEncoder, TransformersEncoder
 
-#: Short names of the AdaMF-MAT paper's encoders and of more recent ones.
+#: Short names of the encoders in the AdaMF-MAT paper and of more recent
+#: encoders.
 ENCODERS = {
     'vgg16': 'timm:vgg16.tv_in1k',
     'beit': 'transformers:microsoft/beit-base-patch16-224-pt22k-ft22k',
@@ -49,25 +50,24 @@ def make_encoder(
     r"""Creates an encoder by name.
 
     Args:
-        name (str): A short name (:obj:`'vgg16'`, :obj:`'beit'`,
-            :obj:`'clip'`, :obj:`'siglip'`, :obj:`'dinov2'`, :obj:`'bert'`,
-            :obj:`'sentence-bert'`, or, without weights,
-            :obj:`'descriptor'` for images and :obj:`'hashing'` for texts).
-            Alternatively, a library followed by the name or folder of a
-            model: :obj:`'timm:...'`, :obj:`'transformers:...'` (images),
-            :obj:`'bert:...'` (texts, first token),
-            :obj:`'sentence-transformers:...'` or :obj:`'word-pieces:...'`
-            (texts, the embeddings of word pieces).
+        name (str): A short name (:obj:`"vgg16"`, :obj:`"beit"`, :obj:`"clip"`,
+            :obj:`"siglip"`, :obj:`"dinov2"`, :obj:`"bert"`,
+            :obj:`"sentence-bert"`, or, without weights, :obj:`"descriptor"`
+            for images and :obj:`"hashing"` for texts). Alternatively, a prefix
+            followed by the name or folder of a model: :obj:`"timm:..."` or
+            :obj:`"transformers:..."` (images), :obj:`"bert:..."` (texts, first
+            token), :obj:`"sentence-transformers:..."` (texts) or
+            :obj:`"word-pieces:..."` (texts, embeddings of word pieces).
         revision (str, optional): The branch, tag or commit of the model on
             the hub. For :obj:`timm`, append it to the name of the model
             after an :obj:`@` instead. (default: :obj:`None`)
         device (torch.device or str, optional): The device.
-            (default: :obj:`'cpu'`)
+            (default: :obj:`"cpu"`)
 
     Raises:
         DataError: If there is no such encoder, or :obj:`revision` does not
             apply to it.
-        DownloadError: If the weights are neither on this machine nor can be
+        DownloadError: If the weights are not on this machine and cannot be
             downloaded.
     """
     if name in _OFFLINE:

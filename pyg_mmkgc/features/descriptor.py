@@ -65,12 +65,15 @@ def describe_image(image: Image.Image) -> np.ndarray:
 class DescriptorEncoder:
     r"""Encodes an image as the 304 numbers of :func:`describe_image`: colour
     layout, gradients and colour histogram, without weights.
+
+    Raises:
+        MMKGCError: If scikit-image or Pillow is not installed.
     """
     kind = 'image'
     num_channels = 304
 
     def __init__(self) -> None:
-        # Here, since the error of a worker is a traceback.
+        # Checked here, since workers would only show a traceback.
         for module, package in (('skimage', 'scikit-image'),
                                 ('PIL', 'pillow')):
             if importlib.util.find_spec(module) is None:
@@ -102,13 +105,16 @@ class HashingEncoder:
     r"""Encodes a text by hashed counts of its character n-grams, scaled to
     unit length. The n-grams have 2 to 4 characters and stay within words.
 
-    Texts that share words or parts of words have similar vectors. There is
-    no vocabulary and nothing is learned: the vector of a text depends on
-    that text alone.
+    Texts that share words or parts of words have similar vectors. There is no
+    vocabulary and nothing is learned: the vector of a text depends on this
+    text alone.
 
     Args:
         num_channels (int, optional): The number of hash buckets.
             (default: :obj:`384`)
+
+    Raises:
+        MMKGCError: If scikit-learn is not installed.
     """
     kind = 'text'
 

@@ -16,12 +16,12 @@ class Encoder(Protocol):
     r"""The interface that :func:`~pyg_mmkgc.features.extract` expects of an
     encoder.
 
-    An encoder works in two steps, so that one batch can be prepared while
-    the previous one is encoded. The encoder chooses its own device.
+    An encoder works in two steps, so that a batch can be prepared while the
+    previous batch is encoded. The encoder chooses its own device.
     """
     @property
     def kind(self) -> str:
-        r"""The kind of inputs, :obj:`'image'` or :obj:`'text'`."""
+        r"""The kind of inputs, :obj:`"image"` or :obj:`"text"`."""
 
     @property
     def prepare(self) -> Callable[[Any], Any]:
@@ -43,8 +43,8 @@ class Encoder(Protocol):
         """
 
     def describe(self) -> dict[str, Any]:
-        r"""Returns everything that determines the output, as values that
-        JSON can hold: name, revision, hash of the weights, preprocessing.
+        r"""Returns everything that determines the output as plain values,
+        ready for JSON: name, revision, hash of the weights, preprocessing.
         """
 
 
@@ -60,7 +60,7 @@ class FunctionEncoder:
         function (callable): A function that maps a list of RGB images of
             Pillow, or a list of texts, to a float tensor with shape
             :obj:`[batch_size, num_channels]`.
-        kind (str): The kind of inputs, :obj:`'image'` or :obj:`'text'`.
+        kind (str): The kind of inputs, :obj:`"image"` or :obj:`"text"`.
     """
     def __init__(self, function: Function, kind: str) -> None:
         self.function = function
@@ -78,15 +78,16 @@ class FunctionEncoder:
 
 def as_encoder(encoder: Union[Encoder, Function],
                items: Sequence[Item]) -> Encoder:
-    r"""Returns an encoder for given items.
+    r"""Returns an encoder for items, given an encoder or a function.
 
     Args:
         encoder (Encoder or callable): An encoder, or any function of a list
             of images or texts. For a function, files are read as images.
-        items (list of Item): The items.
+        items (list[Item]): The items.
 
     Raises:
-        DataError: If it is not an encoder, or does not support the items.
+        DataError: If :obj:`encoder` is not an encoder, or does not support the
+            items.
     """
     texts = sum(isinstance(item.content, str) for item in items)
     if not isinstance(encoder, Encoder):

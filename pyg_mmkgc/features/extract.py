@@ -72,30 +72,30 @@ def extract(
     left out and listed in the manifest with the reason. An entity without a
     usable item has no row.
 
-    If the process is killed, the same call continues where it stopped, and
-    ends with the same bits if the encoder is deterministic. If the features
-    are complete, the call returns them. The required memory does not grow
-    with the number of vectors.
+    If the process is killed, the same call continues where it stopped. The
+    result is equal bit for bit if the encoder is deterministic. If the folder
+    is complete already, its features are returned. The required memory does
+    not grow with the number of vectors.
 
     Args:
-        items (list of Item or dict): The images or texts, as
+        items (list[Item] or dict): The images or texts, as returned by
             :func:`~pyg_mmkgc.features.read_folder` or
-            :func:`~pyg_mmkgc.features.read_table` list them, or a dictionary
-            from entity to one or several texts, paths of images, images of
-            Pillow, or arrays of bytes :obj:`[height, width, channels]`.
-        encoder (Encoder or callable): The encoder, which
-            :func:`~pyg_mmkgc.features.make_encoder` makes by name, or any
-            function of a list of images or texts.
+            :func:`~pyg_mmkgc.features.read_table`, or a dictionary from entity
+            to one or several texts, image paths, Pillow images, or arrays of
+            bytes :obj:`[height, width, channels]`.
+        encoder (Encoder or callable): The encoder, as returned by
+            :func:`~pyg_mmkgc.features.make_encoder`, or any function that maps
+            a list of images or texts to their vectors.
         folder (str or os.PathLike): The folder to write.
-        labels (list of str, optional): The label of each node of the graph,
+        labels (list[str], optional): The label of each node of the graph,
             such as :obj:`kg.node_names`. If set to :obj:`None`, all entities
             are nodes. (default: :obj:`None`)
-        match (str, optional): The meaning of entities: labels of nodes
-            (:obj:`'label'`) or ids of nodes (:obj:`'id'`).
-            (default: :obj:`'label'`)
-        pool (str, optional): The rows to store for each entity: the mean of
-            its vectors (:obj:`'mean'`, eq. (1) of the paper), or all vectors
-            (:obj:`'all'`). (default: :obj:`'mean'`)
+        match (str, optional): If set to :obj:`"label"`, entities are labels of
+            nodes. If set to :obj:`"id"`, they are ids of nodes.
+            (default: :obj:`"label"`)
+        pool (str, optional): If set to :obj:`"mean"`, stores the mean vector
+            of each entity (eq. (1) of the AdaMF-MAT paper). If set to
+            :obj:`"all"`, stores all of its vectors. (default: :obj:`"mean"`)
         dtype (torch.dtype, optional): The type to store: single precision,
             half precision or :obj:`torch.bfloat16`.
             (default: :obj:`torch.float`)
@@ -107,11 +107,11 @@ def extract(
             bar. (default: :obj:`True`)
 
     Raises:
-        DataError: If no item is usable or in the graph, or if the folder
-            holds features of another encoder, inputs or options, or other
-            files with the same names.
+        DataError: If no item is usable, if no entity is in the graph, or if
+            the folder holds features with another encoder, other inputs or
+            options, or unrelated files with the same names.
         FormatError: If the folder's table has changed since it was written.
-        MMKGCError: If a worker was killed. The same call then continues.
+        MMKGCError: If a worker was killed. Repeat the call to continue.
     """
     if pool not in ('mean', 'all') or dtype not in DTYPES:
         raise DataError(f"Expected 'pool' to be 'mean' or 'all' and 'dtype' "
@@ -164,8 +164,8 @@ def extract(
 
 
 def check_own(folder: Path) -> None:
-    r"""Raises a :class:`~pyg_mmkgc.errors.DataError` if a folder has files of
-    someone else with the names of the files of features.
+    r"""Raises a :class:`~pyg_mmkgc.errors.DataError` if a folder holds
+    unrelated files with the names of files of features.
     """
     # Our own files come with a manifest, or with partial rows before that.
     if (folder / MANIFEST).exists() or (folder / PARTIAL).exists():
@@ -198,8 +198,8 @@ def _encode_all(rows: PartialRows, items: list[Item], encoder: Encoder,
                 size = _append(rows, encoder, batch, size)
                 bar.update(len(batch.reasons))
         except RuntimeError as error:
-            # PyTorch has no class for this error, and may raise it from a
-            # signal handler, that is, anywhere in this loop.
+            # PyTorch has no class for this error, and raises it from a signal
+            # handler, so it may occur anywhere in this loop.
             if not str(error).startswith('DataLoader worker (pid'):
                 raise
             raise MMKGCError(
@@ -224,8 +224,8 @@ def _append(rows: PartialRows, encoder: Encoder, batch: Batch,
     used = [i for i, reason in enumerate(reasons) if reason == '']
     for i, good in zip(used, finite.tolist(), strict=True):
         if not good:
-            reasons[i] = (f'the encoder returned what is not finite in '
-                          f'{DTYPES[rows.dtype]}')
+            reasons[i] = (f'the encoder returned values that are not finite '
+                          f'in {DTYPES[rows.dtype]}')
     rows.append(x[finite], {
         'size': size,
         'digests': batch.digests,
@@ -278,7 +278,7 @@ def write_manifest(folder: Path, matched: Matched, there: Sequence[str],
     Args:
         folder (pathlib.Path): The folder.
         matched (Matched): The items and the labels of all nodes.
-        there (list of str): The label of each row.
+        there (list[str]): The label of each row.
         values (dict): The part of the manifest that depends on the features.
     """
     text = ''.join(f'{label}\n' for label in there)

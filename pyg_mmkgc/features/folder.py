@@ -49,7 +49,7 @@ class FeatureFolder(Report):
             :obj:`[num_rows, num_channels]`, or
             :obj:`[num_items, num_channels]` if all vectors of an entity are
             stored. They are mapped from the file and read on demand.
-        labels (list of str): The label of each row.
+        labels (list[str]): The label of each row.
         manifest (dict): The origin of the features and the outcome of each
             input.
         ptr (torch.Tensor, optional): The boundaries of the entities in
@@ -65,14 +65,14 @@ class FeatureFolder(Report):
 
     @property
     def kind(self) -> str:
-        r"""The kind of inputs, :obj:`'image'` or :obj:`'text'`."""
+        r"""The kind of inputs, :obj:`"image"` or :obj:`"text"`."""
         return self.manifest['encoder']['kind']
 
     def mask(self, labels: Sequence[str]) -> Tensor:
         r"""Returns a mask :obj:`[num_nodes]` of the nodes with features.
 
         Args:
-            labels (list of str): The label of each node.
+            labels (list[str]): The label of each node.
         """
         there = set(self.labels)
         return torch.tensor([label in there for label in labels],
@@ -80,7 +80,7 @@ class FeatureFolder(Report):
 
 
     def to_dict(self) -> dict[str, Any]:
-        r"""Returns the manifest, whose values JSON can hold."""
+        r"""Returns the manifest as plain values, ready for JSON."""
         return self.manifest
 
     def to_pandas(self, table: str | None = None) -> Any:
@@ -125,8 +125,8 @@ def load_feature_folder(folder: PathLike) -> FeatureFolder:
 
     Raises:
         DataError: If the folder is missing or incomplete.
-        FormatError: If its files do not fit together, or the table has
-            changed since it was written.
+        FormatError: If its files are inconsistent, or the table has changed
+            since it was written.
     """
     folder = as_path(folder)
     if not (folder / MANIFEST).is_file():
@@ -158,8 +158,8 @@ def load_feature_folder(folder: PathLike) -> FeatureFolder:
                           'other values)')
     num_rows = x.size(0) if ptr is None else ptr.numel() - 1
     if not num_rows == len(labels) == manifest.get('num_rows'):
-        raise FormatError(f'Expected the numbers of rows, labels and rows in '
-                          f"the manifest to be equal in '{folder}' (got "
+        raise FormatError(f'Expected one label per row, and as many rows as '
+                          f"the manifest states, in '{folder}' (got "
                           f'{num_rows} rows, {len(labels)} labels and '
                           f'{manifest.get("num_rows")} rows in the manifest)')
     verify_features(folder / FEATURES, manifest)
@@ -173,7 +173,7 @@ def write_safetensors(path: PathLike, layout: Layout,
     Args:
         path (str or os.PathLike): The file to write, atomically.
         layout (dict): The type and shape of each tensor.
-        blocks (iterable of torch.Tensor): The content of the tensors in the
+        blocks (iterable[torch.Tensor]): The content of the tensors in the
             order of :obj:`layout`, split into any number of pieces.
 
     Returns:

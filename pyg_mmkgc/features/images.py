@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 FORMATS = ('JPEG', 'PNG', 'GIF', 'WEBP', 'BMP', 'TIFF', 'AVIF', 'JPEG2000',
            'PPM')
 MAX_PIXELS = 80_000_000
-# Encoders scale the short side to a fixed length, which would turn a line of
-# 1 x 60,000 pixels into gigabytes.
+# Encoders scale the short side to a fixed length, so a line of 1 x 60,000
+# pixels would take gigabytes.
 MAX_RATIO = 100
 
 
@@ -58,7 +58,7 @@ def decode_image(content: bytes) -> Image:
     formats = [name for name in FORMATS if name in image_module.OPEN]
     try:
         with warnings.catch_warnings():
-            # Pillow warns of sizes between our limit and its own.
+            # Pillow warns about sizes between our limit and its own limit.
             warnings.simplefilter('ignore',
                                   image_module.DecompressionBombWarning)
             image = image_module.open(io.BytesIO(content), formats=formats)

@@ -17,7 +17,7 @@ from pyg_mmkgc.errors import DataError, printable
 from pyg_mmkgc.features.folder import load_feature_folder
 from pyg_mmkgc.io.atomic import PathLike
 
-#: The lowest similarity of two rows that are near duplicates.
+#: Rows with at least this similarity are near duplicates.
 NEAR = 0.999
 SHOWN = 5  # The number of entries of each list to print.
 _BLOCK = 1024
@@ -26,17 +26,16 @@ _BLOCK = 1024
 @dataclass(frozen=True)
 class Coverage:
     r"""The number of nodes with features, and the items that could not be
-    used. Printing it shows a table.
+    used. It prints as a table.
 
     Args:
-        kind (str): The kind of inputs, :obj:`'image'` or :obj:`'text'`.
+        kind (str): The kind of inputs, :obj:`"image"` or :obj:`"text"`.
         num_nodes (int): The number of nodes.
         num_covered (int): The number of nodes with a row.
         num_items (int): The number of images or texts.
         num_used (int): The number of usable images or texts.
-        reasons (dict): The reasons why other items of these nodes are
-            unusable, with the number of items.
-        unknown (list of str): The entities that are not in the graph.
+        reasons (dict): The number of unusable images or texts for each reason.
+        unknown (list[str]): The entities that are not in the graph.
     """
     kind: str
     num_nodes: int
@@ -63,7 +62,7 @@ class Coverage:
         )
 
     def summary(self) -> list[tuple[str, str]]:
-        r"""Returns names and values, as they are printed."""
+        r"""Returns the names and values to print."""
         return [
             ('nodes', f'{_share(self.num_covered, self.num_nodes)} covered; '
              f'{len(self.unknown):,} entities are not in the graph'),
@@ -72,7 +71,7 @@ class Coverage:
         ]
 
     def details(self) -> Iterator[str]:
-        r"""Returns the first of each list, as they are printed."""
+        r"""Yields the lines that show the first entries of each list."""
         for reason, count in list(self.reasons.items())[:SHOWN]:
             yield f'unusable: {count:,} x {reason}'
         if self.unknown:
@@ -97,11 +96,11 @@ class FeatureReport:
         dtype (torch.dtype): The data type of the features.
         norms (torch.Tensor): The Euclidean norm of each row.
         num_bad (int): The number of rows with a NaN or infinite value.
-        dead_channels (list of int): The channels that are constant over all
+        dead_channels (list[int]): The channels that have the same value in all
             rows.
-        duplicates (list of list of str): Groups of nodes with equal rows,
+        duplicates (list[list[str]]): Groups of nodes with equal rows,
             the largest group first.
-        near (list of tuple): Pairs of nodes with nearly equal rows, and
+        near (list[tuple]): Pairs of nodes with nearly equal rows, and
             their similarity, in descending order.
         closest (torch.Tensor): The similarity of each node to the most
             similar node whose row differs.
@@ -120,7 +119,7 @@ class FeatureReport:
     neighbours: dict[str, list[tuple[str, float]]]
 
     def summary(self) -> list[tuple[str, str]]:
-        r"""Returns names and values, as they are printed."""
+        r"""Returns the names and values to print."""
         norms = self.norms[self.norms.isfinite()]
         low, first, median, last, high = norms.quantile(
             norms.new_tensor([0, 0.05, 0.5, 0.95, 1])).tolist()
@@ -141,7 +140,7 @@ class FeatureReport:
         ]
 
     def details(self) -> Iterator[str]:
-        r"""Returns the first of each list, as they are printed."""
+        r"""Yields the lines that show the first entries of each list."""
         yield from self.coverage.details()
         for group in self.duplicates[:SHOWN]:
             yield f'equal: {_list(group)}'
@@ -169,10 +168,13 @@ def inspect_features(
 
     Args:
         path (str or os.PathLike): The folder of the features.
-        entities (list of str, optional): The nodes whose neighbours are
-            shown. If set to :obj:`None`, six evenly spaced nodes.
-            (default: :obj:`None`)
+        entities (list[str], optional): The nodes whose neighbours are shown.
+            (default: :obj:`None`, six evenly spaced nodes)
         k (int, optional): The number of neighbours. (default: :obj:`5`)
+
+    Raises:
+        DataError: If the folder is incomplete, or a node in :obj:`entities`
+            has no features.
     """
     folder = load_feature_folder(path)
     labels, manifest = folder.labels, folder.manifest
@@ -205,7 +207,7 @@ def inspect_features(
         (table - table.mean(dim=0)).nan_to_num(), dim=1)
     equal = _groups(x)
     closest, other = _closest(unit, equal if ptr is None else _groups(table))
-    # Two nodes that are closest to each other form a single pair.
+    # Two nodes that are closest to each other form one pair.
     pairs = {(min(i, j), max(i, j)): float(closest[i])
              for i, j in enumerate(other.tolist()) if closest[i] >= NEAR}
     near = [(labels[i], labels[j], similarity) for (i, j), similarity

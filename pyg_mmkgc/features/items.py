@@ -12,10 +12,11 @@ from pyg_mmkgc.errors import DataError
 
 
 def is_image(content: Any) -> bool:
-    r"""Returns whether a content is an image in memory, of Pillow or an
-    array.
+    r"""Returns :obj:`True` if a content is an image in memory, either of
+    Pillow or an array.
     """
-    # On the type: the attribute of an image of Pillow would decode it.
+    # The type is inspected, since accessing the attribute of a Pillow image
+    # would decode it.
     return not isinstance(content, (str, Path)) and (
         hasattr(type(content), '__array_interface__')
         or hasattr(type(content), '__array__'))
@@ -27,11 +28,11 @@ class Item(NamedTuple):
     Args:
         entity (str): The label of a node, or its id as text.
         content (pathlib.Path or str or PIL.Image.Image or numpy.ndarray): The
-            path of a file, a text, or an image in memory: an image of Pillow
-            or an array of bytes :obj:`[height, width, channels]`.
+            path of a file, a text, a Pillow image, or an array of bytes
+            :obj:`[height, width, channels]`.
         key (str): The name of the item in the manifest.
         problem (str, optional): The reason why the item is unusable, if that
-            is known without opening it. (default: :obj:`''`)
+            is known without opening it. (default: :obj:`""`)
     """
     entity: str
     content: Any
@@ -47,7 +48,7 @@ def as_items(contents: Mapping[str, Any]) -> list[Item]:
             a list of contents.
 
     Raises:
-        DataError: If a content is of another type.
+        DataError: If a content has another type.
     """
     out = []
     for entity, value in contents.items():
@@ -64,10 +65,10 @@ class Matched(NamedTuple):
     r"""Items of the nodes of a graph.
 
     Args:
-        labels (list of str): The label of each node.
-        items (list of Item): The items, by node, then by their content.
-        nodes (list of int): The node of each item, ascending.
-        unknown (list of str): Entities that are not in the graph.
+        labels (list[str]): The label of each node.
+        items (list[Item]): The items, sorted by their nodes and contents.
+        nodes (list[int]): The node of each item, ascending.
+        unknown (list[str]): Entities that are not in the graph.
     """
     labels: list[str]
     items: list[Item]
@@ -95,13 +96,12 @@ def match_items(
     The result does not depend on the order of the items.
 
     Args:
-        items (iterable of Item): The items.
-        labels (list of str, optional): The label of each node of the graph.
-            If set to :obj:`None`, every entity is a node, in sorted order.
-            (default: :obj:`None`)
-        match (str, optional): The meaning of entities: labels of nodes
-            (:obj:`'label'`) or ids of nodes (:obj:`'id'`).
-            (default: :obj:`'label'`)
+        items (iterable[Item]): The items.
+        labels (list[str], optional): The label of each node of the graph.
+            (default: :obj:`None`, all entities in sorted order)
+        match (str, optional): If set to :obj:`"label"`, entities are labels of
+            nodes. If set to :obj:`"id"`, they are ids of nodes.
+            (default: :obj:`"label"`)
 
     Raises:
         DataError: If labels are repeated or do not fit on a line of a file,

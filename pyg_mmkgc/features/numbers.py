@@ -75,16 +75,16 @@ def read_numbers(path: PathLike, header: bool = True) -> list[Item]:
 
 
 def parse_number(text: str) -> float:
-    r"""Returns a number, or a date as a year with its fraction: 2 July 1998
-    is 1998.4986. The form of dates is :obj:`1998-07-02`, with optional day,
-    time and time zone. The latter two are ignored, and negative years are
-    astronomical.
+    r"""Returns a number, or a date as a year with its fraction: 2 July 1998 is
+    1998.4986. Dates have the form :obj:`1998-07-02`, where the day is
+    optional. A time and a time zone may follow, but are ignored. Negative
+    years are astronomical.
 
     Args:
         text (str): The text.
 
     Raises:
-        FormatError: If it is neither a finite number nor a date.
+        FormatError: If the text is neither a finite number nor a date.
     """
     if _NUMBER.fullmatch(text):
         value = float(text)
@@ -137,21 +137,22 @@ def extract_numbers(
     manifest with the reason. An entity without a usable value has no row.
 
     Args:
-        items (list of Item): The values, as :func:`read_numbers` lists them.
+        items (list[Item]): The values, as returned by :func:`read_numbers`.
         folder (str or os.PathLike): The folder to write.
-        labels (list of str, optional): The label of each node of the graph,
+        labels (list[str], optional): The label of each node of the graph,
             such as :obj:`kg.node_names`. If set to :obj:`None`, all entities
             are nodes. (default: :obj:`None`)
-        match (str, optional): The meaning of entities: labels of nodes
-            (:obj:`'label'`) or ids of nodes (:obj:`'id'`).
-            (default: :obj:`'label'`)
+        match (str, optional): If set to :obj:`"label"`, entities are labels of
+            nodes. If set to :obj:`"id"`, they are ids of nodes.
+            (default: :obj:`"label"`)
         dtype (torch.dtype, optional): The type to store: single precision,
             half precision or :obj:`torch.bfloat16`.
             (default: :obj:`torch.float`)
 
     Raises:
-        DataError: If no value is usable or in the graph, or if the folder
-            holds other features, or other files with the same names.
+        DataError: If no value is usable, if no entity is in the graph, or if
+            the folder holds other features or unrelated files with the same
+            names.
         FormatError: If the folder's table has changed since it was written.
     """
     if dtype not in DTYPES:
@@ -226,7 +227,7 @@ def _parse(matched: Matched) -> tuple[Values, dict[str, Any]]:
 
 def _standardize(values: Values, dtype: torch.dtype
                  ) -> tuple[Tensor, list[dict[str, Any]]]:
-    r"""Returns the table, and how each attribute was scaled."""
+    r"""Returns the table, and a description of the scale of each attribute."""
     names = sorted({name for row in values.values() for name in row})
     column = {name: i for i, name in enumerate(names)}
     num = len(names)
@@ -248,7 +249,7 @@ def _standardize(values: Values, dtype: torch.dtype
             raise DataError(f'Expected values of attribute {name!r} whose '
                             f'variance is finite (got values up to '
                             f'{float(present.abs().max()):.3g})')
-        # Rounding may leave a tiny deviation of equal values.
+        # Rounding may leave equal values with a tiny deviation.
         constant = bool((present == present[0]).all())
         x[mask[:, i], i] = (0.0 * present if constant else
                             (present - mean) / std)

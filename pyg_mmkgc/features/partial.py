@@ -33,8 +33,7 @@ class PartialRows:
     Args:
         folder (pathlib.Path): The folder of the result. The files are kept
             in a subfolder.
-        plan (dict): Everything that determines the rows, as values that JSON
-            can hold.
+        plan (dict): Everything that determines the rows, as plain values.
         dtype (torch.dtype): The type of the rows.
 
     Raises:
@@ -53,7 +52,7 @@ class PartialRows:
             lock = stack.enter_context(open(self.folder / 'lock', 'wb'))
             if not take_lock(lock):
                 raise DataError(f"Expected no other process to write features "
-                                f"to '{folder}' (got one that does)")
+                                f"to '{folder}' (got a locked file)")
             path = self.folder / 'plan.json'
             if path.exists():
                 check_plan(folder, read_json(path), plan)
@@ -71,8 +70,7 @@ class PartialRows:
         Args:
             x (torch.Tensor): The rows of the batch, with shape
                 :obj:`[num_rows, num_channels]`.
-            record (dict): Further facts about the batch, as values that JSON
-                can hold.
+            record (dict): Further facts about the batch, as plain values.
         """
         content = to_bytes(x)
         self._rows.write(content)
@@ -93,7 +91,7 @@ class PartialRows:
         r"""Yields all rows in order, in blocks.
 
         Args:
-            sizes (list of int): The number of rows of each block.
+            sizes (list[int]): The number of rows of each block.
         """
         assert self.num_channels is not None
         with open(self._rows.name, 'rb') as file:
@@ -104,7 +102,7 @@ class PartialRows:
                 yield x.view(size, self.num_channels)
 
     def close(self) -> None:
-        r"""Closes the files, from which another run can continue."""
+        r"""Closes the files. Another run can continue from them."""
         self._files.close()
 
     def _count(self, record: Mapping[str, Any]) -> None:
@@ -147,7 +145,8 @@ def to_bytes(x: Tensor) -> memoryview:
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:
-    # A kill can truncate a line, and a power failure can leave zeros.
+    # A killed process can leave a truncated line, and a power failure can
+    # leave zeros.
     if not line.endswith(b'\n'):
         return None
     try:

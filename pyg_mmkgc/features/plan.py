@@ -12,7 +12,9 @@ from pyg_mmkgc.io.schema import check_schema
 
 
 def as_json(plan: Mapping[str, Any]) -> dict[str, Any]:
-    r"""Returns a plan as it is read back from JSON: tuples become lists."""
+    r"""Returns a plan after a round trip via JSON, which turns tuples into
+    lists.
+    """
     try:
         return json.loads(json.dumps(dict(plan), allow_nan=False))
     except (TypeError, ValueError) as error:

@@ -27,8 +27,8 @@ def read_samples(matched: Matched, labels: Iterable[str],
 
     Args:
         matched (Matched): The items of the nodes.
-        labels (list of str): The nodes.
-        kind (str): :obj:`'image'` or :obj:`'text'`.
+        labels (list[str]): The nodes.
+        kind (str): :obj:`"image"` or :obj:`"text"`.
 
     Returns:
         Thumbnails or texts by label. Nodes without a readable item are left
@@ -100,7 +100,7 @@ def plot_report(report: FeatureReport, path: PathLike,
                 'hspace': 0.25 / (cell - 0.25)})
         _draw_neighbours(grid, report, samples or {})
     with atomic_path(path) as temp, warnings.catch_warnings():
-        # The empty boxes already show that they are missing.
+        # The empty boxes already show that glyphs are missing.
         warnings.filterwarnings('ignore', 'Glyph .* missing from font')
         suffix = str(path).rpartition('.')[2]
         figure.savefig(temp, dpi=120, format=suffix)

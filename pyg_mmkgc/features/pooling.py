@@ -23,8 +23,7 @@ def mean_pool(x: Tensor, ptr: Tensor) -> Tensor:
             vector.
 
     Returns:
-        The means with shape :obj:`[num_rows, num_channels]`. Sums are
-        computed in double precision, so that the order of images does not
-        matter.
+        The means with shape :obj:`[num_rows, num_channels]`. Sums are computed
+        in double precision, so the order of images hardly matters.
     """
     return segment(x.double(), ptr, reduce='mean').to(x.dtype)

@@ -21,7 +21,7 @@ class Sample(NamedTuple):
     Args:
         value (Any): The image or text, or its prepared form. :obj:`None` if
             the item is unusable.
-        digest (str): A hash of the bytes, empty if there are none.
+        digest (str): A hash of the bytes, empty if they could not be read.
         reason (str): The reason why the item is unusable, empty if it is
             usable.
     """
@@ -35,7 +35,7 @@ def read_item(item: Item, kind: str) -> Sample:
 
     Args:
         item (Item): The item.
-        kind (str): :obj:`'image'` or :obj:`'text'`.
+        kind (str): :obj:`"image"` or :obj:`"text"`.
     """
     if item.problem != '':
         return Sample(None, '', item.problem)

@@ -22,9 +22,9 @@ MAX_COLUMNS = 10_000
 def read_folder(root: PathLike) -> list[Item]:
     r"""Lists the files of a folder with one subfolder per entity.
 
-    The name of a subfolder is the entity. Every file in it is listed, even
-    if it is unusable, such as a link that leaves :obj:`root`: the manifest
-    then states the reason. Only names that begin with a dot are left out.
+    The name of a subfolder is the entity. Every file in it is listed, except
+    for names that begin with a dot. This includes unusable files, such as
+    links that leave :obj:`root`, for which the manifest states the reason.
 
     Args:
         root (str or os.PathLike): The folder.
@@ -76,18 +76,18 @@ def read_table(
 ) -> list[Item]:
     r"""Lists the images or texts of a table with one item per row.
 
-    The table is a :obj:`.tsv` (tabs, no quotes), :obj:`.csv` or
-    :obj:`.jsonl` (one JSON object per line) file in UTF-8. Its columns or
-    keys are :obj:`entity` and the value of :obj:`column`; all others are
-    ignored. An entity may have any number of rows.
+    The table is a :obj:`.tsv` (tabs, no quotes), :obj:`.csv` or :obj:`.jsonl`
+    (one JSON object per line) file in UTF-8. Its columns or keys are
+    :obj:`entity` and the value of :obj:`column`. All others are ignored. An
+    entity may have any number of rows.
 
     Args:
         path (str or os.PathLike): The file.
-        column (str): The column to read: :obj:`'image'` for paths of image
-            files, :obj:`'text'` for texts.
-        root (str or os.PathLike, optional): The folder that paths are
-            relative to and must not leave. If set to :obj:`None`, the folder
-            of the table. (default: :obj:`None`)
+        column (str): The column to read: :obj:`"image"` for paths of image
+            files, :obj:`"text"` for texts.
+        root (str or os.PathLike, optional): The folder that paths are relative
+            to and must not leave. (default: :obj:`None`, the folder of the
+            table)
         header (bool, optional): If set to :obj:`False`, a :obj:`.tsv` or
             :obj:`.csv` file has no header, and its two columns are the
             entity and the value of :obj:`column`. (default: :obj:`True`)
@@ -124,9 +124,9 @@ def table_rows(path: Path, columns: Sequence[str],
     Args:
         path (pathlib.Path): A :obj:`.tsv`, :obj:`.csv` or :obj:`.jsonl` file,
             see :func:`read_table`.
-        columns (list of str): The names of the columns after the entity.
+        columns (list[str]): The names of the columns after the entity.
         header (bool): If set to :obj:`False`, a :obj:`.tsv` or :obj:`.csv`
-            file has no header, and no other columns than these.
+            file has no header, and only these columns.
 
     Raises:
         FormatError: If the file is not such a table.

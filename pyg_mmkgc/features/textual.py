@@ -28,12 +28,12 @@ class _TokenizedEncoder(PretrainedEncoder):
         library (str): The prefix of the names of such encoders.
         model (str or transformers.PreTrainedModel): The name or folder of a
             pre-trained model, or a model.
-        tokenizer (transformers.PreTrainedTokenizerBase, optional): The
+        tokenizer (transformers.PreTrainedTokenizerBase or None): The
             tokenizer. If set to :obj:`None`, it is loaded with the model.
-        revision (str, optional): The branch, tag or commit of the model on
-            the hub.
+        revision (str or None): The branch, tag or commit of the model on the
+            hub.
         device (torch.device or str): The device.
-        **options (optional): What else determines the vectors.
+        **options (optional): Further options that determine the vectors.
     """
     kind = 'text'
 
@@ -66,10 +66,10 @@ class BERTEncoder(_TokenizedEncoder):
         max_length (int, optional): The number of tokens after which a text
             is cut off. (default: :obj:`512`)
         device (torch.device or str, optional): The device.
-            (default: :obj:`'cpu'`)
+            (default: :obj:`"cpu"`)
 
     Raises:
-        DownloadError: If the weights are not here and cannot be fetched.
+        DownloadError: If the weights cannot be found or downloaded.
     """
     def __init__(
         self,
@@ -94,10 +94,10 @@ class WordPieceEncoder(_TokenizedEncoder):
     r"""The input embeddings of the word pieces of texts, which are the tokens
     of :class:`~pyg_mmkgc.nn.MyGO`.
 
-    Instead of the texts of an entity, :func:`~pyg_mmkgc.features.extract`
-    encodes their most frequent word pieces, without stop words and
-    punctuation. Among equally frequent pieces, the first ones are taken. With
-    :obj:`pool="all"`, each piece is a row of the entity.
+    :func:`~pyg_mmkgc.features.extract` encodes the most frequent word pieces
+    in the texts of an entity instead of the texts, without stop words and
+    punctuation. Equally frequent pieces are taken in the order in which they
+    occur. With :obj:`pool="all"`, each piece is a row of the entity.
 
     Args:
         model (str or transformers.PreTrainedModel): The name or folder of a
@@ -107,13 +107,13 @@ class WordPieceEncoder(_TokenizedEncoder):
             (default: :obj:`None`)
         revision (str, optional): The branch, tag or commit of the model on
             the hub. (default: :obj:`None`)
-        num_tokens (int, optional): The most word pieces of an entity.
-            (default: :obj:`8`)
+        num_tokens (int, optional): The maximum number of word pieces of an
+            entity. (default: :obj:`8`)
         device (torch.device or str, optional): The device.
-            (default: :obj:`'cpu'`)
+            (default: :obj:`"cpu"`)
 
     Raises:
-        DownloadError: If the weights are not here and cannot be fetched.
+        DownloadError: If the weights cannot be found or downloaded.
         MMKGCError: If :obj:`transformers` or :obj:`scikit-learn`, which lists
             the stop words, is not installed.
     """
@@ -136,10 +136,10 @@ class WordPieceEncoder(_TokenizedEncoder):
 
     def expand(self, items: Iterable[Item]) -> list[Item]:
         r"""Returns an item for each word piece to encode. Texts of entities
-        without any word piece remain, as unusable items.
+        without any word piece are kept as unusable items.
 
         Args:
-            items (iterable of Item): The texts.
+            items (iterable[Item]): The texts.
         """
         texts: dict[str, list[Item]] = {}
         for item in items:
@@ -154,7 +154,7 @@ class WordPieceEncoder(_TokenizedEncoder):
                     for i, (piece, _) in enumerate(best, start=1)]
             if not best:
                 out += [item._replace(problem=item.problem or
-                                      'no word piece but stop words')
+                                      'no word pieces except for stop words')
                         for item in rows]
         return out
 
@@ -181,10 +181,10 @@ class SentenceEncoder(PretrainedEncoder):
         revision (str, optional): The branch, tag or commit of the model on
             the hub. (default: :obj:`None`)
         device (torch.device or str, optional): The device.
-            (default: :obj:`'cpu'`)
+            (default: :obj:`"cpu"`)
 
     Raises:
-        DownloadError: If the weights are not here and cannot be fetched.
+        DownloadError: If the weights cannot be found or downloaded.
         MMKGCError: If the library is not installed, or too old.
     """
     kind = 'text'

@@ -26,13 +26,13 @@ class TimmEncoder(PretrainedEncoder):
 
     Args:
         model (str or torch.nn.Module): The name of a pre-trained model, such
-            as :obj:`'vgg16.tv_in1k'`, or a model of :obj:`timm` that was
+            as :obj:`"vgg16.tv_in1k"`, or a model of :obj:`timm` that was
             created with :obj:`num_classes=0`.
         device (torch.device or str, optional): The device.
-            (default: :obj:`'cpu'`)
+            (default: :obj:`"cpu"`)
 
     Raises:
-        DownloadError: If the weights are not here and cannot be fetched.
+        DownloadError: If the weights cannot be found or downloaded.
     """
     kind = 'image'
 
@@ -72,10 +72,10 @@ class TransformersEncoder(PretrainedEncoder):
         revision (str, optional): The branch, tag or commit of the model on
             the hub. (default: :obj:`None`)
         device (torch.device or str, optional): The device.
-            (default: :obj:`'cpu'`)
+            (default: :obj:`"cpu"`)
 
     Raises:
-        DownloadError: If the weights are not here and cannot be fetched.
+        DownloadError: If the weights cannot be found or downloaded.
     """
     kind = 'image'
 

@@ -66,10 +66,10 @@ def from_hub(load: Callable[..., Any], name: str,
         load (callable): A function that loads a model by its name and takes
             the keywords of :obj:`transformers`.
         name (str): The name or folder of the model.
-        revision (str, optional): The branch, tag or commit on the hub.
+        revision (str or None): The branch, tag or commit on the hub.
 
     Raises:
-        DownloadError: If it is nowhere.
+        DownloadError: If the model cannot be found or downloaded.
     """
     try:
         return load(name, revision=revision, local_files_only=True)
@@ -99,11 +99,11 @@ def load_pair(
         part (Any): The tokenizer or processor. If set to :obj:`None`, it is
             loaded.
         part_class (str): The class that loads it, such as
-            :obj:`'AutoTokenizer'`.
-        revision (str, optional): The branch, tag or commit on the hub.
+            :obj:`"AutoTokenizer"`.
+        revision (str or None): The branch, tag or commit on the hub.
 
     Raises:
-        DownloadError: If it is nowhere.
+        DownloadError: If the model cannot be found or downloaded.
     """
     if not isinstance(model, str):
         return model, part

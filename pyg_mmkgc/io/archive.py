@@ -50,12 +50,12 @@ def extract(
 ) -> pathlib.Path:
     r"""Unpacks a zip or tar archive into a new folder.
 
-    All members are checked before anything is written. The archive is
-    refused if a member would lie outside of the folder, is a link or a
-    device, has no name, or has the name of another member (ignoring case). It
-    is also refused if it has too many files or bytes, takes too long, or
-    expands to more than 200 times its size. The folder appears under its name
-    only when it is complete.
+    All members are checked before anything is written. The archive is rejected
+    if a member would lie outside of the folder, is a link or a device, has no
+    name, or has the name of another member (ignoring case). It is also
+    rejected if it has too many files or bytes, takes too long, or expands to
+    more than 200 times its size. The folder appears under its name only when
+    it is complete.
 
     Args:
         archive (str or os.PathLike): The archive.
@@ -65,6 +65,7 @@ def extract(
 
     Raises:
         FormatError: If the archive is damaged or hostile.
+        FileExistsError: If the folder exists.
     """
     archive, folder = as_path(archive), as_path(folder)
     if folder.exists():
@@ -80,9 +81,9 @@ def extract(
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError,
             struct.error, EOFError, ValueError, NotImplementedError,
             RuntimeError, OSError) as error:
-        # EINVAL is a position before the start of the file, and gzip sets no
-        # error number. Other system errors, such as a full disk, are not the
-        # fault of the archive.
+        # A damaged archive causes EINVAL (a position before the start of the
+        # file) or, in gzip, no error number. Other system errors, such as a
+        # full disk, have other causes.
         if (isinstance(error, OSError)
                 and error.errno not in (errno.EINVAL, None)):
             raise

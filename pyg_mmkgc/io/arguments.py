@@ -7,9 +7,10 @@ from typing import Any
 
 
 def arguments_of(call: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    r"""Returns the arguments of a constructor or another callable by name,
-    including the arguments that :obj:`*args` or :obj:`**kwargs` pass on: a
-    constructor to its base classes, a class method to its class.
+    r"""Returns the arguments of a constructor or another callable by name.
+    This includes arguments that are passed on as :obj:`*args` or
+    :obj:`**kwargs`, by a constructor to its base classes and by a class method
+    to its class.
     """
     bound = getattr(call, '__self__', None)
     calls = [*getattr(call, '__mro__', [call])]

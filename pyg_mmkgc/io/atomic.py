@@ -1,4 +1,4 @@
-r"""Atomic writes: a file has its old or its new content, never a mix."""
+r"""Atomic writes, which leave a file with its old or its new content."""
 from __future__ import annotations
 
 import contextlib
@@ -20,7 +20,7 @@ from pyg_mmkgc.io.schema import parse_json
 try:
     import fcntl
     HAS_LOCKS = True
-except ImportError:  # Windows has no such locks: nothing is removed there.
+except ImportError:  # On Windows, which lacks these locks, nothing is removed.
     HAS_LOCKS = False
 
 
@@ -53,7 +53,7 @@ def atomic_path(path: PathLike) -> Iterator[pathlib.Path]:
             os.unlink(temp)
         if (isinstance(error, OSError) and error.errno is not None
                 and error.filename is None):
-            error.filename = str(path)  # For a full disk.
+            error.filename = str(path)  # Names the file if the disk is full.
         raise
     finally:
         os.close(handle)
@@ -135,7 +135,7 @@ def read_json(path: PathLike) -> Any:
 
 
 def sync_folder(folder: PathLike) -> None:
-    r"""Makes a rename inside :obj:`folder` survive a power failure."""
+    r"""Ensures that a rename inside :obj:`folder` survives a power failure."""
     # Some network file systems cannot sync a folder, and Windows cannot open
     # one. The files in it are complete in either case.
     with contextlib.suppress(OSError):
@@ -154,11 +154,12 @@ def take_lock(file: BinaryIO) -> bool:
 
     Returns:
         :obj:`False` if another process holds the lock, and :obj:`True`
-        otherwise, also if the system or the file system has no locks.
+        otherwise, even if the system or the file system does not support
+        locks.
     """
     if not HAS_LOCKS:
         return True
-    # This lock belongs to the process, not to the open file: data loading
+    # This lock belongs to the process, not to the open file, so data loading
     # workers that briefly outlive a killed process do not keep it.
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

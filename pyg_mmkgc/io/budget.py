@@ -17,9 +17,10 @@ MAX_FILES = 100_000
 #: The largest ratio of the size of a file to its size in the archive. Deflate
 #: reaches 1,032 on zeros, and tables of numbers stay far below 200.
 MAX_RATIO = 200
-#: The size in the archive that a smaller file counts as.
+#: Smaller files count as having this size in the archive.
 SMALL = 1 << 16
-#: An archive may take these seconds, plus one second per this many bytes.
+#: The time limit of an archive: a constant, plus one second per this many
+#: bytes.
 SECONDS, BYTES_PER_SECOND = 60.0, 1 << 20
 
 
@@ -63,7 +64,7 @@ class Budget:
         self.check_time()
 
     def check_time(self) -> None:
-        r"""Raises :class:`FormatError` if the time is up."""
+        r"""Raises :class:`FormatError` if the time limit is exceeded."""
         if time.monotonic() - self.start > self.seconds:
             raise FormatError(f'it takes more than {self.seconds:.0f} seconds')
 

@@ -1,4 +1,4 @@
-r"""Downloads whose content is verified before they get their name."""
+r"""Downloads that only appear under their name after verification."""
 from __future__ import annotations
 
 import contextlib
@@ -54,17 +54,17 @@ def download(
             digits.
         size (int, optional): The maximum number of bytes.
             (default: :obj:`None`, 1 GiB)
-        timeout (float, optional): The number of seconds that the server may
-            be silent. (default: :obj:`30.0`)
+        timeout (float, optional): The number of seconds without any data after
+            which an attempt fails. (default: :obj:`30.0`)
         max_seconds (float, optional): The number of seconds that all attempts
             may take together. (default: :obj:`3600.0`)
         retries (int, optional): The number of retries. (default: :obj:`3`)
         wait (float, optional): The number of seconds before the first retry,
-            which doubles with each further one. (default: :obj:`1.0`)
+            which doubles for every further retry. (default: :obj:`1.0`)
 
     Raises:
-        DownloadError: If no attempt succeeds. Nothing is written in this
-            case.
+        DownloadError: If no attempt succeeds. In this case, nothing is
+            written.
     """
     _check_arguments(size, timeout, max_seconds, retries, wait)
     path = as_path(path)
@@ -167,7 +167,7 @@ def download_drive(
                 if out is None or len(start) == 0 or _is_html(start):
                     raise DownloadError(f'it sent {start[:60]!r}, so a quota '
                                         'or a login may prevent the download')
-    except Exception as error:  # gdown and its dependencies can raise any.
+    except Exception as error:  # gdown can raise any exception.
         raise DownloadError(f'Expected to download {url} (got an error: '
                             f'{error}). {advice}') from error
     if not out:
@@ -198,8 +198,8 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 class _Bytes(io.RawIOBase):
     r"""The bytes that a connection receives before a deadline.
 
-    The timeout of a socket only limits each pause: a server that sends a byte
-    now and then could keep a reader busy forever.
+    The timeout of a socket only limits the time between two bytes, so a server
+    could keep a reader busy forever.
     """
     def __init__(self, raw: Any, sock: socket.socket,
                  deadline: float) -> None:

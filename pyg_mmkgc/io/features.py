@@ -26,10 +26,10 @@ def load_features(path: PathLike) -> Tensor:
     r"""Reads one feature table with shape :obj:`[num_nodes, num_channels]`.
 
     The file cannot run code, nor allocate more memory than its own size. A
-    :obj:`.pth` or :obj:`.pt` file must hold one dense floating-point matrix,
-    alone or as the only one in a dictionary (such as the state of a
-    :class:`torch.nn.Embedding`). The other formats are :obj:`.npy` and
-    :obj:`.safetensors` with one matrix.
+    :obj:`.pth` or :obj:`.pt` file must contain one dense floating-point
+    matrix, either alone or as the only matrix in a dictionary (such as the
+    state of a :class:`torch.nn.Embedding`). The other formats are :obj:`.npy`
+    and :obj:`.safetensors` with one matrix.
 
     Half precision is kept, and double precision is cast to single precision.
 
@@ -71,8 +71,8 @@ def verify_features(path: PathLike, manifest: Mapping[str, Any]) -> None:
     Args:
         path (str or os.PathLike): The table.
         manifest (dict): The content of the manifest next to the table. The
-            table or its labels are skipped if the manifest has no SHA-256 of
-            them.
+            table or its labels are not verified if the manifest lacks their
+            SHA-256.
 
     Raises:
         FormatError: If the table or its labels were changed or damaged.
@@ -93,7 +93,7 @@ def verify_features(path: PathLike, manifest: Mapping[str, Any]) -> None:
 
 
 def is_pointer(ptr: Tensor, num_rows: int) -> bool:
-    r"""Returns whether a tensor increases from 0 to the number of rows."""
+    r"""Returns :obj:`True` if a tensor rises from 0 to the number of rows."""
     return (ptr.dtype == torch.long and ptr.dim() == 1 and ptr.numel() > 0
             and int(ptr[0]) == 0 and int(ptr[-1]) == num_rows
             and not bool((ptr.diff() < 0).any()))
@@ -106,7 +106,7 @@ def _read_torch(path: pathlib.Path) -> Tensor:
         return found if isinstance(found, Tensor) else file.read(found)
     except _WrongContent:
         raise
-    except Exception as error:  # A hostile pickle can raise any.
+    except Exception as error:  # A hostile pickle can raise any error.
         reason = str(error).partition('\n')[0]
         if not isinstance(error, FormatError):
             reason = f'{type(error).__name__}: {reason}'

@@ -21,11 +21,11 @@ SCHEMA = {'format': str, 'version': int, 'files': {str: str}}
 def seal(folder: PathLike, names: Sequence[str] | None = None) -> None:
     r"""Writes the SHA-256 of a folder's files to its :obj:`manifest.json`.
 
-    Call it after changing a file of the folder by hand.
+    Call this function after changing a file of the folder by hand.
 
     Args:
         folder (str or os.PathLike): The folder.
-        names (list of str, optional): The names of the files to record.
+        names (list[str], optional): The names of the files to record.
             Missing files are skipped. (default: :obj:`None`, all files
             except hidden ones)
     """
@@ -72,8 +72,9 @@ class SealedFolder:
         r"""Warns if the folder has no manifest."""
         if self.sha256 is None:
             warnings.warn(f"Expected '{MANIFEST}' in '{self.folder}' (got "
-                          'none). An earlier version wrote it, so changes to '
-                          f'its files cannot be detected. {self.advice}',
+                          'none). An earlier version wrote the folder, so '
+                          'changes to its files cannot be detected. '
+                          f'{self.advice}',
                           stacklevel=stacklevel + 1)
 
     @property
@@ -83,7 +84,7 @@ class SealedFolder:
                 f'"from pyg_mmkgc.io import seal; seal({str(self.folder)!r})"')
 
     def has(self, name: str) -> bool:
-        r"""Returns whether a file belongs to the folder.
+        r"""Returns :obj:`True` if a file belongs to the folder.
 
         Raises:
             FormatError: If the manifest lists the file, but it is missing.

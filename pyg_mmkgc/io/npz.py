@@ -16,7 +16,8 @@ _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0,
 
 
 def read_npz(path: PathLike) -> dict[str, np.ndarray]:
-    r"""Reads what :func:`numpy.savez` or :func:`numpy.savez_compressed` wrote.
+    r"""Reads a file written by :func:`numpy.savez` or
+    :func:`numpy.savez_compressed`.
 
     The sizes of all arrays are checked against the archive and its budget
     before any memory is allocated.
@@ -33,7 +34,7 @@ def read_npz(path: PathLike) -> dict[str, np.ndarray]:
         with open_zip(path) as (file, members, _):
             return {name.removesuffix('.npy'): _read(file, info)
                     for name, info in members.items()}
-    except Exception as error:  # A damaged archive can raise any.
+    except Exception as error:  # A damaged archive can raise any error.
         if isinstance(error, FileNotFoundError):
             raise
         raise FormatError(f'Expected an .npz file of arrays of numbers in '

@@ -34,7 +34,7 @@ Names = Optional[list[str]]
 def read_labels(folder: Union[str, Path, SealedFolder],
                 ) -> tuple[Names, Names, Names]:
     r"""Returns the names of nodes and relations and the identifiers of nodes
-    in the folder of a model, each :obj:`None` if there are none.
+    in the folder of a model. Each is :obj:`None` if the folder lacks it.
     """
     if not isinstance(folder, SealedFolder):
         folder = SealedFolder(folder)
@@ -114,7 +114,7 @@ class Pretrained(torch.nn.Module):
 
     A model that was loaded or built from a graph keeps its :obj:`node_names`
     and :obj:`relation_names`. A graph that numbers them differently is
-    refused (see :func:`~pyg_mmkgc.data.renumber`).
+    rejected (see :func:`~pyg_mmkgc.data.renumber`).
     """
     node_names: Names = None
     relation_names: Names = None
@@ -175,8 +175,8 @@ class Pretrained(torch.nn.Module):
             folder (str or pathlib.Path): The folder of the model.
 
         Raises:
-            CheckpointError: If the folder holds no model, or a model of
-                another class.
+            CheckpointError: If the folder does not contain a model, or if the
+                model has another class.
             FormatError: If a file is damaged or was changed.
         """
         known = {c.__name__: c for c in (cls, *_subclasses(cls))}
@@ -184,7 +184,7 @@ class Pretrained(torch.nn.Module):
 
     def set_labels(self, nodes: Names, relations: Names,
                    node_ids: Names = None) -> None:
-        r"""Takes the names of nodes and relations, and the identifiers of
+        r"""Sets the names of nodes and relations, and the identifiers of
         nodes, that the model was trained with.
         """
         self.node_names, self.relation_names = nodes, relations
@@ -193,8 +193,8 @@ class Pretrained(torch.nn.Module):
 
 def save_pretrained(model: torch.nn.Module, folder: Union[str, Path],
                     data: Optional[Any] = None) -> None:
-    r"""Writes a model to a folder, which :func:`load_pretrained` reads. It may
-    be a model of :pyg:`PyG`, which has no such method itself.
+    r"""Writes a model to a folder, which :func:`load_pretrained` reads. Unlike
+    the method of the same name, it also supports the models of :pyg:`PyG`.
 
     Args:
         model (torch.nn.Module): The model.
@@ -220,7 +220,7 @@ def load_pretrained(folder: Union[str, Path]) -> Any:
         folder (str or pathlib.Path): The folder of the model.
 
     Raises:
-        CheckpointError: If the folder holds no model.
+        CheckpointError: If the folder does not contain a model.
         FormatError: If a file is damaged or was changed.
     """
     known = {c.__name__: c for c in _subclasses(Pretrained)}
@@ -279,7 +279,7 @@ def _save(model: Any, folder: Union[str, Path], data: Optional[Any]) -> None:
     folder = as_path(folder)
     labels = model if data is None else data
     check_numbering(model, labels)
-    # Files of an earlier model in this folder do not fit this model.
+    # Removes the files of an earlier model, which do not fit this model.
     for file in ('manifest.json', 'config.json', 'labels.json'):
         (folder / file).unlink(missing_ok=True)
     save_tensors(folder / 'model.safetensors', state, {})
@@ -360,7 +360,9 @@ def _restore(saved: dict[str, Any], known: dict[str, Any],
 
 def _build(cls: type[T], saved: dict[str, Any], state: dict[str, Tensor],
            folder: Path) -> T:
-    r"""Builds a model with weights, without features that it does not use."""
+    r"""Builds a model with its weights, and drops features that it does not
+    use.
+    """
     arguments = dict(saved['arguments'])
     for kind, part in (('modalities', 'x'), ('masks', 'mask')):
         if saved['modalities']:
@@ -386,7 +388,7 @@ def _build(cls: type[T], saved: dict[str, Any], state: dict[str, Tensor],
                     model.replace_modules(saved['modules'], state)
         except MMKGCError:
             raise
-        except Exception as error:  # Constructors can raise any.
+        except Exception as error:  # Constructors can raise any error.
             raise _no_fit(folder, f'{type(error).__name__}: '
                           f'{error!s:.500}') from error
         names = model.state_dict()

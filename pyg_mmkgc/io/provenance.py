@@ -22,7 +22,7 @@ def provenance() -> dict[str, Any]:
 
 
 def _installed_commit() -> str | None:
-    # What pip records of an installation from git (PEP 610).
+    # The record of pip about an installation from git (PEP 610).
     try:
         text = metadata.distribution('pyg_mmkgc').read_text('direct_url.json')
     except metadata.PackageNotFoundError:

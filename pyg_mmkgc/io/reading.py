@@ -44,7 +44,7 @@ def user_path(path: PathLike) -> pathlib.Path:
 def open_file(path: PathLike) -> BinaryIO:
     r"""Opens a regular file for reading bytes.
 
-    Pipes and devices are refused: opening a pipe may block forever, and
+    Pipes and devices are rejected, since opening a pipe may block forever, and
     reading a device such as :obj:`/dev/zero` never ends.
 
     Args:

@@ -16,7 +16,7 @@ from pyg_mmkgc.io.atomic import atomic_path
 from pyg_mmkgc.io.reading import PathLike, as_path, file_sha256, open_file
 from pyg_mmkgc.io.schema import check_schema, parse_json
 
-# A header may have 100 MB, some of which names and shapes need.
+# The limit of a header is 100 MB, including names and shapes.
 MAX_METADATA = 90_000_000
 KEYS = {'format', 'metadata', 'sha256'}
 # The number of rows that are copied and hashed at once, since a table may be
@@ -84,7 +84,7 @@ def load_tensors(
     path: PathLike,
     sha256: str | None = None,
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    r"""Reads and verifies a file of :func:`save_tensors`.
+    r"""Reads and verifies a file written by :func:`save_tensors`.
 
     Args:
         path (str or os.PathLike): The file to read.
@@ -187,7 +187,7 @@ def digest(tensors: Mapping[str, Tensor], text: str) -> str:
     digest = hashlib.sha256()
     for name in sorted(tensors):
         tensor = tensors[name].detach()
-        # Lengths are hashed as well, so that the input is unambiguous.
+        # Lengths are hashed as well, which makes the input unambiguous.
         key = json.dumps([name, str(tensor.dtype), list(tensor.shape)])
         digest.update(f'{len(key)}:{key}'.encode())
         whole = tensor.dim() == 0 or (tensor.device.type == 'cpu'

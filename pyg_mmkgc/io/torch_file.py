@@ -1,4 +1,5 @@
-r"""A reader of files of :func:`torch.save` that does not run their pickle.
+r"""A reader of files written by :func:`torch.save` that does not run their
+pickle.
 
 Such a file holds instructions that build an object, and the bytes of its
 tensors. Only the instructions for plain tensors, parameters, lists and
@@ -25,8 +26,8 @@ from torch import Tensor
 from pyg_mmkgc.errors import FormatError
 from pyg_mmkgc.io.budget import open_zip
 
-# The instructions of a table take a few hundred bytes. The limit leaves room
-# for long dictionaries.
+# The instructions of a table take a few hundred bytes, but dictionaries may be
+# long.
 MAX_PICKLE = 1 << 21
 MAX_DIMS = 64
 DTYPES = {
@@ -88,8 +89,8 @@ def open_torch(path: pathlib.Path) -> TorchFile:
         path (pathlib.Path): The file.
 
     Raises:
-        FormatError: If the file holds anything but plain tensors, numbers,
-            strings, lists and dictionaries.
+        FormatError: If the file contains anything other than plain tensors,
+            numbers, strings, lists and dictionaries.
     """
     if zipfile.is_zipfile(path):
         return _open_zip(path)
@@ -203,7 +204,7 @@ def _take(file: IO[bytes], start: int, size: int,
     return flat.as_strided(tensor.shape, tensor.stride)
 
 
-# The stack holds this in place of functions and classes.
+# Replaces functions and classes on the stack.
 @dataclass(frozen=True)
 class _Name:
     name: str

@@ -1,10 +1,10 @@
 r"""The compiled CPU loops behind :mod:`pyg_mmkgc.kernels.candidates`
 (requires :obj:`numba`).
 
-One thread writes a row of the output in a fixed order, so that results do not
-depend on the number of threads. The last bits do depend on whether a process
-compiled a loop itself or read it from numba's cache, since numba optimizes a
-loop once more before it writes it to the cache.
+One thread writes a row of the output in a fixed order, so results do not
+depend on the number of threads. However, the last bits depend on whether a
+process compiled a loop itself or read it from numba's cache, since numba
+optimizes a loop once more before caching it.
 """
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from numba import njit, prange
 # channels in S groups. Channel j of group i is at j * S + i. Queries and
 # scales are [2, B, C].
 
-# A numpy array, or None for missing scales and gradients: numba compiles a
-# separate loop for each case, so that neither has the branches of the other.
+# A numpy array, or None for missing scales and gradients. Numba compiles a
+# separate loop without branches for each case.
 Array = Any
 # Queries, scales, the table, the rows [B, K] of the candidates in it, and the
 # sides [B, K] of the candidates.
 Pairs = tuple[Array, Array, Array, Array, Array]
-# Neither nnan nor ninf is set: NaN must stay NaN, so that a diverged model is
-# noticed.
+# Neither nnan nor ninf is set, since NaN must stay NaN to reveal a diverged
+# model.
 FAST = {'reassoc', 'nsz', 'contract', 'afn', 'arcp'}
-# The most positives that share their candidates and one gradient buffer.
+# The maximum number of positives that share candidates and a gradient buffer.
 MAX_RUN = 128
 
 
@@ -165,7 +165,7 @@ def _row(x: Array, i: int, j: int) -> Any:
 
 @njit(inline='always')
 def _scratch(table: Array, group: int) -> tuple[Array, Array, Array]:
-    # One allocation: it is made for each row.
+    # A single allocation, since it is repeated for each row.
     C = table.shape[1]
     S = C // max(group, 1)
     out = np.empty(S + 2 * C, table.dtype)
@@ -259,9 +259,9 @@ def _columns(table: Array, index: Array) -> Array:
 def _differences(query: Array, scale: Array, columns: Array, head: Array,
                  group: int, i: int, diff: Array, square: Array) -> None:
     r"""Writes the differences :obj:`[group, K]` between a query and all
-    candidates in group :obj:`i`, and the sums :obj:`[K]` of their squares.
-    The innermost loop runs over candidates, so that it is long even if there
-    are few channels.
+    candidates in group :obj:`i`, and the sums :obj:`[K]` of their squares. The
+    innermost loop runs over candidates, so it is long even if there are few
+    channels.
     """
     S = columns.shape[0] // group
     square[:] = 0

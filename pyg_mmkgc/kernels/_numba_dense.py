@@ -13,7 +13,7 @@ from pyg_mmkgc.kernels._numba_candidates import FAST, Array, measure
 
 # The number of queries, and of table rows, that stay in cache together.
 TILE = 64
-# The number of table rows in a loop that runs over rows, not over channels.
+# The number of table rows in a loop over rows instead of channels.
 WIDTH = 128
 
 
@@ -75,9 +75,9 @@ def _forward(query: Array, table: Array, group: int, out: Array) -> None:
 def _forward_columns(query: Array, table: Array, group: int,
                      out: Array) -> None:
     r"""Writes the distances of :func:`_forward` for groups of several
-    channels. A loop over the few channels of a group would be short, so that
-    the innermost loop runs over table rows. All loops have the same length,
-    so that all sums are computed in the same order.
+    channels. A loop over the few channels of a group would be short, so the
+    innermost loop runs over table rows. All loops have the same length, so
+    that all sums are computed in the same order.
     """
     Q, N = out.shape
     C, S = table.shape[1], table.shape[1] // group

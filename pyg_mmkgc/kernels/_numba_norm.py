@@ -1,6 +1,6 @@
-r"""Compiled CPU loops behind :mod:`pyg_mmkgc.kernels.norm` (needs
-:obj:`numba`). Sums over rows are taken in parts that do not depend on the
-number of threads.
+r"""The compiled CPU loops behind :mod:`pyg_mmkgc.kernels.norm` (requires
+:obj:`numba`). Rows are summed in parts that do not depend on the number of
+threads.
 """
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numba import njit, prange
 
 Array = Any
-# NaN must stay NaN: a diverged model has to be seen, so no nnan / ninf here.
+# Neither nnan nor ninf is set, so that NaN reveals a diverged model.
 FAST = {'reassoc', 'nsz', 'contract', 'afn', 'arcp'}
 
 

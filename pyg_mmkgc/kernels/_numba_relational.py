@@ -1,4 +1,4 @@
-r"""Compiled CPU loops behind :mod:`pyg_mmkgc.kernels.relational` (needs
+r"""The compiled CPU loops behind :mod:`pyg_mmkgc.kernels.relational` (requires
 :obj:`numba`).
 
 Every element of an output is summed by one thread in the order of the edges,
@@ -16,7 +16,7 @@ from numba import njit, prange
 # ptr[v + 1] - 1.
 
 Array = Any
-# Without nnan and ninf, so that NaN reveals a diverged model.
+# Neither nnan nor ninf is set, so that NaN reveals a diverged model.
 FAST = {'reassoc', 'nsz', 'contract', 'afn', 'arcp'}
 
 # The messages of weights w and a source x. Complex rows are [re | im].

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from pyg_mmkgc.kernels.compiling import show_compilation
 
-# The most elements of a temporary tensor: 64 MiB in single precision.
+# The maximum number of elements of a temporary tensor: 64 MiB in single
+# precision.
 BLOCK = 1 << 24
 COMPILED_DEVICES = 'cuda',
-# By default, torch.compile writes a value that several sums read to memory.
-# Here, this value covers all pairs of rows, and recomputing it is cheaper.
+# By default, torch.compile stores a value that is used by several sums. Here,
+# the value covers all pairs of rows, and recomputing it is cheaper.
 OPTIONS: dict[str, str | int | bool | Callable[..., Any]] = {
     f'realize_{what}_threshold': 100_000
     for what in ('reads', 'acc_reads', 'opcount')}
@@ -101,13 +102,13 @@ def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def fused(function: Callable[..., Any],
           *tensors: Optional[Tensor]) -> Optional[Callable[..., Any]]:
-    r"""Returns the function compiled to kernels that keep intermediate values
-    in registers, or :obj:`None` if the tensors or their device do not support
-    it.
+    r"""Compiles a function to kernels that keep intermediate values in
+    registers. Returns :obj:`None` if the tensors or their device do not
+    support it.
     """
     given = [x for x in tensors if x is not None]
     device = given[0].device
-    # Sizes of zero and one would each trigger a compilation of their own.
+    # Sizes zero and one would each trigger another compilation.
     if (device.type not in COMPILED_DEVICES
             or any(size < 2 for x in given for size in x.shape)
             or not _compiles(device)):
@@ -132,9 +133,9 @@ def check_rows(index: Tensor, num_rows: int) -> None:
 
 
 def parts(size: int, elements: int) -> Iterator[slice]:
-    r"""Yields slices that partition :obj:`size` rows. A slice has at least
-    one row and, if it has several, at most :obj:`BLOCK` elements, where each
-    row counts as :obj:`elements` elements.
+    r"""Yields slices that partition :obj:`size` rows with :obj:`elements`
+    elements each. A slice with more than one row has at most :obj:`BLOCK`
+    elements.
     """
     step = max(1, BLOCK // max(1, elements))
     for start in range(0, max(1, size), step):

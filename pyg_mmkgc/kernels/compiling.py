@@ -11,16 +11,18 @@ MESSAGE = 'Compiling kernels, once per installation: about 20 s'
 
 
 class Progress:
-    r"""Writes a line to the standard error when the first loop of this package
-    is compiled in a process, and shows a progress bar over the loops on a
-    terminal. A loop that comes from numba's cache is not compiled.
+    r"""Writes a line to the standard error when a process compiles its first
+    loop of this package, and shows a progress bar over the loops on a
+    terminal. Loops from numba's cache are not compiled.
     """
     def __init__(self) -> None:
         self.depth, self.done = 0, 0
         self.bar: Optional[tqdm] = None
 
     def start(self) -> None:
-        r"""A loop, or a loop within it, begins to compile."""
+        r"""Called when the compilation of a loop, or of a loop within it,
+        begins.
+        """
         if self.depth == 0:
             if self.done == 0:
                 tqdm.write(MESSAGE, file=sys.stderr)
@@ -33,7 +35,7 @@ class Progress:
         self.depth += 1
 
     def end(self) -> None:
-        r"""The loop is compiled."""
+        r"""Called when the loop is compiled."""
         self.depth -= 1
         if self.depth == 0:
             self.done += 1
@@ -43,7 +45,9 @@ class Progress:
 
 @functools.lru_cache(maxsize=1)
 def show_compilation() -> None:
-    r"""Shows a :class:`Progress` from now on. Requires :obj:`numba`."""
+    r"""Shows a :class:`Progress` for all further compilations. Requires
+    :obj:`numba`.
+    """
     from numba.core import event
 
     progress = Progress()

@@ -49,9 +49,9 @@ def inner_products(query: Tensor, table: Tensor) -> Tensor:
     the rows of a table :obj:`[N, C]`, never in half precision.
 
     The last bits of a matrix product usually depend on its number of rows, so
-    that ranks would depend on the size of a block. If no gradient is needed,
-    this function avoids that: it multiplies tiles of a fixed size on a CPU,
-    and uses double precision on other devices.
+    ranks would depend on the size of a block. If no gradient is needed, this
+    function avoids this by multiplying tiles of a fixed size on a CPU, and by
+    using double precision on other devices.
     """
     dtype = torch.promote_types(query.dtype, torch.float32)
     with torch.autocast(query.device.type, enabled=False):
@@ -82,7 +82,7 @@ def _needs_grad(query: Tensor, table: Tensor) -> bool:
 
 
 def _tiles(query: Tensor, table: Tensor) -> Tensor:
-    # Tiles at the edges are padded with zeros, so that all have one size.
+    # Tiles at the edges are padded with zeros to the same size.
     Q, N = query.size(0), table.size(0)
     query = F.pad(query, (0, 0, 0, -Q % TILE[0]))
     out = query.new_empty(query.size(0), N + -N % TILE[1])
@@ -97,8 +97,8 @@ def _tiles(query: Tensor, table: Tensor) -> Tensor:
 
 
 def _dense(query: Tensor, table: Tensor, group: int) -> Tensor:
-    # The compiler chooses the order of a sum by the shape. Sums in double
-    # precision keep ranks independent of the size of a block.
+    # The compiler chooses the order of a sum by its shape, and double
+    # precision keeps ranks independent of the size of a block.
     diff = query.unsqueeze(1) - table
     if group > 4:
         diff = diff.double()
@@ -106,9 +106,9 @@ def _dense(query: Tensor, table: Tensor, group: int) -> Tensor:
 
 
 def _euclidean(query: Tensor, table: Tensor) -> Tensor:
-    # Double precision, since |a|^2 + |b|^2 - 2 a b cancels if a and b are
-    # close, and since the last bits of a matrix product depend on its number
-    # of rows. It is still ten times faster than differences in PyTorch.
+    # Double precision is needed, since |a|^2 + |b|^2 - 2 a b cancels if a and
+    # b are close, and since the last bits of a matrix product depend on its
+    # number of rows. It is still ten times faster than differences in PyTorch.
     out = table.new_empty(query.size(0), table.size(0))
     if query.device.type != 'mps':  # MPS has no doubles.
         query, table = query.double(), table.double()

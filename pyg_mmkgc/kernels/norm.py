@@ -1,4 +1,4 @@
-r"""Layer normalization, ReLU and a short cut, in one pass over the rows."""
+r"""Layer normalization, ReLU and a skip connection in one pass over rows."""
 from __future__ import annotations
 
 from typing import Any, Optional
@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from pyg_mmkgc.kernels.backend import arrays, numba_loops
 
-# Parts of the rows, whose sums are added up in order.
+# The number of parts of the rows, whose sums are added in order.
 PARTS = 32
 
 
@@ -20,12 +20,12 @@ def norm_relu_add(y: Tensor, x: Tensor, weight: Tensor, bias: Tensor,
     (\mathbf{y}))` of rows, with shape :obj:`[M, D]`.
 
     Args:
-        y (torch.Tensor): The rows that are normalized, :obj:`[M, D]`.
-        x (torch.Tensor): The rows of the short cut, :obj:`[M, D]`.
-        weight (torch.Tensor): The weights of channels, :obj:`[D]`.
-        bias (torch.Tensor): Their biases, :obj:`[D]`.
-        eps (float, optional): What is added to the variance.
-            (default: :obj:`1e-5`)
+        y (torch.Tensor): The rows to normalize, :obj:`[M, D]`.
+        x (torch.Tensor): The rows of the skip connection, :obj:`[M, D]`.
+        weight (torch.Tensor): The weight of each channel, :obj:`[D]`.
+        bias (torch.Tensor): The bias of each channel, :obj:`[D]`.
+        eps (float, optional): A constant that is added to the variance for
+            stability. (default: :obj:`1e-5`)
     """
     if numba_loops('norm', y, x, weight, bias) is None:
         return x + F.layer_norm(y, weight.shape, weight, bias, eps).relu()

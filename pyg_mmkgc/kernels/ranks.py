@@ -36,7 +36,7 @@ def count_rivals_in_rows(scores: Tensor, row: Tensor, target: Tensor,
     ptr = torch.cat([size.new_zeros(1), size.cumsum(0)])
     loops = numba_loops('ranks', scores, truth)
     if scores.numel() == 0 or scores.stride(1) != 1 or loops is None:
-        # Copy at most as many rows at a time as the scores have.
+        # Copies at most as many rows at once as the scores have.
         step = len(scores) or 1
         parts = [_count(scores, rows, targets, own, ptr, node)
                  for rows, targets, own in zip(

@@ -1,11 +1,10 @@
 r"""Relational message passing: sums, means and maxima of messages along typed
 edges, for a batch of queries, without a row per edge and query.
 
-On the CPU the loops of :obj:`numba` go over edges sorted by their target
-where it is installed (:obj:`pip install pyg_mmkgc[fast]`). Everywhere else,
-and on a GPU, blocks of edges are reduced by
-:func:`torch_geometric.utils.segment`, which takes torch-scatter where it is
-installed. Both give the same values.
+On a CPU with :obj:`numba` (:obj:`pip install pyg_mmkgc[fast]`), compiled loops
+pass over edges that are sorted by their target. Otherwise, blocks of edges are
+reduced by :func:`torch_geometric.utils.segment`, which uses torch-scatter if
+it is installed. Both return the same values.
 """
 from __future__ import annotations
 
@@ -22,7 +21,7 @@ from pyg_mmkgc.kernels.backend import BLOCK, arrays, numba_loops
 
 MESSAGES = ('product', 'sum', 'rotation')
 REDUCTIONS = ('sum', 'mean', 'max')
-# The number of parts of a graph that threads share.
+# The number of parts into which a graph is split for threads.
 PARTS = 32
 
 
@@ -34,7 +33,9 @@ class Order(NamedTuple):
     edge: Tensor  # The position of each edge in the graph, [E].
 
     def without(self, drop: Tensor) -> Order:
-        r"""Returns the order without the edges in a mask of the graph."""
+        r"""Returns the order without the edges in a mask over the edges of the
+        graph.
+        """
         keep = ~drop[self.edge]
         count = torch.cat([keep.new_zeros(1, dtype=torch.long),
                            keep.cumsum(0)])
@@ -125,7 +126,7 @@ class RelationalGraph:
         out.source, out.edge_type, out.target = (
             self.source[keep], self.edge_type[keep], self.target[keep])
         out.num_nodes, out.num_relations = self.num_nodes, self.num_relations
-        # Without sorting again, since every training step drops edges.
+        # Every training step drops edges, so they are not sorted again.
         place = keep.cumsum(0) - 1
         for name in ('by_target', 'by_source'):
             order = getattr(self, name).without(drop)

@@ -116,8 +116,7 @@ def fusion_weights(weight: Tensor, views: list[Tensor],
     r"""Returns the weights :math:`\alpha`, :obj:`[*, M]`, of eq. (4) of
     AdaMF-MAT, with the arguments of :func:`fuse`.
     """
-    # The softmax is sensitive to rounding, so that logits stay in full
-    # precision.
+    # The softmax is sensitive to rounding, so logits stay in full precision.
     with torch.autocast(weight.device.type, enabled=False):
         logits = [x.tanh() @ w for x, w in zip(views, weight, strict=True)]
     logit = torch.stack(torch.broadcast_tensors(*logits), dim=-1)

@@ -45,6 +45,9 @@ class Ranks(NamedTuple):
         Args:
             ties (str): :obj:`"realistic"`, :obj:`"optimistic"` or
                 :obj:`"pessimistic"`.
+
+        Raises:
+            ConfigError: If :obj:`ties` is another value.
         """
         if ties == 'realistic':
             return self.realistic
@@ -163,9 +166,6 @@ def without_known(
 
 def assert_finite(scores: Tensor, first: int = 0) -> None:
     r"""Raises an error if a score is NaN or infinite.
-
-    If the sum of all scores is finite, so is each of them. Otherwise, each
-    score is checked, since a sum of finite scores may overflow.
 
     Args:
         scores (torch.Tensor): The scores, of shape :math:`[Q, N]`.

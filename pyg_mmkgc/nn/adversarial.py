@@ -50,6 +50,7 @@ def synthetic_scores(model: TripleModel, head: Entities, rel_type: Tensor,
         generate (callable): Maps a modality and structural embeddings
             :obj:`[B, C]` to synthetic embeddings :obj:`[L, B, C]`.
         kinds (tuple[str, ...], optional): The kinds of synthetic triples.
+            (default: all three)
     """
     out = {}
     fake_head = synthesize(model, head.views, names, generate)
@@ -92,9 +93,9 @@ def discriminator_term(pos: Tensor, fake: dict[str, Tensor],
 
 
 def generator_term(fake: dict[str, Tensor], parity: str = 'paper') -> Tensor:
-    r"""Returns the loss that the generators minimise:
+    r"""Returns the loss that the generators minimize:
     :math:`-\mathcal{L}_{adv}` without the term of the positives, which is
-    constant in the inner maximisation of eq. (11).
+    constant in the inner maximization of eq. (11).
     :obj:`parity="released"` selects the non-saturating
     :math:`-\log \sigma(s^*)` of the released code, summed over kinds.
     """
@@ -115,9 +116,9 @@ class _Reverse(torch.autograd.Function):
 
 
 def call_reversed(module: torch.nn.Module, *args: Tensor) -> Tensor:
-    r"""Calls :obj:`module` such that its own parameters, and no others,
-    receive the negated gradient. A single optimizer then minimises a loss
-    over the rest of the model and maximises it over :obj:`module`.
+    r"""Calls :obj:`module` such that only its own parameters receive the
+    negated gradient. A single optimizer then minimizes a loss over the rest of
+    the model and maximizes it over :obj:`module`.
     """
     params = {name: _Reverse.apply(param)
               for name, param in module.named_parameters()}

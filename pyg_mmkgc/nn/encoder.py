@@ -21,7 +21,7 @@ class ModalityEncoder(torch.nn.Module):
     With a hidden width, two layers with a ReLU in between replace the
     projection, :math:`\mathbf{e}_m = \mathbf{W}_m \max(0, \mathbf{V}_m
     \mathbf{f}_m + \mathbf{c}_m) + \mathbf{b}_m`, such that an embedding can
-    depend on which numbers of a node are known.
+    depend on the set of numbers that are known for a node.
 
     A node may have several feature rows, for example :obj:`I` images. They
     are projected one by one and averaged. If a query is given,
@@ -51,6 +51,10 @@ class ModalityEncoder(torch.nn.Module):
             bias :math:`\mathbf{b}_m`. (default: :obj:`True`)
         hidden_channels (int, optional): The hidden width of a projection with
             two layers. (default: :obj:`None`, one layer)
+
+    Raises:
+        ModelError: If :obj:`missing` is unknown, or the features or the mask
+            have a wrong shape or type.
     """
     x: Tensor
     mask: Tensor
@@ -88,8 +92,8 @@ class ModalityEncoder(torch.nn.Module):
         if trainable_features:
             self.x = Parameter(x.float().clone())
         elif self.complete:
-            # The graph's own tensor, possibly mapped from a file: it is never
-            # written to and is not saved in checkpoints.
+            # The graph's own tensor, possibly mapped from a file, is never
+            # written to or saved in checkpoints.
             self.register_buffer('x', x, persistent=False)
         else:  # Filling missing rows must not change the graph's tensor.
             self.register_buffer('x', x.clone())
@@ -163,15 +167,18 @@ class ModalityEncoder(torch.nn.Module):
 
     @torch.no_grad()
     def extended(self, x: Tensor, mask: Tensor) -> ModalityEncoder:
-        r"""Returns an encoder with further nodes, which shares all weights.
-        Without a trained row for missing rows, the mean of the present rows
-        stands for the missing rows of the new nodes.
+        r"""Returns an encoder that shares all weights and has additional
+        nodes. The policies :obj:`"random"` and :obj:`"mean"` fill the missing
+        rows of the new nodes with the mean of the present rows.
 
         Args:
             x (torch.Tensor): The features of the new nodes, :obj:`[M, F]` or
                 :obj:`[M, I, F]`.
             mask (torch.Tensor): :obj:`True` where a new node has a row,
                 :obj:`[M]` or :obj:`[M, I]`.
+
+        Raises:
+            ModelError: If the features have a wrong shape.
         """
         if x.shape[1:] != self.x.shape[1:]:
             raise ModelError('Expected features of new nodes with shape [*, '
@@ -239,8 +246,8 @@ def attention_weights(x: Tensor, mask: Tensor,
 
 
 def check_modalities(modalities: dict[str, Tensor], num_nodes: int) -> None:
-    r"""Raises :class:`~pyg_mmkgc.errors.ModelError` if the name of a modality
-    cannot name a view, or if its features do not have one row per node.
+    r"""Raises :class:`~pyg_mmkgc.errors.ModelError` if a modality has an
+    invalid name, or if its features do not have one row per node.
     """
     for name, x in modalities.items():
         check_name(name)

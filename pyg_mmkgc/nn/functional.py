@@ -71,7 +71,7 @@ def complex_score(head: Tensor, rel: Tensor, tail: Tensor) -> Tensor:
 
 def cubes(x: Tensor, group: int = 1) -> Tensor:
     r"""Returns the sum of the cubed moduli :math:`\sum_i |x_i|^3` of rows
-    :obj:`[*, group * S]`. With :obj:`group=2`, it is the N3 regulariser of
+    :obj:`[*, group * S]`. With :obj:`group=2`, it is the N3 regularizer of
     complex rows :obj:`[re | im]`. Channel :obj:`j` of group :obj:`i` is at
     :obj:`j * S + i`.
     """

@@ -33,6 +33,9 @@ class AdaptiveFusion(torch.nn.Module):
         skip_absent (bool, optional): If set to :obj:`True`, a view of zeros
             counts as absent and gets no weight. If all views are absent, the
             joint embedding is zero. (default: :obj:`False`)
+
+    Raises:
+        ModelError: If the mode is unknown.
     """
     def __init__(self, names: list[str], channels: int,
                  mode: str = 'adaptive', skip_absent: bool = False) -> None:

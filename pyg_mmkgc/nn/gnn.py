@@ -24,8 +24,8 @@ class GNNEncoder(Module):
         \mathbf{X}^{(l)} = \mathbf{X}^{(l-1)} + \mathrm{dropout} \left(
         \mathrm{conv}_l(\mathbf{X}^{(l-1)}) \right)
 
-    with a ReLU after all convolutions but the last. It takes the place of the
-    embedding table of any :class:`~pyg_mmkgc.nn.MMKGEModel`, and
+    with a ReLU after every convolution except for the last. The encoder
+    replaces the embedding table of any :class:`~pyg_mmkgc.nn.MMKGEModel`, and
     :meth:`~pyg_mmkgc.io.pretrained.Pretrained.save_pretrained` saves it as
     part of the model:
 
@@ -46,7 +46,7 @@ class GNNEncoder(Module):
             them, :obj:`num_relations`.
         num_layers (int, optional): The number of layers.
             (default: :obj:`2`)
-        dropout (float, optional): The dropout of the output of a layer.
+        dropout (float, optional): The dropout rate of the output of a layer.
             (default: :obj:`0.0`)
         **kwargs (optional): Additional arguments of the convolution, as plain
             values.
@@ -81,7 +81,7 @@ class GNNEncoder(Module):
 
     def replace(self, table: Any, num_relations: int, edge_index: Tensor,
                 edge_type: Tensor) -> GNNEncoder:
-        r"""Takes the place of an embedding table.
+        r"""Replaces an embedding table, and returns the encoder.
 
         Args:
             table (torch.nn.Embedding): The table :obj:`[N, C]`, whose weights
@@ -155,10 +155,11 @@ class GNNEncoder(Module):
 
 
 def find_conv(conv: Union[str, type]) -> Any:
-    r"""Returns the convolution of a name, of :pyg:`PyG` or imported.
+    r"""Returns the convolution with a given name, from :pyg:`PyG` or any
+    imported module.
 
     Raises:
-        ModelError: If there is none.
+        ModelError: If there is no such convolution.
     """
     if inspect.isclass(conv) and issubclass(conv, MessagePassing):
         return conv
@@ -179,8 +180,8 @@ def _subclasses(cls: Any) -> list[Any]:
 
 def load_encoder(saved: Any, state: dict[str, Tensor],
                  num_relations: int) -> Optional[GNNEncoder]:
-    r"""Builds the encoder of a saved model, with weights that are not loaded
-    yet.
+    r"""Builds the encoder of a saved model. Its weights still have to be
+    loaded.
 
     Args:
         saved (Any): The result of :meth:`GNNEncoder.config`.

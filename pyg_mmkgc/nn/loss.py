@@ -34,6 +34,9 @@ class SelfAdversarialLoss(torch.nn.Module):
     Args:
         temperature (float, optional): The temperature :math:`\beta`. Zero
             gives all negatives equal weight. (default: :obj:`1.0`)
+
+    Raises:
+        ModelError: If :obj:`temperature` is negative.
     """
     def __init__(self, temperature: float = 1.0) -> None:
         super().__init__()
@@ -43,8 +46,8 @@ class SelfAdversarialLoss(torch.nn.Module):
     def forward(self, pos: Tensor, neg: Tensor,
                 weight: Optional[Tensor] = None) -> Tensor:
         r"""Returns the mean loss over the scores of positives :obj:`[B]` and
-        of their negatives :obj:`[B, K]`. If a :obj:`weight` :obj:`[B]` is
-        given, it is the weighted mean over positives.
+        of their negatives :obj:`[B, K]`. With :obj:`weight` :obj:`[B]`, the
+        mean over positives is weighted.
         """
         prob = (self.temperature * neg.detach()).softmax(dim=-1)
         return -_mean(F.logsigmoid(pos) +
@@ -62,6 +65,9 @@ class MarginRankingLoss(torch.nn.Module):
 
     Args:
         margin (float, optional): The margin :math:`m`. (default: :obj:`1.0`)
+
+    Raises:
+        ModelError: If :obj:`margin` is not positive.
     """
     def __init__(self, margin: float = 1.0) -> None:
         super().__init__()
@@ -71,8 +77,8 @@ class MarginRankingLoss(torch.nn.Module):
     def forward(self, pos: Tensor, neg: Tensor,
                 weight: Optional[Tensor] = None) -> Tensor:
         r"""Returns the mean loss over the scores of positives :obj:`[B]` and
-        of their negatives :obj:`[B, K]`. If a :obj:`weight` :obj:`[B]` is
-        given, it is the weighted mean over positives.
+        of their negatives :obj:`[B, K]`. With :obj:`weight` :obj:`[B]`, the
+        mean over positives is weighted.
         """
         hinge = (self.margin - pos[:, None] + neg).relu()
         return _mean(hinge.mean(dim=-1), weight)
@@ -88,8 +94,8 @@ class BCELoss(torch.nn.Module):
     def forward(self, pos: Tensor, neg: Tensor,
                 weight: Optional[Tensor] = None) -> Tensor:
         r"""Returns the mean loss over the scores of positives :obj:`[B]` and
-        of their negatives :obj:`[B, K]`. If a :obj:`weight` :obj:`[B]` is
-        given, it is the weighted mean over positives.
+        of their negatives :obj:`[B, K]`. With :obj:`weight` :obj:`[B]`, the
+        mean over positives is weighted.
         """
         return -_mean(F.logsigmoid(pos) + F.logsigmoid(-neg).mean(dim=-1),
                       weight)
@@ -99,7 +105,7 @@ class AllNodesLoss(torch.nn.Module):
     r"""An abstract base class of losses that score every node as the answer
     to each query of a batch. They need no negative sampler.
     """
-    #: A configuration with such a loss has no sampler.
+    #: Tells a configuration that no sampler is needed.
     takes_all_nodes = True
     #: If :obj:`True`, :meth:`forward` needs the known answers of each query.
     needs_labels = False
@@ -140,6 +146,9 @@ class KvsAllLoss(AllNodesLoss):
         label_smoothing (float, optional): The amount :math:`\epsilon` of
             smoothing, which turns labels :math:`y` into
             :math:`(1 - \epsilon) y + \epsilon / N`. (default: :obj:`0.0`)
+
+    Raises:
+        ModelError: If :obj:`label_smoothing` is not in :math:`[0, 1)`.
     """
     needs_labels = True
 

@@ -24,8 +24,8 @@ class NeighborBaseline(Pretrained):
         \frac{\cos(\mathbf{f}_x, \mathbf{f}_y) - 1}{\tau} \right)
 
     The features :math:`\mathbf{f}` of a node concatenate its modalities, each
-    divided by its norm, so that the cosine is the mean over the modalities if
-    both nodes have all of them. A missing modality is a row of zeros, and
+    divided by its norm. The cosine is therefore the mean over the modalities
+    if both nodes have all of them. A missing modality is a row of zeros, and
     nodes without any modality are only similar to themselves.
 
     .. code-block:: python
@@ -36,6 +36,9 @@ class NeighborBaseline(Pretrained):
         temperature (float, optional): The temperature :math:`\tau`. The
             nearest nodes outweigh all others as it approaches zero.
             (default: :obj:`0.05`)
+
+    Raises:
+        ModelError: If :obj:`temperature` is not positive.
     """
     def __init__(self, temperature: float = 0.05) -> None:
         super().__init__()
@@ -58,11 +61,16 @@ class NeighborBaseline(Pretrained):
         return cls(**kwargs).attach(data)
 
     def attach(self, data: Any) -> NeighborBaseline:
-        r"""Takes the features and the training triples of a graph."""
+        r"""Sets the features and the training triples to compare with from a
+        graph, and returns the baseline.
+
+        Raises:
+            ModelError: If the graph has no modalities.
+        """
         features, masks = data.features(), data.masks()
         if not features:
-            raise ModelError('Expected a graph with modalities, by which '
-                             'nodes are compared (got none)')
+            raise ModelError('Expected a graph with at least one modality to '
+                             'compare nodes by (got none)')
         rows, there = [], []
         for name, x in features.items():
             mask = masks[name]
@@ -87,8 +95,8 @@ class NeighborBaseline(Pretrained):
 
     @contextmanager
     def attached(self, data: Any) -> Iterator[None]:
-        r"""Context manager that attaches the baseline to a graph for a
-        while.
+        r"""Context manager that temporarily attaches the baseline to a graph,
+        as for evaluation.
         """
         before = {name: getattr(self, name) for name in (
             'x', '_triples', 'num_nodes', 'num_relations')}
@@ -129,7 +137,7 @@ class NeighborBaseline(Pretrained):
             known, answer = (x.to(node.device) for x in self._triples[rel])
             if side == 'head':
                 known, answer = answer, known
-            # Triples of one answer are added up first.
+            # Triples with the same answer are summed first.
             answer, place = answer.unique(return_inverse=True)
             rows = rel_type == rel
             near = self.similarity(node[rows], known)

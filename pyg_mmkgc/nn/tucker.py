@@ -24,8 +24,8 @@ def tucker(x: Tensor, rel: Tensor, core: Tensor) -> Tensor:
     shape = torch.broadcast_shapes(x.shape[:-1], rel.shape[:-1])
     x, rel = (y.expand(*shape, -1).reshape(-1, y.size(-1)) for y in (x, rel))
     matrix = core.flatten(0, 1)
-    # Blocks that are recomputed in the backward pass limit the memory of
-    # outer products.
+    # Recomputing blocks in the backward pass limits the memory of outer
+    # products.
     out = [checkpoint(_tucker, x[part], rel[part], matrix,
                       use_reentrant=False)
            for part in parts(x.size(0), matrix.size(0))]

@@ -23,7 +23,7 @@ from pyg_mmkgc.evaluation.embeddings import SimilarNodes
 from pyg_mmkgc.evaluation.records import check_ending
 from pyg_mmkgc.runs.new_entity import add_entity
 
-# A text like this is an id, unless the labels are numbers.
+# A text of this form is an id, unless labels are numbers.
 _NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?')
 
 
@@ -50,7 +50,7 @@ class Answers:
     def add_entity(self, name: str, texts: Sequence[str] = (),
                    images: Sequence[str] = (), encoders: Sequence[str] = (),
                    device: str | None = None) -> None:
-        r"""Adds an entity that came after training, see
+        r"""Adds an entity after training, see
         :func:`~pyg_mmkgc.runs.new_entity.add_entity`.
         """
         self.graph = add_entity(self.model, self.graph, name, texts, images,
@@ -97,7 +97,7 @@ class Answers:
         Returns:
             The number of queries.
         """
-        check_ending(out)  # Before the computation.
+        check_ending(out)  # Fails before the computation.
         asked = [self._ids(*query) for query in read_queries(queries)]
         write_records(out, predict_records(
             self.model, self.graph, asked, k, filter_known, self_loops))
@@ -142,7 +142,7 @@ def label_or_id(text: str | None, names: Sequence[str] | None) -> Any:
     r"""Returns the id that a text stands for, or the text itself, which is a
     label. If labels look like numbers, a number is always a label.
     """
-    # An unknown number does not mean the node of that id.
+    # An unknown number is not the id of a node.
     if text is None or not (text.isascii() and text.isdigit()):
         return text
     return text if any(map(_NUMBER.fullmatch, names or ())) else int(text)

@@ -22,23 +22,25 @@ def compare_paths(paths: Sequence[str], reference: str | None = None,
                   device: str | None = None) -> Comparison:
     r"""Compares runs, or the methods in a file of rankings.
 
-    Runs that differ in the seed only belong to one method. Methods are named
+    Runs that only differ in the seed belong to one method. Methods are named
     after their models, or after the folders of their first runs if two methods
     have the same model.
 
     Args:
-        paths (list of str): The folders of two or more runs, of one or of
-            several seeds, or one
-            :obj:`.safetensors` file of the benchmarks with the reciprocal
-            ranks :obj:`[num_rankings]` of each method, averaged over seeds.
+        paths (list[str]): The folders of two or more runs with one or several
+            seeds, or one :obj:`.safetensors` file of the benchmarks with the
+            reciprocal ranks :obj:`[num_rankings]` of each method, averaged
+            over seeds.
         reference (str, optional): The name of the method to compare with.
             (default: :obj:`None`, the first)
-        data_root (str, optional): The present folder of the dataset's files.
+        data_root (str, optional): The current folder of the dataset's files.
+            (default: :obj:`None`, the folder at training time)
         device (str, optional): The device to evaluate runs without saved
-            rankings on.
+            rankings on. (default: :obj:`None`)
 
     Raises:
-        ConfigError: If there is nothing to compare, or no such reference.
+        ConfigError: If there are fewer than two methods, or if none of them is
+            the reference.
         DataError: If runs differ in their graphs or ranked triples.
     """
     if len(paths) == 1 and pathlib.Path(paths[0]).is_file():

@@ -1,7 +1,7 @@
 r"""The command ``mmkgc features``.
 
-The folder of the features also has the file ``source.json``, by which
-``inspect`` finds the images and texts.
+The folder of the features also has the file ``source.json``, which tells
+``inspect`` where the images and texts are.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class FeatureSource:
     r"""Images, texts or numbers, and the nodes that they belong to.
 
     Args:
-        kind (str): :obj:`'image'`, :obj:`'text'` or :obj:`'number'`.
+        kind (str): :obj:`"image"`, :obj:`"text"` or :obj:`"number"`.
         path (str): A folder with one subfolder of images per entity, or a
             table.
         root (str, optional): The folder that the paths in a table are
@@ -58,9 +58,10 @@ class FeatureSource:
             :func:`load_config`, or a file :obj:`.txt` with one label per line.
             (default: :obj:`None`, every entity is a node)
         data_root (str, optional): The folder of the dataset's files.
-        match (str, optional): The meaning of entities, either the labels
-            (:obj:`'label'`) or the ids (:obj:`'id'`) of nodes.
-            (default: :obj:`'label'`)
+            (default: :obj:`None`, as in the configuration)
+        match (str, optional): If set to :obj:`"label"`, entities are labels of
+            nodes. If set to :obj:`"id"`, they are ids of nodes.
+            (default: :obj:`"label"`)
     """
     kind: str
     path: str
@@ -71,7 +72,11 @@ class FeatureSource:
     match: str = 'label'
 
     def items(self) -> list[Item]:
-        r"""Lists the images, texts or numbers."""
+        r"""Lists the images, texts or numbers.
+
+        Raises:
+            ConfigError: If there is no such folder or table.
+        """
         path = user_path(self.path)
         if self.kind == 'image' and path.is_dir():
             return read_folder(path)
@@ -85,9 +90,9 @@ class FeatureSource:
         return read_table(path, self.kind, self.root, self.header)
 
     def read(self) -> tuple[list[Item], list[str] | None]:
-        r"""Lists the images or texts, and the label of each node,
-        :obj:`None` without a graph. Entities may be named by the identifiers
-        of nodes, which stand for labels that several nodes share.
+        r"""Returns the items, and the label of each node or :obj:`None`
+        without a graph. If several nodes share a label, identifiers replace
+        all labels.
         """
         items, (names, ids) = self.items(), self._names()
         if names is None or ids is None or self.match == 'id':
@@ -103,7 +108,7 @@ class FeatureSource:
         if _is_list(self.graph):
             return read_lines(user_path(self.graph)), None
         config = load_config(self.graph)
-        # Its features may be the features that are to be extracted.
+        # The features of the graph may not be extracted yet.
         options = dict(config.dataset.options)
         if 'features' in options:
             options['features'] = (None if config.dataset.name == 'TSV' else
@@ -135,8 +140,8 @@ def extract_features(source: FeatureSource, encoder: str, folder: str,
                      batch_size: int = 32, num_workers: int = 2,
                      device: str | None = None, revision: str | None = None,
                      progress: bool = True) -> Coverage:
-    r"""Encodes images or texts into a folder, or continues an interrupted
-    extraction.
+    r"""Encodes images or texts and writes the vectors to a folder, or
+    continues an interrupted extraction.
 
     Args:
         source (FeatureSource): The images or texts.
@@ -145,7 +150,7 @@ def extract_features(source: FeatureSource, encoder: str, folder: str,
         folder (str): The folder of the result.
         pool (str, optional): As for :func:`~pyg_mmkgc.features.extract`.
         dtype (str, optional): The data type to store.
-            (default: :obj:`'float32'`)
+            (default: :obj:`"float32"`)
         batch_size (int, optional): The number of images or texts per batch.
             (default: :obj:`32`)
         num_workers (int, optional): The number of processes that read and
@@ -153,15 +158,19 @@ def extract_features(source: FeatureSource, encoder: str, folder: str,
         device (str, optional): The name of a :class:`torch.device`.
             (default: :obj:`None`, a GPU if there is one)
         revision (str, optional): The version of the weights.
+            (default: :obj:`None`)
         progress (bool, optional): If set to :obj:`False`, shows no progress
             bar. (default: :obj:`True`)
+
+    Raises:
+        ConfigError: If the encoder is for another kind of inputs.
     """
     items, labels = source.read()
     made = make_encoder(encoder, revision=revision,
                         device=find_device(device, '--device'))
     if made.kind != source.kind:
         raise ConfigError(f'Expected an encoder for {source.kind}s (got '
-                          f"'{encoder}' for {made.kind}s)")
+                          f"'{encoder}', which encodes {made.kind}s)")
     path = user_path(folder)
     out = extract(items, made, path, labels, source.match, pool,
                   DTYPES[dtype], batch_size, num_workers, progress)
@@ -171,12 +180,14 @@ def extract_features(source: FeatureSource, encoder: str, folder: str,
 
 def extract_number_features(source: FeatureSource, folder: str,
                             dtype: str = 'float32') -> Coverage:
-    r"""Standardizes the values of a table into a folder.
+    r"""Standardizes the numbers and dates of a table and writes them to a
+    folder.
 
     Args:
         source (FeatureSource): The table.
         folder (str): The folder of the result.
-        dtype (str, optional): The type to store.
+        dtype (str, optional): The data type to store.
+            (default: :obj:`"float32"`)
     """
     path, (items, labels) = user_path(folder), source.read()
     out = extract_numbers(items, path, labels, source.match, DTYPES[dtype])
@@ -185,11 +196,14 @@ def extract_number_features(source: FeatureSource, folder: str,
 
 
 def table_folder(table: str) -> str:
-    r"""The default folder of features: the path of the table without its
-    suffix, which is where the benchmarks look for a modality of this name.
+    r"""Returns the default folder of features: the path of the table without
+    its suffix, where the benchmarks look for a modality of this name.
 
     Args:
         table (str): The path of the table.
+
+    Raises:
+        ConfigError: If the path has no suffix of a table.
     """
     path = pathlib.PurePath(table)
     if path.suffix not in ('.tsv', '.csv', '.jsonl'):
@@ -205,11 +219,12 @@ def inspect_folder(folder: str, entities: Sequence[str] | None = None,
 
     Args:
         folder (str): The folder.
-        entities (list of str, optional): As for
+        entities (list[str], optional): As for
             :func:`~pyg_mmkgc.features.inspect_features`.
         output (str, optional): The picture to write.
             (default: :obj:`inspect.png` in the folder)
-        source (str, optional): The present path of the images or texts.
+        source (str, optional): The current path of the images or texts.
+            (default: :obj:`None`, the path at extraction time)
 
     Raises:
         ConfigError: If the ending of the picture is unknown.
@@ -221,7 +236,7 @@ def inspect_folder(folder: str, entities: Sequence[str] | None = None,
     report = inspect_features(path, entities)
     try:
         samples = _samples(report, path, source)
-    except (MMKGCError, OSError) as error:  # They may have moved.
+    except (MMKGCError, OSError) as error:  # The files may have moved.
         print(f'no {report.coverage.kind}s in the picture: {error}')
         samples = {}
     try:
@@ -238,7 +253,7 @@ def _samples(report: FeatureReport, path: pathlib.Path,
         source = FeatureSource(**read_options(SOURCE, read_json(file),
                                               FeatureSource))
         source = dataclasses.replace(source, path=moved or source.path)
-    elif moved is not None:  # Features that were extracted in Python.
+    elif moved is not None:  # The features were extracted in Python.
         source = FeatureSource(report.coverage.kind, moved)
     else:
         raise ConfigError(f"Expected '{file}' (got none). Pass --source to "

@@ -15,7 +15,7 @@ from pyg_mmkgc.io.reading import user_path
 
 #: The folder of runs by default, in the current folder.
 RUNS = 'runs'
-#: The file that a training process locks. The file alone means nothing.
+#: The file that a training process locks. Only the lock has a meaning.
 LOCK = '.lock'
 
 
@@ -42,13 +42,13 @@ def empty_folder(folder: str) -> pathlib.Path:
     r"""Creates a folder unless it exists and is empty.
 
     Raises:
-        ConfigError: If it is a file, or not empty.
+        ConfigError: If the path is a file, or a folder that is not empty.
     """
     path = user_path(folder)
     if path.exists() and not path.is_dir():
         raise ConfigError(f"Expected '{folder}' to be a new folder (got a "
                           'file)')
-    # A process that was killed at its first file leaves only these.
+    # A process that was killed early leaves only hidden files.
     if path.is_dir() and any(not (file.name.startswith('.')
                                   and file.suffix == '.tmp')
                              and file.name != LOCK
@@ -81,12 +81,13 @@ def lock_folder(folder: pathlib.Path) -> Iterator[None]:
         folder (pathlib.Path): The folder of a run.
 
     Raises:
-        ConfigError: If another process holds it.
+        ConfigError: If another process trains in the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    # The file stays, since removing it could remove another process's lock.
+    # Removing the file could remove another process's lock.
     with open(folder / LOCK, 'wb') as file:
         if not take_lock(file):
             raise ConfigError(f"Expected no other process to train in "
-                              f"'{folder}' (got one). Wait for it, or end it.")
+                              f"'{folder}' (got a locked folder). Wait for "
+                              'the process, or end it.')
         yield

@@ -1,4 +1,4 @@
-r"""Entities that come after training, from their raw texts and images."""
+r"""Entities that are added after training, from their raw texts and images."""
 
 from __future__ import annotations
 
@@ -25,21 +25,23 @@ def add_entity(model: Any, graph: KnowledgeGraph | None, name: str,
 
     Args:
         model (Pretrained): The model, which knows the encoders.
-        graph (KnowledgeGraph, optional): The graph. If set to :obj:`None`,
-            the labels and features of the model are used.
+        graph (KnowledgeGraph or None): The graph. If set to :obj:`None`, the
+            labels and features of the model are used.
         name (str): The label of the entity.
-        texts (list of str, optional): Its texts, each as :obj:`TEXT` or
+        texts (list[str], optional): Its texts, each as :obj:`TEXT` or
             :obj:`MODALITY=TEXT`. (default: :obj:`()`)
-        images (list of str, optional): The files of its images, each as
+        images (list[str], optional): The files of its images, each as
             :obj:`FILE` or :obj:`MODALITY=FILE`. (default: :obj:`()`)
-        encoders (list of str, optional): The names of encoders, each as
-            :obj:`MODALITY=NAME`, instead of the stored ones. It has to be the
-            same encoder, for example in a folder. (default: :obj:`()`)
-        device (str, optional): As for :class:`torch.device`.
+        encoders (list[str], optional): The names of encoders that replace the
+            stored names, each as :obj:`MODALITY=NAME`, for example if an
+            encoder is in another folder. They have to be the same encoders.
+            (default: :obj:`()`)
+        device (str, optional): The name of a :class:`torch.device`.
+            (default: :obj:`None`, a GPU if there is one)
 
     Raises:
-        ConfigError: If it is not known which modality or encoder is meant,
-            or an encoder is another one.
+        ConfigError: If the modality or the encoder of an input is unknown or
+            ambiguous, or if an encoder differs from the encoder of the graph.
         DataError: If an input is unusable.
     """
     if not texts and not images:
@@ -80,9 +82,9 @@ def _only(kind: str, modalities: list[str], about: dict[str, Any]) -> str:
         known = {name: about[name]['kind'] for name in modalities
                  if 'kind' in about.get(name, {})}
         raise ConfigError(
-            f'Expected one modality of {kind}s (got {len(fit)} among '
-            f'{modalities}, whose known kinds are {known}). Write '
-            f'MODALITY={kind.upper()} to say which one is meant.')
+            f'Expected exactly one modality of {kind}s (got {len(fit)} among '
+            f'{modalities}, with the known kinds {known}). Write '
+            f'MODALITY={kind.upper()} to name the modality.')
     return fit[0]
 
 
@@ -101,7 +103,7 @@ def _encode(modality: str, items: list[Item], about: dict[str, Any],
     made = as_json(encoder.describe())
     for key in ('weights_sha256', 'revision', 'num_channels',
                 'preprocessing'):
-        # A folder has no revision: there, the weights tell.
+        # A folder has no revision, but its weights have a hash.
         if key == 'revision' and 'weights_sha256' in about:
             continue
         if key in about and made.get(key) != about[key]:

@@ -34,7 +34,12 @@ class PretrainedRun:
             saved model, or :obj:`"neighbors"` for
             :class:`~pyg_mmkgc.nn.NeighborBaseline`.
         data_root (str, optional): The folder of the dataset's files.
+            (default: :obj:`None`, as in the configuration)
         device (str, optional): The name of a :class:`torch.device`.
+            (default: :obj:`None`, a GPU if there is one)
+
+    Raises:
+        ConfigError: If the configuration or the model is unknown.
     """
     def __init__(self, name: str, model: str, data_root: str | None = None,
                  device: str | None = None) -> None:
@@ -50,7 +55,7 @@ class PretrainedRun:
         self.model: Any = load_model(model).to(find_device(device, 'device'))
         self.graph: KnowledgeGraph = build_graph(self.config, data_root)
         attach: Any = getattr(self.model, 'attach', None)
-        if attach is not None:  # Once for all queries.
+        if attach is not None:  # Attached once for all queries.
             attach(self.graph)
 
     def evaluate(self, split: str = 'test') -> RankingResult:

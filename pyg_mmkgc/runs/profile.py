@@ -20,7 +20,9 @@ def profile_config(name: str, overrides: Sequence[str] = (), steps: int = 10,
             :func:`~pyg_mmkgc.config.load_config`.
         steps (int, optional): The number of steps. (default: :obj:`10`)
         data_root (str, optional): The folder of the dataset's files.
+            (default: :obj:`None`, as in the configuration)
         device (str, optional): The name of a :class:`torch.device`.
+            (default: :obj:`None`, as in the configuration)
     """
     config = load_config(name, overrides)
     config = dataclasses.replace(config, training=dataclasses.replace(

@@ -112,7 +112,9 @@ class Run:
                 exist. (default: the first of :obj:`runs/NAME-seedN`,
                 :obj:`runs/NAME-seedN-2`, ... that does not exist)
             data_root (str, optional): The folder of the dataset's files.
+                (default: :obj:`None`, as in the configuration)
             device (str, optional): The name of a :class:`torch.device`.
+                (default: :obj:`None`, as in the configuration)
         """
         config = load_config(name, overrides)
         run = cls.prepare(config, data_root, device)
@@ -124,8 +126,8 @@ class Run:
     def prepare(cls, config: Config, data_root: str | None = None,
                 device: str | None = None,
                 graph: KnowledgeGraph | None = None) -> Run:
-        r"""Builds the trainer of a configuration, so that one that cannot work
-        fails before there is a folder.
+        r"""Builds the trainer of a configuration, so that an invalid
+        configuration fails before a folder is created.
 
         Args:
             config (Config): The configuration.
@@ -139,7 +141,7 @@ class Run:
             run.graph = graph
         run.trainer = build_trainer(run.config, run.graph)
         _check_ensemble(run.trainer.model, run.graph)
-        # A resumed run needs the value that 'auto' resolves to here.
+        # A resumed run needs the value that 'auto' stands for on this machine.
         run.config = dataclasses.replace(
             run.config, training=dataclasses.replace(
                 run.config.training, autocast=run.trainer.autocast))
@@ -158,10 +160,13 @@ class Run:
 
         Args:
             folder (str): The folder.
-            data_root (str, optional): The present folder of the dataset's
-                files.
+            data_root (str, optional): The current folder of the dataset's
+                files. (default: :obj:`None`, the folder at training time)
             device (str, optional): The name of the :class:`torch.device` to
-                use.
+                use. (default: :obj:`None`, as in the configuration)
+
+        Raises:
+            ConfigError: If the folder is not the folder of a run.
         """
         path = user_path(folder)
         if not (path / 'config.yaml').is_file():
@@ -193,16 +198,16 @@ class Run:
         continues. The result of a finished run is kept as
         :obj:`metrics-N-epochs.json`.
 
-        A learning rate that falls over the whole training follows the longer
-        schedule from there on, and a warning says so.
+        A learning rate schedule continues as the longer schedule, which issues
+        a warning.
 
         Args:
-            overrides (list of str): Items like :obj:`"training.epochs=200"`,
-                of :obj:`training.epochs`, :obj:`training.patience` and
-                :obj:`training.track`.
+            overrides (list[str]): Items like :obj:`"training.epochs=200"`,
+                which may set :obj:`training.epochs`, :obj:`training.patience`
+                and :obj:`training.track`.
 
         Raises:
-            ConfigError: On another key, or if nothing is left to train.
+            ConfigError: If another key is set, or if nothing is left to train.
         """
         for item in overrides:
             key = item.partition('=')[0].strip()
@@ -261,7 +266,7 @@ class Run:
             for folder in (self.folder, self.folder / 'model'):
                 if folder.is_dir():
                     sweep(folder)  # Files that a killed process left.
-            self._check_unfinished()  # By a process that held the lock.
+            self._check_unfinished()  # Another process may have held the lock.
             return self._train(progress)
 
     def _check_unfinished(self) -> None:
@@ -294,7 +299,7 @@ class Run:
             'best_epoch': history.best_epoch,
             'epochs': len(history.epochs),
             'seed': self.config.training.seed,
-            # The file of a modality may have been missing.
+            # The file of a modality may be missing.
             'modalities': {name: x.size(-1) for name, x
                            in self.graph.features().items()},
             'seconds': {'train': trained - start,
@@ -325,11 +330,11 @@ class Run:
         r"""Returns the trained model with its graph for queries.
 
         Args:
-            triples (bool, optional): If set to :obj:`True`, refuses a graph
+            triples (bool, optional): If set to :obj:`True`, rejects a graph
                 whose triples have changed since the training, instead of
                 issuing a warning. A graph with other nodes or relations is
-                always refused, a graph with another numbering never.
-                (default: :obj:`False`)
+                always rejected, while a graph with another numbering is
+                renumbered. (default: :obj:`False`)
         """
         return Answers(self._load(triples), self.graph)
 
@@ -340,14 +345,14 @@ class Run:
         r"""Completes a triple with the trained model, see :meth:`answers` and
         :meth:`Answers.predict`.
         """
-        # Without `answers()`, so that a warning points to the caller.
+        # Does not call `answers()`, so that warnings point to the caller.
         model = self._load(triples=False)
         return Answers(model, self.graph).predict(
             head, relation, tail, k, filter_known, self_loops)
 
     def load_model(self) -> KGEModel:
         r"""Loads the trained model and numbers :attr:`graph` as in the model,
-        whatever the order in its files.
+        regardless of the order in its files.
 
         Raises:
             CheckpointError: If there is no model yet, or the nodes, relations
@@ -408,11 +413,11 @@ class Run:
 
     def trained_with(self) -> dict[str, Any]:
         r"""Returns the :func:`~pyg_mmkgc.data.fingerprint.fingerprint` of the
-        graph that the run was trained with, which is empty if an earlier
-        version saved none.
+        graph that the run was trained with, or an empty dictionary if an
+        earlier version did not save it.
 
         Raises:
-            CheckpointError: If the file has another content.
+            CheckpointError: If the file is not a fingerprint.
         """
         sealed = SealedFolder(self.folder / 'model')
         if not sealed.has('graph.json'):
@@ -436,7 +441,7 @@ class Run:
         if not triples and all(part.startswith('triples') for part in differ):
             warnings.warn(f"The run in '{self.folder}' was trained with other "
                           f'triples ({", ".join(differ)}). Known '
-                          'triples are the present triples, but scores come '
+                          'triples are the current triples, but scores come '
                           'from the training.', stacklevel=4)
             return graph
         raise CheckpointError(
@@ -447,7 +452,7 @@ class Run:
     def _save_model(self, model: KGEModel) -> None:
         folder = self.folder / 'model'
         unseal(folder)
-        # Written first, so that weights never lack the record of their graph.
+        # Written first, since weights need the record of their graph.
         write_json(folder / 'graph.json', fingerprint(self.graph))
         save_pretrained(model, folder, self.graph)
 
@@ -469,7 +474,7 @@ def _check_ensemble(model: KGEModel, graph: KnowledgeGraph) -> None:
         return
     reason = getattr(graph, 'selection_refused', '')
     if 'val' not in graph.splits():
-        reason = 'The graph has none.'
+        reason = 'The graph has no validation triples.'
     if reason:
         raise ConfigError("Expected 'model.ensemble' to be 'mean' without "
                           'validation triples to fit it (got '
@@ -481,7 +486,7 @@ def _replace(config: Config, data_root: str | None,
     # Absolute paths let a run find its data from any folder.
     options = dict(config.dataset.options)
     root = data_root or options['root']
-    if config.dataset.name == 'TSV':  # Its files are below the root.
+    if config.dataset.name == 'TSV':  # Its files are in the root folder.
         root = root or '.'
     elif isinstance(options.get('features'), dict):
         options['features'] = {name: _absolute(path) for name, path
@@ -505,8 +510,10 @@ def open_answers(folder: str, data_root: str | None = None,
     Args:
         folder (str): The folder of the run, or of a saved model, such as the
             folder :obj:`model` of a run.
-        data_root (str, optional): The present folder of the dataset's files.
+        data_root (str, optional): The current folder of the dataset's files.
+            (default: :obj:`None`, the folder at training time)
         device (str, optional): The name of the :class:`torch.device` to use.
+            (default: :obj:`None`, as in the configuration)
         triples (bool, optional): As for :meth:`Run.answers`.
     """
     path = pathlib.Path(folder).expanduser()

@@ -45,13 +45,15 @@ from pyg_mmkgc.visualization import plot_search
 
 @dataclasses.dataclass(repr=False)
 class SearchResult(Report):
-    r"""The trials of a search.
+    r"""The result of a search. Printing it shows the trials and the best
+    settings.
 
     Args:
-        trials (list of Trial): The trials.
-        best (Trial, optional): The best one. (default: :obj:`None`)
-        importances (dict, optional): The importance of each key.
-            (default: :obj:`{}`)
+        trials (list[Trial]): The finished trials in their order.
+        best (Trial, optional): The complete trial with the best validation
+            MRR. (default: :obj:`None`, no trial is complete)
+        importances (dict, optional): The importance of each key of the search
+            space, as shares that sum to one. (default: :obj:`{}`)
     """
     trials: list[Trial]
     best: Trial | None = None
@@ -94,12 +96,14 @@ def _words(trial: Trial) -> str:
 
 
 class _Pruning(Callback):
-    r"""Reports validations to a study, and stops a trial that it prunes."""
+    r"""Reports validations to a study, and stops the trial if the study prunes
+    it.
+    """
     def __init__(self, study: Study, trial: Trial) -> None:
         self.study, self.trial, self.pruned = study, trial, False
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        for entry in trainer.history.epochs:  # Before an interruption.
+        for entry in trainer.history.epochs:  # From before a resume.
             if 'val_mrr' in entry:
                 self._report(trainer, entry['val_mrr'], entry['epoch'])
 
@@ -115,7 +119,7 @@ class _Pruning(Callback):
 
 
 class Search:
-    r"""A search in a folder. Test triples take no part in it.
+    r"""A search in a folder, which does not use test triples.
 
     .. code-block:: python
 
@@ -127,7 +131,9 @@ class Search:
         num_trials (int): The number of trials, the first of which is the
             configuration itself.
         data_root (str, optional): The folder of the dataset's files.
+            (default: :obj:`None`, as in the configuration)
         device (str, optional): The name of a :class:`torch.device`.
+            (default: :obj:`None`, as in the configuration)
     """
     def __init__(self, folder: pathlib.Path, num_trials: int,
                  data_root: str | None = None,
@@ -151,12 +157,18 @@ class Search:
                 exist. (default: the first of :obj:`runs/NAME-search`,
                 :obj:`runs/NAME-search-2`, ... that does not exist)
             data_root (str, optional): The folder of the dataset's files.
+                (default: :obj:`None`, as in the configuration)
             device (str, optional): The name of a :class:`torch.device`.
+                (default: :obj:`None`, as in the configuration)
+
+        Raises:
+            ConfigError: If the configuration or its search space is not valid,
+                or if there are no validations to select by.
         """
         check_whole(trials=num_trials)
         space = load_space(name, overrides)
         config = load_config(name, overrides)
-        Study(space)  # Raises if Optuna is missing.
+        Study(space)  # Fails early if Optuna is missing.
         run = Run.prepare(config, data_root, device)
         if not run.trainer.validates:
             raise ConfigError(
@@ -187,6 +199,9 @@ class Search:
                 (default: :obj:`None`, as before)
             data_root (str, optional): As for :meth:`create`.
             device (str, optional): As for :meth:`create`.
+
+        Raises:
+            ConfigError: If the folder is not the folder of a search.
         """
         path = user_path(folder)
         if not (path / 'search.yaml').is_file():
@@ -201,8 +216,8 @@ class Search:
         return cls(path, num_trials, data_root, device)
 
     def run(self, progress: bool = True) -> SearchResult:
-        r"""Runs the trials that are missing, and writes the files of the
-        result. A trial that was interrupted continues from its checkpoint.
+        r"""Runs the remaining trials, and writes the files of the result. An
+        interrupted trial continues from its checkpoint.
 
         Args:
             progress (bool, optional): If set to :obj:`False`, shows no
@@ -250,7 +265,7 @@ class Search:
                 raise
             note = f'out of memory: {error}'
         study.tell(trial, value, pruning.pruned, note)
-        # Large, and of no use for a finished trial.
+        # The checkpoint is large, and a finished trial does not need it.
         (folder / CHECKPOINT).unlink(missing_ok=True)
 
     def _write(self, study: Study) -> None:

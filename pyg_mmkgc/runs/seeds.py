@@ -36,7 +36,7 @@ class SeedResult(Report):
     r"""The results of one configuration with several seeds.
 
     Args:
-        metrics (dict): The metrics of each seed on the test triples, by seed.
+        metrics (dict): The metrics on the test triples, by seed.
     """
     metrics: dict[int, dict[str, float]]
 
@@ -68,7 +68,9 @@ class SeedResult(Report):
             'test triples')
 
     def to_dict(self) -> dict[str, Any]:
-        r"""Returns plain values."""
+        r"""Returns the metrics and their spread as plain values, ready for
+        JSON.
+        """
         return {'seeds': {str(seed): x for seed, x in self.metrics.items()},
                 **self.spread()}
 
@@ -77,7 +79,7 @@ class SeedResult(Report):
 
 
 def is_seeds(folder: str) -> bool:
-    r"""Returns whether a folder holds the runs of several seeds."""
+    r"""Returns :obj:`True` if a folder holds the runs of several seeds."""
     return (user_path(folder) / SEEDS).is_file()
 
 
@@ -86,8 +88,8 @@ class SeedRuns:
 
     Args:
         folder (pathlib.Path): The folder.
-        seeds (list of int): The seeds.
-        runs (list of Run): The runs that exist already.
+        seeds (list[int]): The seeds.
+        runs (list[Run]): The runs that exist already.
         data_root (str, optional): As for :meth:`Run.create`.
         device (str, optional): As for :meth:`Run.create`.
     """
@@ -134,6 +136,9 @@ class SeedRuns:
             folder (str): The folder.
             data_root (str, optional): As for :meth:`Run.open`.
             device (str, optional): As for :meth:`Run.open`.
+
+        Raises:
+            CheckpointError: If the folder contains no run.
         """
         path = user_path(folder)
         saved = read_json(path / SEEDS)
@@ -153,9 +158,9 @@ class SeedRuns:
             run.extend(overrides)
 
     def train(self, progress: bool = True) -> SeedResult | None:
-        r"""Trains and evaluates the runs that are not finished, one after the
-        other, and writes the table of all. Returns :obj:`None` if the graph
-        has no test triples.
+        r"""Trains and evaluates the unfinished runs, one after the other, and
+        writes the table of all runs. Returns :obj:`None` if the graph has no
+        test triples.
 
         Args:
             progress (bool, optional): If set to :obj:`False`, shows no

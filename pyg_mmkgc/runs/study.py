@@ -22,13 +22,14 @@ class Trial:
     r"""A trial: settings, and their value once it is known.
 
     Args:
-        place (int): Its number among the trials, from zero.
-        settings (dict): The value of each key; none for the configuration
+        place (int): The number of the trial, from zero.
+        settings (dict): The value of each key. Empty for the configuration
             itself.
         value (float, optional): The best validation MRR.
+            (default: :obj:`None`)
         state (str): :obj:`"running"`, :obj:`"complete"`, :obj:`"pruned"` or
             :obj:`"diverged"`.
-        note (str): An error message.
+        note (str): An error message, if the trial diverged.
     """
     place: int
     settings: dict[str, Any]
@@ -44,19 +45,20 @@ class Trial:
 
 
 class Study:
-    r"""Trials of settings, the first of which is the configuration itself.
-    The others are chosen by :obj:`points`, and then by Optuna's TPE sampler.
+    r"""A sequence of trials. The first trial is the configuration itself,
+    followed by the trials in :obj:`points` and then by trials of Optuna's TPE
+    sampler.
 
-    The settings of a trial depend on the seed and on the finished trials
-    only, not on the process. A study that was interrupted and resumed thus
-    tries the same settings as an uninterrupted one.
+    The settings of a trial only depend on the seed and on the finished trials.
+    A resumed study therefore tries the same settings as an uninterrupted
+    study.
 
     Args:
         space (dict): The distribution of each key.
         path (pathlib.Path, optional): The file of an SQLite database that
             keeps the trials. (default: :obj:`None`, in memory)
         seed (int, optional): The seed. (default: :obj:`0`)
-        points (list of dict, optional): The settings to try first.
+        points (list[dict], optional): The settings to try first.
             (default: :obj:`()`)
 
     Raises:
@@ -93,7 +95,7 @@ class Study:
                         self.space[key], Choice) else value
                      for key, value in point.items()}, {_PLACE: i})
         for trial in self._study.get_trials(states=[self._states.RUNNING]):
-            # A process that was killed left it. It is repeated in its place.
+            # A trial of a killed process is repeated in its place.
             if _PLACE in trial.user_attrs:
                 self._study.enqueue_trial(trial.params, trial.user_attrs)
             self._study.tell(trial.number, state=self._states.FAIL)
@@ -103,11 +105,10 @@ class Study:
         ready = self._study.get_trials(deepcopy=False, states=[
             self._states.WAITING])
         place = len(self.trials) + len(self._running)
-        # Each trial has its own seed, so that it does not depend on the
-        # trials before it.
+        # Each trial has its own seed, so it does not depend on earlier draws.
         self._study.sampler = self._optuna.samplers.TPESampler(
             seed=self.seed + 1000 * place)
-        # The trials that wait are taken in this order.
+        # Waiting trials are taken in this order.
         if ready:
             place = ready[0].user_attrs[_PLACE]
         trial = self._study.ask()
@@ -132,10 +133,10 @@ class Study:
                                    step=distribution.step)
 
     def report(self, trial: Trial, value: float, epoch: int) -> bool:
-        r"""Records the validation MRR after an epoch, and returns whether the
-        trial is to be pruned: whether it is below the median of the earlier
-        trials at this epoch. The first validation decides nothing, since a
-        small learning rate starts slowly.
+        r"""Records the validation MRR after an epoch, and returns :obj:`True`
+        if the trial should be pruned, since it is below the median of the
+        earlier trials at this epoch. The first validation never prunes a
+        trial, since training starts slowly with a small learning rate.
         """
         running = self._running[trial.place]
         running.report(value, epoch)
@@ -150,14 +151,14 @@ class Study:
 
         Args:
             trial (Trial): The trial.
-            value (float, optional): The best validation MRR, or :obj:`None`
-                for a trial that diverged, which is never the best.
+            value (float or None): The best validation MRR, or :obj:`None` for
+                a trial that diverged, which is never the best.
             pruned (bool, optional): If set to :obj:`True`, the trial was
                 pruned. (default: :obj:`False`)
             note (str, optional): An error message. (default: :obj:`""`)
         """
         running = self._running.pop(trial.place)
-        if value is None:  # Zero is the worst MRR, from which TPE learns.
+        if value is None:  # TPE learns from zero, the worst MRR.
             running.set_user_attr(_NOTE, note or 'diverged')
         if pruned and value is not None:
             running.set_user_attr('mrr', value)
@@ -187,7 +188,8 @@ class Study:
 
     @property
     def best(self) -> Trial:
-        r"""The complete trial of the largest value, the first of equal ones.
+        r"""The complete trial with the largest value. The first trial wins
+        ties.
 
         Raises:
             ConfigError: If no trial is complete.
@@ -199,16 +201,16 @@ class Study:
         return max(found, key=lambda x: x.value or 0.0)
 
     def importances(self) -> dict[str, float]:
-        r"""Returns the share of each key in what decides whether a trial is
-        among the best (PED-ANOVA), the largest first. The result is empty
-        for fewer than two complete trials with settings.
+        r"""Returns the importance of each key for being among the best trials
+        (PED-ANOVA), as shares that sum to one, the largest first. The result
+        is empty for fewer than two complete trials with settings.
         """
         complete = [x for x in self.trials
                     if x.state in ('complete', 'diverged') and x.settings]
         if len(complete) < 2:
             return {}
         with warnings.catch_warnings():
-            # It warns of few trials, whose number the plot shows.
+            # Optuna warns about few trials, but the plot shows their number.
             warnings.simplefilter('ignore')
             found = self._optuna.importance.get_param_importances(self._study)
         return {key: float(x) for key, x in found.items()

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import LayerNorm, Linear, Module, ModuleDict
 from torch.utils.checkpoint import checkpoint
 
-# The largest intermediate of a chunk has at most 64 MiB of floats.
+# The largest intermediate tensor of a chunk has at most 64 MiB of floats.
 BLOCK = 1 << 24
 # Beyond 512 MiB of floats, views are recomputed in the backward pass.
 KEEP = 1 << 27
@@ -180,7 +180,7 @@ class CrossModalAttention(Module):
 
         In this case, the gate and the affinity merely scale the input of the
         normalization. A view has the form :math:`\mathbf{c} + s_{r,m}
-        \mathbf{u}_m`, such that relations can share :math:`\mathbf{u}_m`.
+        \mathbf{u}_m`, so relations can share :math:`\mathbf{u}_m`.
         """
         norm = cast(LayerNorm, self.norm[f'x_{name}'])
         lin = cast(Linear, self.out[f'x_{name}'])

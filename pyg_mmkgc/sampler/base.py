@@ -42,9 +42,13 @@ class NegativeSampler:
     Args:
         num_negatives (int, optional): The number of negatives :obj:`K` of
             each positive. (default: :obj:`128`)
+
+    Raises:
+        ModelError: If :obj:`num_negatives` is not a positive integer.
     """
     num_nodes: int
-    #: The learnable part, trained along with the model at rate :attr:`lr`.
+    #: The learnable part, trained along with the model at learning rate
+    #: :attr:`lr`.
     module: Optional[torch.nn.Module] = None
     lr: float = 1e-4
     #: If :obj:`True`, the negatives depend on the total number of epochs.
@@ -57,8 +61,8 @@ class NegativeSampler:
     def prepare(self, edge_index: Tensor, edge_type: Tensor, num_nodes: int,
                 num_relations: int) -> NegativeSampler:
         r"""Reads the *training* triples, given as :obj:`edge_index` of shape
-        :obj:`[2, E]` and :obj:`edge_type` of shape :obj:`[E]`. Needs to be
-        called once before :meth:`sample`.
+        :obj:`[2, E]` and :obj:`edge_type` of shape :obj:`[E]`. This method
+        must be called once before :meth:`sample`.
         """
         self.num_nodes = num_nodes
         return self
@@ -115,8 +119,8 @@ def head_probability(edge_index: Tensor, edge_type: Tensor,
     :math:`tph_r / (tph_r + hpt_r)`.
 
     Here, :math:`tph_r` is the number of tails per head, and :math:`hpt_r` the
-    number of heads per tail, such that a 1-N relation mostly has its head
-    replaced. A relation without triples has probability one half.
+    number of heads per tail, so 1-N relations mostly have their head replaced.
+    A relation without triples has probability one half.
     """
     num = torch.bincount(edge_type, minlength=num_relations)
     num_nodes = int(edge_index.max()) + 1 if edge_index.numel() > 0 else 1

@@ -53,6 +53,9 @@ class MANSSampler(BernoulliSampler):
             (default: :obj:`0.3`)
         modality (str, optional): The view that a visual negative replaces.
             (default: :obj:`None`, all modalities)
+
+    Raises:
+        ModelError: If an argument is out of range or unknown.
     """
     views: list[str]
     model: Any

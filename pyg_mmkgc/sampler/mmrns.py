@@ -37,8 +37,8 @@ class MMRNSSampler(NegativeSampler):
 
     The gradient of the model's loss reaches the sampler through a
     straight-through estimator
-    (:func:`~pyg_mmkgc.sampler.straight_through.straight_through`), such that
-    both minimize the same loss, to which the sampler adds
+    (:func:`~pyg_mmkgc.sampler.straight_through.straight_through`), so both
+    minimize the same loss, to which the sampler adds
 
     .. math::
         \frac{\omega}{|v|} \sum_v -\log \frac{\sum_{c \in \mathrm{known}}
@@ -59,7 +59,8 @@ class MMRNSSampler(NegativeSampler):
     Args:
         model (MMKGEModel): The model whose embeddings are compared.
         features (dict[str, torch.Tensor]): The rows of each modality, of shape
-            :obj:`[N, P, F]` or :obj:`[N, F]`. Needs at least one modality.
+            :obj:`[N, P, F]` or :obj:`[N, F]`. At least one modality is
+            required.
         masks (dict[str, torch.Tensor], optional): The masks of available
             rows. (default: :obj:`None`)
         num_negatives (int, optional): The number of negatives :obj:`K` of
@@ -72,11 +73,15 @@ class MMRNSSampler(NegativeSampler):
             (default: :obj:`1e-4`)
         exploration (float, optional): The initial temperature :math:`T_0`.
             (default: :obj:`10.0`)
-        contrast (float, optional): The weight :math:`\omega` of the
-            additional term. In the released code, it counts twice as much,
-            since the loss of the model is halved. (default: :obj:`0.01`)
+        contrast (float, optional): The weight :math:`\omega` of the additional
+            term. The same weight has twice the effect in the released code,
+            which halves the loss of the model. (default: :obj:`0.01`)
         temperature (float, optional): The temperature of the weights
             :math:`w_k`. (default: :obj:`0.5`)
+
+    Raises:
+        ModelError: If an argument is out of range, if there is no modality, or
+            if the sampler does not support the model.
     """
     module: CrossModalAttention
     index: TripleIndex

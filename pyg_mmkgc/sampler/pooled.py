@@ -30,6 +30,10 @@ class PooledSampler(NegativeSampler):
             <https://arxiv.org/abs/1902.10197>`_. A loss that weighs negatives
             against each other then compares answers to the same query.
             (default: :obj:`False`)
+
+    Raises:
+        ModelError: If :obj:`num_negatives` or :obj:`chunk_size` is not a
+            positive integer.
     """
     head_prob: Tensor
 

@@ -51,13 +51,13 @@ def trainer_of(model: KGEModel, adversary: Adversary, epochs: int = 2,
 
 
 def check_sides(subject: Opponent) -> None:
-    r"""Checks that the step of each side changes only this side."""
+    r"""Checks that the step of each side only changes this side."""
     expect_sides(*subject.pair())
 
 
 def expect_sides(model: KGEModel, adversary: Adversary,
                  **kwargs: Any) -> None:
-    r"""Trains for two steps, and checks that each side changes only itself."""
+    r"""Trains for two steps, and checks that each side only changes itself."""
     trainer = trainer_of(model, adversary, epochs=1, **kwargs)
     theirs = {name for name, p in model.named_parameters()
               if any(p is q for q in adversary.parameters())}
@@ -68,7 +68,7 @@ def expect_sides(model: KGEModel, adversary: Adversary,
                       if name not in theirs}, state(adversary)))
 
     def generator_loss(*args: Any) -> Tensor:
-        look()  # The model took its step, and the adversary is next.
+        look()  # The model has taken its step, and the adversary is next.
         loss = adversary_loss(*args)
         expect(loss.dim() == 0 and loss.isfinite(), 'Expected a finite scalar '
                f'from generator_loss (got {loss})')
@@ -174,7 +174,7 @@ def check_adversary(build: Callable[[Any], Adversary], *,
         build (callable): A function that builds an adversary for a model.
         model (callable, optional): A function that builds a model for a graph.
             (default: a small :class:`~pyg_mmkgc.nn.kge.AdaMF`)
-        checks (list of str, optional): The names of the checks, see
+        checks (list[str], optional): The names of the checks, see
             :obj:`ADVERSARY_CHECKS`. (default: all)
 
     Raises:

@@ -69,7 +69,7 @@ def check_modality_dropped(subject: Subject) -> None:
 
 def check_modality_missing(subject: Subject) -> None:
     r"""Checks that a model can be trained with every policy for missing rows,
-    and with modalities of all nodes or a single node. The values of missing
+    and with modalities of all nodes or of a single node. The values of missing
     rows must have no effect.
     """
     names = subject.model().modalities

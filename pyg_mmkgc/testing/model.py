@@ -69,7 +69,7 @@ def check_model(model: Build, *, checks: Optional[Sequence[str]] = None,
             :class:`~pyg_mmkgc.nn.path.PathModel`, or a function that builds a
             model of the former for a
             :class:`~pyg_mmkgc.data.KnowledgeGraph`.
-        checks (list of str, optional): The names of the checks, see
+        checks (list[str], optional): The names of the checks, see
             :obj:`MODEL_CHECKS` and :obj:`PATH_CHECKS`. (default: all)
         lr (float, optional): The learning rate for training.
             (default: :obj:`0.05`)

@@ -46,7 +46,7 @@ class PathSubject:
                  if build is not None else
                  cast(Callable[..., Any], self.target)(data))
         expect(isinstance(model, PathModel),
-               f'expected a PathModel, got {type(model).__name__}')
+               f"Expected a 'PathModel' (got '{type(model).__name__}')")
         return model
 
     def fit(self, model: PathModel, epochs: int = 1) -> PathModel:
@@ -57,7 +57,7 @@ class PathSubject:
 
 
 def check_finite(subject: PathSubject) -> None:
-    r"""Checks that scores, the loss and its gradient are finite, also for
+    r"""Checks that scores, the loss and its gradient are finite, even for
     self-loops and for nodes without edges.
     """
     data = small_graph()
@@ -72,14 +72,14 @@ def check_finite(subject: PathSubject) -> None:
                        torch.cat([rel[:8], rel[:8], rel[:1]]),
                        torch.cat([tail[:8], tail[:8], tail[:1]]))
     expect(model.eval()(head, rel, tail).isfinite().all(),
-           'expected finite scores of forward')
+           'Expected finite scores from forward (got NaN or infinity)')
     loss = model.train().loss(head, rel, tail)
     expect(loss.dim() == 0 and loss.isfinite(),
-           f'expected a finite scalar of loss, got {loss}')
+           f'Expected a finite scalar from loss (got {loss})')
     loss.backward()
     for name, p in model.named_parameters():
         expect(p.grad is None or p.grad.isfinite().all(),
-               f'expected a finite gradient of {name}')
+               f"Expected a finite gradient of '{name}' (got NaN or infinity)")
 
 
 def check_score_all(subject: PathSubject) -> None:
@@ -91,12 +91,13 @@ def check_score_all(subject: PathSubject) -> None:
     N = 24
     node, rel = torch.tensor([3, 3, 0, 7, 3]), torch.tensor([0, 1, 0, 2, 0])
     tails = model.score_all(node, rel, 'tail')
-    expect(tuple(tails.shape) == (5, N), 'score_all: expected the shape '
-           f'[5, {N}], got {list(tails.shape)}')
+    expect(tuple(tails.shape) == (5, N), f'Expected the shape [5, {N}] from '
+           f'score_all (got {list(tails.shape)})')
     expect_close(model.score_tails(node, rel), tails, 'score_tails')
     heads = model.score_all(node, rel, 'head')
     expect_close(model.score_heads(rel, node), heads, 'score_heads')
-    expect(not torch.equal(heads, tails), 'heads score as tails')
+    expect(not torch.equal(heads, tails), 'Expected different scores for '
+           'heads and tails (got equal scores)')
     out = model(node[:, None], rel[:, None], torch.arange(N))
     expect_close(out, tails, 'forward of all tails')
     with torch.no_grad():
@@ -105,7 +106,7 @@ def check_score_all(subject: PathSubject) -> None:
                          wanted.detach(), f'{side}s without gradients')
             single = model.float().score_all(node, rel, side)
             expect(single.dtype == torch.float32,
-                   f'expected scores in float32, got {single.dtype}')
+                   f'Expected scores in torch.float32 (got {single.dtype})')
             expect_close(single.double(), wanted.detach(),
                          f'{side}s in float32', 1e-3)
             model.double()
@@ -122,12 +123,14 @@ def check_batch_of_0_and_1(subject: PathSubject) -> None:
         for size in (0, 1):
             expect(torch.equal(model.score_all(node[:size], rel[:size],
                                                'tail'), whole[:size]),
-                   f'score_all: another score in a batch of {size}')
+                   'Expected scores from score_all that do not depend on the '
+                   f'batch (got other scores in a batch of {size})')
         single = model(node[0], rel[0], node[1])
         expect_close(single, whole[0, node[1]],
                      'forward, a triple without a batch', 1e-4)
     loss = model.train().loss(node[:1], rel[:1], node[1:2])
-    expect(loss.isfinite(), f'loss of one triple: got {loss}')
+    expect(loss.isfinite(), f'Expected a finite loss of one triple (got '
+           f'{loss})')
 
 
 def check_out_of_range(subject: PathSubject) -> None:
@@ -144,8 +147,8 @@ def check_out_of_range(subject: PathSubject) -> None:
                     model.score_all(args[0], args[1], side)
                 except IndexError:
                     continue
-                expect(False, f'score_all: expected an IndexError for {wrong} '
-                       f'in argument {i} of {size}, got scores')
+                expect(False, f'Expected an IndexError for {wrong} in '
+                       f'argument {i} of {size} from score_all (got scores)')
 
 
 def check_eval_is_deterministic(subject: PathSubject) -> None:
@@ -157,8 +160,10 @@ def check_eval_is_deterministic(subject: PathSubject) -> None:
         first = model.score_all(node, rel, 'tail')
         again = model.score_all(node, rel, 'tail')
     expect(torch.equal(torch.get_rng_state(), before),
-           'score_all draws random numbers in evaluation mode')
-    expect(torch.equal(first, again), 'score_all differs from call to call')
+           'Expected score_all to keep the random state in evaluation mode '
+           '(got another state)')
+    expect(torch.equal(first, again), 'Expected equal results of score_all in '
+           'evaluation mode (got different results)')
 
 
 def check_any_numbering(subject: PathSubject) -> None:
@@ -177,9 +182,9 @@ def check_any_numbering(subject: PathSubject) -> None:
         wanted = model.score_all(node, rel, 'tail')
         with model.attached(other):
             out = model.score_all(perm[node], rel, 'tail')
-        expect_close(out[:, perm], wanted, 'nodes numbered otherwise')
+        expect_close(out[:, perm], wanted, 'renumbered nodes')
         expect(torch.equal(model.score_all(node, rel, 'tail'), wanted),
-               'another graph stays after attached()')
+               'Expected the first graph after attached() (got another graph)')
 
 
 def check_own_edges(subject: PathSubject) -> None:
@@ -199,8 +204,7 @@ def check_own_edges(subject: PathSubject) -> None:
     with model.attached(again):
         torch.manual_seed(0)
         out = model.loss(head, rel, tail)
-    expect_close(out, loss, 'the loss of a triple that the graph has more '
-                 'than once')
+    expect_close(out, loss, 'the loss of a triple that occurs more than once')
 
 
 def check_gradients(subject: PathSubject) -> None:
@@ -212,7 +216,8 @@ def check_gradients(subject: PathSubject) -> None:
                         model.score_all(tail, rel, 'head')])
     (scores * weight).sum().backward()
     for name, p in model.named_parameters():
-        expect(p.grad is not None and p.grad.any(), f'{name} gets no gradient')
+        expect(p.grad is not None and p.grad.any(),
+               f"Expected a gradient of '{name}' (got none, or zero)")
 
 
 def check_reset_parameters(subject: PathSubject) -> None:
@@ -224,7 +229,8 @@ def check_reset_parameters(subject: PathSubject) -> None:
     reset(model)
     for name, p in model.named_parameters():
         expect(not (p == MARK).any(),
-               f'reset_parameters does not reset {name}')
+               f"Expected reset_parameters to reset '{name}' (got the old "
+               'values)')
 
 
 def check_pretrained(subject: PathSubject) -> None:
@@ -239,28 +245,33 @@ def check_pretrained(subject: PathSubject) -> None:
         before = torch.get_rng_state()
         other = PathModel.from_pretrained(folder).attach(data)
     expect(torch.equal(before, torch.get_rng_state()),
-           'from_pretrained draws from the global random numbers')
-    expect(type(other) is type(model), f'expected {type(model).__name__}, '
-           f'got {type(other).__name__}')
+           'Expected from_pretrained to keep the global random state (got '
+           'another state)')
+    expect(type(other) is type(model), f"Expected '{type(model).__name__}' "
+           f"from from_pretrained (got '{type(other).__name__}')")
     expect(other.config() == model.config(),
-           f'expected the arguments {model.config()}, got {other.config()}')
-    expect(not other.training, 'expected evaluation mode')
+           f'Expected the arguments {model.config()} (got {other.config()})')
+    expect(not other.training,
+           'Expected evaluation mode after from_pretrained (got training)')
     with torch.no_grad():
         out = [_scores(m, data) for m in (model, other)]
-    expect(torch.equal(*out), 'scores differ after from_pretrained')
+    expect(torch.equal(*out), 'Expected equal scores after from_pretrained '
+           '(got different scores)')
 
 
 def check_seed(subject: PathSubject) -> None:
     r"""Checks that a seed determines the model and its training."""
     models = [subject.model(seed=seed) for seed in (0, 0, 1)]
     first, second, third = (state(model) for model in models)
-    expect(not changed(first, second), 'the same seed builds different '
-           f'{", ".join(changed(first, second))}')
-    expect(changed(first, third), 'every seed builds the same model')
+    expect(not changed(first, second), 'Expected equal models with the same '
+           f'seed (got different {", ".join(changed(first, second))})')
+    expect(changed(first, third),
+           'Expected different models for different seeds (got the same)')
     trained = [state(subject.fit(model)) for model in models[:2]]
-    expect(not changed(*trained), 'two trainings with the same seed differ '
-           f'in {", ".join(changed(*trained))}')
-    expect(changed(first, trained[0]), 'training changes nothing')
+    expect(not changed(*trained), 'Expected equal trainings with the same '
+           f'seed (got different {", ".join(changed(*trained))})')
+    expect(changed(first, trained[0]),
+           'Expected training to change the model (got no change)')
 
 
 def check_higher_is_better(subject: PathSubject) -> None:
@@ -272,8 +283,8 @@ def check_higher_is_better(subject: PathSubject) -> None:
         scores = _scores(model, data)
     true = scores[range(tail.numel()), tail].mean()
     gap = float(true - scores.mean())
-    expect(gap > 0, 'expected higher scores of training triples than of '
-           f'others, got a difference of {gap:.4g}')
+    expect(gap > 0, 'Expected higher scores of training triples than of other '
+           f'triples (got a difference of {gap:.4g})')
 
 
 def _scores(model: PathModel, data: KnowledgeGraph) -> Tensor:

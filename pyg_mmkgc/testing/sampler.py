@@ -29,7 +29,7 @@ DRAWS = 50
 
 @dataclass
 class Drawn:
-    r"""The sampler to check, and its expected behavior."""
+    r"""The sampler to check, and its expected properties."""
     target: type[NegativeSampler]
     kwargs: dict[str, Any]
     side: Optional[str]
@@ -264,14 +264,14 @@ def check_sampler(sampler: type[NegativeSampler], *,
 
     Args:
         sampler: A subclass of :class:`~pyg_mmkgc.sampler.NegativeSampler`.
-        checks (list of str, optional): The names of the checks, see
+        checks (list[str], optional): The names of the checks, see
             :obj:`SAMPLER_CHECKS`. (default: all)
         side (str, optional): The expected distribution of the side, either
             :obj:`"uniform"` or :obj:`"bernoulli"`. If set to :obj:`None`, any
             distribution passes. (default: :obj:`None`)
         filtered (bool, optional): If set to :obj:`True`, the sampler must not
             draw training triples. (default: :obj:`False`)
-        devices (list of str, optional): The devices to draw negatives on.
+        devices (list[str], optional): The devices to draw negatives on.
             (default: :obj:`("cpu", )`)
         **kwargs (optional): Additional arguments of the class, or of its
             :meth:`from_data` in addition to the graph and the model.

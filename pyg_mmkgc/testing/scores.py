@@ -1,4 +1,4 @@
-r"""Checks of the scores of a model, which need to agree in all forms."""
+r"""Checks that all methods of a model return consistent scores."""
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -110,8 +110,8 @@ def check_score_tails(subject: Subject) -> None:
 
 def check_score_heads(subject: Subject) -> None:
     r"""Checks that :meth:`score_heads` equals :meth:`forward`, including
-    gradients. With reciprocal relations, it needs to equal the scores of tails
-    for relation :obj:`r + R`.
+    gradients. With reciprocal relations, it must equal the scores of tails for
+    relation :obj:`r + R`.
     """
     _check_all_nodes(subject, 'score_heads')
 
@@ -178,9 +178,9 @@ def check_score_candidates(subject: Subject) -> None:
 
 
 def check_batch_of_0_and_1(subject: Subject) -> None:
-    r"""Checks that no triple has no score, and that a single triple has the
-    same score as in a batch, with or without a batch dimension. A single
-    triple also needs to have a finite loss.
+    r"""Checks that an empty batch has no scores, and that a single triple has
+    the same score as in a batch, with or without a batch dimension. The loss
+    of a single triple must be finite.
     """
     model = subject.model().eval()
     head, rel, tail = _queries(model, 3)
@@ -275,7 +275,7 @@ def _expect_shape(shape: torch.Size, wanted: tuple[int, ...],
 
 def _compare(model: MMKGEModel, fast: Callable[[], Tensor],
              slow: Callable[[], Tensor], name: str) -> None:
-    # Evaluation comes last, such that the model is left in this mode.
+    # Evaluation comes last, so the model is left in this mode.
     for mode in ('training', 'evaluation'):
         model.train(mode == 'training')
         wanted = slow()

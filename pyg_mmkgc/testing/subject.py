@@ -94,6 +94,7 @@ class Subject:
         sampler (callable): A function that builds a negative sampler, or
             :obj:`None` for the model's own loss.
         loss (torch.nn.Module, optional): The loss of the scores.
+            (default: :obj:`None`)
     """
     target: Build
     kwargs: dict[str, Any] = field(default_factory=dict)

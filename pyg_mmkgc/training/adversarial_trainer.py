@@ -26,12 +26,12 @@ class AdversarialTrainer(Trainer):
     r"""Trains a model and an adversary in turn, each with its own optimizer,
     as in algorithm 1 of `AdaMF-MAT <https://arxiv.org/abs/2402.15444>`_.
 
-    The trainer only uses the two losses of an
-    :class:`~pyg_mmkgc.training.Adversary`, or only the first if the adversary
-    is :obj:`simultaneous`.
+    The trainer uses the :meth:`discriminator_loss` of an
+    :class:`~pyg_mmkgc.training.Adversary` and, unless the adversary is
+    :obj:`simultaneous`, its :meth:`generator_loss`.
 
     Args:
-        model (KGEModel): The model, the discriminator.
+        model (KGEModel): The model, which is the discriminator.
         data (KnowledgeGraph): The graph, as for
             :class:`~pyg_mmkgc.training.Trainer`.
         adversary (Adversary): The adversary to train the model against.
@@ -40,6 +40,10 @@ class AdversarialTrainer(Trainer):
         **kwargs (optional): Additional arguments of
             :class:`~pyg_mmkgc.training.Trainer`. The adversary provides the
             default sampler, except for a loss on all nodes.
+
+    Raises:
+        ModelError: If the adversary does not support the model or the sampler,
+            or if an argument is out of range.
     """
     def __init__(self, model: KGEModel, data: Any, *, adversary: Adversary,
                  generator_lr: float = 1e-4, **kwargs: Any) -> None:
@@ -95,7 +99,7 @@ class AdversarialTrainer(Trainer):
         if not self.adversary_params:
             return {'loss': loss.detach()}
         if adversary.simultaneous:
-            for p in self.adversary_params:  # They maximize the same term.
+            for p in self.adversary_params:  # These maximize the same term.
                 if p.grad is not None:
                     p.grad.mul_(-1.0 / adversary.weight)
             take_step(self.adversary_params, self.optimizers['adversary'],

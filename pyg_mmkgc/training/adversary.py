@@ -25,6 +25,9 @@ class Adversary(torch.nn.Module):
         weight (float, optional): :math:`\lambda`, the weight of
             :meth:`discriminator_loss` in the loss of the model.
             (default: :obj:`0.01`)
+
+    Raises:
+        ModelError: If :obj:`weight` is negative.
     """
     #: If :obj:`True`, the generator and the model share a backward pass, in
     #: which the generator follows the negated gradient of

@@ -26,10 +26,11 @@ class Batch:
         tail_index (torch.Tensor): The tails :obj:`[B]`.
         generator (torch.Generator): The generator of an adversary's noise.
         negatives (Negatives, optional): The negatives :obj:`[B, K]`.
-        index (TripleIndex, optional): The training triples, if the loss
-            needs labels.
+            (default: :obj:`None`)
+        index (TripleIndex, optional): The training triples, if the loss needs
+            labels. (default: :obj:`None`)
         weight (torch.Tensor, optional): The weights of the positives in the
-            loss, :obj:`[B]`.
+            loss, :obj:`[B]`. (default: :obj:`None`)
     """
     head_index: Tensor
     rel_type: Tensor
@@ -125,7 +126,7 @@ def _all_nodes_loss(model: TripleModel, loss: AllNodesLoss, batch: Batch,
         labels = [_labels(table.size(0), *known) for known in (
             (head, batch.index.tails(head, rel)),
             (tail, batch.index.heads(rel, tail)))]
-    # Each side counts half, such that every triple counts once.
+    # Each side counts half, so every triple counts once.
     return 0.5 * (
         loss(model.score_tails(head, rel, table=table), tail, labels[0]) +
         loss(model.score_heads(rel, tail, table=table), head, labels[1]))

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 
 class Callback:
-    r"""The base class of callbacks, which follow a training. The methods do
-    nothing by default.
+    r"""The base class of callbacks, which a trainer calls at certain points of
+    a training. The methods do nothing by default.
 
     .. code-block:: python
 
@@ -21,10 +21,10 @@ class Callback:
 
         Trainer(model, kg, callbacks=[Print()]).fit()
 
-    The trainer's :obj:`history` holds the epochs so far, and its
-    :meth:`~pyg_mmkgc.training.Trainer.stop` ends the training after the
-    current epoch. Callbacks are not part of a checkpoint: a callback with a
-    state restores it from the history in :meth:`on_fit_begin`.
+    :obj:`trainer.history` holds the epochs so far, and
+    :meth:`trainer.stop() <pyg_mmkgc.training.Trainer.stop>` ends the training
+    after the current epoch. Callbacks are not part of a checkpoint: a callback
+    with a state restores it from the history in :meth:`on_fit_begin`.
     """
     def on_fit_begin(self, trainer: Trainer) -> None:
         r"""Called before the first epoch. The history of a resumed training
@@ -43,14 +43,14 @@ class Callback:
         """
 
     def on_fit_end(self, trainer: Trainer) -> None:
-        r"""Called at the end, also if an error or a signal ends the
-        training.
+        r"""Called when the training ends, even if an error or a signal ends
+        it.
         """
 
 
 class EarlyStopping(Callback):
-    r"""Stops the training when a metric no longer improves. The weights are
-    those with the best validation MRR, whatever the metric.
+    r"""Stops the training when a metric no longer improves. Regardless of the
+    metric, the trainer then restores the weights with the best validation MRR.
 
     .. code-block:: python
 
@@ -62,11 +62,16 @@ class EarlyStopping(Callback):
             :obj:`"loss"`. (default: :obj:`"mrr"`)
         patience (int, optional): The number of values without improvement
             after which the training stops. (default: :obj:`3`)
-        mode (str, optional): Whether the best value is the largest
-            (:obj:`"max"`) or the smallest (:obj:`"min"`).
-            (default: :obj:`None`, the smallest for losses and the mean rank)
-        min_delta (float, optional): The least improvement that counts.
-            (default: :obj:`0.0`)
+        mode (str, optional): :obj:`"max"` if higher values are better, or
+            :obj:`"min"` if lower values are better. (default: :obj:`None`,
+            :obj:`"min"` for losses and the mean rank :obj:`"mr"`, and
+            :obj:`"max"` for other metrics)
+        min_delta (float, optional): The value that an improvement has to
+            exceed. (default: :obj:`0.0`)
+
+    Raises:
+        ModelError: If an argument is out of range, or if the trainer does not
+            record :obj:`metric`.
     """
     def __init__(self, metric: str = 'mrr', patience: int = 3,
                  mode: Optional[Literal['min', 'max']] = None,

@@ -35,7 +35,7 @@ def save_checkpoint(path: Path, states: dict[str, State],
                     optimizers: dict[str, Optimizer],
                     metadata: dict[str, Any]) -> None:
     r"""Writes states, optimizers and JSON values to one file. The file is
-    replaced atomically, such that an interruption keeps the old file.
+    replaced atomically, so an interruption leaves the old file intact.
     """
     tensors = {f'state/{group}/{name}': x for group, state in states.items()
                for name, x in state.items()}
@@ -88,11 +88,11 @@ def load_checkpoint(path: Path, fingerprint: dict[str, Any]
     was, now = saved.get('steps'), fingerprint.get('steps')
     if isinstance(was, int) and isinstance(now, int) and was < now:
         warnings.warn(
-            f"The training in '{path}' had a schedule of {was:,} steps, at "
-            'the end of which the learning rate is zero, and is extended to '
-            f'{now:,}. From here on, the schedule is the longer one, so that '
-            'the rate rises again. The result differs from a training of '
-            f'{now:,} steps from the start.', stacklevel=5)
+            f"The training in '{path}' is extended from {was:,} to {now:,} "
+            'steps. Its learning rate follows a schedule that decays to zero, '
+            'and continues on the longer schedule, so it rises again. The '
+            f'result differs from a training of {now:,} steps from the start.',
+            stacklevel=5)
         saved = {**saved, 'steps': now}
     differ = _differences(_flat(saved), _flat(fingerprint))
     if differ:
@@ -157,7 +157,7 @@ def restore_optimizer(optimizer: Optimizer, saved: Any, name: str,
                     'parameters')
     for mine, group in zip(ours, theirs, strict=True):
         for key in {**mine, **group}:
-            # Schedules change the rate, and store the initial rate.
+            # Schedules change the learning rate and store the initial one.
             if key in ('lr', 'initial_lr'):
                 check_schema(group.get(key, 0.0), NUMBER, str(wrong(key)),
                              CheckpointError)

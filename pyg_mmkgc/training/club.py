@@ -30,11 +30,11 @@ class CLUB(Adversary):
         q(\cdot \mid \mathbf{v}) = \mathcal{N}(\mu(\mathbf{v}),
         \sigma^2(\mathbf{v}))
 
-    as the mean over modalities. The estimators :math:`\mu` and
-    :math:`\log \sigma^2` are perceptrons, which maximize the likelihood
+    as the mean over modalities. The estimators :math:`\mu` and :math:`\log
+    \sigma^2` are perceptrons, which maximize the likelihood
     :math:`q(\mathbf{v}_j \mid \mathbf{v}_i)`. The released code leaves
-    :math:`\log \sigma^2` out of the likelihood, which is then not the one of a
-    normal distribution.
+    :math:`\log \sigma^2` out of the likelihood, which is then no longer the
+    likelihood of a normal distribution.
 
     Args:
         estimators (torch.nn.ModuleDict): The :class:`Estimator` of each

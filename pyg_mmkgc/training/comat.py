@@ -82,7 +82,7 @@ class CoMAT(Adversary):
     Args:
         generator (CollaborativeGenerator): The generator :math:`G`.
         weight (float, optional): The weight in the loss of the model. The same
-            weight counts twice as much in the released code, which halves the
+            weight has twice the effect in the released code, which halves the
             loss of link prediction, unlike
             :class:`~pyg_mmkgc.nn.SelfAdversarialLoss`. (default: :obj:`1e-4`)
     """
@@ -103,6 +103,10 @@ class CoMAT(Adversary):
             generator_channels (int, optional): The hidden width of the
                 generator. (default: :obj:`512`)
             **kwargs (optional): Arguments of :class:`CoMAT`.
+
+        Raises:
+            ModelError: If the model has no structural embedding or no
+                modality.
         """
         check_views('CoMAT', model)
         check_whole(noise_channels=noise_channels,

@@ -44,7 +44,7 @@ class EpochPart:
     def take(self, draw: Generator, noise: Generator,
              device: torch.device) -> None:
         r"""Registers the generators of an epoch. If there are saved states,
-        restores them for these and for the global generators.
+        restores the states of these and of the global generators.
         """
         self._generators = {'draw': draw, 'noise': noise}
         for key, generator in self._generators.items():

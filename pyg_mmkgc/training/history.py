@@ -26,9 +26,11 @@ class History(Report):
             :obj:`val_mrr`, :obj:`val_hits@1` and so on after epochs with a
             validation.
         best_epoch (int, optional): The epoch with the best validation MRR.
+            (default: :obj:`None`)
         best_metrics (dict[str, float]): The validation metrics of the best
             epoch.
-        stopped_early (bool): If :obj:`True`, the training ran out of patience.
+        stopped_early (bool): If :obj:`True`, the training stopped before its
+            last epoch.
     """
     epochs: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: Optional[int] = None

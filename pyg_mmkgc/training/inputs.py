@@ -33,8 +33,8 @@ def check_loss(model: KGEModel | PathModel, sampler: Optional[NegativeSampler],
     if getattr(model, 'own_loss', False) and not (sampler is None is loss):
         raise ModelError(f"Expected no sampler and no loss for "
                          f"'{type(model).__name__}', which has its own (got "
-                         f"{sampler!r} and {loss!r}). Set 'num_negatives' of "
-                         'the model.')
+                         f"{sampler!r} and {loss!r}). The model draws its own "
+                         "negatives, see its argument 'num_negatives'.")
     if isinstance(loss, AllNodesLoss):
         if sampler is not None:
             raise ModelError('Expected no sampler for '
@@ -84,8 +84,8 @@ def subsampling_weight(head: Tensor, rel_type: Tensor,
     .. math::
         w(h, r, t) = \frac{1}{\sqrt{n(h, r) + n(r, t)}}
 
-    where :math:`n` is the number of triples that answer a query plus three,
-    as in the code of `RotatE <https://arxiv.org/abs/1902.10197>`_.
+    where :math:`n` is three plus the number of triples that answer a query, as
+    in the code of `RotatE <https://arxiv.org/abs/1902.10197>`_.
     """
     def count(node: Tensor) -> Tensor:
         _, place, num = torch.stack([node, rel_type]).unique(

@@ -46,8 +46,8 @@ class KBGAN(Adversary):
     weight decay of the generator is left out. Only the model is evaluated.
 
     Args:
-        generator (KGEModel): The generator, whose scores are logits. Either
-            DistMult or ComplEx, from this library or from :pyg:`PyG`.
+        generator (KGEModel): The generator, whose scores are logits: DistMult
+            or ComplEx, from this library or from :pyg:`PyG`.
         pretrain_epochs (int, optional): The number of initial epochs that
             replace the separate pre-training of the paper. In these epochs,
             the generator is trained by the softmax of the positive among its
@@ -55,6 +55,9 @@ class KBGAN(Adversary):
             (default: :obj:`0`)
         temperature (float, optional): The temperature that divides the
             logits. (default: :obj:`1.0`)
+
+    Raises:
+        ModelError: If an argument is out of range.
     """
     reward_sum: Tensor
     reward_count: Tensor
@@ -86,6 +89,9 @@ class KBGAN(Adversary):
             generator_channels (int, optional): The hidden width of the
                 generator, in complex numbers for ComplEx. (default: :obj:`50`)
             **kwargs (optional): Arguments of :class:`KBGAN`.
+
+        Raises:
+            ModelError: If :obj:`generator` is unknown.
         """
         check_whole(generator_channels=generator_channels)
         if generator not in GENERATORS:

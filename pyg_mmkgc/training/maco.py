@@ -127,8 +127,8 @@ def fill_missing(
 
     MACO is trained on the training triples and on the available rows, with
     each channel standardized. The returned graph has no mask for the modality,
-    such that models do not treat the generated rows as missing. The given
-    graph is not modified. The same seed generates the same rows.
+    so models do not treat the generated rows as missing. The given graph is
+    not modified. The same seed generates the same rows.
 
     Args:
         data (KnowledgeGraph): The graph.

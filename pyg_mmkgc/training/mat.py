@@ -45,9 +45,9 @@ class MAT(Adversary):
         weight (float, optional): :math:`\lambda`, the weight of
             :math:`\mathcal{L}_{adv}` in the loss of the model. The loss of the
             generators is not weighted, as in the released code, although
-            :math:`\lambda` multiplies both sides of eq. (11). With an
-            optimizer of their own and Adam, a weight would hardly change their
-            steps. (default: :obj:`0.01`)
+            :math:`\lambda` multiplies both sides of eq. (11). Since the
+            generators have their own Adam optimizer, a weight would hardly
+            change their steps. (default: :obj:`0.01`)
         groups (int, optional): The number :math:`L` of groups of synthetic
             triples for each positive. (default: :obj:`1`)
         kinds (sequence[str], optional): The kinds of synthetic triples:
@@ -69,6 +69,10 @@ class MAT(Adversary):
             step, as scored before the step. Algorithm 1 draws and scores new
             synthetic triples after the step, which takes about 50% longer.
             (default: :obj:`False`)
+
+    Raises:
+        ModelError: If an argument is out of range or does not fit the other
+            arguments.
     """
     def __init__(
         self,
@@ -122,6 +126,10 @@ class MAT(Adversary):
             generator_channels (int, optional): The hidden width of new
                 generators. (default: :obj:`512`)
             **kwargs (optional): Arguments of :class:`MAT`.
+
+        Raises:
+            ModelError: If the model has no structural embedding or no
+                modality, or if widths are given for a model with generators.
         """
         check_whole(optional=True, noise_channels=noise_channels,
                     generator_channels=generator_channels)

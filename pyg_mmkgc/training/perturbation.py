@@ -36,11 +36,11 @@ class Perturbation(Adversary):
 
     With :obj:`mode="fgsm"`, the perturbation is the `fast gradient sign
     <https://arxiv.org/abs/1412.6572>`_ :math:`\mathbf{a} = -\epsilon \,
-    \mathrm{sign}(\partial s / \partial \mathbf{v})`. With
-    :obj:`mode="noise"`, it is drawn as :math:`\mathbf{a} \sim \mathcal{N}(0,
-    \epsilon^2)`. The paper has no official code and describes its
-    perturbation only as noise on embeddings. Both the loss and perturbing
-    views before the model projects them are our interpretation.
+    \mathrm{sign}(\partial s / \partial \mathbf{v})`. With :obj:`mode="noise"`,
+    it is drawn as :math:`\mathbf{a} \sim \mathcal{N}(0, \epsilon^2)`. The
+    paper has no official code and describes its perturbation only as noise on
+    embeddings. The loss, and the choice to perturb views before the model
+    projects them, are our interpretation.
 
     With :obj:`mode="generator"`, as in the port of MMKRL in the code of
     `AdaMF-MAT <https://arxiv.org/abs/2402.15444>`_, a generator
@@ -61,6 +61,10 @@ class Perturbation(Adversary):
         epsilon (float, optional): The size :math:`\epsilon` of the
             perturbation. (default: :obj:`0.01`)
         margin (float, optional): The margin :math:`m`. (default: :obj:`1.0`)
+
+    Raises:
+        ModelError: If an argument is out of range or does not fit the other
+            arguments.
     """
     def __init__(
         self,
@@ -97,6 +101,9 @@ class Perturbation(Adversary):
             generator_channels (int, optional): The hidden width of the
                 generator. (default: :obj:`512`)
             **kwargs (optional): Arguments of :class:`Perturbation`.
+
+        Raises:
+            ModelError: If the model has no modalities.
         """
         check_views('Perturbation', model)
         check_whole(noise_channels=noise_channels,

@@ -31,7 +31,7 @@ class Part:
     Args:
         path (tuple[str, ...]): The names of the enclosing parts, from the
             outermost, and the name of the part itself.
-        seconds (float): The median duration over steps.
+        seconds (float): The median duration over steps in seconds.
         share (float): The share of the median step.
         memory (int): The number of bytes that PyTorch allocated during the
             part and still held at its end, in one step.
@@ -47,14 +47,14 @@ class Profile:
     r"""The result of :func:`profile`, which prints as a table.
 
     Args:
-        seconds (list[float]): The duration of each step.
+        seconds (list[float]): The duration of each step in seconds.
         parts (list[Part]): The parts of a step, depth first.
-        operators (list[tuple[str, int, float]]): The slowest operators of
-            PyTorch, with their name, number of calls and own duration in one
-            step, which the recording slows down.
+        operators (list[tuple[str, int, float]]): The name of each of PyTorch's
+            slowest operators, its number of calls and its own duration in
+            seconds in one step. Recording them slows the step down.
         peak_memory (int, optional): The peak memory in bytes: the largest
             resident set of the process, or the memory held by PyTorch on a
-            GPU.
+            GPU. (default: :obj:`None`)
     """
     seconds: list[float]
     parts: list[Part]
@@ -246,7 +246,7 @@ def _wrapped(owner: Any, attribute: str, clock: _Clock,
         with clock.range(name):
             return function(*args, **kwargs)
 
-    own = attribute in vars(owner)  # Otherwise, its class has it.
+    own = attribute in vars(owner)  # Otherwise, it is on the class.
     setattr(owner, attribute, measured)
     try:
         yield

@@ -21,8 +21,8 @@ class CSVLogger(Callback):
     :obj:`.csv` file, which is replaced after every epoch.
 
     Args:
-        path (str or pathlib.Path, optional): The file. (default:
-            :obj:`history.csv` in the folder of the trainer)
+        path (str or pathlib.Path, optional): The file.
+            (default: :obj:`history.csv` in the folder of the trainer)
     """
     def __init__(self, path: Union[str, Path, None] = None) -> None:
         self.path = None if path is None else Path(path)
@@ -63,7 +63,7 @@ class TensorBoard(Callback):
         from torch.utils.tensorboard import SummaryWriter
 
         folder = self.folder or _folder(trainer, 'folder') / 'tensorboard'
-        # Epochs after the checkpoint that is resumed from are repeated.
+        # Epochs after the resumed checkpoint are repeated.
         done = len(trainer.history.epochs)
         self._writer = SummaryWriter(str(folder), purge_step=done + 1)
 

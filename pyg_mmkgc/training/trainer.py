@@ -60,9 +60,9 @@ from pyg_mmkgc.training.step import (
 CHECKPOINT = 'checkpoint.safetensors'
 # The number of epochs between checkpoints. Validations write one as well.
 CHECKPOINT_EVERY = 10
-# The endings of the metrics that the history leaves out.
+# The suffixes of metrics that the history omits.
 OTHER_TIES = ('_optimistic', '_pessimistic')
-# With fewer validations than these, a training has hardly a choice of epochs.
+# With fewer validations, there is hardly a choice of epochs.
 FEW_VALIDATIONS = 3
 
 
@@ -99,13 +99,14 @@ class Trainer:
         optimizer (callable, optional): A function that maps parameters to an
             optimizer. (default: Adam, or sparse Adam for sparse embeddings)
         lr_schedule (str, optional): The decay of the learning rate to zero
-            over the whole training, either :obj:`"linear"` or
-            :obj:`"cosine"`. (default: :obj:`None`)
+            over the whole training, either :obj:`"linear"` or :obj:`"cosine"`.
+            (default: :obj:`None`, no decay)
         grad_clip (float, optional): The maximum norm of the gradient.
             (default: :obj:`None`)
-        subsampling (bool, optional): If set to :obj:`True`, weighs positives
-            in the loss by :func:`~pyg_mmkgc.training.inputs.
-            subsampling_weight`. (default: :obj:`False`)
+        subsampling (bool, optional): If set to :obj:`True`, weights positives
+            in the loss by
+            :func:`~pyg_mmkgc.training.inputs.subsampling_weight`.
+            (default: :obj:`False`)
         autocast (bool or str, optional): If set to :obj:`True`, projections
             and generators multiply in bfloat16, while scores, losses and
             rankings stay in full precision. Hardware that does not multiply
@@ -114,10 +115,10 @@ class Trainer:
         valid_every (int, optional): The number of epochs between validations.
             A checkpoint is written with each validation and every ten epochs.
             At the end, the weights with the best filtered validation MRR are
-            restored. If set to :obj:`None`, or without a validation split,
-            the last weights are kept. (default: :obj:`10`)
+            restored. The last weights are kept if set to :obj:`None`, or if
+            there is no validation split. (default: :obj:`10`)
         patience (int, optional): The number of validations without improvement
-            of the MRR after which the training stops. Has no effect without
+            of the MRR after which the training stops. It has no effect without
             validations. (default: :obj:`None`)
         seed (int, optional): The seed. (default: :obj:`0`)
         device (torch.device, optional): The device to train on.
@@ -126,7 +127,7 @@ class Trainer:
             to. (default: :obj:`None`)
         progress (bool, optional): If set to :obj:`False`, shows no progress
             bar. (default: :obj:`True`)
-        callbacks (list of Callback, optional): The callbacks that follow the
+        callbacks (list[Callback], optional): The callbacks that follow the
             training, such as :class:`~pyg_mmkgc.training.EarlyStopping` and
             :class:`~pyg_mmkgc.training.TensorBoard`. (default: :obj:`()`)
 
@@ -259,18 +260,18 @@ class Trainer:
     def fit(self, resume: Union[bool, str, Path, None] = None) -> History:
         r"""Trains the model, and leaves it with the best weights.
 
-        Clusters stop jobs by SIGTERM or SIGHUP. Both signals end the training
-        after the current step: a checkpoint is written, from which the
-        training can be resumed bit for bit, and
-        :class:`~pyg_mmkgc.errors.Terminated` is raised.
+        SIGTERM and SIGHUP, by which clusters stop jobs, end the training after
+        the current step: a checkpoint is written, from which the training can
+        be resumed bit for bit, and :class:`~pyg_mmkgc.errors.Terminated` is
+        raised.
 
         Args:
             resume (bool or str or pathlib.Path, optional): If set to
-                :obj:`True`, resumes from the checkpoint in :obj:`folder`. A
-                path resumes from this file or folder. If :obj:`epochs` was
-                increased, the best epoch may be the last epoch of the earlier
-                training, which would not be validated in an uninterrupted
-                training. (default: :obj:`None`, a new training)
+                :obj:`True`, resumes from the checkpoint in :obj:`folder`. If
+                set to a path, resumes from this file or folder. If
+                :obj:`epochs` was increased, the best epoch may be the last
+                epoch of the earlier training, which an uninterrupted training
+                would not validate. (default: :obj:`None`, a new training)
         """
         with catch_signals() as self._signals:
             history = self._fit(resume)
@@ -278,8 +279,8 @@ class Trainer:
         return history
 
     def stop(self) -> None:
-        r"""Ends the training after the current epoch. A callback may call
-        it.
+        r"""Ends the training after the current epoch. Callbacks may call this
+        method.
         """
         self.history.stopped_early = True
 
@@ -379,11 +380,12 @@ class Trainer:
         self.model.train()
         start = time.perf_counter()
         part = self._part
-        if part is None:  # Resuming has begun the epoch already.
+        if part is None:  # A resumed epoch has already begun.
             self.begin_epoch(epoch)
             part = self._part = EpochPart()
         start -= part.seconds  # Includes the steps before a termination.
-        # A model may draw from the global generator, e.g., its own negatives.
+        # A model may draw from the global generator, for example its
+        # negatives.
         devices = [self.device] if self.device.type == 'cuda' else []
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(self._seed(epoch, 3))
@@ -401,7 +403,9 @@ class Trainer:
         return {**part.means(), 'seconds': part.seconds}
 
     def begin_epoch(self, epoch: int) -> None:
-        r"""Prepares an epoch, counted from 1, before its first step."""
+        r"""Prepares the sampler for an epoch, counted from 1. Called before
+        the first step of the epoch.
+        """
         if self.sampler is not None:
             self.sampler.begin_epoch(self.model, epoch, self.epochs)
 
@@ -456,8 +460,8 @@ class Trainer:
                 group['lr'] = group['initial_lr'] * factor
 
     def settings(self) -> dict[str, Any]:
-        r"""Returns the settings of the training as plain values, for a
-        tracker of experiments.
+        r"""Returns the settings of the training as plain values, for
+        experiment trackers.
         """
         found = self.fingerprint()
         return {key: value for key, value in found.items()
@@ -481,12 +485,12 @@ class Trainer:
             'steps': self.num_steps if self._scheduled() else None,
             'optimizer': type(self.optimizers['model']).__name__,
             'torch': torch.__version__.split('+')[0],
-            # Checkpoints of earlier versions are of all triples.
+            # Earlier versions always trained on all triples.
             **({} if self.triples_per_epoch is None else
                {'triples_per_epoch': self.triples_per_epoch}),
         }
 
-    @cached_property  # Every checkpoint needs them, and hashing is slow.
+    @cached_property  # Hashing is slow, and every checkpoint needs these.
     def _digests(self) -> dict[str, Any]:
         return digests(self.data, self.triples)
 
@@ -519,7 +523,7 @@ class Trainer:
             restore_optimizer(optimizer, optimizers.get(name), name, path)
         self.load_extra_states(states, path)
         history = History(**metadata['history'])
-        # Callbacks decide, whose patience may have been increased.
+        # Callbacks decide, since their patience may have been increased.
         history.stopped_early = False
         return history, states.get('best')
 

@@ -19,9 +19,14 @@ class DropFeatures(BaseTransform):
     Args:
         modality (str): The modality.
         ratio (float): The share of present rows to drop, less than one. With
-            the same seed, a larger share drops a superset of a smaller one,
-            and modalities of the same nodes lose the same nodes.
+            the same seed, a larger ratio drops a superset of the rows of a
+            smaller ratio, and all modalities drop nodes in the same random
+            order.
         seed (int, optional): The seed. (default: :obj:`0`)
+
+    Raises:
+        DataError: If :obj:`ratio` is not in :math:`[0, 1)`, or if the graph
+            does not have the modality.
     """
     def __init__(self, modality: str, ratio: float, seed: int = 0) -> None:
         if not 0.0 <= ratio < 1.0:

@@ -11,14 +11,15 @@ from pyg_mmkgc.errors import DataError
 
 
 class InductiveSplit(BaseTransform):
-    r"""Splits the triples of a graph by their nodes, to measure how a model
-    scores nodes that come after training.
+    r"""Splits the triples of a graph by their nodes, to measure how well a
+    model scores nodes that it was not trained on.
 
     Random nodes are held out. A triple with a test node is a test triple, any
     other triple with a validation node is a validation triple, and training
     triples have neither. In this way, no training triple has a node that was
-    held out, and no validation triple has a test node. Every relation keeps a
-    training triple: nodes are not held out where they would prevent this.
+    held out, and no validation triple has a test node. Every relation keeps at
+    least one training triple, since nodes that would leave it without one are
+    not held out.
 
     .. code-block:: python
 
@@ -28,11 +29,15 @@ class InductiveSplit(BaseTransform):
 
     Args:
         num_val (int or float, optional): The number of nodes to hold out for
-            validation. If set to a floating-point value in :math:`[0, 1)`,
-            the share of nodes. (default: :obj:`0.1`)
-        num_test (int or float, optional): The number or the share of nodes to
-            hold out for testing. (default: :obj:`0.1`)
+            validation, or their share if set to a floating-point value in
+            :math:`[0, 1)`. (default: :obj:`0.1`)
+        num_test (int or float, optional): The number or share of nodes to hold
+            out for testing. (default: :obj:`0.1`)
         seed (int, optional): The seed. (default: :obj:`0`)
+
+    Raises:
+        DataError: If a number or share is out of range, or if a split remains
+            without triples.
     """
     def __init__(self, num_val: int | float = 0.1, num_test: int | float = 0.1,
                  seed: int = 0) -> None:
@@ -54,7 +59,7 @@ class InductiveSplit(BaseTransform):
                             f'least one node (got {sizes[0]} and {sizes[1]})')
         generator = torch.Generator().manual_seed(self.seed)
         perm = torch.randperm(N, generator=generator)
-        perm = perm[used[perm]]  # A node without triples tests nothing.
+        perm = perm[used[perm]]  # Nodes without triples test nothing.
         part = torch.zeros(N, dtype=torch.long)  # Positions in `SPLITS`.
         part[perm[:sizes[1]]] = 2
         part[perm[sizes[1]:sum(sizes)]] = 1

@@ -21,7 +21,7 @@ def _curve(epochs: Sequence[Mapping[str, Any]],
 
 
 def _spans_orders(values: Sequence[float]) -> bool:
-    # A loss that diverges would press all other epochs onto the axis.
+    # A diverging loss would flatten the curve of all other epochs.
     return bool(values) and min(values) > 0 and (
         max(values) > 100 * min(values))
 
@@ -122,7 +122,7 @@ def plot_explanation(explanation: Any, path: Any) -> None:
             format.
 
     Raises:
-        MMKGCError: If the model has a single view per node, so that there is
+        MMKGCError: If the model has a single view per node, which leaves
             nothing to draw, or :obj:`matplotlib` is not installed.
     """
     found = explanation if isinstance(
@@ -186,9 +186,9 @@ def plot_search(importances: Mapping[str, float],
         ['search.png']
 
     Args:
-        importances (dict): The importance of each setting, which add up to
-            one.
-        values (list of tuple): The number, the validation MRR and the state
+        importances (dict): The importance of each setting. The sum of all
+            importances is one.
+        values (list[tuple]): The number, the validation MRR and the state
             (:obj:`"complete"`, :obj:`"pruned"` or :obj:`"diverged"`) of each
             trial.
         path (str or os.PathLike): The image file. Its ending decides the

@@ -344,7 +344,8 @@ def test_options_without_a_use_are_refused(study, monkeypatch, capsys,
     with pytest.raises(SystemExit):
         runpy.run_path(path, run_name='__main__')
     name = option.partition('=')[0]
-    assert f'{name}: {script}.py has no use for it' in capsys.readouterr().err
+    assert (f'{name}: {script}.py does not use this option'
+            in capsys.readouterr().err)
 
 
 def test_reproduce_gives_each_study_its_options(study, monkeypatch):
@@ -371,7 +372,7 @@ def test_reproduce_has_no_rows_of_its_own(study, monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['reproduce.py', '--rows', 'AdaMF'])
     with pytest.raises(SystemExit):
         reproduce.main()
-    assert 'every study has rows of its own' in capsys.readouterr().err
+    assert 'every study has its own rows' in capsys.readouterr().err
 
 
 def test_tables_and_figures_are_replaced_whole(study, tmp_path):

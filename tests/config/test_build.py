@@ -230,4 +230,4 @@ def test_moved_names_are_found_with_a_warning() -> None:
     with pytest.warns(DeprecationWarning, match=r'use .pyg_mmkgc.runs.Run.'):
         assert pyg_mmkgc.config.Run is pyg_mmkgc.runs.Run
     with pytest.raises(AttributeError, match="no attribute 'Runs'"):
-        getattr(pyg_mmkgc.config, 'Runs')
+        _ = pyg_mmkgc.config.Runs

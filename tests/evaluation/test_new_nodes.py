@@ -193,5 +193,5 @@ def test_graphs_that_do_not_fit() -> None:
     with pytest.raises(ModelError, match=r"modalities \['visual', 'text'\]"):
         predict(model, more, head='new', rel_type=0)
     model = AdaMF.from_data(kg, hidden_channels=4, drop_unseen=True)
-    with pytest.raises(ModelError, match="got one without 'prepare'"):
+    with pytest.raises(ModelError, match="before 'prepare' was called"):
         predict(model, twin(kg, 2), head='new', rel_type=0)

@@ -131,7 +131,7 @@ def test_search_ask_and_click_through(place: str, visit: Any,
                                       request: Any) -> None:
     page = visit(request.getfixturevalue(place))
     page.get_by_role('searchbox').or_(page.get_by_role('combobox',
-        name='Search an entity')).fill('austr')
+        name='Search for an entity')).fill('austr')
     page.keyboard.press('Enter')
     page.wait_for_load_state()
     page.locator('.list').get_by_role('link', name='Austria',
@@ -194,7 +194,7 @@ def test_asking_by_the_form(visit: Any, live: str,
                             countries: Explorer) -> None:
     page = visit(f"{live}/entity?node={countries.find('Vienna')}")
     page.get_by_label('Relation', exact=True).select_option(label='capital')
-    page.get_by_label('What is asked for').select_option('head')
+    page.get_by_label('Side to predict').select_option('head')
     page.get_by_role('button', name='Ask').click()
     assert page.locator('h1').inner_text().startswith('?')
     relation = countries.relation_names.index('capital')

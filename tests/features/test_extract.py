@@ -165,8 +165,8 @@ def test_what_is_not_finite_is_left_out(tmp_path: Path) -> None:
                    dtype=torch.half)
     assert features.x.tolist() == [[0, 1, 0], [0, 0, 1]]
     assert features.manifest['entities']['a']['unusable'] == [
-        {'key': 'row 1', 'reason': 'the encoder returned what is not finite '
-         'in float16'}]
+        {'key': 'row 1', 'reason': 'the encoder returned values that are '
+         'not finite in float16'}]
     with pytest.raises(DataError, match='finite means in float16'):
         run(texts(('a', 'a' * 70_000)), tmp_path / 'mean', CharacterEncoder(),
             dtype=torch.half)

@@ -204,7 +204,7 @@ def test_word_pieces(bert: tuple[Any, Any], tmp_path: Path) -> None:
     manifest = features.manifest
     assert manifest['encoder']['preprocessing']['num_tokens'] == 2
     assert [manifest['entities'][key]['unusable'][0]['reason']
-            for key in 'cd'] == ['no word piece but stop words'] * 2
+            for key in 'cd'] == ['no word pieces except for stop words'] * 2
     again = extract(items, encoder, tmp_path, pool='all', num_workers=0,
                     progress=False)
     assert torch.equal(again.x, features.x)

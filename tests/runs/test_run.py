@@ -58,7 +58,7 @@ def test_an_ensemble_without_validation_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'm.yaml').write_text(ENSEMBLE)
     with pytest.raises(ConfigError, match="'model.ensemble' to be 'mean' .*"
-                       r"\(got 'boosted'\)\. The graph has none"):
+                       r"\(got 'boosted'\)\. The graph has no"):
         Run.create('m.yaml', ['dataset.val_ratio=0.0'], 'out')
     assert not (tmp_path / 'out').exists()
 

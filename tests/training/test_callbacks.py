@@ -160,8 +160,8 @@ def test_a_schedule_is_extended(make, tmp_path):
         return run(batch, where)
 
     longer.train_step = keep
-    with pytest.warns(UserWarning, match='schedule of 6 steps.* extended to '
-                      '12.* rate rises again') as found:
+    with pytest.warns(UserWarning, match='extended from 6 to 12 steps.* '
+                      'rises again') as found:
         assert len(longer.fit(resume=True).epochs) == 4
     assert found[0].filename == __file__
     assert rates == [pytest.approx(0.02 * (1 - i / 12)) for i in range(6, 12)]

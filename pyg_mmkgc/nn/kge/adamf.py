@@ -29,8 +29,8 @@ class AdaMF(Rotation, QueryModel):
         s(h, r, t) = \gamma - \sum_{i=1}^{D} \left| h_{joint,i} \,
         e^{\mathrm{i} \theta_{r,i}} - t_{joint,i} \right|
 
-    The paper prints a plain norm. The sum of complex moduli follows RotatE and
-    the released code. Without modalities, AdaMF is
+    The paper prints a plain norm, while the sum of complex moduli follows
+    RotatE and the released code. Without modalities, AdaMF equals
     :class:`~pyg_mmkgc.nn.RotatE`.
 
     Args:
@@ -67,11 +67,12 @@ class AdaMF(Rotation, QueryModel):
             :obj:`{"numeric": 256}`. (default: :obj:`None`)
         structure_dropout (float, optional): The probability that a training
             step represents a node by its modalities alone, as if it were
-            unseen. Otherwise, modalities only learn to complement the
-            structural view. Needs :obj:`drop_unseen`. (default: :obj:`0.0`)
+            unseen. Without this dropout, modalities only learn to complement
+            the structural view. Requires :obj:`drop_unseen`.
+            (default: :obj:`0.0`)
         num_negatives (int, optional): The number of negatives in
             :meth:`loss`. (default: :obj:`128`)
-        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
+        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t.
             the embedding matrices will be sparse. (default: :obj:`False`)
 
     Raises:
@@ -179,7 +180,7 @@ class AdaMF(Rotation, QueryModel):
         if self.drop_unseen:
             if not self._prepared:
                 raise ModelError('Expected a trained model to score new nodes '
-                                 "with (got one without 'prepare')")
+                                 "(got one before 'prepare' was called)")
             out.seen = torch.cat([self.seen, self.seen.new_zeros(
                 out.num_nodes - self.num_nodes)])
         return out
@@ -204,8 +205,8 @@ class AdaMF(Rotation, QueryModel):
                     tail_index: Tensor) -> None:
         if self.drop_unseen and not self._prepared:
             raise ModelError(f'Expected {type(self).__name__}(drop_unseen='
-                             'True) to know the training triples before it '
-                             'trains (got none). Pass them to '
+                             'True) to receive the training triples before '
+                             'training (got none). Pass them to '
                              "'prepare(edge_index, edge_type)' first.")
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str,

@@ -35,12 +35,11 @@ class AdaMFMAT(AdaMF):
     optimizers of algorithm 1, use
     :class:`~pyg_mmkgc.training.AdversarialTrainer` with
     :class:`~pyg_mmkgc.training.MAT`, which trains the same generators. The two
-    differ in two ways. :meth:`loss` weights the loss of the generators by
-    :math:`\lambda`, as eq. (11) does, so that it is zero with
-    :obj:`adv_weight=0`, while :class:`~pyg_mmkgc.training.MAT` does not weight
-    it, as the released code. And :meth:`loss` draws one group of synthetic
-    triples, :math:`L = 1`, where :class:`~pyg_mmkgc.training.MAT` takes any
-    number.
+    differ in two ways. First, :meth:`loss` weights the loss of the generators
+    by :math:`\lambda`, as in eq. (11), whereas
+    :class:`~pyg_mmkgc.training.MAT` does not weight it, as in the released
+    code. Second, :meth:`loss` draws one group of synthetic triples, :math:`L =
+    1`, whereas :class:`~pyg_mmkgc.training.MAT` supports any number of groups.
 
     Args:
         *args: Arguments of :class:`~pyg_mmkgc.nn.AdaMF`, with at least one
@@ -53,6 +52,10 @@ class AdaMFMAT(AdaMF):
             (default: :obj:`512`)
         **kwargs (optional): Additional arguments of
             :class:`~pyg_mmkgc.nn.AdaMF`.
+
+    Raises:
+        ModelError: If the model has no structural embedding or no modality, or
+            if an argument is out of range.
     """
     def __init__(self, *args: Any, adv_weight: float = 0.01,
                  noise_channels: int = 64, generator_channels: int = 512,

@@ -21,9 +21,10 @@ from pyg_mmkgc.typing import Side
 
 
 class TripleModel:
-    r"""The interface of models for losses, trainers and rankings. Everything
-    follows from three methods: :meth:`embed`, :meth:`fuse` and :meth:`score`.
-    Hooks into training, such as :meth:`before_step`, do nothing by default.
+    r"""The interface that losses, trainers and rankings require of a model.
+    Everything follows from three methods: :meth:`embed`, :meth:`fuse` and
+    :meth:`score`. Hooks into training, such as :meth:`before_step`, do nothing
+    by default.
     """
     num_nodes: int
     num_relations: int
@@ -175,9 +176,9 @@ class TripleModel:
     def score_step(self, encoded: Encoded, rel_type: Tensor, index: Tensor,
                    corrupt_head: Tensor,
                    table: Optional[Tensor] = None) -> Scored:
-        r"""Scores positives and their negatives. The negatives are rows
-        :obj:`index` :obj:`[B, K]` of :obj:`table`, an expert's part of the
-        table of :obj:`encoded`, which is used as a whole by default.
+        r"""Scores positives and their negatives. The negatives are the rows
+        :obj:`index` :obj:`[B, K]` of :obj:`table`, which is the table of
+        :obj:`encoded` by default, or the part of it that belongs to an expert.
         """
         table = encoded.table if table is None else table
         head, tail = encoded.ends(table)
@@ -203,8 +204,12 @@ class MMKGEModel(TripleModel, Pretrained, KGEModel):
         num_negatives (int, optional): The number of negatives that each call
             of :meth:`loss` draws. All triples of the call share them.
             (default: :obj:`128`)
-        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
+        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t.
             the embedding matrices will be sparse. (default: :obj:`False`)
+
+    Raises:
+        ModelError: If a size is not a positive integer, or features do not
+            have one row per node.
     """
     num_nodes: int
     num_relations: int
@@ -280,19 +285,17 @@ class MMKGEModel(TripleModel, Pretrained, KGEModel):
 
     @property
     def inductive(self) -> bool:
-        r"""If :obj:`True`, the model represents nodes by their features alone
-        where it has no structural embedding, so that :meth:`extend` can add
-        nodes.
+        r"""If :obj:`True`, the model represents nodes without a structural
+        embedding by their features alone, so :meth:`extend` can add nodes.
         """
         return False
 
     def extend(self, data: Any) -> MMKGEModel:
-        r"""Returns a model that shares all weights with this model and
-        scores the further nodes of a graph, too. They are represented by
-        their features.
-        :func:`~pyg_mmkgc.evaluation.predict` and the other functions of
-        :mod:`pyg_mmkgc.evaluation` call this method for a graph with more
-        nodes than the model.
+        r"""Returns a model that shares all weights with this model and also
+        scores the nodes that were added to a graph. These nodes are
+        represented by their features. :func:`~pyg_mmkgc.evaluation.predict`
+        and the other functions of :mod:`pyg_mmkgc.evaluation` call this method
+        for a graph with more nodes than the model.
 
         Args:
             data (KnowledgeGraph): A graph whose first nodes are the nodes of
@@ -316,8 +319,8 @@ class MMKGEModel(TripleModel, Pretrained, KGEModel):
             node = N + int((~described).nonzero()[0])
             raise ModelError(
                 f'Expected features of {" or ".join(self.encoders)} for every '
-                f'new node (got none for {data.node_names[node]!r}). Nothing '
-                'else represents a node that came after training.')
+                f'new node (got none for {data.node_names[node]!r}). A node '
+                'that was added after training has no other representation.')
         encoders: dict[str, Any] = dict(self.encoders.items())
         out = copy.copy(self)
         for name in ('_parameters', '_buffers', '_modules'):
@@ -382,21 +385,21 @@ class MMKGEModel(TripleModel, Pretrained, KGEModel):
         return encoded, loss if extra is None else loss + extra
 
 
-#: The models that score nodes without a structural embedding, for errors.
+#: The models that score nodes without a structural embedding, for messages.
 INDUCTIVE = ('AdaMF, AdaMFMAT and NativE with drop_unseen=True or '
              'structure=False, NeighborBaseline, NBFNet and ULTRA')
 
 
 def check_extension(model: Any, data: Any) -> None:
     r"""Raises :class:`~pyg_mmkgc.errors.ModelError` if a model cannot score
-    the nodes of a graph that come after its own.
+    the nodes that were added to its graph.
     """
     N = model.num_nodes
     if not getattr(model, 'inductive', False):
         raise ModelError(
             f"Expected '{type(model).__name__}' to have the {data.num_nodes} "
-            f'nodes of the graph (got {N}). A model that scores nodes without '
-            f'a structural embedding scores nodes that come after training: '
+            f'nodes of the graph (got {N}). Nodes that were added after '
+            f'training need a model that does without structural embeddings: '
             f'{INDUCTIVE}.')
     ours, theirs = model.node_names, data.get('node_names')
     if ours is None or theirs is None or theirs[:N] != ours:
@@ -410,9 +413,9 @@ def check_extension(model: Any, data: Any) -> None:
 
 
 def form_of(cls: type, name: str) -> Callable[..., Tensor]:
-    r"""Returns the form of the score that a class uses. It is the class's own
-    form, or the general form if a subclass overrides :meth:`score` without
-    this form.
+    r"""Returns the method that computes a form of the score: the method of the
+    class, or the general method if a subclass overrides :meth:`score` but not
+    this method.
     """
     def place(name: str) -> int:
         return next(i for i, base in enumerate(cls.__mro__)

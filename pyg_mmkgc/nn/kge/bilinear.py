@@ -22,17 +22,17 @@ from pyg_mmkgc.typing import Side
 
 class Bilinear(QueryModel):
     r"""An abstract base class of bilinear models, with embedding tables of
-    nodes and relations, and the regularisers N3 and L3.
+    nodes and relations, and the regularizers N3 and L3.
 
     Args:
         num_nodes, num_relations, hidden_channels, modalities, num_negatives,
             sparse: Arguments of :class:`~pyg_mmkgc.nn.MMKGEModel`.
         reciprocal (bool, optional): If set to :obj:`True`, each relation has
             a reciprocal relation to rank heads. (default: :obj:`False`)
-        n3 (float, optional): The weight of the N3 regulariser
+        n3 (float, optional): The weight of the N3 regularizer
             :math:`\frac{1}{B} \sum (|\mathbf{h}|^3 + |\mathbf{r}|^3 +
             |\mathbf{t}|^3)` over the positives. (default: :obj:`0.0`)
-        l3 (float, optional): The weight of the L3 regulariser, the sum of the
+        l3 (float, optional): The weight of the L3 regularizer, the sum of the
             cubed entries of both tables, as in the code of RotatE.
             (default: :obj:`0.0`)
     """
@@ -80,7 +80,7 @@ class Bilinear(QueryModel):
 
     def factors(self, x: Tensor, rel_type: Tensor) -> Tensor:
         r"""Returns the factors of representations :obj:`[B, C]` that N3
-        regularises.
+        regularizes.
         """
         return x
 
@@ -108,9 +108,9 @@ class Bilinear(QueryModel):
 
 class BilinearViews(Bilinear):
     r"""An abstract base class of multi-modal models with the score of ComplEx.
-    It combines a structural embedding with projections of frozen features
-    without bias. As in `facebookresearch/kbc
-    <https://github.com/facebookresearch/kbc>`_, embeddings are initialised
+    It combines a structural embedding with projections of frozen features,
+    which have no bias. As in `facebookresearch/kbc
+    <https://github.com/facebookresearch/kbc>`_, embeddings are initialized
     close to zero.
 
     .. math::

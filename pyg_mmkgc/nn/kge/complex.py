@@ -19,7 +19,7 @@ class ComplEx(Bilinear):
     :class:`torch_geometric.nn.kge.ComplEx`. Here, one table holds rows
     :obj:`[re | im]`, and :meth:`loss` computes the softplus loss of the paper
     against :obj:`num_negatives` negatives instead of one. The paper's L2
-    regulariser is replaced by L3 or by N3, which is from `Canonical Tensor
+    regularizer is replaced by L3 or by N3, which is from `Canonical Tensor
     Decomposition for Knowledge Base Completion
     <https://arxiv.org/abs/1806.07297>`_.
 
@@ -28,13 +28,13 @@ class ComplEx(Bilinear):
         num_relations (int): The number of relations :obj:`R` in the graph.
         hidden_channels (int): The complex dimension :obj:`D`. Embeddings are
             :obj:`2 * D` real channels wide.
-        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
+        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t.
             the embedding matrices will be sparse. (default: :obj:`False`)
         reciprocal (bool, optional): If set to :obj:`True`, each relation has
             a reciprocal relation to rank heads. (default: :obj:`False`)
-        n3 (float, optional): The weight of the N3 regulariser, the cubed
+        n3 (float, optional): The weight of the N3 regularizer, the cubed
             moduli of the factors of each positive. (default: :obj:`0.0`)
-        l3 (float, optional): The weight of the L3 regulariser, the sum of the
+        l3 (float, optional): The weight of the L3 regularizer, the sum of the
             cubed entries of both tables. (default: :obj:`0.0`)
         num_negatives (int, optional): The number of negatives in
             :meth:`loss`. (default: :obj:`128`)
@@ -48,7 +48,7 @@ class ComplEx(Bilinear):
         self.reset_parameters()
 
     def query(self, x: Tensor, rel_type: Tensor, side: Side) -> Tensor:
-        # Re(h r conj(t)) is the real inner product of h r with t, and also of
-        # t conj(r) with h.
+        # Re(h r conj(t)) is the real inner product of h r and t, and also the
+        # inner product of t conj(r) and h.
         return complex_product(x, self.rel_emb(rel_type),
                                conjugate=side == 'head')

@@ -19,7 +19,7 @@ class DistMult(Bilinear):
     :class:`torch_geometric.nn.kge.DistMult`. :meth:`loss` also computes the
     margin loss of the paper, but against :obj:`num_negatives` negatives
     instead of one. The paper keeps entities on the unit sphere. Here, as in
-    later code, N3 or L3 regularises them instead.
+    later code, N3 or L3 regularizes them instead.
 
     Args:
         num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
@@ -27,14 +27,14 @@ class DistMult(Bilinear):
         hidden_channels (int): The width :obj:`D` of an embedding.
         margin (float, optional): The margin of :meth:`loss`.
             (default: :obj:`1.0`)
-        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
+        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t.
             the embedding matrices will be sparse. (default: :obj:`False`)
         reciprocal (bool, optional): If set to :obj:`True`, each relation has
             a reciprocal relation to rank heads, and rankings are no longer
             symmetric in head and tail. (default: :obj:`False`)
-        n3 (float, optional): The weight of the N3 regulariser, the cubed
+        n3 (float, optional): The weight of the N3 regularizer, the cubed
             factors of each positive. (default: :obj:`0.0`)
-        l3 (float, optional): The weight of the L3 regulariser, the sum of the
+        l3 (float, optional): The weight of the L3 regularizer, the sum of the
             cubed entries of both tables. (default: :obj:`0.0`)
         num_negatives (int, optional): The number of negatives in
             :meth:`loss`. (default: :obj:`128`)

@@ -74,8 +74,8 @@ class GCOTE(OTE):
     def before_step(self, head_index: Tensor, rel_type: Tensor,
                     tail_index: Tensor) -> None:
         if self.edge_type.numel() == 0:
-            raise ModelError('Expected GCOTE to know the training triples '
-                             'before it trains (got none). Pass them to '
+            raise ModelError('Expected GCOTE to receive the training triples '
+                             'before training (got none). Pass them to '
                              "'prepare(edge_index, edge_type)' first.")
         # The edge of a positive would reveal its answer to the context.
         self._own = torch.isin(

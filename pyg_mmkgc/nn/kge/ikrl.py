@@ -29,7 +29,7 @@ class IKRL(MultiViewModel):
     The paper has images as its only modality. Here, any modality can take
     their place, and with several modalities the sum is over all pairs of
     views. Four details follow public re-implementations: the projection has a
-    bias, all vectors are normalised to length one (the paper bounds their
+    bias, all vectors are normalized to length one (the paper bounds their
     length), the energies are summed in one loss (the authors' code has one
     hinge per energy), and triples are ranked by the sum of all energies (the
     authors' code ranks by :math:`E_{II}`). Gradients flow through the

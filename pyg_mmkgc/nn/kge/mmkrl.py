@@ -24,7 +24,7 @@ class MMKRL(MultiViewModel):
         d(\mathbf{m}_h, \mathbf{r}', \mathbf{t}) + d(\mathbf{h},
         \mathbf{r}', \mathbf{m}_t) \big)
 
-    where :math:`d` is the :math:`L_1` distance of vectors normalised to length
+    where :math:`d` is the :math:`L_1` distance of vectors normalized to length
     one, :math:`\mathbf{h}' = \mathbf{W}_s \mathbf{h} + \mathbf{b}_h`, and
     :math:`\mathbf{r}'` and :math:`\mathbf{t}'` are defined in the same way
     with their own biases. :math:`\mathbf{m}` is a projection of the
@@ -40,9 +40,9 @@ class MMKRL(MultiViewModel):
 
     The authors' code is not public. The equations follow a public
     re-implementation with two changes. The re-implementation also computes
-    :math:`\mathcal{L}_{KA}` for negatives, and initialises biases from
+    :math:`\mathcal{L}_{KA}` for negatives, and initializes biases from
     :math:`\mathcal{N}(0, 1)`, which dwarfs the embeddings. Here, only
-    positives are aligned, and biases are initialised as in a linear layer. The
+    positives are aligned, and biases are initialized as in a linear layer. The
     adversarial perturbation of the paper is available as
     :class:`~pyg_mmkgc.training.Perturbation`.
 

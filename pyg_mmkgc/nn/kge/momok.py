@@ -25,19 +25,20 @@ from pyg_mmkgc.nn.tucker import tucker_by_relation
 from pyg_mmkgc.typing import Side
 
 HEADS = 2  # The number of attention heads of the joint view.
-EPSILON = 1e-2  # The least noise of a gate, as in the released code.
+EPSILON = 1e-2  # The minimum noise of a gate, as in the released code.
 
 
 class MoMoK(ReciprocalModel):
     r"""The MoMoK model from the `"Multiple Heads are Better than One: Mixture
     of Modality Knowledge Experts for Entity Representation Learning"
     <https://arxiv.org/abs/2405.16869>`_ paper. It mixes experts of each
-    modality, guided by the relation, and decides by the scores of all
-    modalities together.
+    modality under the guidance of the relation, and combines the scores of all
+    modalities.
 
     Each modality :math:`m`, including the structure, has :math:`K` experts.
-    The known entity of a query weighs them by the relation, whose scalar
-    :math:`\rho_r` is a temperature. Candidates use no relation:
+    For the known entity of a query, they are weighted with a temperature that
+    depends on a scalar :math:`\rho_r` of the relation. For candidates, the
+    weights do not depend on the relation:
 
     .. math::
         \mathbf{v}_{m,i} &= \mathbf{W}_{m,i} (\mathbf{e}_m - \mathbf{b}_{m,i})
@@ -46,10 +47,10 @@ class MoMoK(ReciprocalModel):
         {\sigma(\rho_r)} \right) \mathbf{v}_{m,i}, \qquad
         \mathbf{t}_m = \sum_i \mathrm{softmax}_i (g_{m,i}) \, \mathbf{v}_{m,i}
 
-    with the gates :math:`g_{m,i} = \mathbf{u}_{m,i}^{\top} \mathbf{e}_m`,
-    to which a training step adds noise with the standard deviation
+    with the gates :math:`g_{m,i} = \mathbf{u}_{m,i}^{\top} \mathbf{e}_m`, to
+    which a training step adds noise with the standard deviation
     :math:`\mathrm{softplus}(\mathbf{n}_{m,i}^{\top} \mathbf{e}_m) + 0.01`. A
-    :class:`JointView` fuses the modalities to one more view. Each view
+    :class:`JointView` fuses the modalities into an additional view. Each view
     has its own relation embeddings :math:`\mathbf{r}_m` and its own core
     tensor, and the probability of a triple is the mean over views:
 
@@ -63,14 +64,16 @@ class MoMoK(ReciprocalModel):
     :meth:`experts`. It should be :class:`~pyg_mmkgc.nn.KvsAllLoss`, as in the
     released code: a softmax over all nodes ignores a constant in :math:`s_m`,
     but the mean of probabilities does not. The mutual information of experts
-    is minimised by :class:`~pyg_mmkgc.training.CLUB`.
+    is minimized by :class:`~pyg_mmkgc.training.CLUB`.
 
-    The released code has batch norms around the core tensor where this model
-    has layer norms :math:`\mathrm{LN}`, so that the score of a triple does not
-    depend on its batch. It uses dropout rates from 0.2 to 0.5 instead of one,
-    averages features to 256 channels and trains them where this model
-    projects frozen features to :math:`\mathbf{e}_m`, and reports the best of
-    all evaluations on test triples for each metric.
+    Four details differ from the released code. Layer norms :math:`\mathrm{LN}`
+    replace its batch norms around the core tensor, so that the score of a
+    triple does not depend on its batch. A single dropout rate replaces its
+    rates from 0.2 to 0.5. Frozen features are projected to
+    :math:`\mathbf{e}_m`, whereas the released code averages features to 256
+    channels and trains them. And results are for one selected epoch, whereas
+    the released code reports the best test result of all epochs for each
+    metric.
 
     Args:
         num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
@@ -91,6 +94,9 @@ class MoMoK(ReciprocalModel):
             :obj:`{"numeric": 256}`. (default: :obj:`None`)
         num_negatives (int, optional): The number of negatives in
             :meth:`loss`. (default: :obj:`128`)
+
+    Raises:
+        ModelError: If an argument is out of range, or there is no modality.
     """
     def __init__(self, num_nodes: int, num_relations: int,
                  hidden_channels: int,
@@ -145,8 +151,8 @@ class MoMoK(ReciprocalModel):
             name: encoder(index) for name, encoder in self.encoders.items()}
 
     def fuse(self, views: dict[str, Tensor]) -> Tensor:
-        # The keys of all views, then what queries are mixed from: the outputs
-        # and the gates of all experts.
+        # The keys of all views are followed by the outputs and gates of all
+        # experts, from which queries are mixed.
         rows = torch.broadcast_tensors(*(views[name] for name in self.names))
         mixed = [self.mixtures[name](x)
                  for name, x in zip(self.names, rows, strict=True)]
@@ -200,8 +206,8 @@ class MoMoK(ReciprocalModel):
     def _decide(self, score: Callable[[TripleModel, Tensor], Tensor],
                 table: Tensor) -> Tensor:
         scores = torch.stack([score(*pair) for pair in self.experts(table)])
-        # The logarithms of the means of all probabilities and of all
-        # counter-probabilities keep small differences.
+        # The mean of probabilities would round small differences away, but its
+        # logit, computed from logarithms, keeps them.
         return (F.logsigmoid(scores).logsumexp(dim=0) -
                 F.logsigmoid(-scores).logsumexp(dim=0))
 

@@ -64,6 +64,9 @@ class MoSE(BilinearViews):
         **kwargs (optional): :obj:`reciprocal`, :obj:`n3`, :obj:`l3`,
             :obj:`num_negatives` and :obj:`sparse`, as for
             :class:`~pyg_mmkgc.nn.ComplEx`.
+
+    Raises:
+        ModelError: If an argument is out of range, or there is no modality.
     """
     def __init__(self, num_nodes: int, num_relations: int,
                  hidden_channels: int,
@@ -142,8 +145,9 @@ class Expert(QueryForms):
 class Ensemble(torch.nn.Module):
     r"""Combines the scores of :math:`M` experts into one score, in one of the
     three modes of `MoSE <https://arxiv.org/abs/2210.08821>`_. The ensemble is
-    not trained with the experts. :func:`~pyg_mmkgc.training.fit_ensemble` fits
-    it on validation triples. Before that, it returns the mean in every mode.
+    not trained with the experts, but fitted on validation triples by
+    :func:`~pyg_mmkgc.training.fit_ensemble`. Before that, it returns the mean
+    in every mode.
 
     .. math::
         s = \sum_m w_{m,r} \, s_m + \mathrm{MLP}(s_1, \ldots, s_M)
@@ -152,8 +156,8 @@ class Ensemble(torch.nn.Module):
         mode (str): :obj:`"mean"` averages the scores. :obj:`"boosted"` has
             weights :math:`w_{m,r}` for each relation. :obj:`"learned"` adds
             the output of a perceptron with one hidden layer to the mean. In
-            the paper, the output of the perceptron is the score. It passes a
-            ReLU, after which many nodes tie at zero.
+            the paper, the output of the perceptron alone is the score. It
+            passes through a ReLU, so many nodes tie at zero.
         num_relations (int): The number of relations :obj:`R`.
         num_experts (int): The number of experts :math:`M`.
         hidden_channels (int, optional): The width of the hidden layer.

@@ -55,8 +55,11 @@ class MultiViewModel(QueryModel):
             :obj:`{"numeric": 256}`. (default: :obj:`None`)
         num_negatives (int, optional): The number of negatives in
             :meth:`loss`. (default: :obj:`128`)
-        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
+        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t.
             the embedding matrices will be sparse. (default: :obj:`False`)
+
+    Raises:
+        ModelError: If :obj:`margin` is not positive, or there is no modality.
     """
     key_depends_on = 'side'
     #: The number of channels in a norm, which is one for the :math:`L_1`
@@ -110,13 +113,13 @@ class MultiViewModel(QueryModel):
 
     def modal(self, views: dict[str, Tensor]) -> Tensor:
         r"""Returns a joint view of all modalities. A linear map of
-        concatenated features is the sum of a linear map per modality.
+        concatenated features equals the sum of one linear map per modality.
         """
         return torch.stack(torch.broadcast_tensors(
             *(views[name] for name in self.modalities))).sum(dim=0)
 
     def normalize(self, x: Tensor) -> Tensor:
-        r"""Normalises views and relations to :math:`\hat{\mathbf{x}}`."""
+        r"""Normalizes views and relations to :math:`\hat{\mathbf{x}}`."""
         return F.normalize(x, dim=-1)
 
     def relation(self, rel_type: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from pyg_mmkgc.nn.encoder import ModalityEncoder, make_encoders
 from pyg_mmkgc.nn.kge.reciprocal import ReciprocalForms, ReciprocalModel
 from pyg_mmkgc.nn.tucker import tucker
 
-NODES = 512  # The most entities that are contrasted in a step.
+NODES = 512  # The maximum number of entities contrasted in a step.
 
 
 class MyGO(ReciprocalForms, ReciprocalModel):
@@ -62,22 +62,24 @@ class MyGO(ReciprocalForms, ReciprocalModel):
 
     The loss of the paper is :class:`~pyg_mmkgc.nn.OneVsAllLoss`.
     :meth:`regularization` adds its fine-grained contrastive loss. It compares
-    the representations of the entities of a step with the outputs
-    :math:`\mathbf{x}'` of a second pass, which has other dropouts: the output
-    at the first token, the mean over all tokens, and the mean over the tokens
-    of each modality. With the cosine :math:`\cos` and :math:`T` such targets,
+    the representations of the entities of a step with outputs
+    :math:`\mathbf{x}'` of a second pass with different dropout masks: the
+    output at the first token, the mean over all tokens, and the mean over the
+    tokens of each modality. With the cosine :math:`\cos` and :math:`T` such
+    targets,
 
     .. math::
         \mathcal{L}_{con} = -\frac{\mu}{T} \sum_{j=1}^{T} \frac{1}{B} \sum_b
         \log \frac{\exp(\cos(\mathbf{x}_b, \mathbf{x}'_{j,b}) / \tau)}
         {\sum_{b'} \exp(\cos(\mathbf{x}_b, \mathbf{x}'_{j,b'}) / \tau)}
 
-    The released code encodes the direction of a query by the position of
-    :math:`\mathbf{l}`, where this model has reciprocal relations. It has batch
-    norms around the core tensor where this model has layer norms, so that the
-    score of a triple does not depend on its batch. It contrasts entities drawn
-    from the whole graph, which takes a second pass over all of them, and its
-    means over tokens include padding.
+    Four details differ from the released code. Reciprocal relations encode the
+    direction of a query, which the released code encodes by the position of
+    :math:`\mathbf{l}`. Layer norms replace its batch norms around the core
+    tensor, so that the score of a triple does not depend on its batch. The
+    entities of a step are contrasted, whereas the released code contrasts
+    entities drawn from the whole graph, which takes a second pass over all of
+    them. Its means over tokens include padding, which is left out here.
 
     Args:
         num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
@@ -85,7 +87,7 @@ class MyGO(ReciprocalForms, ReciprocalModel):
         hidden_channels (int): The width of tokens and representations.
         modalities (dict[str, torch.Tensor]): The tokens :obj:`[N, I, F_m]` of
             each modality, or a single token :obj:`[N, F_m]`. At least one
-            modality.
+            modality is required.
         masks (dict[str, torch.Tensor], optional): The mask of the tokens that
             a node has, :obj:`[N, I]` or :obj:`[N]`. Other tokens are left out.
             (default: :obj:`None`)
@@ -105,6 +107,10 @@ class MyGO(ReciprocalForms, ReciprocalModel):
             (default: :obj:`0.5`)
         num_negatives (int, optional): The number of negatives in
             :meth:`loss`. (default: :obj:`128`)
+
+    Raises:
+        ModelError: If an argument is out of range, if there is no modality, or
+            if :obj:`hidden_channels` is not divisible by :obj:`num_heads`.
     """
     def __init__(self, num_nodes: int, num_relations: int,
                  hidden_channels: int,
@@ -153,7 +159,7 @@ class MyGO(ReciprocalForms, ReciprocalModel):
     def reset_parameters(self) -> None:
         for table in (self.node_emb, self.rel_emb):
             torch.nn.init.xavier_uniform_(table.weight)
-        bound = (6 / (1 + self.hidden_channels)) ** 0.5  # Xavier's, of a row.
+        bound = (6 / (1 + self.hidden_channels)) ** 0.5  # Xavier, for one row.
         for param in (*self.kind.values(), self.first, self.missing_token,
                       self.position):
             torch.nn.init.uniform_(param, -bound, bound)
@@ -166,8 +172,8 @@ class MyGO(ReciprocalForms, ReciprocalModel):
                 _reset_layer(layer)
 
     def embed(self, index: Tensor) -> dict[str, Tensor]:
-        r"""Returns the tokens of each modality side by side,
-        :obj:`[*, I * C]`. Tokens that a node lacks are zero.
+        r"""Returns the concatenated tokens of each modality,
+        :obj:`[*, I * C]`. Missing tokens are zero.
         """
         views = {'structure': self._token('structure', self.node_emb(index),
                                           self.structure_dropout)}
@@ -189,7 +195,7 @@ class MyGO(ReciprocalForms, ReciprocalModel):
 
     def _encode(self, views: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         r"""Returns the outputs of the transformer at all tokens,
-        :obj:`[*, T, C]`, and the mask of tokens that are there.
+        :obj:`[*, T, C]`, and the mask of present tokens.
         """
         parts = [views[name].unflatten(-1, (-1, self.hidden_channels))
                  for name in ('structure', *self.modalities)]
@@ -260,10 +266,10 @@ def _transformer(channels: int, num_heads: int, dropout: float,
 
 def _transform(encoder: TransformerEncoder, x: Tensor,
                absent: Optional[Tensor] = None) -> Tensor:
-    r"""Returns the outputs :obj:`[*, T, C]` at tokens :obj:`[*, T, C]`, except
-    for those that are :obj:`absent` :obj:`[*, T]`.
+    r"""Returns the outputs :obj:`[*, T, C]` at tokens :obj:`[*, T, C]`. No
+    token attends to tokens that are :obj:`absent` :obj:`[*, T]`.
     """
-    if x.numel() == 0:  # PyTorch's attention takes no empty batch.
+    if x.numel() == 0:  # PyTorch's attention rejects an empty batch.
         return x
     if absent is not None:
         absent = absent.view(-1, x.size(-2))

@@ -19,7 +19,8 @@ NEVER = -1e9  # The logit of an absent view.
 class NativE(AdaMF):
     r"""The NativE model from the `"NativE: Multi-modal Knowledge Graph
     Completion in the Wild" <https://arxiv.org/abs/2406.17605>`_ paper, which
-    guides the adaptive fusion of :class:`~pyg_mmkgc.nn.AdaMF` by the relation.
+    makes the adaptive fusion of :class:`~pyg_mmkgc.nn.AdaMF` depend on the
+    relation.
 
     .. math::
         \alpha_m(e, r) = \frac{\exp(\mathbf{w}^{\top} \tanh(\mathbf{e}_m) /
@@ -35,7 +36,7 @@ class NativE(AdaMF):
     and their logits, and :meth:`key` fuses them. The paper's adversarial
     training is available as :class:`~pyg_mmkgc.training.CoMAT`. The released
     code also pools features to 256 channels and trains some of them. Its
-    script for MKG-W and MKG-Y, but not the one for DB15K, adds a regulariser
+    script for MKG-W and MKG-Y, but not the one for DB15K, adds a regularizer
     with the weight :obj:`1e-5`, which is left out here: a third of the sum of
     the mean squares of the structural embeddings of heads and of tails and of
     the relation embeddings, over positives and negatives.
@@ -48,6 +49,10 @@ class NativE(AdaMF):
             view. (default: :obj:`"shared"`)
         **kwargs (optional): Additional arguments of
             :class:`~pyg_mmkgc.nn.AdaMF`.
+
+    Raises:
+        ModelError: If :obj:`fusion` is :obj:`"mean"` or unknown, or for the
+            same reasons as :class:`~pyg_mmkgc.nn.AdaMF`.
     """
     key_depends_on = 'relation'
 
@@ -74,7 +79,7 @@ class NativE(AdaMF):
         views = super().embed(index)
         for name, lin in self.lins.items():
             out = lin(views[name].relu()).to(views[name].dtype)
-            if self.fuser.skip_absent:  # Embeddings of zeros stay zero.
+            if self.fuser.skip_absent:  # Missing views stay zero.
                 absent = (views[name] == 0).all(dim=-1, keepdim=True)
                 out = out.masked_fill(absent, 0.0)
             views[name] = out
@@ -83,7 +88,7 @@ class NativE(AdaMF):
     def fuse(self, views: dict[str, Tensor]) -> Tensor:
         x = torch.stack(torch.broadcast_tensors(
             *(views[name] for name in self.fuser.names)), dim=-2)
-        # The softmax is sensitive to rounding, so that logits stay in full
+        # The softmax is sensitive to rounding, so logits stay in full
         # precision.
         with torch.autocast(x.device.type, enabled=False):
             logit = (x.tanh() * self.fuser.weight).sum(dim=-1)

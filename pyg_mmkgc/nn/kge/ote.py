@@ -35,15 +35,15 @@ class OTE(MMKGEModel):
 
     with :math:`T_r(x)_i = x_i \, \mathrm{diag}(e^{a_i}) \, U_i` and
     :math:`T'_r(y)_i = y_i \, \mathrm{diag}(e^{-a_i}) \, U_i^{\top}` on row
-    vectors. :func:`gram_schmidt` orthonormalises the rows of a trained matrix
+    vectors. :func:`gram_schmidt` orthonormalizes the rows of a trained matrix
     to obtain :math:`U_i`.
 
     The original code scores a triple by the first distance when it corrupts
-    tails, and by the second when it corrupts heads. Both differ, since
-    :math:`T'_r` inverts :math:`T_r` only if the scales of a block are equal.
-    Here, the score of a triple is the mean of both, in line with the sum in
-    GC-OTE. The original code also weights triples by the frequency of their
-    queries.
+    tails, and by the second when it corrupts heads. The two distances differ,
+    since :math:`T'_r` inverts :math:`T_r` only if the scales of a block are
+    equal. Here, the score of a triple is the mean of both, in line with the
+    sum in GC-OTE. The original code also weights triples by the frequency of
+    their queries.
 
     Args:
         num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
@@ -54,10 +54,14 @@ class OTE(MMKGEModel):
             (default: :obj:`4`)
         margin (float, optional): The margin :math:`\gamma`.
             (default: :obj:`6.0`)
-        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
+        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t.
             the embedding matrices will be sparse. (default: :obj:`False`)
         num_negatives (int, optional): The number of negatives in
             :meth:`loss`. (default: :obj:`128`)
+
+    Raises:
+        ModelError: If an argument is out of range, or if
+            :obj:`hidden_channels` is not divisible by :obj:`block_size`.
     """
     def __init__(self, num_nodes: int, num_relations: int,
                  hidden_channels: int, block_size: int = 4,
@@ -85,9 +89,10 @@ class OTE(MMKGEModel):
         torch.nn.init.zeros_(self.rel_scale.weight)
 
     def sides(self, x: Tensor) -> list[tuple[Tensor, Tensor]]:
-        r"""Returns pairs of the parts of representations that are compared
-        when they are a head and when they are a tail, each :obj:`[*, D]`. The
-        first pair is the entity itself.
+        r"""Returns pairs :obj:`(as_head, as_tail)` of parts of the
+        representations, each :obj:`[*, D]`. A triple compares the first part
+        of its head and the second part of its tail in each pair. The first
+        pair is the entity itself.
         """
         return [(x, x)]
 
@@ -190,8 +195,8 @@ class _GramSchmidt(torch.autograd.Function):
         q, r = ctx.saved_tensors
         inner = grad @ q
         grad = grad.mT - q @ (inner.tril() + inner.tril(-1).mT)
-        # A row that depends on previous rows has a residual of length zero,
-        # so that the divisor is bounded from below.
+        # A row that depends on previous rows has a residual of length zero, so
+        # the divisor is bounded from below.
         length = r.diagonal(dim1=-2, dim2=-1)
         top = length.amax(dim=-1, keepdim=True)
         least = torch.where(top > 0, torch.finfo(r.dtype).eps * top, 1.0)
@@ -201,7 +206,7 @@ class _GramSchmidt(torch.autograd.Function):
 
 
 def gram_schmidt(rows: Tensor) -> Tensor:
-    r"""Returns the Gram-Schmidt orthonormalisation of the rows of square
+    r"""Returns the Gram-Schmidt orthonormalization of the rows of square
     matrices, :obj:`[*, m, m]`, by a batched QR decomposition. The gradient is
     finite even if rows are linearly dependent, which happens when training
     flips the orientation of a basis.

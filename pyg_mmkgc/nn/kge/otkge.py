@@ -33,14 +33,15 @@ class OTKGE(BilinearViews):
     transport plans of ten nodes. The plan of a node moves the channels of its
     features to the channels of its structural embedding at the cost
     :math:`c \, (f_p - e_q)^2`. Plans have no gradient, while :math:`\Delta_m`
-    is trained. The paper also minimises the Wasserstein distance. As in the
+    is trained. The paper also minimizes the Wasserstein distance. As in the
     released code, it is not part of the loss here.
 
     The released code recomputes the plans in each step for the first ten
     nodes. Here, they are recomputed every :obj:`refresh` steps for the first
     ten nodes with the modality, in the log domain. The released code divides
     N3 by the rank instead of the batch size, so that its weight corresponds to
-    :obj:`B / D` times that weight here. Its class weights are left out.
+    :obj:`B / D` times that weight here. The class weights of its loss are left
+    out.
 
     Args:
         num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
@@ -62,6 +63,9 @@ class OTKGE(BilinearViews):
         **kwargs (optional): :obj:`reciprocal`, :obj:`n3`, :obj:`l3`,
             :obj:`num_negatives` and :obj:`sparse`, as for
             :class:`~pyg_mmkgc.nn.ComplEx`.
+
+    Raises:
+        ModelError: If an argument is out of range, or there is no modality.
     """
     steps: Tensor
 

@@ -14,7 +14,7 @@ from pyg_mmkgc.typing import Side
 class PairRE(QueryModel):
     r"""The PairRE model from the `"PairRE: Knowledge Graph Embeddings via
     Paired Relation Vectors" <https://arxiv.org/abs/2011.03798>`_ paper, which
-    scales the head and the tail by one relation vector each.
+    scales the head and the tail by separate vectors of the relation.
 
     .. math::
         s(h, r, t) = \gamma - \| \mathbf{h} \circ \mathbf{r}^H -
@@ -32,10 +32,13 @@ class PairRE(QueryModel):
             are :obj:`2 * D` channels wide.
         margin (float, optional): The margin :math:`\gamma`.
             (default: :obj:`6.0`)
-        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
+        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t.
             the embedding matrices will be sparse. (default: :obj:`False`)
         num_negatives (int, optional): The number of negatives in
             :meth:`loss`. (default: :obj:`128`)
+
+    Raises:
+        ModelError: If :obj:`margin` is not positive.
     """
     similarity = Distance(group=1)
     key_depends_on = 'relation'
@@ -69,7 +72,7 @@ class PairRE(QueryModel):
     def candidate_scores(self, table: Tensor, head: Tensor, rel_type: Tensor,
                          tail: Tensor, index: Tensor,
                          corrupt_head: Tensor) -> Tensor:
-        # The general form looks the vectors of a relation up four times
+        # The general form looks up the vectors of a relation four times
         # instead of once, which makes a training step 3 % slower.
         scale_h, scale_t = self.rel_emb(rel_type).chunk(2, dim=-1)
         return self.margin + self.similarity.candidates(

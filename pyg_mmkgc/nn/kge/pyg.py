@@ -87,10 +87,10 @@ class RotatE(ComplEx):
 
 
 def triple_model(model: Module) -> Optional[TripleModel]:
-    r"""Returns the interface of this library to a model. It is the model
-    itself if it has this interface, an adapter if the model uses
-    :meth:`forward` of a :pyg:`PyG` model, and :obj:`None` otherwise. TransE
-    with a norm other than :math:`L_1` and :math:`L_2` has no adapter.
+    r"""Returns a model with the interface of this library: the model itself if
+    it has this interface, an adapter if the model uses :meth:`forward` of a
+    :pyg:`PyG` model, and :obj:`None` otherwise. TransE with a norm other than
+    :math:`L_1` and :math:`L_2` has no adapter.
     """
     if isinstance(model, TripleModel):
         return model

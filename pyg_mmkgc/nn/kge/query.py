@@ -53,7 +53,7 @@ class QueryForms(DeprecatedQueries, TripleModel):
 
     def key_scale(self, rel_type: Tensor, side: Side) -> Optional[Tensor]:
         r"""Returns the factors :obj:`[*, C]` that scale the channels of
-        candidates to their keys, or :obj:`None` if keys are no such scaled
+        candidates to obtain their keys, or :obj:`None` if keys are not scaled
         representations. The factors may depend on relation and side.
         """
         return None
@@ -74,8 +74,8 @@ class QueryForms(DeprecatedQueries, TripleModel):
         scale = torch.stack(scales) if scales else None
         key = table
         if scale is None and self.key_depends_on == 'relation':
-            # Blocks whose keys are recomputed in the backward pass limit the
-            # memory of keys.
+            # Recomputing the keys of each block in the backward pass limits
+            # their memory.
             return self._add_margin(torch.cat([
                 checkpoint(self._by_pair, table, query[:, part],
                            rel_type[part], index[part], corrupt_head[part],

@@ -17,8 +17,8 @@ class ReciprocalForms(TripleModel):
         s(h, r, t) = \langle q(\mathbf{h}, r), k(\mathbf{t}) \rangle
 
     Unlike in :class:`~pyg_mmkgc.nn.kge.query.QueryForms`, the query is not
-    linear in the head, so that no query of a tail leads to the same score.
-    Heads are ranked as the tails of reciprocal relations.
+    linear in the head, so no query of a tail yields the same score. Heads are
+    ranked as the tails of reciprocal relations.
     """
     reciprocal = True
 

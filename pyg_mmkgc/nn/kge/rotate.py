@@ -33,8 +33,8 @@ class Rotation:
         return self.rel_emb(rel_type) * self.phase_scale
 
     def query(self, x: Tensor, rel_type: Tensor, side: Side) -> Tensor:
-        # Sines and cosines are computed once per relation, not once per row.
-        # A rotation preserves moduli: |h r - t| = |h - t conj(r)|.
+        # Sines and cosines are computed once per relation instead of once per
+        # row. Since rotations preserve moduli, |h r - t| = |h - t conj(r)|.
         every = torch.arange(self.rel_emb.num_embeddings,
                              device=self.rel_emb.weight.device)
         return rotate_by(x, self.phase(every), rel_type,
@@ -53,10 +53,10 @@ class RotatE(Rotation, QueryModel):
 
     :pyg:`PyG`'s :class:`~torch_geometric.nn.kge.RotatE` takes one Euclidean
     norm over all channels instead of the sum of complex moduli, uses one
-    negative instead of several self-adversarial negatives, and is initialised
-    differently. Here, phases are initialised uniformly on the circle. Entities
-    are initialised in half the range of the original code, as in OpenKE and in
-    :class:`~pyg_mmkgc.nn.AdaMF`, which is this model if it has no modalities.
+    negative instead of several self-adversarial negatives, and is initialized
+    differently. Here, phases are initialized uniformly on the circle. Entities
+    are initialized in half the range of the original code, as in OpenKE and in
+    :class:`~pyg_mmkgc.nn.AdaMF`, which equals this model without modalities.
     The original code also weights triples by the frequency of their queries.
 
     Args:
@@ -66,10 +66,13 @@ class RotatE(Rotation, QueryModel):
             :obj:`2 * D` real channels wide, as :obj:`[re | im]`.
         margin (float, optional): The margin :math:`\gamma`.
             (default: :obj:`1.0`)
-        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
+        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t.
             the embedding matrices will be sparse. (default: :obj:`False`)
         num_negatives (int, optional): The number of negatives in
             :meth:`loss`. (default: :obj:`128`)
+
+    Raises:
+        ModelError: If :obj:`margin` is not positive.
     """
     def __init__(self, num_nodes: int, num_relations: int,
                  hidden_channels: int, margin: float = 1.0,

@@ -35,8 +35,8 @@ class RSME(BilinearViews):
 
     Each modality has its own :math:`\mathbf{P}`. With several modalities,
     their projections are averaged, and so are their cosines. If :math:`a_r`
-    depends on the relation, the authors' code blocks a gradient that flows
-    here.
+    depends on the relation, the authors' code blocks the gradient through the
+    gate, which flows here.
 
     :obj:`form="port"` selects the model that the released code of AdaMF-MAT
     calls RSME. It applies ComplEx to the concatenated structure and
@@ -65,6 +65,9 @@ class RSME(BilinearViews):
         **kwargs (optional): :obj:`reciprocal`, :obj:`n3`, :obj:`l3`,
             :obj:`num_negatives` and :obj:`sparse`, as for
             :class:`~pyg_mmkgc.nn.ComplEx`.
+
+    Raises:
+        ModelError: If an argument is out of range, or there is no modality.
     """
     mrp: Tensor
 

@@ -17,7 +17,7 @@ class SimplE(Bilinear):
         s(h, r, t) = \tfrac{1}{2} \Big( \sum_{i=1}^{D} h_i \, r_i \, t'_i +
         \sum_{i=1}^{D} t_i \, r^{-1}_i \, h'_i \Big)
 
-    The paper's L2 regulariser is replaced by L3 or by N3, which is from
+    The paper's L2 regularizer is replaced by L3 or by N3, which is from
     `Canonical Tensor Decomposition for Knowledge Base Completion
     <https://arxiv.org/abs/1806.07297>`_. :meth:`loss` computes the softplus
     loss of the paper.
@@ -28,11 +28,11 @@ class SimplE(Bilinear):
         hidden_channels (int): The width :obj:`D` of a row. Entities
             :obj:`[e | e']` and relations :obj:`[r | r^{-1}]` are
             :obj:`2 * D` channels wide.
-        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
+        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t.
             the embedding matrices will be sparse. (default: :obj:`False`)
-        n3 (float, optional): The weight of the N3 regulariser, the cubed
+        n3 (float, optional): The weight of the N3 regularizer, the cubed
             factors of each positive. (default: :obj:`0.0`)
-        l3 (float, optional): The weight of the L3 regulariser, the sum of the
+        l3 (float, optional): The weight of the L3 regularizer, the sum of the
             cubed entries of both tables. (default: :obj:`0.0`)
         num_negatives (int, optional): The number of negatives in
             :meth:`loss`. (default: :obj:`128`)

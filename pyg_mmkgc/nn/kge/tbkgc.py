@@ -17,14 +17,14 @@ class TBKGC(MultiViewModel):
 
     where :math:`S` is the structural embedding, :math:`M` is a projection of
     the concatenated features of all modalities, and :math:`S + M` is the sum
-    of both embeddings. :class:`~pyg_mmkgc.nn.kge.multi_view.MultiViewModel`
+    of the two embeddings. :class:`~pyg_mmkgc.nn.kge.multi_view.MultiViewModel`
     scores the pairs of views.
 
     The authors' code passes the features and the structural embeddings of a
     trained TransE through tanh layers, and trains only these layers. Here, as
     in the public re-implementations behind the published tables, the
     structural embeddings are trained, the projection is linear, and all
-    vectors are normalised to length one. The re-implementations assign half of
+    vectors are normalized to length one. The re-implementations assign half of
     the channels of :math:`M` to each modality. Here, as in the paper, all
     modalities share all channels.
 

@@ -36,9 +36,9 @@ class TransAE(QueryModel):
 
     with a bias in every layer. The paper puts the weight on
     :math:`\mathcal{L}_{rank}` instead. Since the output of a sigmoid cannot
-    match features of arbitrary range, each feature channel is standardised and
-    the last layer is linear here. Each distinct entity of the positives is
-    reconstructed once, and only the modalities that it has enter the loss.
+    match features of arbitrary range, each feature channel is standardized
+    here, and the last layer is linear. Each distinct entity of the positives
+    is reconstructed once, and only the modalities that it has enter the loss.
     Negatives are not reconstructed. The authors' code is not public.
 
     Args:
@@ -54,10 +54,14 @@ class TransAE(QueryModel):
         missing (str, optional): The policy for missing rows of
             :class:`~pyg_mmkgc.nn.ModalityEncoder`. (default: :obj:`"random"`)
         reconstruction_weight (float, optional): The weight :math:`\beta`. The
-            default corresponds to a ranking weight of 0.4 in public code.
-            (default: :obj:`2.5`)
+            default corresponds to a weight of 0.4 of the ranking loss in
+            public code. (default: :obj:`2.5`)
         num_negatives (int, optional): The number of negatives in
             :meth:`loss`. (default: :obj:`128`)
+
+    Raises:
+        ModelError: If :obj:`margin` is not positive, if there is no modality,
+            or if a node has several feature rows.
     """
     similarity = Distance(group=1)
 
@@ -94,7 +98,7 @@ class TransAE(QueryModel):
 
     def reset_parameters(self) -> None:
         torch.nn.init.uniform_(self.rel_emb.weight, -1.0, 1.0)
-        with torch.no_grad():  # As in TransE's initialisation.
+        with torch.no_grad():  # As in TransE's initialization.
             self.rel_emb.weight.div_(self.rel_emb.weight.norm(
                 dim=-1, keepdim=True))
         for layer in (self.encoders, self.bottleneck, self.expand,

@@ -14,9 +14,9 @@ from pyg_mmkgc.typing import Side
 
 class TransD(QueryModel):
     r"""The TransD model from the `"Knowledge Graph Embedding via Dynamic
-    Mapping Matrix" <https://aclanthology.org/P15-1067>`_ paper, which projects
-    each entity by a matrix of the entity and the relation before it translates
-    the head.
+    Mapping Matrix" <https://aclanthology.org/P15-1067>`_ paper, which
+    translates between projections of the entities. The projection matrix
+    depends on both the entity and the relation.
 
     .. math::
         s(h, r, t) = \gamma - \| \mathbf{h}_{\perp} + \mathbf{r} -
@@ -25,12 +25,13 @@ class TransD(QueryModel):
         \mathbf{e} = \mathbf{e} + (\mathbf{e}_p^{\top} \mathbf{e}) \,
         \mathbf{r}_p
 
-    Three details follow OpenKE instead of the paper. First, the paper
-    constrains norms to at most one, while :math:`\mathbf{h}_{\perp}`,
-    :math:`\mathbf{r}` and :math:`\mathbf{t}_{\perp}` are divided by their
-    Euclidean norms here. Second, the paper uses the squared Euclidean
-    distance. Third, entities and relations may have different widths in the
-    paper, but have the same width here.
+    Three details follow OpenKE instead of the paper. First,
+    :math:`\mathbf{h}_{\perp}`, :math:`\mathbf{r}` and
+    :math:`\mathbf{t}_{\perp}` are divided by their Euclidean norms, whereas
+    the paper constrains these norms to at most one. Second, the distance is a
+    :math:`p`-norm, whereas the paper uses the squared Euclidean distance.
+    Third, entities and relations have the same width, whereas their widths may
+    differ in the paper.
 
     Args:
         num_nodes (int): The number of nodes/entities :obj:`N` in the graph.
@@ -41,10 +42,14 @@ class TransD(QueryModel):
             margin of the ranking loss in :meth:`loss`. (default: :obj:`1.0`)
         p_norm (float, optional): The order :math:`p` of the norm, one or two.
             (default: :obj:`1.0`)
-        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
+        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t.
             the embedding matrices will be sparse. (default: :obj:`False`)
         num_negatives (int, optional): The number of negatives in
             :meth:`loss`. (default: :obj:`128`)
+
+    Raises:
+        ModelError: If :obj:`margin` is not positive, or if :obj:`p_norm` is
+            neither one nor two.
     """
     key_depends_on = 'relation'
 
@@ -70,7 +75,7 @@ class TransD(QueryModel):
                 torch.nn.init.xavier_uniform_(part)
 
     def fuse(self, views: dict[str, Tensor]) -> Tensor:
-        # The score only needs the inner product of e_p with e, so that the
+        # The score only needs the inner product of e_p and e, so the
         # representation is [*, D + 1].
         x, x_p = views['structure'].chunk(2, dim=-1)
         return torch.cat([x, (x_p * x).sum(dim=-1, keepdim=True)], dim=-1)

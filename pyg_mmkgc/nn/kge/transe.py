@@ -35,17 +35,21 @@ class TransE(QueryModel):
             margin of the ranking loss in :meth:`loss`. (default: :obj:`1.0`)
         p_norm (float, optional): The order :math:`p` of the norm, one or two.
             (default: :obj:`1.0`)
-        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
+        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t.
             the embedding matrices will be sparse. (default: :obj:`False`)
-        norm (str, optional): The normalisation that keeps entities from
+        norm (str, optional): The normalization that keeps entities from
             growing. :obj:`"constraint"` divides all entities by their
             Euclidean norms before each step, as in the paper. :obj:`"score"`
             divides :math:`\mathbf{h}`, :math:`\mathbf{r}` and
             :math:`\mathbf{t}` by their Euclidean norms inside the score, as
-            in OpenKE. :obj:`"none"` does not normalise, as in RotatE's code.
+            in OpenKE. :obj:`"none"` does not normalize, as in RotatE's code.
             (default: :obj:`"constraint"`)
         num_negatives (int, optional): The number of negatives in
             :meth:`loss`. (default: :obj:`128`)
+
+    Raises:
+        ModelError: If :obj:`margin` is not positive, if :obj:`p_norm` is
+            neither one nor two, or if :obj:`norm` is unknown.
     """
     def __init__(self, num_nodes: int, num_relations: int,
                  hidden_channels: int, margin: float = 1.0,

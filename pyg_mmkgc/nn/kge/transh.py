@@ -15,8 +15,8 @@ from pyg_mmkgc.typing import Side
 class TransH(QueryModel):
     r"""The TransH model from the `"Knowledge Graph Embedding by Translating on
     Hyperplanes" <https://ojs.aaai.org/index.php/AAAI/article/view/8870>`_
-    paper, which projects both entities onto the hyperplane of the relation
-    before it translates.
+    paper, which translates between projections of the entities onto a
+    hyperplane of the relation.
 
     .. math::
         s(h, r, t) = \gamma - \| \mathbf{h}_{\perp} + \mathbf{d}_r -
@@ -38,7 +38,7 @@ class TransH(QueryModel):
             margin of the ranking loss in :meth:`loss`. (default: :obj:`1.0`)
         p_norm (float, optional): The order :math:`p` of the norm, one or two.
             (default: :obj:`1.0`)
-        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t. to
+        sparse (bool, optional): If set to :obj:`True`, gradients w.r.t.
             the embedding matrices will be sparse. (default: :obj:`False`)
         num_negatives (int, optional): The number of negatives in
             :meth:`loss`. (default: :obj:`128`)

@@ -24,7 +24,7 @@ class VBKGC(MultiViewModel):
         \mathbf{r}, \mathbf{t}_Y)
 
     where the distance :math:`d` is either :math:`\| \hat{\mathbf{h}} +
-    \hat{\mathbf{r}} - \hat{\mathbf{t}} \|_1` for vectors normalised to length
+    \hat{\mathbf{r}} - \hat{\mathbf{t}} \|_1` for vectors normalized to length
     one, as in `TransE <https://papers.nips.cc/paper/2013/hash/
     1cecc7a77928ca8133fa24680a88d2f9-Abstract.html>`_, or :math:`\sum_i |h_i
     e^{\mathrm{i} \theta_i} - t_i|`, as in `RotatE
@@ -33,13 +33,12 @@ class VBKGC(MultiViewModel):
     views.
 
     In the paper, :math:`M` is a projection of a joint VisualBERT feature of
-    image and text. Such features are not public, so that :math:`M` is a
-    projection of the concatenated features of all modalities here. For the
-    model of the paper, pass the joint feature as the only modality. The
-    paper's negatives are available as
-    :class:`~pyg_mmkgc.sampler.TwinsSampler`. The authors' code for the paper
-    was not available, so that normalisation and initialisation follow their
-    later code.
+    image and text. Such features are not public, so :math:`M` is a projection
+    of the concatenated features of all modalities here. To obtain the model of
+    the paper, pass the joint feature as the only modality. The paper's
+    negatives are available as :class:`~pyg_mmkgc.sampler.TwinsSampler`. The
+    authors' code for the paper was not available, so normalization and
+    initialization follow their later code.
 
     Args:
         *args: Arguments of
@@ -49,6 +48,10 @@ class VBKGC(MultiViewModel):
             (default: :obj:`"translation"`)
         **kwargs (optional): Additional arguments of
             :class:`~pyg_mmkgc.nn.kge.multi_view.MultiViewModel`.
+
+    Raises:
+        ModelError: If :obj:`distance` is unknown, :obj:`margin` is not
+            positive, or there is no modality.
     """
     def __init__(self, *args: Any, distance: str = 'translation',
                  **kwargs: Any) -> None:
@@ -56,7 +59,7 @@ class VBKGC(MultiViewModel):
             raise ModelError("Expected 'distance' to be "
                              f"{' or '.join(map(repr, DISTANCES))} (got "
                              f'{distance!r})')
-        self.distance = distance  # The base class's constructor needs it.
+        self.distance = distance  # Used by the constructor of the base class.
         self.group = 2 if distance == 'rotation' else 1
         super().__init__(*args, **kwargs)
 

@@ -23,15 +23,16 @@ from pyg_mmkgc.nn.path.features import (
 )
 
 T = TypeVar('T', bound='PathModel')
-# The number of elements of stacked representations: as many as stay in the
-# cache of a CPU, and as many as keep a GPU busy.
+# The number of elements of stacked representations, which fit into the cache
+# of a CPU or keep a GPU busy.
 STACK = {'cpu': 1 << 18, 'cuda': 1 << 26}
 
 
 class PathModel(Pretrained):
-    r"""The abstract base class of models that score all nodes for a query by
-    passing messages from its node through the graph. They have no embeddings
-    of nodes, so the same model applies to graphs with any number of nodes.
+    r"""An abstract base class of models that score all nodes for a query by
+    passing messages from the node of the query through the graph. They have no
+    embeddings of nodes, so the same model applies to graphs with any number of
+    nodes.
 
     The edges are the training triples of the graph that is passed to
     :meth:`attach`, and their reciprocals. A triple :obj:`(head, r, tail)`
@@ -68,9 +69,9 @@ class PathModel(Pretrained):
     num_relations: Optional[int] = None
     layers: Any
     mlp: Any
-    #: Whether the model applies to graphs with other relations.
+    #: If :obj:`True`, the model applies to graphs with other relations.
     any_relations = False
-    #: Whether the model is trained on its own loss only.
+    #: If :obj:`True`, the model is only trained with its own loss.
     own_loss = True
 
     def __init__(self, hidden_channels: int,
@@ -196,7 +197,11 @@ class PathModel(Pretrained):
                             train.edge_type.to(device)))
 
     def prepare(self, edge_index: Tensor, edge_type: Tensor) -> None:
-        r"""Sets triples :obj:`[2, E]` and :obj:`[E]` as the edges."""
+        r"""Sets triples :obj:`[2, E]` and :obj:`[E]` as the edges.
+
+        Raises:
+            ModelError: If the model is not attached to a graph.
+        """
         if self.num_nodes is None or self.num_relations is None:
             raise ModelError(f"Expected '{type(self).__name__}' to be "
                              'attached to a graph (got no number of nodes). '
@@ -412,11 +417,11 @@ class PathModel(Pretrained):
         drop = torch.zeros(graph.num_edges, dtype=torch.bool,
                            device=node.device)
         drop[edge[own]] = True
-        if self.remove_one_hop:  # Both directions of each edge.
+        if self.remove_one_hop:  # Removes both directions of each edge.
             half = graph.num_edges // 2
             drop |= torch.cat([drop[half:], drop[:half]])
         scores = self.score_queries(graph.without(drop), node, rel_type)
-        # Low enough to have no effect, but finite, so that products are.
+        # Low enough to have no effect, but finite, to keep products finite.
         scores = scores.masked_fill(known, torch.finfo(scores.dtype).min / 4)
         if self.num_negatives is None:
             return F.cross_entropy(scores, target)

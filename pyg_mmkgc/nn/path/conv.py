@@ -36,6 +36,9 @@ class RelationalConv(torch.nn.Module):
         reduce (str, optional): The operator :math:`\bigoplus`, either
             :obj:`"sum"`, :obj:`"mean"` or :obj:`"max"`.
             (default: :obj:`"sum"`)
+
+    Raises:
+        ModelError: If :obj:`message` or :obj:`reduce` is unknown.
     """
     def __init__(self, channels: int, message: str = 'product',
                  reduce: str = 'sum') -> None:
@@ -105,7 +108,7 @@ class RelationalConv(torch.nn.Module):
         if self.reduce == 'sum':
             return out.index_put_((query, node), start, accumulate=True)
         degree = graph.degree.to(x.dtype).view(-1, 1)
-        if self.reduce == 'mean':  # The mean of the edges and x0.
+        if self.reduce == 'mean':  # The mean over the edges and x0.
             out = out * (degree / (degree + 1))
             return out.index_put_((query, node), start / (degree[node] + 1),
                                   accumulate=True)

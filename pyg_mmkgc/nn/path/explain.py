@@ -20,9 +20,10 @@ class Path:
 
     Args:
         score (float): The importance, see :func:`best_paths`.
-        nodes (list of int): The nodes, including both ends.
-        relations (list of int): The relation of each step.
-        forward (list of bool): Whether each step goes from head to tail.
+        nodes (list[int]): The nodes, including both ends.
+        relations (list[int]): The relation of each step.
+        forward (list[bool]): :obj:`True` for steps from head to tail, and
+            :obj:`False` for steps from tail to head.
     """
     score: float
     nodes: list[int]
@@ -31,8 +32,8 @@ class Path:
 
     def text(self, node_names: Optional[Sequence[str]] = None,
              relation_names: Optional[Sequence[str]] = None) -> str:
-        r"""Returns the path with labels, or ids without labels, such as
-        :obj:`Alice -worksFor-> X <-ownerOf- Bob`.
+        r"""Returns the path with labels, or with ids if there are no labels,
+        such as :obj:`Alice -worksFor-> X <-ownerOf- Bob`.
         """
         def name(names: Optional[Sequence[str]], i: int) -> str:
             return str(i) if names is None else names[i]
@@ -53,9 +54,9 @@ def best_paths(model: PathModel, node: int, rel_type: int, answer: int,
     `"Neural Bellman-Ford Networks" <https://arxiv.org/abs/2106.06935>`_ paper.
 
     The importance of a path is the mean gradient of the score with respect to
-    the weight of each edge in the layer of its step. A beam search keeps the
-    best partial paths at every node. As in training, the triple itself is not
-    an edge.
+    the weights of its edges, each in the layer of its step. A beam search
+    keeps the best partial paths at every node. As in training, the triple
+    itself is not an edge.
 
     Args:
         model (PathModel): A model that is attached to a graph.
@@ -71,6 +72,10 @@ def best_paths(model: PathModel, node: int, rel_type: int, answer: int,
     Returns:
         At most :obj:`k` paths, best first, with at most as many edges as the
         model has layers.
+
+    Raises:
+        ModelError: If the model has :obj:`num_active` set, since only some
+            nodes then pass messages on.
     """
     check_whole(k=k, num_beams=num_beams)
     if getattr(model, 'num_active', None) is not None:

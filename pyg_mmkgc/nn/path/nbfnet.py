@@ -20,9 +20,9 @@ class NBFNet(PathModel):
     <https://arxiv.org/abs/2106.06935>`_ paper.
 
     Messages start at the node :math:`h` of a query :math:`(h, q)` and pass
-    along up to :math:`L` edges. The messages at a node determine its score
-    (eqs. (4) to (6), with the layer normalization and the skip connections of
-    the released code):
+    along up to :math:`L` edges. The messages that reach a node determine its
+    score (eqs. (4) to (6), with the layer normalization and the skip
+    connections of the released code):
 
     .. math::
         \mathbf{x}^{(0)}_v &= [v = h]\, \mathbf{e}_q

@@ -19,15 +19,16 @@ def pruned_scores(layers: Any, mlp: Any, weights: list[Tensor],
     Reasoning Approach for Knowledge Graphs"
     <https://arxiv.org/abs/2206.04798>`_ paper.
 
-    The priority of a node (eq. (7)) is the sigmoid of its present score by the
-    same :obj:`mlp`. It scales the messages of the node, so that it receives a
-    gradient. Nodes that no message reaches keep a representation of zero.
+    The priority of a node (eq. (7)) is the sigmoid of its current score from
+    the same :obj:`mlp`. It scales the messages of the node in order to receive
+    a gradient. Nodes that are not reached by any message have a representation
+    of zero.
 
     Args:
         layers (torch.nn.ModuleList): The
             :class:`~pyg_mmkgc.nn.path.RelationalConv` layers.
         mlp (torch.nn.Sequential): The score of a node.
-        weights (list of torch.Tensor): The weights of each layer,
+        weights (list[torch.Tensor]): The weights of each layer,
             :obj:`[Q, R, D]`.
         graph (RelationalGraph): The edges.
         node (torch.Tensor): The nodes of queries, :obj:`[Q]`.
@@ -56,7 +57,7 @@ def _reach(layers: Any, mlp: Any, weights: list[Tensor],
         priority = node_scores(mlp, x[None], start).sigmoid().view(-1)
         active = torch.arange(row.numel(), device=row.device)
         if row.numel() > num_active:
-            # Stable, so that equal priorities favour the lowest ids.
+            # A stable sort favours the lowest ids among equal priorities.
             active = priority.argsort(descending=True, stable=True)
             active = active[:num_active]
         place, edge = order.at(row[active])

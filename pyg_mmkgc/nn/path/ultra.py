@@ -128,9 +128,9 @@ class ULTRA(PathModel):
 
         Args:
             data (KnowledgeGraph): The graph.
-            hidden_channels (int, optional): The channels of nodes and
-                relations. (default: :obj:`64`)
-            pretrained (str, optional): The weights to begin with, as for
+            hidden_channels (int, optional): The number of channels of nodes
+                and relations. (default: :obj:`64`)
+            pretrained (str, optional): The initial weights, as for
                 :meth:`from_pretrained`. (default: :obj:`None`)
             **kwargs (Any): Further arguments of the constructor.
 
@@ -219,7 +219,7 @@ class ULTRA(PathModel):
 
 def download_checkpoint(name: str) -> Path:
     r"""Downloads a checkpoint of the authors into the folder of
-    :mod:`torch.hub`, unless it is there.
+    :mod:`torch.hub`, unless it exists, and returns its path.
     """
     url, sha256 = CHECKPOINTS[name]
     path = Path(torch.hub.get_dir(), 'checkpoints', f'{name}.pth')
@@ -236,7 +236,7 @@ def _released(path: Path) -> ULTRA:
                               'not a file)')
     try:
         file = open_torch(path)
-    except Exception as error:  # A hostile pickle can raise any.
+    except Exception as error:  # A hostile pickle can raise any error.
         reason = str(error).partition('\n')[0]
         raise FormatError(f"Expected '{path}' to be a tensor file that loads "
                           f'without running code (got an error: {reason})'
