@@ -60,7 +60,7 @@ def test_the_neighbour_baseline(capsys) -> None:
                  'Austria', '--relation', 'in_continent', '-k', '1']) == 0
     assert 'Europe' in capsys.readouterr().out
     assert main(['evaluate', 'own.yaml', '--model', 'neighbors']) == 2
-    assert 'modalities' in capsys.readouterr().err
+    assert 'at least one modality' in capsys.readouterr().err
 
 
 def test_a_shipped_dataset_and_a_saved_model(tmp_path: Path) -> None:
