@@ -148,10 +148,12 @@ def report(args: argparse.Namespace) -> None:
         row = [f"`{' '.join(own)}`", str(len(found))]
         for group in ('unseen', 'seen', None):
             parts = [line['test']['metrics'] if group is None else
-                     line['test']['slices']['entities'][group]
+                     line['test']['slices']['entities'].get(group, {})
                      for line in found]
             counts[group] = parts[0].get('count')
+            # An inductive split has no other rankings.
             row += [_spread([100 * part[m] for part in parts])
+                    if parts[0] else ''
                     for m in (METRICS if group != 'seen' else METRICS[:1])]
         cells.append(row)
     columns = ['', 'seeds', 'unseen MRR', 'Hits@1', 'Hits@10', 'others MRR',

@@ -126,12 +126,19 @@ class FeatureGates(torch.nn.Module):
         self.query: Any = ModuleDict({
             name: Linear(channels, 2 * CHANNELS) for name in modalities})
         self.gate = Linear(channels, 2 * len(modalities))
+        self.reset_parameters()
 
+    @torch.no_grad()
     def reset_parameters(self) -> None:
-        r"""Resets all learnable parameters of the module."""
+        r"""Resets all learnable parameters of the module. The gates are nearly
+        closed, since messages from all nodes would drown the message from
+        the node of the query.
+        """
         for module in (*self.value.values(), *self.key.values(),
                        *self.query.values(), self.gate):
             module.reset_parameters()
+        self.gate.weight.mul_(0.1)
+        self.gate.bias.mul_(0.1)
 
     def close(self) -> None:
         r"""Sets all gates to zero, as if there were no features."""
