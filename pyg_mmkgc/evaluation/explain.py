@@ -340,13 +340,12 @@ def explain(model: Module, kg: Any, head: int | str, rel_type: int | str,
                           f'{k!r})')
     kg = as_graph(kg)
     model = model_for(model, kg)
-    device = device_of(model)
-    triple = tuple(ids.to(device) for ids in (
+    triple = tuple(ids.cpu() for ids in (
         node_ids(kg, head), relation_ids(kg, rel_type), node_ids(kg, tail)))
     if any(ids.numel() != 1 for ids in triple):
         raise DataError('Expected one triple to explain (got several heads, '
                         'relations or tails)')
-    index = known_index(kg).to(device)
+    index = known_index(kg).to('cpu')
     names, relations = kg.get('node_names'), kg.get('relation_names')
     h, r, t = (int(ids) for ids in triple)
 
@@ -496,7 +495,7 @@ def _weights(model: Any,
              triple: tuple[Tensor, ...]) -> dict[str, tuple[float, float]]:
     if not hasattr(model, 'modality_weights'):
         return {}
-    head, rel, tail = triple
+    head, rel, tail = (ids.to(device_of(model)) for ids in triple)
     found = model.modality_weights(torch.cat([head, tail]), rel.expand(2))
     return {name: (float(weight[0]), float(weight[1]))
             for name, weight in (found or {}).items()}
