@@ -382,7 +382,7 @@ def _members(model: Any, kg: KnowledgeGraph, triple: tuple[Tensor, ...],
     if not isinstance(model, Ensemble):
         return None
     head, rel, tail = triple
-    weights, out = model.weight[rel[0]].tolist(), []
+    weights, out = model.weight[int(rel)].tolist(), []
     for name, weight, member in zip(model.names, weights, model.members,
                                     strict=True):
         member = model_for(member, kg)
@@ -392,7 +392,8 @@ def _members(model: Any, kg: KnowledgeGraph, triple: tuple[Tensor, ...],
                 scorer.batch_size).rank()[0].realistic
                 for side, given, target in sides_of(triple)}
             scores = scorer(head, rel, 'tail')
-        chance = scores.log_softmax(dim=-1)[0, tail] + math.log(kg.num_nodes)
+        chance = scores.log_softmax(dim=-1).cpu()[0, tail] + math.log(
+            kg.num_nodes)
         out.append(MemberShare(name, weight, weight * float(chance),
                                float(ranks['head']), float(ranks['tail'])))
     return out
