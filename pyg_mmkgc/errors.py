@@ -51,6 +51,10 @@ class ModelError(MMKGCError, ValueError):
     r"""A model, sampler or adversary cannot be built or used this way."""
 
 
+class DeviceError(MMKGCError, RuntimeError):
+    r"""An operation is not supported on the device of a tensor."""
+
+
 class NonFiniteError(MMKGCError, ArithmeticError):
     r"""A score, loss or gradient is NaN or infinite."""
 

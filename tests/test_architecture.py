@@ -30,7 +30,7 @@ ARROWS = {
     'data': {'io', 'report'},
     'datasets': {'io', 'data'},
     'transforms': {'io', 'data'},
-    'sampler': {'io', 'data'},
+    'sampler': {'kernels', 'io', 'data'},
     'metrics': set(),
     # Saving a model writes files; the rest of `nn` knows tensors only.
     'nn': {'kernels', 'metrics', 'io'},

@@ -12,13 +12,15 @@ from pyg_mmkgc.errors import (
     is_out_of_memory,
 )
 from pyg_mmkgc.evaluation.scorer import Queries, Scorer
+from pyg_mmkgc.kernels.host import to_device
 from pyg_mmkgc.kernels.ranks import count_rivals_in_rows
 from pyg_mmkgc.metrics import Ranks, assert_finite
 from pyg_mmkgc.typing import Side
 
 
 class SideRanking:
-    r"""Ranks the nodes on one side of triples among all nodes.
+    r"""Ranks the nodes on one side of triples, which are on the host, among
+    all nodes.
 
     Args:
         scorer (Scorer): The scorer of the queries.
@@ -40,9 +42,10 @@ class SideRanking:
         self.batch_size = batch_size
         # Per triple: the candidates that score higher, the candidates that
         # do not score lower, and all candidates.
-        self.counts = target.new_zeros(3, target.numel())
+        self.counts = target.new_zeros(3, target.numel(),
+                                       device=scorer.device)
         self.truth = torch.empty(target.shape, dtype=torch.float,
-                                 device=target.device)
+                                 device=scorer.device)
 
     def rank(self) -> tuple[Ranks, int]:
         r"""Returns the ranks :obj:`[E]` and the number of distinct queries.
@@ -91,7 +94,7 @@ class SideRanking:
                     score = queries.against(block, stop - start)
                 scores = score(place[start:stop])
                 assert_finite(scores, block[0])
-                self.counts[:, triple[mine]] += self._count(
+                self.counts[:, self._send(triple[mine])] += self._count(
                     scores, block[0], triple[mine], row[mine] - start,
                     self._known(queries, place[start:stop], block))
             except NonFiniteError as error:
@@ -102,7 +105,7 @@ class SideRanking:
                     raise
                 if self.batch_size == 1:
                     raise OutOfMemoryError(
-                        f'Expected enough memory on {self.target.device} to '
+                        f'Expected enough memory on {self.scorer.device} to '
                         f'score one query against {block[1] - block[0]} '
                         'nodes (got too little). Use a smaller model or a '
                         'device with more memory.') from error
@@ -127,6 +130,10 @@ class SideRanking:
                known: tuple[Tensor, Tensor] | None) -> Tensor:
         target = self.target[triple] - first
         inside = (target >= 0) & (target < scores.size(1))
-        self.truth[triple[inside]] = scores[row[inside], target[inside]]
+        self.truth[self._send(triple[inside])] = scores[
+            self._send(row[inside]), self._send(target[inside])]
         return torch.stack(count_rivals_in_rows(
-            scores, row, target, self.truth[triple], known))
+            scores, row, target, self.truth[self._send(triple)], known))
+
+    def _send(self, ids: Tensor) -> Tensor:
+        return to_device(ids, self.scorer.device)

@@ -12,7 +12,7 @@ from pyg_mmkgc.data import KnowledgeGraph, TripleIndex, relation_categories
 from pyg_mmkgc.errors import ConfigError, DataError
 from pyg_mmkgc.evaluation.blocks import SideRanking
 from pyg_mmkgc.evaluation.result import RankingResult, TieWarning
-from pyg_mmkgc.evaluation.scorer import device_of, model_for, scoring
+from pyg_mmkgc.evaluation.scorer import model_for, scoring
 from pyg_mmkgc.metrics import Ranks, mean_reciprocal_rank
 from pyg_mmkgc.typing import Side
 
@@ -89,10 +89,11 @@ def evaluate(
     kg = as_graph(kg)
     model = model_for(model, kg)
     triples = kg.split(split)
-    device = device_of(model)
-    head, tail = triples.edge_index.to(device)
-    rel = triples.edge_type.to(device)
-    index = known_index(kg).to(device) if filtered else None
+    # Queries and known answers are found on the host: a device only scores
+    # and counts.
+    head, tail = triples.edge_index.cpu()
+    rel = triples.edge_type.cpu()
+    index = known_index(kg).to('cpu') if filtered else None
 
     parts, num_queries = [], 0
     with scoring(model, kg) as scorer:
@@ -109,9 +110,9 @@ def evaluate(
     copies = len(asked)
     result = RankingResult(
         ranks=ranks,
-        head_index=head.cpu().repeat(copies),
-        rel_type=rel.cpu().repeat(copies),
-        tail_index=tail.cpu().repeat(copies),
+        head_index=head.repeat(copies),
+        rel_type=rel.repeat(copies),
+        tail_index=tail.repeat(copies),
         groups=_groups(kg, triples, asked),
         protocol={
             'split': split,

@@ -340,13 +340,12 @@ def explain(model: Module, kg: Any, head: int | str, rel_type: int | str,
                           f'{k!r})')
     kg = as_graph(kg)
     model = model_for(model, kg)
-    device = device_of(model)
-    triple = tuple(ids.to(device) for ids in (
+    triple = tuple(ids.cpu() for ids in (
         node_ids(kg, head), relation_ids(kg, rel_type), node_ids(kg, tail)))
     if any(ids.numel() != 1 for ids in triple):
         raise DataError('Expected one triple to explain (got several heads, '
                         'relations or tails)')
-    index = known_index(kg).to(device)
+    index = known_index(kg).to('cpu')
     names, relations = kg.get('node_names'), kg.get('relation_names')
     h, r, t = (int(ids) for ids in triple)
 
@@ -383,7 +382,7 @@ def _members(model: Any, kg: KnowledgeGraph, triple: tuple[Tensor, ...],
     if not isinstance(model, Ensemble):
         return None
     head, rel, tail = triple
-    weights, out = model.weight[rel[0]].tolist(), []
+    weights, out = model.weight[int(rel)].tolist(), []
     for name, weight, member in zip(model.names, weights, model.members,
                                     strict=True):
         member = model_for(member, kg)
@@ -393,7 +392,8 @@ def _members(model: Any, kg: KnowledgeGraph, triple: tuple[Tensor, ...],
                 scorer.batch_size).rank()[0].realistic
                 for side, given, target in sides_of(triple)}
             scores = scorer(head, rel, 'tail')
-        chance = scores.log_softmax(dim=-1)[0, tail] + math.log(kg.num_nodes)
+        chance = scores.log_softmax(dim=-1).cpu()[0, tail] + math.log(
+            kg.num_nodes)
         out.append(MemberShare(name, weight, weight * float(chance),
                                float(ranks['head']), float(ranks['tail'])))
     return out
@@ -496,7 +496,7 @@ def _weights(model: Any,
              triple: tuple[Tensor, ...]) -> dict[str, tuple[float, float]]:
     if not hasattr(model, 'modality_weights'):
         return {}
-    head, rel, tail = triple
+    head, rel, tail = (ids.to(device_of(model)) for ids in triple)
     found = model.modality_weights(torch.cat([head, tail]), rel.expand(2))
     return {name: (float(weight[0]), float(weight[1]))
             for name, weight in (found or {}).items()}

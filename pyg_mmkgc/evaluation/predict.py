@@ -22,10 +22,10 @@ from pyg_mmkgc.evaluation.labels import (
 from pyg_mmkgc.evaluation.score import graph_of, score_triples
 from pyg_mmkgc.evaluation.scorer import (
     Scorer,
-    device_of,
     model_for,
     scoring,
 )
+from pyg_mmkgc.kernels.host import to_device
 from pyg_mmkgc.metrics import assert_finite
 from pyg_mmkgc.report import Report, Table, cut
 from pyg_mmkgc.typing import Side
@@ -233,13 +233,11 @@ def predict(
                           'None). The graph defines the known triples.')
     graph = graph_of(model) if kg is None else as_graph(kg)
     model = model_for(model, graph)
-    device = device_of(model)
-    index = known_index(graph).to(device)
+    index = known_index(graph).to('cpu')
     if rel_type is None:
         assert head is not None and tail is not None
         first, second = align(node_ids(graph, head), node_ids(graph, tail),
                               'heads as tails')
-        first, second = first.to(device), second.to(device)
         answer, value = _best_relations(model, graph, first, second, int(k),
                                         index if filter_known else None)
         triple = first, answer, second
@@ -251,8 +249,7 @@ def predict(
         first, second = align(node_ids(graph, given),
                               relation_ids(graph, rel_type),
                               'nodes as relations')
-        first, second = first.to(device), second.to(device)
-        without = ~_has_loops(graph).to(device)[second] & (not self_loops)
+        without = ~_has_loops(graph)[second] & (not self_loops)
         answer, value = _best_nodes(model, graph, first, second, side, int(k),
                                     index if filter_known else None, without)
         asked, triple = side, ((first, second, answer) if side == 'tail' else
@@ -264,8 +261,7 @@ def predict(
             x.clamp(min=0) if x is answer else x[:, None]
             for x in triple)) & (answer >= 0)
     return Prediction(
-        asked, triple[0].cpu(), triple[1].cpu(), triple[2].cpu(), value.cpu(),
-        None if known is None else known.cpu(), without.cpu(),
+        asked, *triple, value, known, without,
         graph.get('node_names'), graph.get('relation_names'))
 
 
@@ -292,7 +288,7 @@ def _best_nodes(model: Module, kg: KnowledgeGraph, given: Tensor, rel: Tensor,
                                 min(k, kg.num_nodes), index, alone)
             nodes.append(node.masked_fill(value == float('-inf'), -1))
             values.append(value)
-    return torch.cat(nodes), torch.cat(values)
+    return torch.cat(nodes).cpu(), torch.cat(values).cpu()
 
 
 def _best(scorer: Scorer, given: Tensor, rel: Tensor, side: Side, k: int,
@@ -304,13 +300,13 @@ def _best(scorer: Scorer, given: Tensor, rel: Tensor, side: Side, k: int,
     """
     queries = scorer.ask(given, rel, side)
     # The best nodes and scores of the blocks so far.
-    node = given.new_empty(given.numel(), 0)
-    value = torch.empty(node.shape, device=node.device)
+    device = scorer.device
+    node = given.new_empty(given.numel(), 0, device=device)
+    value = torch.empty(node.shape, device=device)
     for first, last in scorer.blocks:
         scoring_block = queries.against((first, last), scorer.batch_size)
         nodes, values = [], []
-        for part in torch.arange(given.numel(), device=given.device).split(
-                scorer.batch_size):
+        for part in torch.arange(given.numel()).split(scorer.batch_size):
             scores = scoring_block(part)
             assert_finite(scores, first)
             rows, hidden = [without[part].nonzero()[:, 0]], [
@@ -324,14 +320,17 @@ def _best(scorer: Scorer, given: Tensor, rel: Tensor, side: Side, k: int,
             row, other = torch.cat(rows), torch.cat(hidden)
             here = (other >= first) & (other < last)
             if bool(here.any()):
-                scores = scores.index_put((row[here], other[here] - first),
-                                          scores.new_tensor(float('-inf')))
+                scores = scores.index_put(
+                    (to_device(row[here], device),
+                     to_device(other[here] - first, device)),
+                    scores.new_full((), float('-inf')))
             # Earlier blocks come first among equal scores, since their ids are
             # lower.
             top, place = _top(scores, min(k, last - first))
-            top = torch.cat([value[part], top], dim=1)
+            rows_of_part = to_device(part, device)
+            top = torch.cat([value[rows_of_part], top], dim=1)
             top, order = _top(top, min(k, top.size(1)))
-            nodes.append(torch.cat([node[part], place + first],
+            nodes.append(torch.cat([node[rows_of_part], place + first],
                                    dim=1).gather(1, order))
             values.append(top)
         node, value = torch.cat(nodes), torch.cat(values)
@@ -342,10 +341,10 @@ def _best_relations(model: Module, kg: KnowledgeGraph, head: Tensor,
                     tail: Tensor, k: int,
                     index: TripleIndex | None) -> tuple[Tensor, Tensor]:
     R = kg.num_relations
-    rel = torch.arange(R, device=head.device).repeat(head.numel())
+    rel = torch.arange(R).repeat(head.numel())
     heads, tails = head.repeat_interleave(R), tail.repeat_interleave(R)
     with scoring(model, kg) as scorer:
-        scores = score_triples(model, scorer, heads, rel, tails)
+        scores = score_triples(model, scorer, heads, rel, tails).cpu()
     if index is not None:
         scores = scores.masked_fill(index.contains(heads, rel, tails),
                                     float('-inf'))
@@ -359,8 +358,11 @@ def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     last = scores.topk(k).values[:, -1:]
     above, equal = scores > last, scores == last
     room = k - above.sum(dim=1, keepdim=True)
-    index = (above | equal & (equal.cumsum(dim=1) <= room)).nonzero()[:, 1]
-    index = index.view(-1, k)
+    best = above | equal & (equal.cumsum(dim=1) <= room)
+    # Each row has k places, whose number a device need not be asked for.
+    index = best.nonzero() if best.device.type == 'cpu' else (
+        best.nonzero_static(size=best.size(0) * k))
+    index = index[:, 1].view(-1, k)
     value, order = scores.gather(1, index).sort(dim=1, descending=True,
                                                 stable=True)
     return value, index.gather(1, order)

@@ -16,10 +16,10 @@ from pyg_mmkgc.evaluation.evaluate import as_graph
 from pyg_mmkgc.evaluation.labels import node_ids, relation_ids
 from pyg_mmkgc.evaluation.scorer import (
     Scorer,
-    device_of,
     model_for,
     scoring,
 )
+from pyg_mmkgc.kernels.host import to_device
 from pyg_mmkgc.metrics import assert_finite
 
 # The number of triples per call of `forward`.
@@ -77,8 +77,7 @@ def score(model: Module, kg: Any, triples: Any) -> Tensor:
         columns = [list(column) for column in zip(*rows, strict=True)]
     if not columns or len(columns[0]) == 0:
         return torch.empty(0)
-    device = device_of(model)
-    head, rel, tail = (ids.to(device) for ids in (
+    head, rel, tail = (ids.cpu() for ids in (
         node_ids(graph, columns[0]), relation_ids(graph, columns[1]),
         node_ids(graph, columns[2])))
     with scoring(model, graph) as scorer:
@@ -87,8 +86,9 @@ def score(model: Module, kg: Any, triples: Any) -> Tensor:
 
 def score_triples(model: Module, scorer: Scorer, head: Tensor,
                   rel_type: Tensor, tail: Tensor) -> Tensor:
-    r"""Returns the scores :obj:`[T]` of triples of ids :obj:`[T]`, within the
-    context of :func:`~pyg_mmkgc.evaluation.scorer.scoring`. For a model
+    r"""Returns the scores :obj:`[T]` of triples of ids :obj:`[T]` on the
+    host, within the context of
+    :func:`~pyg_mmkgc.evaluation.scorer.scoring`. For a model
     without :meth:`forward`, they are selected from the scores of all tails.
     """
     has_forward = type(model).forward is not Module.forward
@@ -96,6 +96,7 @@ def score_triples(model: Module, scorer: Scorer, head: Tensor,
     out = []
     for part in zip(*(x.split(step) for x in (head, rel_type, tail)),
                     strict=True):
+        part = tuple(to_device(ids, scorer.device) for ids in part)
         scores = (model(*part) if has_forward else
                   scorer(part[0], part[1], 'tail').gather(1, part[2][:, None]))
         if scores.numel() != part[0].numel():

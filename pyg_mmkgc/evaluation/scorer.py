@@ -18,6 +18,7 @@ from pyg_mmkgc.evaluation.modes import evaluation_mode, full_precision
 from pyg_mmkgc.io.pretrained import check_numbering
 from pyg_mmkgc.kernels.backend import BLOCK
 from pyg_mmkgc.kernels.dense import TILE
+from pyg_mmkgc.kernels.host import on_host, to_device
 from pyg_mmkgc.nn.kge.base import check_extension
 from pyg_mmkgc.nn.kge.pyg import triple_model
 from pyg_mmkgc.typing import Side
@@ -57,6 +58,7 @@ class Scorer:
                  rows: Rows | None = None,
                  table: Callable[[], Tensor] | None = None) -> None:
         self.score, self.rows, self.num_nodes = score, rows, num_nodes
+        self.device = device
         step = num_nodes if rows is None else min(NODES, num_nodes)
         #: The first node of each block, and the first node after it.
         self.blocks = [(i, min(i + step, num_nodes))
@@ -68,10 +70,11 @@ class Scorer:
         self.table: Tensor | None = None
         if len(self.blocks) == 1:
             self.table = (table() if table is not None else
-                          self.encode(torch.arange(num_nodes, device=device)))
+                          self.encode(torch.arange(num_nodes)))
 
     def ask(self, node: Tensor, rel_type: Tensor, side: Side) -> Queries:
         r"""Prepares queries :obj:`[Q]`."""
+        node, rel_type = on_host(node), on_host(rel_type)
         given = None if self.table is not None else self.encode(node)
         return Queries(self, node, rel_type, side, given)
 
@@ -80,7 +83,7 @@ class Scorer:
         queries :obj:`[Q]`.
         """
         queries = self.ask(node, rel_type, side)
-        every = torch.arange(node.numel(), device=node.device)
+        every = torch.arange(node.numel())
         return torch.cat([queries.against(block, node.numel())(every)
                           for block in self.blocks], dim=1)
 
@@ -89,11 +92,11 @@ class Scorer:
         uninitialized rows.
         """
         assert self.rows is not None
-        out = None
+        node, out = on_host(node), None
         for i in range(0, node.numel(), CHUNK):
             part = node[i:i + CHUNK]
             more = part[-1:].expand(CHUNK - part.numel())
-            rows = self.rows(torch.cat([part, more]))
+            rows = self.rows(to_device(torch.cat([part, more]), self.device))
             if out is None:
                 out = rows.new_empty(node.numel() + spare, *rows.shape[1:])
             out[i:i + part.numel()] = rows[:part.numel()]
@@ -103,7 +106,9 @@ class Scorer:
 
 @dataclass(frozen=True)
 class Queries:
-    r"""Queries prepared by :meth:`Scorer.ask`."""
+    r"""Queries prepared by :meth:`Scorer.ask`, whose nodes and relations are
+    on the host.
+    """
     scorer: Scorer
     node: Tensor
     rel_type: Tensor
@@ -112,24 +117,24 @@ class Queries:
 
     def against(self, block: tuple[int, int],
                 batch_size: int) -> Callable[[Tensor], Tensor]:
-        r"""Returns a function that maps the positions of up to
+        r"""Returns a function that maps the positions (on the host) of up to
         :obj:`batch_size` queries to their scores :obj:`[*, stop - start]`
         for the nodes of a block.
         """
         table, size = self.scorer.table, block[1] - block[0]
+        device = self.scorer.device
         if table is None:
-            table = self.scorer.encode(
-                torch.arange(*block, device=self.node.device), batch_size)
+            table = self.scorer.encode(torch.arange(*block), batch_size)
 
         def score(place: Tensor) -> Tensor:
             node, rows = self.node[place], table
             if self.given is not None:
-                node = torch.arange(size, size + place.numel(),
-                                    device=place.device)
+                node = torch.arange(size, size + place.numel())
                 rows = table[:size + place.numel()]
-                rows[size:] = self.given[place]
-            out = self.scorer.score(node, self.rel_type[place], self.side,
-                                    rows)
+                rows[size:] = self.given[to_device(place, device)]
+            out = self.scorer.score(
+                to_device(node, device),
+                to_device(self.rel_type[place], device), self.side, rows)
             return out[:, :size].to(torch.float32)
 
         return score

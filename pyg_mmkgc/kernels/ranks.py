@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pyg_mmkgc.kernels.backend import arrays, numba_loops
+from pyg_mmkgc.kernels.host import on_host, to_device
 
 Counts = tuple[Tensor, Tensor, Tensor]
 
@@ -18,7 +19,8 @@ def count_rivals_in_rows(scores: Tensor, row: Tensor, target: Tensor,
     r"""Returns the number of candidates that score higher than each target,
     the number that do not score lower, and the number of all candidates, each
     :obj:`[E]`. Targets may share rows, which are not copied for each target
-    if compiled loops support the scores.
+    if compiled loops support the scores. Rows, targets and known answers are
+    on the host, so that no number of answers has to be waited for.
 
     Args:
         scores (torch.Tensor): The scores of candidates, :obj:`[Q, N]`.
@@ -31,7 +33,8 @@ def count_rivals_in_rows(scores: Tensor, row: Tensor, target: Tensor,
             known answers. They are not counted, unless they are the target.
             (default: :obj:`None`)
     """
-    which, node = known or (row[:0], row[:0])
+    row, target = on_host(row), on_host(target)
+    which, node = map(on_host, known or (row[:0], row[:0]))
     size = which.bincount(minlength=scores.size(0))
     ptr = torch.cat([size.new_zeros(1), size.cumsum(0)])
     loops = numba_loops('ranks', scores, truth)
@@ -58,15 +61,17 @@ def count_rivals_in_rows(scores: Tensor, row: Tensor, target: Tensor,
 
 def _count(scores: Tensor, row: Tensor, target: Tensor, truth: Tensor,
            ptr: Tensor, known: Tensor) -> Tensor:
-    scores, truth = scores.index_select(0, row), truth.unsqueeze(-1)
-    size = ptr.diff()[row]
-    mine = torch.arange(row.numel(), device=row.device).repeat_interleave(size)
-    place = torch.arange(mine.numel(), device=row.device)
+    device = scores.device
+    scores = scores.index_select(0, to_device(row, device))
+    truth, size = truth.unsqueeze(-1), ptr.diff()[row]
+    mine = torch.arange(row.numel()).repeat_interleave(size)
+    place = torch.arange(mine.numel())
     node = known[place - (size.cumsum(0) - size - ptr[row])[mine]]
     rival = node != target[mine]
+    mine, node = mine[rival], node[rival]
     # A comparison with NaN is false.
-    scores[mine[rival], node[rival]] = torch.nan
+    scores[to_device(mine, device), to_device(node, device)] = torch.nan
+    total = scores.size(1) - mine.bincount(minlength=row.numel())
     return torch.stack([(scores > truth).sum(dim=1),
                         (scores >= truth).sum(dim=1),
-                        scores.size(1) - mine[rival].bincount(
-                            minlength=row.numel())])
+                        to_device(total, device)])

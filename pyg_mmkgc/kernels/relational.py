@@ -18,6 +18,7 @@ from torch.autograd.function import once_differentiable
 from torch_geometric.utils import segment
 
 from pyg_mmkgc.kernels.backend import BLOCK, arrays, numba_loops
+from pyg_mmkgc.kernels.host import on_host, to_device
 
 MESSAGES = ('product', 'sum', 'rotation')
 REDUCTIONS = ('sum', 'mean', 'max')
@@ -46,11 +47,13 @@ class Order(NamedTuple):
         r"""Returns the edges of nodes :obj:`[Q]`, as the position of the node
         among the nodes and the position of the edge in the order.
         """
-        first, count = self.ptr[node], self.ptr[node + 1] - self.ptr[node]
+        ptr, device, node = on_host(self.ptr), node.device, on_host(node)
+        first, count = ptr[node], ptr[node + 1] - ptr[node]
         query = torch.repeat_interleave(count)
-        offset = torch.arange(query.numel(), device=node.device) - (
+        offset = torch.arange(query.numel()) - (
             count.cumsum(0) - count)[query]
-        return query, first[query] + offset
+        return (to_device(query, device),
+                to_device(first[query] + offset, device))
 
     @property
     def start(self) -> Tensor:
@@ -134,10 +137,29 @@ class RelationalGraph:
         return out
 
     def to(self, device: torch.device) -> RelationalGraph:
-        r"""Returns the graph on another device."""
-        return RelationalGraph(
-            self.source.to(device), self.edge_type.to(device),
-            self.target.to(device), self.num_nodes, self.num_relations)
+        r"""Returns the graph on another device, without waiting for it."""
+        out = RelationalGraph.__new__(RelationalGraph)
+        out.source, out.edge_type, out.target = (
+            to_device(x, device) for x in (
+                self.source, self.edge_type, self.target))
+        out.num_nodes, out.num_relations = self.num_nodes, self.num_relations
+        for name in ('by_target', 'by_source'):
+            vars(out)[name] = Order(*(to_device(x, device)
+                                      for x in getattr(self, name)))
+        return out
+
+    @cached_property
+    def on_host(self) -> RelationalGraph:
+        r"""The graph in the memory of the host."""
+        if self.device.type == 'cpu':
+            return self
+        out = RelationalGraph.__new__(RelationalGraph)
+        out.source, out.edge_type, out.target = map(
+            on_host, (self.source, self.edge_type, self.target))
+        out.num_nodes, out.num_relations = self.num_nodes, self.num_relations
+        for name in ('by_target', 'by_source'):
+            vars(out)[name] = Order(*map(on_host, getattr(self, name)))
+        return out
 
     def __repr__(self) -> str:
         return (f'{type(self).__name__}(num_nodes={self.num_nodes}, '
@@ -279,7 +301,8 @@ def _max(x: Tensor, weight: Tensor, order: Order,
         out[:, first:last] = best
         # The first edge with the largest message.
         degree = part.ptr.diff()
-        target = torch.repeat_interleave(degree)
+        target = torch.repeat_interleave(degree,
+                                         output_size=part.edge.numel())
         edge = part.edge.view(-1, 1, 1).expand_as(rows)
         lost = (rows != best.transpose(0, 1)[target]) & ~rows.isnan()
         place = _reduce(-edge.masked_fill(lost, order.edge.numel()).double(),
@@ -320,7 +343,8 @@ def _sum_backward_weight(x: Tensor, weight: Tensor, grad: Tensor,
                          order: Order, message: str) -> Tensor:
     out = torch.zeros_like(weight)
     for first, last, part in _blocks(order, x):
-        target = torch.repeat_interleave(part.ptr.diff())
+        target = torch.repeat_interleave(part.ptr.diff(),
+                                         output_size=part.edge.numel())
         rows = grad[:, first:last].transpose(0, 1)[target]
         _, to_weight = _message_grads(x, weight, part, message, rows)
         out.index_add_(1, part.edge_type, to_weight.transpose(0, 1))
@@ -337,7 +361,8 @@ def _max_backward(x: Tensor, weight: Tensor, grad: Tensor, arg: Tensor,
                            *arrays(*grads))
         return grads
     for first, last, part in _blocks(order, x):
-        target = torch.repeat_interleave(part.ptr.diff())
+        target = torch.repeat_interleave(part.ptr.diff(),
+                                         output_size=part.edge.numel())
         mine = (arg[:, first:last].transpose(0, 1)[target]
                 == part.edge.view(-1, 1, 1))
         rows = grad[:, first:last].transpose(0, 1)[target] * mine
@@ -352,7 +377,7 @@ def _blocks(order: Order, x: Tensor) -> Iterator[tuple[int, int, Order]]:
     in the order.
     """
     size = max(1, BLOCK // max(1, x.size(0) * x.size(2)))
-    ptr, first = order.ptr.cpu(), 0
+    ptr, first = on_host(order.ptr), 0
     while first < ptr.numel() - 1:
         limit = ptr[first] + size
         last = int(torch.searchsorted(ptr, limit, right=True)) - 1

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from pyg_mmkgc.kernels.host import known_on_host, on_host, to_device
+
 
 class Entities(NamedTuple):
     r"""The views of entities and their representations, :obj:`[B, C]`."""
@@ -19,7 +21,7 @@ class Entities(NamedTuple):
 
 class Encoded(NamedTuple):
     r"""The distinct nodes of a batch, embedded and fused once."""
-    node: Tensor  # The ids of the nodes in ascending order, [U].
+    node: Tensor  # The ids of the nodes, see `distinct`, [U].
     views: dict[str, Tensor]  # Each [U, C].
     table: Tensor  # [U, C]
     head: Tensor  # Rows of the table, [B].
@@ -35,6 +37,13 @@ class Encoded(NamedTuple):
         head, tail = F.embedding(torch.cat([self.head, self.tail]),
                                  x).chunk(2)
         return head, tail
+
+    def positives(self) -> Tensor:
+        r"""Returns the distinct rows :obj:`[P]` of heads and tails in the
+        table, in ascending order.
+        """
+        rows = torch.cat([on_host(self.head), on_host(self.tail)]).unique()
+        return to_device(rows, self.head.device)
 
     def entities(self, scored: Optional[Scored] = None,
                  without: Collection[str] = ()) -> tuple[Entities, Entities]:
@@ -71,10 +80,22 @@ def distinct(num_nodes: int, index: tuple[Tensor, ...]
              ) -> tuple[Tensor, list[Tensor]]:
     r"""Returns the sorted distinct nodes :obj:`[U]` among ids of any shape,
     and the position of each id among the distinct nodes.
+
+    Ids that were chosen on a device, after the first two tensors, are not
+    known on the host. They follow the distinct nodes as they are.
     """
+    device, last = index[0].device, index[-1]
+    if len(index) > 2 and not known_on_host(last) and all(
+            map(known_on_host, index[:-1])):
+        node, place = distinct(num_nodes, index[:-1])
+        row = torch.arange(node.numel(), node.numel() + last.numel(),
+                           device=device)
+        return torch.cat([node, last.flatten()]), [*place, row.view_as(last)]
+    index = tuple(map(on_host, index))
     # A table of flags avoids sorting the ids.
-    used = torch.zeros(num_nodes, dtype=torch.bool, device=index[0].device)
+    used = torch.zeros(num_nodes, dtype=torch.bool)
     for ids in index:
         used[ids] = True
     place = used.cumsum(0) - 1
-    return used.nonzero().view(-1), [place[ids] for ids in index]
+    return to_device(used.nonzero().view(-1), device), [
+        to_device(place[ids], device) for ids in index]

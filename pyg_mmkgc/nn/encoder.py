@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import Linear, ModuleDict, Parameter
 
 from pyg_mmkgc.errors import ModelError, check_whole
+from pyg_mmkgc.kernels.host import rows_of
 
 MISSING = ('random', 'zeros', 'mean', 'learned', 'drop')
 
@@ -83,6 +84,9 @@ class ModalityEncoder(torch.nn.Module):
         if mask.dim() < x.dim() - 1:
             mask = mask.unsqueeze(-1).expand(x.shape[:-1]).contiguous()
         self.missing = missing
+        #: If :obj:`True`, moving the module to a device leaves the features
+        #: on the host.
+        self.on_host = False
         self.complete = bool(mask.all())
         self.hidden = (None if hidden_channels is None else
                        Linear(x.size(-1), hidden_channels))
@@ -102,6 +106,13 @@ class ModalityEncoder(torch.nn.Module):
             self.fill = Parameter(x.new_empty(out_channels).float())
         self.reset_parameters()
 
+    def _apply(self, *args: Any, **kwargs: Any) -> ModalityEncoder:
+        kept = self._buffers.pop('x') if self.on_host else None
+        super()._apply(*args, **kwargs)
+        if kept is not None:
+            self._buffers['x'] = kept
+        return self
+
     @torch.no_grad()
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters except for trainable feature rows,
@@ -115,15 +126,16 @@ class ModalityEncoder(torch.nn.Module):
         if self.fill is not None:
             bound = self.lin.weight.size(1) ** -0.5
             torch.nn.init.uniform_(self.fill, -bound, bound)
-        present = self.x[self.mask].float()
-        rows = present.new_zeros(int((~self.mask).sum()), self.x.size(-1))
+        mask = self.mask.to(self.x.device)
+        present = self.x[mask].float()
+        rows = present.new_zeros(int((~mask).sum()), self.x.size(-1))
         if self.missing in ('random', 'mean') and present.size(0) > 0:
             rows += present.mean(dim=0)
         if self.missing == 'random':
             std = (present.std(dim=0) if present.size(0) > 1 else
                    torch.ones_like(rows[0]))
             rows += std * torch.randn_like(rows)
-        self.x[~self.mask] = rows.to(self.x.dtype)
+        self.x[~mask] = rows.to(self.x.dtype)
 
     def forward(self, index: Tensor, query: Optional[Tensor] = None) -> Tensor:
         r"""Returns the embeddings :obj:`[*, C]` of nodes :obj:`[*]`.
@@ -146,12 +158,12 @@ class ModalityEncoder(torch.nn.Module):
         shape :obj:`[*]` or :obj:`[*, I]`.
         """
         dtype = self.lin.weight.dtype
-        out = _rows(self.x, index).to(dtype)
+        out = rows_of(self.x, index).to(dtype)
         if self.hidden is not None:
             out = self.hidden(out).relu()
         # Autocast computes only these products in half precision.
         out = self.lin(out).to(dtype)
-        mask = _rows(self.mask, index)
+        mask = rows_of(self.mask, index)
         if self.fill is not None:
             out = torch.where(mask.unsqueeze(-1), out, self.fill)
         elif self.missing == 'drop' and not self.complete:
@@ -162,7 +174,7 @@ class ModalityEncoder(torch.nn.Module):
         r"""Returns :obj:`True` for nodes :obj:`[*]` that have the
         modality.
         """
-        mask = _rows(self.mask, index)
+        mask = rows_of(self.mask, index)
         return mask if self.x.dim() == 2 else mask.any(dim=-1)
 
     @torch.no_grad()
@@ -191,10 +203,11 @@ class ModalityEncoder(torch.nn.Module):
             x.dim() - 1 - mask.dim())).expand(x.shape[:-1])
         x = x.to(self.x.device, self.x.dtype)
         if self.missing in ('random', 'mean'):
-            fill = self.x[self.mask].float().mean(dim=0).to(x.dtype)
-            x = torch.where(mask.unsqueeze(-1), x, fill)
+            fill = self.x[self.mask.to(x.device)].float().mean(dim=0)
+            x = torch.where(mask.to(x.device).unsqueeze(-1), x,
+                            fill.to(x.dtype))
         else:
-            x = x.masked_fill(~mask.unsqueeze(-1), 0.0)
+            x = x.masked_fill(~mask.to(x.device).unsqueeze(-1), 0.0)
         out._parameters.pop('x', None)
         out._buffers['x'] = torch.cat([self.x.detach(), x])
         out._buffers['mask'] = torch.cat([self.mask, mask])
@@ -205,9 +218,23 @@ class ModalityEncoder(torch.nn.Module):
         return f'{self.x.size(0)} rows, missing={self.missing!r}'
 
 
-def _rows(x: Tensor, index: Tensor) -> Tensor:
-    # Unlike x[index], index_select rejects negative indices.
-    return x.index_select(0, index.reshape(-1)).view(index.shape + x.shape[1:])
+def keep_features_on_host(module: torch.nn.Module) -> None:
+    r"""Makes :meth:`~torch.nn.Module.to` leave the features of all encoders in
+    a module on the CPU. The rows of a batch are then gathered there and
+    copied.
+
+    Raises:
+        ModelError: If features are trained.
+    """
+    for encoder in module.modules():
+        if isinstance(encoder, ModalityEncoder):
+            if isinstance(encoder.x, Parameter):
+                raise ModelError(
+                    "Expected trainable_features=False for features_on='cpu', "
+                    'since features that are trained belong on the device '
+                    '(got True)')
+            encoder.x = encoder.x.cpu()
+            encoder.on_host = True
 
 
 def have_features(encoders: ModuleDict) -> Tensor:

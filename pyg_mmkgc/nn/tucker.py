@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from pyg_mmkgc.kernels.backend import parts
+from pyg_mmkgc.kernels.host import by_value, on_host
 
 
 def tucker(x: Tensor, rel: Tensor, core: Tensor) -> Tensor:
@@ -53,14 +54,14 @@ def tucker_by_relation(x: Tensor, rel_type: Tensor, table: Tensor,
     """
     shape = torch.broadcast_shapes(x.shape[:-1], rel_type.shape)
     x = x.expand(*shape, -1).reshape(-1, x.size(-1))
-    rel_type = rel_type.expand(shape).reshape(-1)
+    rel_type = on_host(rel_type).expand(shape).reshape(-1)
     if rel_type.numel() == 0:
         return x.new_empty(*shape, core.size(-1))
-    order = rel_type.argsort(stable=True)
-    rel, count = rel_type[order].unique_consecutive(return_counts=True)
+    rel, groups, back = by_value(rel_type, x.device)
     matrices = (table.index_select(0, rel) @ core.flatten(1)).view(
         -1, *core.shape[1:])
     # Unlike indexing, unbinding has a backward pass without copies of zeros.
     out = torch.cat([rows @ matrix for rows, matrix in zip(
-        x[order].split(count.tolist()), matrices.unbind(), strict=True)])
-    return out[order.argsort()].view(*shape, -1)
+        x[torch.cat(groups)].split([rows.numel() for rows in groups]),
+        matrices.unbind(), strict=True)])
+    return out[back].view(*shape, -1)

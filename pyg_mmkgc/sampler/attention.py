@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Optional, cast
+from typing import Any, NamedTuple, Optional, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import LayerNorm, Linear, Module, ModuleDict
 from torch.utils.checkpoint import checkpoint
+
+from pyg_mmkgc.kernels.host import on_host, rows_of, to_device
 
 # The largest intermediate tensor of a chunk has at most 64 MiB of floats.
 BLOCK = 1 << 24
@@ -92,6 +94,11 @@ class CrossModalAttention(Module):
         self.register_buffer('step', torch.zeros((), dtype=torch.long))
         self.reset_parameters()
 
+    def _apply(self, *args: Any, **kwargs: Any) -> CrossModalAttention:
+        super()._apply(*args, **kwargs)
+        self.step = self.step.cpu()  # Reading it would wait for a device.
+        return self
+
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module."""
         for module in self.modules():
@@ -109,8 +116,9 @@ class CrossModalAttention(Module):
         r"""Computes the relation-independent part of each modality's view for
         nodes of shape :obj:`[M]`.
         """
-        x = {name: F.leaky_relu(self.lin[f'x_{name}'](
-            self.get_buffer(f'x_{name}')[index].to(self.lin_node.weight)), 0.1)
+        x = {name: F.leaky_relu(self.lin[f'x_{name}'](rows_of(
+            self.get_buffer(f'x_{name}'), index).to(self.lin_node.weight)),
+            0.1)
             for name in self.rows}
         out = {}
         for name in self.rows:
@@ -142,8 +150,9 @@ class CrossModalAttention(Module):
                 :obj:`[B, C]`.
         """
         theirs, mine = self.patches(node), self.patches(own)
-        order = kind.argsort(stable=True)
-        groups = order.split(kind.bincount(minlength=rel.size(0)).tolist())
+        kinds = on_host(kind)
+        groups = to_device(kinds.argsort(stable=True), kind.device).split(
+            kinds.bincount(minlength=rel.size(0)).tolist())
         out = {}
         for name in self.rows:
             P, Q = theirs[name].affinity.shape[1:]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pyg_mmkgc.errors import ModelError, check_whole
+from pyg_mmkgc.kernels.host import to_device
 
 
 class Choice(NamedTuple):
@@ -34,6 +35,14 @@ class Negatives(NamedTuple):
     corrupt_head: Tensor
     kept: Optional[dict[str, Tensor]] = None
     choice: Optional[Choice] = None
+
+    def to(self, device: torch.device) -> Negatives:
+        r"""Returns the negatives on a device, without waiting for the copy."""
+        kept = self.kept and {name: to_device(mask, device)
+                              for name, mask in self.kept.items()}
+        return Negatives(to_device(self.node, device),
+                         to_device(self.corrupt_head, device), kept,
+                         self.choice)
 
 
 class NegativeSampler:
@@ -81,6 +90,10 @@ class NegativeSampler:
                generator: torch.Generator) -> Negatives:
         r"""Draws negatives of shape :obj:`[B, K]` for positives of shape
         :obj:`[B]`.
+
+        A trainer passes the positives on the CPU for every device, so that
+        the host knows the nodes of a batch. A sampler that compares
+        embeddings copies them to the model.
         """
         raise NotImplementedError
 

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import torch
 from torch import Tensor
 
 from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.kernels.host import distinct_values, to_device
 from pyg_mmkgc.sampler.base import Negatives, view_names
 from pyg_mmkgc.sampler.bernoulli import BernoulliSampler
 
@@ -87,28 +88,33 @@ class MANSSampler(BernoulliSampler):
                generator: torch.Generator) -> Negatives:
         node, side = super().sample(head_index, rel_type, tail_index,
                                     generator)[:2]
-        share = self.share
+        share: Union[float, Tensor] = self.share
         if self.variant == 'A':
             head = torch.where(side, node, head_index[:, None])
             tail = torch.where(side, tail_index[:, None], node)
             share = self._share(head, rel_type[:, None], tail)
         draw = torch.rand(node.shape, generator=generator,
-                          device=generator.device).to(node.device)
+                          device=generator.device)
+        if isinstance(share, Tensor):
+            draw = to_device(draw, share.device)
         replaced = (self.views[1:] if self.modality is None else
                     [self.modality])
         return Negatives(node, side, {name: draw < share for name in self.views
                                       if name not in replaced})
 
     @torch.no_grad()
-    def _share(self, head: Tensor, rel_type: Tensor, tail: Tensor) -> float:
+    def _share(self, head: Tensor, rel_type: Tensor, tail: Tensor) -> Tensor:
         def only(views: dict[str, Tensor], name: str) -> Tensor:
             return self.model.fuse(dict.fromkeys(views, views[name]))
 
-        node, place = torch.stack([head, tail]).unique(return_inverse=True)
+        node, place = distinct_values(torch.stack([head, tail]))
+        node, place, rel_type = (
+            to_device(x, self.model.rel_emb.weight.device)
+            for x in (node, place, rel_type))
         views = self.model.embed(node)
         heads, tails = ({name: x[index] for name, x in views.items()}
                         for index in place)
-        cross = torch.zeros(head.shape, device=head.device)
+        cross = torch.zeros(head.shape, device=node.device)
         names = [self.modality] if self.modality else self.views[1:]
         there = torch.stack([(x[name] != 0).any(dim=-1)
                              for name in ['structure', *names]
@@ -120,7 +126,8 @@ class MANSSampler(BernoulliSampler):
                 cross = cross + sign * self.model.score(
                     only(heads, x), rel_type, only(tails, y))
         # Energies are negated scores, which flips the inequality.
-        return int((cross[there] > 0).sum()) / max(1, int(there.sum()))
+        count = ((cross > 0) & there).sum().double()
+        return count / there.sum().clamp(min=1)
 
     def __repr__(self) -> str:
         return (f'{type(self).__name__}(num_negatives={self.num_negatives}, '

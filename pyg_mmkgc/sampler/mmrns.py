@@ -14,6 +14,7 @@ from pyg_mmkgc.errors import (
     check_positive,
     check_whole,
 )
+from pyg_mmkgc.kernels.host import distinct_values, to_device
 from pyg_mmkgc.sampler.attention import CrossModalAttention
 from pyg_mmkgc.sampler.base import Choice, Negatives, NegativeSampler
 
@@ -162,25 +163,29 @@ class MMRNSSampler(NegativeSampler):
         self.model = model
 
     def _encode(self, model: Any, index: Tensor) -> Tensor:
-        return model.encode(index.to(model.rel_emb.weight.device)).detach()
+        return model.encode(to_device(
+            index, model.rel_emb.weight.device)).detach()
 
     def sample(self, head_index: Tensor, rel_type: Tensor, tail_index: Tensor,
                generator: torch.Generator) -> Negatives:
         def draw(*shape: int) -> Tensor:
             return torch.rand(shape, generator=generator,
-                              device=generator.device).to(head_index.device)
+                              device=generator.device)
 
         # Sorting random keys yields a random permutation.
         node = draw(self.num_nodes).argsort()[:self.num_candidates]
         side = draw(head_index.numel()) < 0.5
         own = torch.where(side, head_index, tail_index)
         weight = self.module.lin_node.weight
+        distinct, kind = distinct_values(rel_type)
+        known, node, own, distinct, kind, side = (
+            to_device(x, weight.device) for x in (
+                self._known(head_index, rel_type, tail_index, side, node),
+                node, own, distinct, kind, side))
         node_x = self._encode(self.model, node).to(weight)
         own_x = self._encode(self.model, own).to(weight)
-        distinct, kind = rel_type.unique(return_inverse=True)
         rel = self.model.rel_emb(distinct).detach().to(weight)
         similar = self.module(node, own, rel, kind, node_x, own_x)
-        known = self._known(head_index, rel_type, tail_index, side, node)
         warmth = self.exploration / (
             1.0 + math.log(int(self.module.step) + 1))
         self.module.step += 1
@@ -191,7 +196,8 @@ class MMRNSSampler(NegativeSampler):
         logits = logits.masked_fill(known, KNOWN)
         # The largest logits with Gumbel noise are draws without replacement,
         # in the order in which they are drawn.
-        uniform = draw(*logits.shape).clamp(1e-20, 1.0 - 1e-7)
+        uniform = to_device(draw(*logits.shape), weight.device).clamp(
+            1e-20, 1.0 - 1e-7)
         logits = logits - (-uniform.log()).log()
         picks = logits.detach().topk(self.num_negatives).indices
 

@@ -88,12 +88,12 @@ class AdversarialTrainer(Trainer):
         theirs = f'the loss of the adversary at {where}'
         if adversary.simultaneous:
             differentiate(loss, [*self.params, *self.adversary_params], ours,
-                          self.model)
+                          self.model, self.checks)
             take_step(self.params, self.optimizers['model'], self.grad_clip,
-                      ours, self.model)
+                      ours, self.model, self.checks)
         else:
             minimize(loss, self.params, self.optimizers['model'],
-                     self.grad_clip, ours, self.model)
+                     self.grad_clip, ours, self.model, self.checks)
         if self.form is not None:
             self.form.after_step()
         if not self.adversary_params:
@@ -103,7 +103,7 @@ class AdversarialTrainer(Trainer):
                 if p.grad is not None:
                     p.grad.mul_(-1.0 / adversary.weight)
             take_step(self.adversary_params, self.optimizers['adversary'],
-                      self.grad_clip, theirs, adversary)
+                      self.grad_clip, theirs, adversary, self.checks)
             generator_loss = -term
         else:
             with self.precision():
@@ -111,7 +111,7 @@ class AdversarialTrainer(Trainer):
                                                           done)
             minimize(generator_loss, self.adversary_params,
                      self.optimizers['adversary'], self.grad_clip, theirs,
-                     adversary)
+                     adversary, self.checks)
         return {'loss': loss.detach(),
                 'generator_loss': generator_loss.detach()}
 

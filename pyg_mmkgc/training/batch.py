@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Optional
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 from torch_geometric.nn.kge import KGEModel
 
 from pyg_mmkgc.data.index import TripleIndex
+from pyg_mmkgc.kernels.host import on_host, to_device
 from pyg_mmkgc.nn.encoded import Encoded, Scored, encode
 from pyg_mmkgc.nn.kge.base import TripleModel
 from pyg_mmkgc.nn.kge.pyg import triple_model
@@ -41,6 +42,18 @@ class Batch:
     weight: Optional[Tensor] = None
 
 
+    def to(self, device: torch.device) -> Batch:
+        r"""Returns the batch on a device, without waiting for the copy."""
+        negatives = self.negatives
+        return replace(
+            self, head_index=to_device(self.head_index, device),
+            rel_type=to_device(self.rel_type, device),
+            tail_index=to_device(self.tail_index, device),
+            negatives=None if negatives is None else negatives.to(device),
+            weight=None if self.weight is None else to_device(self.weight,
+                                                              device))
+
+
 class Completion(NamedTuple):
     r"""The loss of a batch, and the results that it was computed from."""
     loss: Tensor
@@ -71,7 +84,7 @@ def complete(model: KGEModel, loss: torch.nn.Module,
         return Completion(_loss(loss, batch, scored), None, scored)
     form.before_step(head, rel, tail)
     if isinstance(loss, AllNodesLoss):
-        nodes = torch.arange(form.num_nodes, device=head.device)
+        nodes = to_device(torch.arange(form.num_nodes), head.device)
         views = form.embed(nodes)
         encoded = Encoded(nodes, views, form.fuse(views), head, tail)
         out = torch.stack([_all_nodes_loss(expert, loss, batch, table)
@@ -89,12 +102,15 @@ def encode_batch(model: TripleModel, batch: Batch) -> Encoded:
     r"""Embeds and fuses the distinct nodes of a batch. The :obj:`others` of
     the result hold the negatives, and the candidates of a learned sampler.
     """
-    index = [batch.head_index, batch.tail_index]
-    if batch.negatives is not None:
-        index.append(batch.negatives.node)
-        if batch.negatives.choice is not None:
-            index.append(batch.negatives.choice.candidates)
-    return encode(model, *index)
+    index, negatives = [batch.head_index, batch.tail_index], batch.negatives
+    if negatives is None:
+        return encode(model, *index)
+    if negatives.choice is None:
+        return encode(model, *index, negatives.node)
+    # The negatives are among the candidates, and chosen on the device.
+    encoded = encode(model, *index, negatives.choice.candidates)
+    row = encoded.others[0]
+    return encoded._replace(others=(row[negatives.choice.picks], row))
 
 
 def _loss(loss: torch.nn.Module, batch: Batch, scored: Scored) -> Tensor:
@@ -123,19 +139,20 @@ def _all_nodes_loss(model: TripleModel, loss: AllNodesLoss, batch: Batch,
     labels: list[Optional[Tensor]] = [None, None]
     if loss.needs_labels:
         assert batch.index is not None
-        labels = [_labels(table.size(0), *known) for known in (
-            (head, batch.index.tails(head, rel)),
-            (tail, batch.index.heads(rel, tail)))]
+        ids = [on_host(x) for x in (head, rel, tail)]
+        labels = [_labels(table, *known) for known in (
+            (head, batch.index.tails(*ids[:2])),
+            (tail, batch.index.heads(*ids[1:])))]
     # Each side counts half, so every triple counts once.
     return 0.5 * (
         loss(model.score_tails(head, rel, table=table), tail, labels[0]) +
         loss(model.score_heads(rel, tail, table=table), head, labels[1]))
 
 
-def _labels(num_nodes: int, query: Tensor,
+def _labels(table: Tensor, query: Tensor,
             known: tuple[Tensor, Tensor]) -> Tensor:
-    out = torch.zeros(query.numel(), num_nodes, device=query.device)
-    out[known] = 1.0
+    out = torch.zeros(query.numel(), table.size(0), device=query.device)
+    out[tuple(to_device(ids, query.device) for ids in known)] = 1.0
     return out
 
 

@@ -8,6 +8,7 @@ from torch.nn import Linear, ModuleDict, ReLU, Sequential, Tanh
 from torch_geometric.nn.kge import KGEModel
 
 from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.kernels.host import to_device
 from pyg_mmkgc.nn.kge import MMKGEModel
 from pyg_mmkgc.training.adversary import Adversary
 from pyg_mmkgc.training.batch import Batch, Completion
@@ -72,7 +73,8 @@ class CLUB(Adversary):
                            done: Completion) -> Tensor:
         losses = []
         for estimator, first, second in self._pairs(model, batch):
-            other = second[_permutation(second.size(0), batch)]
+            other = second[to_device(_permutation(second.size(0), batch),
+                                     second.device)]
             losses.append((estimator(first, second) -
                            estimator(first, other)).mean())
         return torch.stack(losses).mean()
@@ -125,8 +127,7 @@ class Estimator(torch.nn.Module):
 
 def _permutation(size: int, batch: Batch) -> Tensor:
     return torch.randperm(size, generator=batch.generator,
-                          device=batch.generator.device).to(
-                              batch.head_index.device)
+                          device=batch.generator.device)
 
 
 def _check_experts(model: KGEModel) -> None:

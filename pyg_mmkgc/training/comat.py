@@ -9,6 +9,7 @@ from torch.nn import Linear
 from torch_geometric.nn.kge import KGEModel
 
 from pyg_mmkgc.errors import check_whole
+from pyg_mmkgc.kernels.host import drawn_for
 from pyg_mmkgc.nn.encoded import Entities, encode
 from pyg_mmkgc.nn.kge import MMKGEModel
 from pyg_mmkgc.training.adversary import Adversary, check_views
@@ -41,7 +42,7 @@ class CollaborativeGenerator(torch.nn.Module):
         structure = views['structure']
         noise = torch.randn(structure.size(0), self.noise_channels,
                             generator=generator, device=generator.device)
-        x = torch.cat([noise.to(structure), structure,
+        x = torch.cat([drawn_for(structure, noise), structure,
                        *(views[name] for name in self.names)], dim=-1)
         # Under autocast, products are in half precision, but scores are not.
         out = self.lin2(F.leaky_relu(self.lin1(x))).to(structure.dtype)

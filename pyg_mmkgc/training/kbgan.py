@@ -8,6 +8,7 @@ from torch_geometric.nn import kge as pyg_kge
 from torch_geometric.nn.kge import KGEModel
 
 from pyg_mmkgc.errors import ModelError, check_positive, check_whole
+from pyg_mmkgc.kernels.host import drawn_for
 from pyg_mmkgc.sampler import CandidateSampler, Negatives, NegativeSampler
 from pyg_mmkgc.training.adversary import Adversary
 from pyg_mmkgc.training.batch import Batch, Completion
@@ -134,7 +135,8 @@ class KBGAN(Adversary):
             with torch.no_grad():
                 prob = self._logits(batch, negatives).softmax(dim=-1)
             draw = torch.rand((prob.size(0), 1), generator=batch.generator,
-                              device=batch.generator.device).to(prob)
+                              device=batch.generator.device)
+            draw = drawn_for(prob, draw)
             # Inverts the cumulative distribution function at the draw.
             pick = (prob.cumsum(-1) <= draw).sum(-1, keepdim=True)
             pick = pick.clamp(max=prob.size(1) - 1)
@@ -162,7 +164,7 @@ class KBGAN(Adversary):
             return -both.log_softmax(dim=-1)[:, 0].mean()
         assert done.scored is not None
         reward = done.scored.neg.detach().view(-1)
-        base = self.baseline if float(self.baseline) != 0 else reward.mean()
+        base = torch.where(self.baseline != 0, self.baseline, reward.mean())
         self.reward_sum += reward.sum()
         self.reward_count += reward.numel()
         log_prob = logits.log_softmax(dim=-1).gather(1, pick).view(-1)

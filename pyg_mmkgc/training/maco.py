@@ -11,7 +11,8 @@ from torch_geometric.nn import RGCNConv
 
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import DataError, ModelError
-from pyg_mmkgc.training.step import adam, minimize
+from pyg_mmkgc.kernels.host import drawn_for
+from pyg_mmkgc.training.step import FiniteChecks, adam, minimize
 
 
 class MACO(Module):
@@ -86,7 +87,8 @@ class MACO(Module):
         """
         noise = torch.randn(structure.size(0), self.noise_channels,
                             generator=generator, device=generator.device)
-        return self.generator(torch.cat([noise.to(structure), structure], -1))
+        noise = drawn_for(structure, noise)
+        return self.generator(torch.cat([noise, structure], -1))
 
     def realness(self, x: Tensor, structure: Tensor) -> Tensor:
         r"""Returns the logits :obj:`[B]` of feature rows being real."""
@@ -213,7 +215,7 @@ def _train(model: MACO, x: Tensor, mask: Tensor, edges: tuple[Tensor, Tensor],
     mine = [p for name, p in model.named_parameters()
             if not name.startswith('generator.')]
     optimizers = adam(model, mine, lr), adam(model, theirs, lr)
-    rows = mask.nonzero().view(-1)
+    checks, rows = FiniteChecks(), mask.nonzero().view(-1)
     for epoch in range(1, epochs + 1):
         perm = torch.randperm(rows.numel(), generator=generator)
         for index in rows[perm.to(rows.device)].split(batch_size):
@@ -223,10 +225,11 @@ def _train(model: MACO, x: Tensor, mask: Tensor, edges: tuple[Tensor, Tensor],
                 F.softplus(model.realness(fake, structure)).mean() +
                 contrast * model.contrast(real, structure, temperature))
             minimize(loss, mine, optimizers[0], None,
-                     f"MACO's discriminator at epoch {epoch}", model)
+                     f"MACO's discriminator at epoch {epoch}", model, checks)
             structure = structure.detach()
             fake = model.generate(structure, generator)
             loss = F.softplus(-model.realness(fake, structure)).mean() + (
                 contrast * model.contrast(fake, structure, temperature))
             minimize(loss, theirs, optimizers[1], None,
-                     f"MACO's generator at epoch {epoch}", model)
+                     f"MACO's generator at epoch {epoch}", model, checks)
+            checks.settle()

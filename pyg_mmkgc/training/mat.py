@@ -10,6 +10,7 @@ from torch.nn import Module, ModuleDict
 from torch_geometric.nn.kge import KGEModel
 
 from pyg_mmkgc.errors import ModelError, check_not_negative, check_whole
+from pyg_mmkgc.kernels.host import drawn_for
 from pyg_mmkgc.nn.adversarial import (
     KINDS,
     PARITY,
@@ -182,7 +183,7 @@ class MAT(Adversary):
                 self.groups, structure.size(0), module.noise_channels,
                 generator=batch.generator, device=batch.generator.device)
             given = structure.detach() if self.detach else structure
-            return module(given, noise.to(structure))
+            return module(given, drawn_for(structure, noise))
 
         return synthetic_scores(model, head, batch.rel_type, tail,
                                 list(self.generators), generate, self.kinds)

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch_geometric.nn.kge import KGEModel
 
 from pyg_mmkgc.errors import ModelError, check_positive, check_whole
+from pyg_mmkgc.kernels.host import drawn_for
 from pyg_mmkgc.nn.encoded import Entities, encode
 from pyg_mmkgc.nn.generator import ModalityGenerator
 from pyg_mmkgc.nn.kge import MMKGEModel
@@ -163,7 +164,7 @@ class Perturbation(Adversary):
         def noise(x: Tensor, width: int) -> Tensor:
             out = torch.randn(x.size(0), width, generator=generator,
                               device=generator.device)
-            return out.to(x)
+            return drawn_for(x, out)
 
         if self.generator is None:
             return {name: self.epsilon * noise(x, x.size(-1))

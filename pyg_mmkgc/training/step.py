@@ -2,6 +2,7 @@ r"""Optimizer steps that never apply non-finite gradients."""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Optional
 
 import torch
@@ -40,31 +41,97 @@ def learning_rate_factor(schedule: Optional[str], step: int,
                      f'(got {schedule!r})')
 
 
+# The number of checks after which a caller that never settles them waits.
+MOST_PENDING = 100
+
+
+class FiniteChecks:
+    r"""Checks that losses and gradients are finite.
+
+    On the CPU, a check is made at once. On a device, the host would have to
+    wait for every check: the device then skips the steps after the first
+    value that is not finite, and :meth:`settle` reads all checks at once.
+    """
+    def __init__(self) -> None:
+        self._pending: list[tuple[Tensor, Callable[[], str]]] = []
+
+    def add(self, finite: Tensor, message: Callable[[], str]) -> None:
+        r"""Adds the result :obj:`[]` of a check. :obj:`message` describes its
+        failure.
+
+        Raises:
+            NonFiniteError: If the check failed on the CPU.
+        """
+        self._pending.append((finite, message))
+        if finite.device.type == 'cpu' or len(self._pending) > MOST_PENDING:
+            self.settle()
+
+    def failed(self) -> Tensor:
+        r"""Returns one on the device if a check has failed, and zero
+        otherwise.
+        """
+        return 1.0 - self._all().float()
+
+    def settle(self) -> None:
+        r"""Waits for the checks.
+
+        Raises:
+            NonFiniteError: If a check failed.
+        """
+        if not self._pending:
+            return
+        finite, pending = self._all(), self._pending
+        self._pending = []
+        if not bool(finite):
+            raise NonFiniteError(next(
+                message() for finite, message in pending if not bool(finite)))
+
+    def _all(self) -> Tensor:
+        finite = [finite for finite, _ in self._pending]
+        return finite[0] if len(finite) == 1 else torch.stack(finite).all()
+
+
 def minimize(loss: Tensor, params: list[Parameter], optimizer: Optimizer,
-             grad_clip: Optional[float], what: str,
-             module: torch.nn.Module) -> None:
+             grad_clip: Optional[float], what: str, module: torch.nn.Module,
+             checks: Optional[FiniteChecks] = None) -> None:
     r"""Computes the gradients of :obj:`loss` with respect to :obj:`params`
     only, and takes an optimizer step.
+
+    Args:
+        loss (torch.Tensor): The loss :obj:`[]`.
+        params (list of torch.nn.Parameter): The parameters.
+        optimizer (torch.optim.Optimizer): Their optimizer.
+        grad_clip (float, optional): The maximum norm of the gradient.
+        what (str): The name of the loss in messages.
+        module (torch.nn.Module): The module with the parameters.
+        checks (FiniteChecks, optional): Collects the checks that the caller
+            settles. (default: :obj:`None`, they are settled here)
 
     Raises:
         NonFiniteError: If the loss or a gradient is not finite. The message
             names :obj:`what` and the parameter, and no step is taken.
     """
-    differentiate(loss, params, what, module)
-    take_step(params, optimizer, grad_clip, what, module)
+    mine = FiniteChecks() if checks is None else checks
+    differentiate(loss, params, what, module, mine)
+    take_step(params, optimizer, grad_clip, what, module, mine)
+    if checks is None:
+        mine.settle()
 
 
 def differentiate(loss: Tensor, params: list[Parameter], what: str,
-                  module: torch.nn.Module) -> None:
+                  module: torch.nn.Module, checks: FiniteChecks) -> None:
     r"""Computes the gradients, which is the first half of :func:`minimize`."""
-    for p in params:
-        p.grad = None
-    if not bool(torch.isfinite(loss)):
+    def message() -> str:
         bad = [name for name, x in module.state_dict().items()
                if x.is_floating_point() and not bool(x.isfinite().all())]
         because = f', not finite: {", ".join(bad)}' if bad else ''
-        raise NonFiniteError(f'Expected {what} to be finite (got '
-                             f'{loss.item()}{because}). No step was taken.')
+        return (f'Expected {what} to be finite (got {value.item()}{because}). '
+                'No step was taken.')
+
+    value = loss.detach()
+    for p in params:
+        p.grad = None
+    checks.add(torch.isfinite(value), message)
     loss.backward(inputs=params)
     for p in params:  # Nodes that occur twice in a batch have two sparse rows.
         if p.grad is not None and p.grad.is_sparse:
@@ -73,25 +140,43 @@ def differentiate(loss: Tensor, params: list[Parameter], what: str,
 
 def take_step(params: list[Parameter], optimizer: Optimizer,
               grad_clip: Optional[float], what: str,
-              module: torch.nn.Module) -> None:
+              module: torch.nn.Module, checks: FiniteChecks) -> None:
     r"""Takes an optimizer step if all gradients are finite, which is the
     second half of :func:`minimize`.
     """
-    grads = [_values(p.grad) for p in params if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm(grads)
-    if not bool(torch.isfinite(norm)):
+    def message() -> str:
         names = {id(p): name for name, p in module.named_parameters()}
         bad = [names.get(id(p), 'a parameter of the sampler') for p in params
                if p.grad is not None
                and not bool(torch.isfinite(_values(p.grad)).all())]
-        raise NonFiniteError(
-            f'Expected the gradient of {what} to be finite (got non-finite '
-            f'values for {", ".join(bad) or "the norm of all parameters"}). '
-            'No step was taken.')
-    if grad_clip is not None and float(norm) > grad_clip:
+        return (f'Expected the gradient of {what} to be finite (got '
+                'non-finite values for '
+                f'{", ".join(bad) or "the norm of all parameters"}). '
+                'No step was taken.')
+
+    grads = [_values(p.grad) for p in params if p.grad is not None]
+    norm = torch.nn.utils.get_total_norm(grads)
+    checks.add(torch.isfinite(norm), message)
+    if norm.device.type == 'cpu':
+        if grad_clip is not None and float(norm) > grad_clip:
+            for grad in grads:
+                grad.mul_(grad_clip / float(norm))
+        optimizer.step()
+        return
+    if grad_clip is not None:  # Without waiting for the norm.
+        factor = (grad_clip / norm.double()).clamp(max=1.0)
         for grad in grads:
-            grad.mul_(grad_clip / float(norm))
-    optimizer.step()
+            grad.mul_(factor)
+    if not getattr(optimizer, '_step_supports_amp_scaling', False):
+        checks.settle()
+        optimizer.step()
+        return
+    # A fused optimizer skips the step on the device if a check has failed.
+    optimizer.found_inf = checks.failed()  # type: ignore[attr-defined]
+    try:
+        optimizer.step()
+    finally:
+        del optimizer.found_inf  # type: ignore[attr-defined]
 
 
 def _values(grad: Tensor) -> Tensor:

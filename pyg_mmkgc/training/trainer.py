@@ -26,6 +26,7 @@ from pyg_mmkgc.errors import (
     check_whole,
 )
 from pyg_mmkgc.evaluation import evaluate
+from pyg_mmkgc.nn.encoder import keep_features_on_host
 from pyg_mmkgc.nn.kge.pyg import triple_model
 from pyg_mmkgc.nn.loss import AllNodesLoss, SelfAdversarialLoss
 from pyg_mmkgc.nn.path import PathModel
@@ -51,6 +52,7 @@ from pyg_mmkgc.training.inputs import (
     subsampling_weight,
 )
 from pyg_mmkgc.training.step import (
+    FiniteChecks,
     adam,
     learning_rate_factor,
     minimize,
@@ -123,6 +125,10 @@ class Trainer:
         seed (int, optional): The seed. (default: :obj:`0`)
         device (torch.device, optional): The device to train on.
             (default: the device of the model)
+        features_on (str, optional): If set to :obj:`"cpu"`, the features of
+            modalities stay in the memory of the host, which gathers the rows
+            of each batch and copies them to :obj:`device`. For tables that do
+            not fit on the device. (default: :obj:`None`, on the device)
         folder (str or pathlib.Path, optional): The folder to write checkpoints
             to. (default: :obj:`None`)
         progress (bool, optional): If set to :obj:`False`, shows no progress
@@ -158,6 +164,7 @@ class Trainer:
         patience: Optional[int] = None,
         seed: int = 0,
         device: Union[str, torch.device, None] = None,
+        features_on: Optional[str] = None,
         folder: Union[str, Path, None] = None,
         progress: bool = True,
         callbacks: Sequence[Callback] = (),
@@ -183,10 +190,16 @@ class Trainer:
                             f"weights (got 'val' with a known leak). {reason} "
                             'Pass valid_every=None to keep the last weights.')
         self.device = torch.device(device or next(model.parameters()).device)
+        if features_on not in (None, 'cpu'):
+            raise ModelError("Expected 'features_on' to be None or 'cpu' (got "
+                             f'{features_on!r})')
+        if features_on == 'cpu':
+            keep_features_on_host(model)
         self.model = model.to(self.device)
         train = self.data.split('train')
-        head, tail = train.edge_index.to(self.device)
-        self.triples = (head, train.edge_type.to(self.device), tail)
+        # Batches are drawn on the host, which then knows their nodes.
+        head, tail = train.edge_index.cpu()
+        self.triples = (head, train.edge_type.cpu(), tail)
         self.sampler = sampler
         if sampler is not None:
             sampler.check(model)
@@ -208,7 +221,8 @@ class Trainer:
         #: The extended interface of the model, if it has more than PyG's.
         self.form = triple_model(self.model)
         if self.form is not None:
-            self.form.prepare(torch.stack([head, tail]), self.triples[1])
+            self.form.prepare(train.edge_index.to(self.device),
+                              train.edge_type.to(self.device))
         self.lr, self.batch_size, self.epochs = lr, batch_size, epochs
         self.lr_schedule, self.grad_clip = lr_schedule, grad_clip
         self.valid_every, self.patience = valid_every, patience
@@ -234,6 +248,7 @@ class Trainer:
             self.params += theirs
             self.optimizers['model'].add_param_group(
                 {'params': theirs, 'lr': sampler.lr})
+        self.checks = FiniteChecks()
         self.triples_per_epoch = triples_per_epoch
         for callback in callbacks:
             if not isinstance(callback, Callback):
@@ -392,13 +407,17 @@ class Trainer:
             batches = self._batches(epoch, part)
             for step, batch in enumerate(batches, start=part.steps + 1):
                 done = (epoch - 1) * len(self) + step - 1
+                # A device computes the last step while this batch is drawn.
+                self.checks.settle()
                 self._schedule(done)
                 where = f'epoch {epoch}, step {step}'
                 part.add(self.train_step(batch, where),
                          batch.head_index.numel())
                 if self._signals.received is not None:
+                    self.checks.settle()
                     part.keep(time.perf_counter() - start, self.device)
                     self._signals.check()
+            self.checks.settle()
         part.seconds = time.perf_counter() - start
         return {**part.means(), 'seconds': part.seconds}
 
@@ -414,7 +433,7 @@ class Trainer:
         with self.precision():
             loss = complete(self.model, self.loss, batch).loss
         minimize(loss, self.params, self.optimizers['model'], self.grad_clip,
-                 f'the loss at {where}', self.model)
+                 f'the loss at {where}', self.model, self.checks)
         if self.form is not None:
             self.form.after_step()
         return {'loss': loss.detach()}
@@ -441,12 +460,13 @@ class Trainer:
         if part is not None:
             part.take(draw, noise, self.device)
         done = 0 if part is None else part.steps
-        for index in perm.to(self.device).split(self.batch_size)[done:]:
+        for index in perm.split(self.batch_size)[done:]:
             head, rel, tail = (x[index] for x in self.triples)
             negatives = (None if self.sampler is None else
                          self.sampler.sample(head, rel, tail, draw))
             weight = None if self.weight is None else self.weight[index]
-            yield Batch(head, rel, tail, noise, negatives, self.index, weight)
+            yield Batch(head, rel, tail, noise, negatives, self.index,
+                        weight).to(self.device)
 
     def _seed(self, epoch: int, stream: int) -> int:
         sequence = np.random.SeedSequence([self.seed, epoch, stream])

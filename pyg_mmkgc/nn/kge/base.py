@@ -13,6 +13,7 @@ from pyg_mmkgc.errors import ModelError, check_whole
 from pyg_mmkgc.io.arguments import arguments_of
 from pyg_mmkgc.io.pretrained import Pretrained
 from pyg_mmkgc.kernels.dense import blocks
+from pyg_mmkgc.kernels.host import known_on_host, on_host, to_device
 from pyg_mmkgc.nn.encoded import Encoded, Scored, encode
 from pyg_mmkgc.nn.encoder import check_modalities
 from pyg_mmkgc.nn.gnn import GNNEncoder, load_encoder
@@ -69,7 +70,10 @@ class TripleModel:
 
     def inverse(self, rel_type: Tensor) -> Tensor:
         r"""Returns the reciprocal relations of relations :obj:`[*]`."""
-        return (rel_type + self.num_relations) % (2 * self.num_relations)
+        # What is known on the host stays known there.
+        rel = on_host(rel_type) if known_on_host(rel_type) else rel_type
+        return to_device((rel + self.num_relations) %
+                         (2 * self.num_relations), rel_type.device)
 
     def score_candidates(self, table: Tensor, head: Tensor, rel_type: Tensor,
                          tail: Tensor, index: Tensor,
@@ -370,11 +374,13 @@ class MMKGEModel(TripleModel, Pretrained, KGEModel):
     def encode_and_loss(self, head_index: Tensor, rel_type: Tensor,
                         tail_index: Tensor) -> tuple[Encoded, Tensor]:
         r"""Returns the encoded nodes of a step and their :meth:`loss`."""
-        pool = torch.randint(self.num_nodes, (self.num_negatives, ),
-                             device=head_index.device)
+        device = head_index.device
+        pool = to_device(torch.randint(
+            self.num_nodes, (self.num_negatives, )), device)
         self.before_step(head_index, rel_type, tail_index)
         encoded = encode(self, head_index, tail_index, pool)
-        index = encoded.others[0].expand(head_index.numel(), -1)
+        index = to_device(on_host(encoded.others[0]).expand(
+            head_index.numel(), -1), device)
         corrupt_head = torch.rand(index.shape, device=index.device) < 0.5
         scored = [expert.score_step(encoded, rel_type, index, corrupt_head,
                                     table)

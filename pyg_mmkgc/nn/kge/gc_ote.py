@@ -9,6 +9,7 @@ from torch.nn import Parameter
 from torch_geometric.utils import scatter, softmax
 
 from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.kernels.host import distinct_values, on_host, to_device
 from pyg_mmkgc.nn.functional import side_by_side
 from pyg_mmkgc.nn.kge.ote import OTE
 
@@ -78,10 +79,10 @@ class GCOTE(OTE):
                              'before training (got none). Pass them to '
                              "'prepare(edge_index, edge_type)' first.")
         # The edge of a positive would reveal its answer to the context.
+        head, tail = on_host(self.edge_index)
         self._own = torch.isin(
-            self._triple(self.edge_index[0], self.edge_type,
-                         self.edge_index[1]),
-            self._triple(head_index, rel_type, tail_index))
+            self._triple(head, on_host(self.edge_type), tail),
+            self._triple(*map(on_host, (head_index, rel_type, tail_index))))
 
     def after_step(self) -> None:
         self._own = None  # Samplers may encode before the next step.
@@ -90,8 +91,8 @@ class GCOTE(OTE):
         return (head * self.num_relations + rel) * self.num_nodes + tail
 
     def embed(self, index: Tensor) -> dict[str, Tensor]:
-        node, inverse = index.unique(return_inverse=True)
-        rel, (head, tail) = self.edge_type, self.edge_index
+        node, inverse = distinct_values(index)
+        rel, (head, tail) = on_host(self.edge_type), on_host(self.edge_index)
         if self.training and self._own is not None:
             keep = ~self._own
             head, rel, tail = head[keep], rel[keep], tail[keep]
@@ -110,19 +111,22 @@ class GCOTE(OTE):
     def context(self, node: Tensor, center: Tensor, rel: Tensor,
                 other: Tensor, direction: int) -> Tensor:
         r"""Returns the contexts :obj:`[U, D]` of distinct nodes :obj:`[U]`
-        from edges :obj:`[E]` that leave (0) or enter (1) their centers.
+        from edges :obj:`[E]` on the host that leave (0) or enter (1) their
+        centers.
         """
-        place = torch.full((self.num_nodes, ), -1, device=node.device)
-        place[node] = torch.arange(node.numel(), device=node.device)
+        ids, every = on_host(node), torch.arange(node.numel())
+        place = torch.full((self.num_nodes, ), -1)
+        place[ids] = every
         near = (place[center] >= 0).nonzero().view(-1)
         # A node sends the same message along all of its edges of a relation.
         pair, which = (rel[near] * self.num_nodes + other[near]).unique(
             return_inverse=True)
-        every = torch.arange(node.numel(), device=node.device)
-        group = torch.cat([place[center[near]], every])
+        source, kind, which, group = (
+            to_device(x, node.device) for x in (
+                pair % self.num_nodes, pair // self.num_nodes, which,
+                torch.cat([place[center[near]], every])))
         message = torch.cat([
-            self.messages(pair % self.num_nodes, pair // self.num_nodes,
-                          direction)[which],
+            self.messages(source, kind, direction)[which],
             self.dummy[direction].expand(node.numel(), -1)])
         logit = (self.node_emb(node)[group] * message).sum(dim=-1)
         weight = softmax(logit / math.sqrt(self.hidden_channels), group,

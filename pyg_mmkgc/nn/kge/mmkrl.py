@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Linear, Parameter
 
+from pyg_mmkgc.kernels.host import sum_where
 from pyg_mmkgc.nn.encoded import Encoded
 from pyg_mmkgc.nn.kge.multi_view import MultiViewModel
 
@@ -99,7 +100,7 @@ class MMKRL(MultiViewModel):
         for row in (head, tail):
             error = self._multiply(self.align, structure[row]) - modal[row]
             there = (modal[row] != 0).any(dim=-1)  # Skips dropped views.
-            out = out + error.square().mean(dim=-1)[there].sum() / (
+            out = out + sum_where(there, error.square().mean(dim=-1)) / (
                 there.sum().clamp(min=1))
         return self.align_weight * out
 

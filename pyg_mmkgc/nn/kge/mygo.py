@@ -22,6 +22,7 @@ from pyg_mmkgc.errors import (
     check_positive,
     check_whole,
 )
+from pyg_mmkgc.kernels.host import on_host, sum_where, to_device
 from pyg_mmkgc.nn.encoded import Encoded
 from pyg_mmkgc.nn.encoder import ModalityEncoder, make_encoders
 from pyg_mmkgc.nn.kge.reciprocal import ReciprocalForms, ReciprocalModel
@@ -223,11 +224,13 @@ class MyGO(ReciprocalForms, ReciprocalModel):
                        rel_type: Tensor) -> Optional[Tensor]:
         if self.contrast == 0:
             return None
-        row = torch.cat([encoded.head, encoded.tail]).unique()
+        row = on_host(encoded.positives())
         if row.numel() > NODES:
-            row = row[torch.randperm(row.numel(), device=row.device)[:NODES]]
+            row = row[torch.randperm(row.numel())[:NODES]]
+        node = on_host(encoded.node)[row]
+        row, node = (to_device(x, encoded.table.device) for x in (row, node))
         x = encoded.table[row]
-        views = self.embed(encoded.node[row])
+        views = self.embed(node)
         out, there = self._encode(views)
         losses = [self._contrast(x, out[:, 0]), self._contrast(x, *_mean(
             out, there))]
@@ -242,13 +245,23 @@ class MyGO(ReciprocalForms, ReciprocalModel):
 
     def _contrast(self, x: Tensor, other: Tensor,
                   there: Optional[Tensor] = None) -> Tensor:
-        if there is not None:  # An entity may lack all tokens of a modality.
+        # An entity may lack all tokens of a modality. On a device, selecting
+        # entities would wait for their number.
+        masked = there is not None and x.device.type != 'cpu'
+        if there is not None and not masked:
             x, other = x[there], other[there]
         if x.size(0) == 0:
             return x.sum()
         logit = F.normalize(x, dim=-1) @ F.normalize(other, dim=-1).t()
-        return F.cross_entropy(logit.to(x.dtype) / self.temperature,
-                               torch.arange(x.size(0), device=x.device))
+        logit = logit.to(x.dtype) / self.temperature
+        target = torch.arange(x.size(0), device=x.device)
+        if not masked:
+            return F.cross_entropy(logit, target)
+        assert there is not None
+        lowest = torch.finfo(logit.dtype).min
+        losses = F.cross_entropy(logit.masked_fill(~there, lowest), target,
+                                 reduction='none')
+        return sum_where(there, losses) / there.sum().clamp(min=1)
 
 
 def _mean(out: Tensor, there: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import Embedding
 
 from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.kernels.host import distinct_values, on_host, to_device
 from pyg_mmkgc.nn.kge.base import MMKGEModel
 from pyg_mmkgc.nn.kge.query import by_relation
 from pyg_mmkgc.nn.similarity import Distance
@@ -100,7 +101,7 @@ class OTE(MMKGEModel):
         r"""Returns the matrices :math:`U` as the input of :meth:`turn`, and
         the scales :math:`e^a`, :obj:`[*, D]`.
         """
-        rel, which = rel_type.unique(return_inverse=True)
+        rel, which = distinct_values(rel_type)
         m = self.block_size
         rows = self.rel_emb(rel).view(-1, self.hidden_channels // m, m, m)
         return (gram_schmidt(rows), which), self.rel_scale(rel_type).exp()
@@ -227,17 +228,16 @@ def grouped_product(x: Tensor, group: Tensor, matrix: Tensor) -> Tensor:
         matrix (torch.Tensor): The matrices, :obj:`[G, S, m, m]`.
     """
     rows = x.reshape(-1, x.size(-1)).unflatten(-1, (matrix.size(-1), -1)).mT
-    group = group.expand(x.shape[:-1]).flatten()
+    group = on_host(group).expand(x.shape[:-1]).flatten()
     count = group.bincount(minlength=matrix.size(0))
     tiles = (count + TILE - 1) // TILE
     # Rows are sorted by group, and each group starts a new tile.
     shift = (tiles.cumsum(0) - tiles) * TILE - (count.cumsum(0) - count)
     order = group.argsort(stable=True)
     place = torch.empty_like(order)
-    place[order] = torch.arange(
-        group.numel(), device=group.device) + shift[group[order]]
-    owner = torch.arange(matrix.size(0), device=group.device)
-    owner = owner.repeat_interleave(tiles)
+    place[order] = torch.arange(group.numel()) + shift[group[order]]
+    owner = torch.arange(matrix.size(0)).repeat_interleave(tiles)
+    place, owner = (to_device(ids, x.device) for ids in (place, owner))
     padded = rows.new_zeros(TILE * owner.numel(), *rows.shape[1:])
     padded = padded.index_copy(0, place, rows).unflatten(
         0, (owner.numel(), TILE))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.kernels.host import true_places
 from pyg_mmkgc.nn.kge.bilinear import BilinearViews
 
 # The number of nodes over which plans are averaged and the weight of their
@@ -106,6 +107,11 @@ class OTKGE(BilinearViews):
             self.update_transport()
         self.steps += 1
 
+    def _apply(self, *args: Any, **kwargs: Any) -> OTKGE:
+        super()._apply(*args, **kwargs)
+        self.steps = self.steps.cpu()  # Reading it would wait for a device.
+        return self
+
     @torch.no_grad()
     def update_transport(self) -> None:
         r"""Recomputes the plans :math:`\Pi_m` from the current embeddings, and
@@ -113,8 +119,8 @@ class OTKGE(BilinearViews):
         """
         for name, encoder in self.encoders.items():
             out = self.get_buffer(f'transported_{name}')
-            x = encoder.get_buffer('x').to(out.dtype)
-            node = encoder.get_buffer('mask').nonzero().view(-1)[:NODES]
+            x = encoder.get_buffer('x').to(out)
+            node = true_places(encoder.get_buffer('mask'))[:NODES]
             if node.numel() > 0:
                 e = self.node_emb.weight[node]
                 cost = self.scale * (x[node].unsqueeze(-1) -
@@ -163,10 +169,19 @@ def transport_plan(cost: Tensor, strength: float,
     kernel = -cost / strength
     P, Q = kernel.shape[-2:]
     column = kernel.new_zeros(*kernel.shape[:-2], 1, Q)
+    on_cpu = cost.device.type == 'cpu'
+    done = kernel.new_zeros((), dtype=torch.bool)
+    last = kernel.new_zeros(*kernel.shape[:-2], P, 1)
     for _ in range(max_iterations):
         row = -math.log(P) - (kernel + column).logsumexp(-1, keepdim=True)
         before = column
         column = -math.log(Q) - (kernel + row).logsumexp(-2, keepdim=True)
-        if float((column - before).abs().max()) <= tolerance:
-            break
+        change = (column - before).abs().max()
+        if on_cpu:
+            if float(change) <= tolerance:
+                break
+        else:  # Reading the change would wait for it.
+            row, column = (torch.where(done, old, new) for old, new in (
+                (last, row), (before, column)))
+            done, last = done | (change <= tolerance), row
     return (kernel + row + column).exp()

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, Optional
 
 import torch
@@ -8,6 +8,12 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from pyg_mmkgc.kernels.backend import parts
+from pyg_mmkgc.kernels.host import (
+    by_value,
+    distinct_values,
+    on_host,
+    to_device,
+)
 from pyg_mmkgc.nn.deprecated import DeprecatedQueries, check_queries
 from pyg_mmkgc.nn.kge.base import MMKGEModel, TripleModel
 from pyg_mmkgc.nn.similarity import Similarity
@@ -78,10 +84,10 @@ class QueryForms(DeprecatedQueries, TripleModel):
             # their memory.
             return self._add_margin(torch.cat([
                 checkpoint(self._by_pair, table, query[:, part],
-                           rel_type[part], index[part], corrupt_head[part],
+                           *distinct_pairs(table, *ids), corrupt_head[part],
                            use_reentrant=False)
-                for part in parts(index.size(0),
-                                  index.size(1) * table.size(1))]))
+                for part, ids in _parts_of_ids(rel_type, index,
+                                               table.size(1))]))
         if self.key_depends_on == 'side':
             key = torch.cat([self.key(table, rel_type, side)
                              for side in sides])
@@ -91,9 +97,8 @@ class QueryForms(DeprecatedQueries, TripleModel):
         return self._add_margin(self.similarity.candidates(
             query, key, index, corrupt_head, scale))
 
-    def _by_pair(self, table: Tensor, query: Tensor, rel_type: Tensor,
-                 index: Tensor, corrupt_head: Tensor) -> Tensor:
-        node, rel, place = distinct_pairs(table, rel_type, index)
+    def _by_pair(self, table: Tensor, query: Tensor, node: Tensor,
+                 rel: Tensor, place: Tensor, corrupt_head: Tensor) -> Tensor:
         key = self.key(table[node], rel, 'tail')
         return self.similarity.candidates(query, key, place, corrupt_head)
 
@@ -123,10 +128,21 @@ def distinct_pairs(table: Tensor, rel_type: Tensor,
         The table rows :obj:`[P]` and the relations :obj:`[P]` of the pairs,
         and the position :obj:`[B, K]` of each candidate among the pairs.
     """
-    size = table.size(0)
-    pair, place = (rel_type.unsqueeze(-1) * size + index).unique(
-        return_inverse=True)
-    return pair % size, pair // size, place
+    size, device = table.size(0), table.device
+    pair, place = distinct_values(
+        on_host(rel_type).unsqueeze(-1) * size + on_host(index))
+    return (to_device(pair % size, device), to_device(pair // size, device),
+            to_device(place, device))
+
+
+def _parts_of_ids(rel_type: Tensor, index: Tensor, channels: int
+                  ) -> Iterator[tuple[slice, tuple[Tensor, Tensor]]]:
+    r"""Yields parts of positives, with their relations and candidates on the
+    host, whose keys of :obj:`channels` channels fit into a block.
+    """
+    rel_type, index = on_host(rel_type), on_host(index)
+    for part in parts(index.size(0), index.size(1) * channels):
+        yield part, (rel_type[part], index[part])
 
 
 def by_relation(query: Tensor, rel_type: Tensor, table: Tensor,
@@ -136,13 +152,13 @@ def by_relation(query: Tensor, rel_type: Tensor, table: Tensor,
     called once per relation, and maps all of its queries and the relation
     :obj:`[]` to their scores, so that it transforms the table only once.
     """
-    order = rel_type.argsort(stable=True)
-    rel, count = rel_type[order].unique_consecutive(return_counts=True)
-    out = [scores(query[rows], r) for r, rows in zip(
-        rel, order.split(count.tolist()), strict=True)]
+    rel, groups, back = by_value(rel_type, table.device)
+    # The models ask for the relation on the host again.
+    out = [scores(query[rows], to_device(r, table.device))
+           for r, rows in zip(on_host(rel), groups, strict=True)]
     if not out:
         return table.new_empty(0, table.size(0))
-    return torch.cat(out)[order.argsort()]
+    return torch.cat(out)[back]
 
 
 class QueryModel(QueryForms, MMKGEModel):

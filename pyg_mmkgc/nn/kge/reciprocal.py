@@ -4,6 +4,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from pyg_mmkgc.kernels.host import on_host, to_device
 from pyg_mmkgc.nn.encoded import Encoded, encode
 from pyg_mmkgc.nn.functional import inner_products
 from pyg_mmkgc.nn.kge.base import MMKGEModel, TripleModel
@@ -52,12 +53,14 @@ class ReciprocalModel(MMKGEModel):
 
     def encode_and_loss(self, head_index: Tensor, rel_type: Tensor,
                         tail_index: Tensor) -> tuple[Encoded, Tensor]:
-        head_index, rel_type, tail_index = (
-            torch.cat([head_index, tail_index]),
-            torch.cat([rel_type, self.inverse(rel_type)]),
-            torch.cat([tail_index, head_index]))
-        pool = torch.randint(self.num_nodes, (self.num_negatives, ),
-                             device=head_index.device)
+        device = head_index.device
+        head, rel, tail = map(on_host, (head_index, rel_type, tail_index))
+        pool = torch.randint(self.num_nodes, (self.num_negatives, ))
+        head_index, rel_type, tail_index, pool = (
+            to_device(x, device) for x in (
+                torch.cat([head, tail]),
+                torch.cat([rel, self.inverse(rel)]),
+                torch.cat([tail, head]), pool))
         self.before_step(head_index, rel_type, tail_index)
         encoded = encode(self, head_index, tail_index, pool)
         losses = []

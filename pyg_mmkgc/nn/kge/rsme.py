@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.kernels.backend import BLOCK
+from pyg_mmkgc.kernels.host import rows_of
 from pyg_mmkgc.nn.functional import side_by_side
 from pyg_mmkgc.nn.kge.bilinear import BilinearViews
 from pyg_mmkgc.typing import Side
@@ -108,8 +109,11 @@ class RSME(BilinearViews):
         return views
 
     def _cosine(self, index: Union[Tensor, slice]) -> Tensor:
-        return _units([encoder.get_buffer('x')[index].to(self.mrp)
-                       for encoder in self.encoders.values()])
+        tables = [encoder.get_buffer('x')
+                  for encoder in self.encoders.values()]
+        return _units([
+            (rows_of(x, index) if isinstance(index, Tensor) else x[index]
+             ).to(self.mrp) for x in tables])
 
     def fuse(self, views: dict[str, Tensor]) -> Tensor:
         structure = views['structure']

@@ -9,6 +9,7 @@ from torch.nn import Embedding, Linear, ModuleDict
 from torch_geometric.nn.inits import reset
 
 from pyg_mmkgc.errors import ModelError, check_positive
+from pyg_mmkgc.kernels.host import on_host, rows_of, to_device, true_places
 from pyg_mmkgc.nn.encoded import Encoded
 from pyg_mmkgc.nn.encoder import make_encoders
 from pyg_mmkgc.nn.functional import side_by_side
@@ -127,13 +128,17 @@ class TransAE(QueryModel):
                 for name, part in zip(self.modalities, parts, strict=True)}
 
     def regularization(self, encoded: Encoded, rel_type: Tensor) -> Tensor:
-        row = torch.cat([encoded.head, encoded.tail]).unique()
-        out, node = encoded.table.new_zeros(()), encoded.node[row]
+        row = encoded.positives()
+        out, device = encoded.table.new_zeros(()), encoded.table.device
+        node = on_host(encoded.node)[on_host(row)]
         for name, x in self.decode(encoded.table[row]).items():
-            there = self.encoders[name].get_buffer('mask')[node]
-            target = self.encoders[name].get_buffer('x')[node[there]]
+            there = true_places(
+                on_host(self.encoders[name].get_buffer('mask'))[node])
+            target = rows_of(self.encoders[name].get_buffer('x'),
+                             to_device(node[there], device))
             if target.numel() > 0:
-                out = out + F.mse_loss(x[there], target.to(x.dtype))
+                out = out + F.mse_loss(x[to_device(there, device)],
+                                       target.to(x.dtype))
         return self.reconstruction_weight * out
 
 

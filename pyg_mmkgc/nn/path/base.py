@@ -12,6 +12,7 @@ from torch import Tensor
 from pyg_mmkgc.errors import ModelError, check_whole
 from pyg_mmkgc.io.arguments import arguments_of
 from pyg_mmkgc.io.pretrained import Pretrained
+from pyg_mmkgc.kernels.host import on_host, to_device
 from pyg_mmkgc.kernels.relational import RelationalGraph
 from pyg_mmkgc.nn.encoder import check_name
 from pyg_mmkgc.nn.loss import SelfAdversarialLoss
@@ -239,11 +240,13 @@ class PathModel(Pretrained):
         r"""Returns the scores :obj:`[Q, N]` of all nodes as tails of queries
         :obj:`[Q]` with relations below :obj:`2 * num_relations`.
         """
-        tables = self.feature_tables()
+        tables, device = self.feature_tables(), node.device
+        node, rel_type = on_host(node), on_host(rel_type)
         scores = [self.score_conditioned(
-            graph, node[part], *self.condition(rel_type[part]), tables)
-                  for part in stacks(node.numel(), graph.num_nodes *
-                                     self.hidden_channels, node.device)]
+            graph, to_device(node[part], device),
+            *self.condition(to_device(rel_type[part], device)), tables)
+            for part in stacks(node.numel(), graph.num_nodes *
+                               self.hidden_channels, device)]
         if not scores:
             return next(self.parameters()).new_zeros(0, graph.num_nodes)
         return torch.cat(scores)
@@ -381,9 +384,12 @@ class PathModel(Pretrained):
         _check_ids(tail_index, graph.num_nodes, 'a node')
         head, rel, tail = torch.broadcast_tensors(head_index, rel_type,
                                                   tail_index)
-        query, place = torch.stack([head.reshape(-1), rel.reshape(-1)]).unique(
-            dim=1, return_inverse=True)
-        scores = self.score_all(query[0], query[1], 'tail')
+        query, place = torch.stack([
+            on_host(head).reshape(-1), on_host(rel).reshape(-1)]).unique(
+                dim=1, return_inverse=True)
+        scores = self.score_all(to_device(query[0], tail.device),
+                                to_device(query[1], tail.device), 'tail')
+        place = to_device(place, tail.device)
         return scores[place, tail.reshape(-1)].view(tail.shape)
 
     # Training ################################################################
@@ -396,8 +402,11 @@ class PathModel(Pretrained):
         :obj:`num_negatives` random nodes. Both leave out other known answers
         of a query.
         """
-        graph = self.graph
+        graph, device = self.graph.on_host, head_index.device
         R = graph.num_relations // 2
+        # Which edges to remove is found on the host.
+        head_index, rel_type, tail_index = map(
+            on_host, (head_index, rel_type, tail_index))
         node = torch.cat([head_index, tail_index])
         rel_type = torch.cat([rel_type, rel_type + R])
         target = torch.cat([tail_index, head_index])
@@ -405,22 +414,25 @@ class PathModel(Pretrained):
         edge = graph.by_target.edge[place]
         answer, kind = graph.source[edge], graph.edge_type[edge]
         asked = kind == rel_type[query]
-        known = torch.zeros(node.numel(), graph.num_nodes, dtype=torch.bool,
-                            device=node.device)
+        known = torch.zeros(node.numel(), graph.num_nodes, dtype=torch.bool)
         known[query[asked], answer[asked]] = True
-        known[torch.arange(node.numel(), device=node.device), target] = False
+        known[torch.arange(node.numel()), target] = False
 
         # An edge and its reciprocal are edges at either node of the triple.
         own = answer == target[query]
         if not self.remove_one_hop:
             own &= asked
-        drop = torch.zeros(graph.num_edges, dtype=torch.bool,
-                           device=node.device)
+        drop = torch.zeros(graph.num_edges, dtype=torch.bool)
         drop[edge[own]] = True
         if self.remove_one_hop:  # Removes both directions of each edge.
             half = graph.num_edges // 2
             drop |= torch.cat([drop[half:], drop[:half]])
-        scores = self.score_queries(graph.without(drop), node, rel_type)
+        graph = graph.without(drop)
+        if device.type != 'cpu':
+            graph = graph.to(device)
+        node, rel_type, target, known = (
+            to_device(x, device) for x in (node, rel_type, target, known))
+        scores = self.score_queries(graph, node, rel_type)
         # Low enough to have no effect, but finite, to keep products finite.
         scores = scores.masked_fill(known, torch.finfo(scores.dtype).min / 4)
         if self.num_negatives is None:

@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.nn import LayerNorm, Linear
 
 from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.kernels.host import on_host, to_device
 from pyg_mmkgc.kernels.norm import norm_relu_add
 from pyg_mmkgc.kernels.relational import (
     MESSAGES,
@@ -90,8 +91,11 @@ class RelationalConv(torch.nn.Module):
         factor = weight[query, order.edge_type[edge]]
         message = (start[query] * factor if self.message == 'product' else
                    complex_product(factor, start[query]))
-        row, place = torch.cat([own * N + node, query * N + order.node[edge]]
-                               ).unique(return_inverse=True)
+        reached_at = torch.cat([
+            torch.arange(Q) * N + on_host(node),
+            on_host(query) * N + on_host(order.node)[on_host(edge)]])
+        row, place = (to_device(x, node.device) for x in reached_at.unique(
+            return_inverse=True))
         zero = start.new_zeros(row.numel(), D)
         reached = self.update(
             zero.index_put((place[:Q], ), start),

@@ -16,6 +16,7 @@ from pyg_mmkgc.errors import (
 from pyg_mmkgc.io.download import download, verify_sha256
 from pyg_mmkgc.io.torch_file import StoredTensor, open_torch
 from pyg_mmkgc.kernels.backend import BLOCK
+from pyg_mmkgc.kernels.host import distinct_values
 from pyg_mmkgc.kernels.relational import RelationalGraph
 from pyg_mmkgc.nn.path.base import PathModel, iterate, stacks, widths_of
 from pyg_mmkgc.nn.path.conv import RelationalConv
@@ -173,7 +174,9 @@ class ULTRA(PathModel):
         r"""The graph of relations of :attr:`graph`."""
         graph = self.graph
         if self._relations_of is not graph:
-            self._relation_graph = relation_graph(graph)
+            found = relation_graph(graph.on_host)
+            self._relation_graph = (found if graph.device.type == 'cpu' else
+                                    found.to(graph.device))
             self._relations_of = graph
         assert self._relation_graph is not None
         return self._relation_graph
@@ -187,7 +190,7 @@ class ULTRA(PathModel):
         return self.entity_model.mlp
 
     def condition(self, rel_type: Tensor) -> tuple[Tensor, list[Tensor]]:
-        relation, row = rel_type.unique(return_inverse=True)
+        relation, row = distinct_values(rel_type)
         rows = self.relation_model(self.relation_graph, relation)
         return rows[row, rel_type], [
             layer.relation_projection(rows)[row] for layer in self.layers]
