@@ -120,7 +120,7 @@ class Explanation(Report):
         nearest (list or None): The most similar training triples with the same
             relation, best first. :obj:`None` for models without
             representations of nodes.
-        paths (list of str, optional): The paths from the head to the tail that
+        paths (list[str], optional): The paths from the head to the tail that
             the score of a path model rests on most, best first; :obj:`None`
             for any other model. (default: :obj:`None`)
         members (list, optional): The share of each member of an

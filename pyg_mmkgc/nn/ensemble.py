@@ -36,9 +36,9 @@ class Ensemble(Pretrained):
         print(evaluate(model, kg))
 
     Args:
-        members (list of torch.nn.Module): The models, at least one.
+        members (list[torch.nn.Module]): The models, at least one.
         num_relations (int): The number of relations :obj:`R`.
-        names (list of str, optional): The name of each member.
+        names (list[str], optional): The name of each member.
             (default: :obj:`None`, the names of their classes)
     """
     weight: Tensor  # [R, M]
@@ -110,7 +110,7 @@ class Ensemble(Pretrained):
         r"""Returns the scores :obj:`[Q, N]` of the ensemble.
 
         Args:
-            scores (list of torch.Tensor): The scores :obj:`[Q, N]` of each
+            scores (list[torch.Tensor]): The scores :obj:`[Q, N]` of each
                 member for all nodes on one side of the queries.
             rel_type (torch.Tensor): The relations of the queries, :obj:`[Q]`.
         """

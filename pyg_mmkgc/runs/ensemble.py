@@ -49,7 +49,7 @@ class EnsembleRun(Run):
         any, and writes all files.
 
         Args:
-            members (list of str): The folders of runs, at least one, and the
+            members (list[str]): The folders of runs, at least one, and the
                 names, files and folders of models as for
                 :class:`~pyg_mmkgc.runs.PretrainedRun`.
             folder (str): The folder, which must be empty or not exist.
@@ -61,9 +61,10 @@ class EnsembleRun(Run):
                 (default: :obj:`None`, all)
             seed (int, optional): See
                 :func:`~pyg_mmkgc.training.fit_weights`. (default: :obj:`0`)
-            data_root (str, optional): The present folder of the dataset's
-                files.
+            data_root (str, optional): The current folder of the dataset's
+                files. (default: :obj:`None`)
             device (str, optional): The name of a :class:`torch.device`.
+                (default: :obj:`None`)
 
         Returns:
             The run, and what was learned.
@@ -108,9 +109,11 @@ def load_members(members: Sequence[str], data_root: str | None = None,
     modalities of all runs in its graph.
 
     Args:
-        members (list of str): As for :meth:`EnsembleRun.combine`.
-        data_root (str, optional): The present folder of the datasets' files.
+        members (list[str]): As for :meth:`EnsembleRun.combine`.
+        data_root (str, optional): The current folder of the datasets' files.
+            (default: :obj:`None`)
         device (str, optional): The name of a :class:`torch.device`.
+            (default: :obj:`None`)
     """
     if len(members) < 2:
         raise ConfigError(f'Expected two or more members (got {len(members)})')

@@ -99,9 +99,9 @@ def minimize(loss: Tensor, params: list[Parameter], optimizer: Optimizer,
 
     Args:
         loss (torch.Tensor): The loss :obj:`[]`.
-        params (list of torch.nn.Parameter): The parameters.
+        params (list[torch.nn.Parameter]): The parameters.
         optimizer (torch.optim.Optimizer): Their optimizer.
-        grad_clip (float, optional): The maximum norm of the gradient.
+        grad_clip (float or None): The maximum norm of the gradient.
         what (str): The name of the loss in messages.
         module (torch.nn.Module): The module with the parameters.
         checks (FiniteChecks, optional): Collects the checks that the caller

@@ -45,8 +45,8 @@ class WeightFit(Report):
             is estimated from the rivals that were kept.
         num_queries (int): The number of distinct queries.
         num_triples (int): The number of rankings by these queries.
-        shrinkage (float, optional): The precision of the prior of the weights
-            of a relation; :obj:`None` if all relations have the same weights.
+        shrinkage (float or None): The precision of the prior of the weights of
+            a relation; :obj:`None` if all relations have the same weights.
     """
     weight: dict[str, float]
     mrr: dict[str, float]
@@ -57,7 +57,7 @@ class WeightFit(Report):
     table_names = ('members', )
 
     def to_dict(self) -> dict[str, Any]:
-        r"""Returns the result as plain values that JSON can hold."""
+        r"""Returns the result as plain values, ready for JSON."""
         return asdict(self)
 
     def summary(self) -> dict[str, Any]:
