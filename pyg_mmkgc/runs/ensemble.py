@@ -1,4 +1,4 @@
-r"""Ensembles of trained models, in folders of their own."""
+r"""Ensembles of trained models, in their own folders."""
 from __future__ import annotations
 
 import dataclasses
@@ -67,10 +67,11 @@ class EnsembleRun(Run):
                 (default: :obj:`None`)
 
         Returns:
-            The run, and what was learned.
+            The run and the learned weights.
 
         Raises:
-            ConfigError: If there are fewer than two members, or no run.
+            ConfigError: If there are fewer than two members, or if none of
+                them is a run.
             DataError: If the graphs of the runs differ, or no weights may be
                 learned on their validation triples.
         """
@@ -163,7 +164,7 @@ def _join(runs: dict[str, Run]) -> Component:
             lists = [x for x in both if isinstance(x, list)]
             if len(lists) == 2:
                 options[key] = list(dict.fromkeys(lists[0] + lists[1]))
-            else:  # Paths, or all that there are.
+            else:  # Paths, or all available features.
                 paths = [x for x in both if isinstance(x, dict)]
                 options[key] = {**paths[0], **paths[-1], **paths[0]
                                 } if paths else None
