@@ -126,8 +126,7 @@ class MANSSampler(BernoulliSampler):
                 cross = cross + sign * self.model.score(
                     only(heads, x), rel_type, only(tails, y))
         # Energies are negated scores, which flips the inequality.
-        count = ((cross > 0) & there).sum().double()
-        return count / there.sum().clamp(min=1)
+        return ((cross > 0) & there).sum() / there.sum().clamp(min=1)
 
     def __repr__(self) -> str:
         return (f'{type(self).__name__}(num_negatives={self.num_negatives}, '

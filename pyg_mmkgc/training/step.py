@@ -165,7 +165,7 @@ def take_step(params: list[Parameter], optimizer: Optimizer,
         optimizer.step()
         return
     if grad_clip is not None:  # Without waiting for the norm.
-        factor = (grad_clip / norm.double()).clamp(max=1.0)
+        factor = (grad_clip / norm).clamp(max=1.0)
         for grad in grads:
             grad.mul_(factor)
     if not getattr(optimizer, '_step_supports_amp_scaling', False):
