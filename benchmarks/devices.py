@@ -1,10 +1,10 @@
 r"""Trains every model, sampler, adversary, loss and path model on a device
 that behaves like a GPU, see :mod:`pyg_mmkgc.testing.accelerator`.
 
-The table shows the largest difference to the same training on the CPU, in
-single precision and relative to the largest value of a tensor, and the
-operations for which the host waits in a step. Operations on two devices would
-end the command with an error.
+The table shows the largest difference from the same training on the CPU, in
+single precision and relative to the largest value of a tensor, and the number
+of operations for which the host waits in a step. Operations on two devices end
+the command with an error.
 
     python benchmarks/devices.py benchmarks/results/devices.md
 """
@@ -64,8 +64,8 @@ class Case:
 class Row:
     r"""A row of the table."""
     case: Case
-    error: float  # The largest relative difference to the CPU.
-    waits: int  # The most waits in a step.
+    error: float  # The largest relative difference from the CPU.
+    waits: int  # The maximum number of waits in a step.
     lines: dict[str, int]  # The waits of a training by line of code.
 
 
@@ -83,7 +83,7 @@ def trainer(model: Callable[[KnowledgeGraph], Any], device: Any,
     built = model(kg)
     if callable(sampler):
         sampler = sampler(built, kg)
-    # Adam would turn gradients that are zero up to rounding into whole steps.
+    # Adam would turn gradients that are zero up to rounding into full steps.
     options = {'batch_size': 64 // STEPS, 'epochs': 1,
                'optimizer': partial(torch.optim.Adam, lr=0.01, eps=1e-3,
                                     fused=True),
@@ -222,7 +222,7 @@ def train(case: Case, device: Any) -> tuple[Trainer, dict[str, Any], Any]:
         vars(fitted)['train_step'] = watched
         fitted.fit()
         del vars(fitted)['train_step']
-    # The first step also reads what stays the same.
+    # The first step also reads constants.
     steps = [b - a for a, b in zip(starts[1:], starts[2:], strict=False)]
     return fitted, {'waits': max(steps), 'lines': dict(waits.by_line)}, waits
 
@@ -253,7 +253,7 @@ def difference(x: Tensor, y: Tensor) -> float:
 
 
 def measure(case: Case) -> Row:
-    # Loops of numba round differently: the CPU takes the same formulas.
+    # Loops of numba round differently, so the CPU uses the same formulas.
     with mock.patch('pyg_mmkgc.kernels.backend._load', lambda name: None):
         wanted = outcome(train(case, 'cpu')[0])
     fitted, seen, _ = train(case, pretend_accelerator())

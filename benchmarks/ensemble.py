@@ -6,11 +6,11 @@
         --ensemble AdaMF ULTRA
 
 A member is a name and one folder of a run per seed, or a model that needs no
-training, which all seeds share. Besides the ensemble of all members, each
-`--ensemble` names the members of another one. Weights are learned on
-validation triples, for the graph and for each relation. Path models score
-each query once for all ensembles and seeds; their scores are kept in a file
-meanwhile. `--report` creates the table from an existing result file.
+training, which all seeds share. In addition to the ensemble of all members,
+each `--ensemble` names the members of another ensemble. Weights are learned on
+validation triples, for the graph and for each relation. Path models score each
+query once for all ensembles and seeds. Until the command ends, their scores
+are kept in a file. `--report` creates the table from an existing result file.
 """
 
 from __future__ import annotations
@@ -70,9 +70,7 @@ class Remembered(torch.nn.Module):
             yield
 
     def score_all(self, node: Tensor, rel_type: Tensor, side: str) -> Tensor:
-        """Returns the scores of all nodes, from the file where it has
-        them.
-        """
+        """Returns the scores of all nodes, from the file if it has them."""
         keys = [(side, rel, n) for rel, n in zip(
             rel_type.tolist(), node.tolist(), strict=True)]
         new = torch.tensor([i for i, key in enumerate(keys)
@@ -161,8 +159,8 @@ def _line(row: str, seed: int, path: str | None,
 
 def _differences(results: dict[str, list[RankingResult]],
                  wanted: list[list[str]]) -> dict[str, dict[str, str]]:
-    """Returns how much better each ensemble is than each of its members, by
-    a paired bootstrap.
+    """Returns the differences in MRR between each ensemble and each of its
+    members, with a paired bootstrap.
     """
     out: dict[str, dict[str, str]] = {}
     for names in wanted:

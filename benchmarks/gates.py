@@ -1,5 +1,5 @@
-"""The modalities in path models: their gates by relation, and what the MRR
-loses without each.
+"""The modalities in path models: their gates by relation, and the loss of MRR
+without each modality.
 
     python benchmarks/gates.py RUN --dataset mkg_w --data-root DATA \
         --results DIR --triples 1000

@@ -4,9 +4,9 @@
     python benchmarks/unseen.py RUNS/* --data-root DATA --dataset mkg_y \
         --results DIR
 
-Runs are folders written by `mmkgc train`; runs that differ in their seed only
-are a row of the table. The first rows are models without any training on the
-graph of the runs, by default the neighbour baseline; `--models neighbors
+Runs are folders written by `mmkgc train`. Runs that only differ in their seed
+form one row of the table. The first rows are models without any training on
+the graph of the runs, by default the neighbour baseline; `--models neighbors
 ultra_3g` adds ULTRA. `--report` creates the table from an existing result
 file.
 
@@ -198,7 +198,7 @@ if __name__ == '__main__':
                         'share of entities held out for validation, and for '
                         'testing')
     parser.add_argument('--seed', type=int, default=0, help='of the split')
-    parser.add_argument('--note', default='', help='what to say of features')
+    parser.add_argument('--note', default='', help='a note on the features')
     parser.add_argument('--report', action='store_true')
     given = parser.parse_args()
     if given.split is not None:

@@ -15,7 +15,7 @@ def add(commands: Any) -> None:
         help='combine trained models',
         description='Learns the weights of several models on validation '
         'triples, evaluates their weighted sum on test triples, and writes a '
-        'folder that other commands take like a run.')
+        'folder that other commands accept like a run.')
     sub.add_argument('members', nargs='+', metavar='RUN|NAME|FOLDER',
                      help='the folders of runs, the first of which has the '
                      'graph, and models that need no training, as for --model '
@@ -28,7 +28,8 @@ def add(commands: Any) -> None:
                      '(relation)')
     sub.add_argument('--queries', type=int, metavar='N', help='learn from a '
                      'sample of the queries of validation triples (all)')
-    sub.add_argument('--seed', type=int, default=0, help='of the sample (0)')
+    sub.add_argument('--seed', type=int, default=0,
+                     help='the seed of the sample (0)')
     sub.set_defaults(call=call)
 
 

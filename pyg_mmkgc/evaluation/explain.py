@@ -79,9 +79,10 @@ class MemberShare:
     name: str
     #: The weight of the member for the relation.
     weight: float
-    #: The weighted log-probability of the tail, less that of a uniform guess.
-    #: The shares of all members add up to the score of the triple, less the
-    #: score that all tails would have if they were equal.
+    #: The weighted log-probability of the tail minus the weighted
+    #: log-probability of a uniform guess. The shares of all members add up to
+    #: the score of the triple minus the score that all tails would have if
+    #: they were equal.
     share: float
     #: The realistic ranks of both nodes by the member alone.
     head_rank: float
@@ -120,11 +121,11 @@ class Explanation(Report):
         nearest (list or None): The most similar training triples with the same
             relation, best first. :obj:`None` for models without
             representations of nodes.
-        paths (list of str, optional): The paths from the head to the tail that
-            the score of a path model rests on most, best first; :obj:`None`
-            for any other model. (default: :obj:`None`)
+        paths (list[str], optional): The paths from the head to the tail that
+            contribute most to the score of a path model, best first.
+            :obj:`None` for all other models. (default: :obj:`None`)
         members (list, optional): The share of each member of an
-            :class:`~pyg_mmkgc.nn.Ensemble`; :obj:`None` for any other model.
+            :class:`~pyg_mmkgc.nn.Ensemble`. :obj:`None` for all other models.
             (default: :obj:`None`)
     """
     head: str
@@ -313,9 +314,9 @@ def explain(model: Module, kg: Any, head: int | str, rel_type: int | str,
     Args:
         model (torch.nn.Module): A model, as for
             :func:`~pyg_mmkgc.evaluation.evaluate`. Modalities are explained
-            for a :class:`~pyg_mmkgc.nn.kge.MMKGEModel`, by means of its
+            for a :class:`~pyg_mmkgc.nn.kge.MMKGEModel` with its methods
             :meth:`embed` and :meth:`fuse`, and for a
-            :class:`~pyg_mmkgc.nn.path.PathModel`, by its features.
+            :class:`~pyg_mmkgc.nn.path.PathModel` with its features.
         kg (KnowledgeGraph): The graph, as for
             :func:`~pyg_mmkgc.evaluation.evaluate`.
         head (int or str): The head, as an id or label.
@@ -400,7 +401,9 @@ def _members(model: Any, kg: KnowledgeGraph, triple: tuple[Tensor, ...],
 
 
 def sides_of(triple: tuple[Tensor, ...]) -> list[tuple[Side, Tensor, Tensor]]:
-    r"""Returns the known and the asked node of a triple for each side."""
+    r"""Returns the known node and the node to predict of a triple for each
+    side.
+    """
     head, _, tail = triple
     return [('head', tail, head), ('tail', head, tail)]
 
@@ -411,7 +414,7 @@ def _paths(model: Any, kg: KnowledgeGraph, head: int, rel_type: int,
         found = (_paths(member, kg, head, rel_type, tail, k)
                  for member in model.members)
         return next((paths for paths in found if paths is not None), None)
-    # The gradients that rank paths are of messages along all edges.
+    # Paths are ranked by gradients, which assume messages along all edges.
     if not isinstance(model, PathModel) or getattr(model, 'num_active', None):
         return None
     names = kg.get('node_names'), kg.get('relation_names')
@@ -422,7 +425,7 @@ def _paths(model: Any, kg: KnowledgeGraph, head: int, rel_type: int,
 
 def _variants(model: Any, kg: KnowledgeGraph) -> dict[str, Module]:
     r"""Returns a model without each modality. The result is empty for models
-    with a single view: without it, nothing is left.
+    with a single view, which cannot be removed.
     """
     if isinstance(model, PathModel):
         return {name: WithoutFeatures(model.without(name))

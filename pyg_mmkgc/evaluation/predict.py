@@ -359,7 +359,7 @@ def _top(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     above, equal = scores > last, scores == last
     room = k - above.sum(dim=1, keepdim=True)
     best = above | equal & (equal.cumsum(dim=1) <= room)
-    # Each row has k places, whose number a device need not be asked for.
+    # Each row has k places, so the host need not wait for their number.
     index = best.nonzero() if best.device.type == 'cpu' else (
         best.nonzero_static(size=best.size(0) * k))
     index = index[:, 1].view(-1, k)

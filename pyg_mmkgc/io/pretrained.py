@@ -233,7 +233,7 @@ def _pyg_models() -> dict[str, Any]:
 
 
 def _describe(model: Any) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    r"""Returns what a configuration says of a model, and its tensors."""
+    r"""Returns the configuration of a model and its tensors."""
     extra: dict[str, Any] = {}
     if isinstance(model, Pretrained):
         name, arguments = type(model).__name__, model.config()

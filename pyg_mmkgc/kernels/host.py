@@ -1,8 +1,8 @@
-r"""Ids that are known on the host, and copies for which it does not wait.
+r"""Ids that are known on the host, and copies without waiting.
 
-The size of a result that depends on values, such as the distinct nodes of a
-batch, has to be known on the host. A device would make the host wait for it,
-once all computations before it are finished. Batches are therefore drawn on
+The host has to know the size of a result that depends on values, such as the
+distinct nodes of a batch. If a device computed it, the host would have to wait
+until all previous computations are finished. Batches are therefore drawn on
 the host, and their ids remain known there.
 """
 from __future__ import annotations
@@ -22,7 +22,7 @@ def to_device(x: Tensor, device: Device) -> Tensor:
     device = torch.device(device)
     if device.type == 'cpu' or x.device.type != 'cpu':
         return x.to(device)
-    # A copy from memory that may be swapped out would have to be waited for.
+    # The host would wait for a copy from memory that may be swapped out.
     source = x.pin_memory() if device.type == 'cuda' else x
     out = source.to(device, non_blocking=True)
     if not x.is_floating_point():

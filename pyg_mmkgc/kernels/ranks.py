@@ -18,9 +18,9 @@ def count_rivals_in_rows(scores: Tensor, row: Tensor, target: Tensor,
                          ) -> Counts:
     r"""Returns the number of candidates that score higher than each target,
     the number that do not score lower, and the number of all candidates, each
-    :obj:`[E]`. Targets may share rows, which are not copied for each target
-    if compiled loops support the scores. Rows, targets and known answers are
-    on the host, so that no number of answers has to be waited for.
+    :obj:`[E]`. Targets may share rows, which are not copied for each target if
+    compiled loops support the scores. Rows, targets and known answers are on
+    the host, which therefore knows their numbers without waiting.
 
     Args:
         scores (torch.Tensor): The scores of candidates, :obj:`[Q, N]`.

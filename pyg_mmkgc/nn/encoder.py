@@ -286,10 +286,10 @@ def check_modalities(modalities: dict[str, Tensor], num_nodes: int) -> None:
 
 def check_name(name: str) -> None:
     r"""Raises :class:`~pyg_mmkgc.errors.ModelError` if the name of a modality
-    cannot name a view.
+    is invalid.
     """
-    # Submodules are named after modalities, so that names must not clash with
-    # the attributes of torch.nn.ModuleDict.
+    # Submodules are named after modalities, so names must not clash with the
+    # attributes of torch.nn.ModuleDict.
     if (name in ('', 'structure', 'training') or '.' in name
             or hasattr(ModuleDict, name)):
         raise ModelError('Expected a modality name that is not empty, is not '

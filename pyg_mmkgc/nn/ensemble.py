@@ -13,20 +13,19 @@ from pyg_mmkgc.io.pretrained import Pretrained
 
 
 class Ensemble(Pretrained):
-    r"""A weighted sum of the log-probabilities of several models, the
+    r"""A weighted sum of the log-probabilities of several models, which is the
     logarithmic opinion pool of the `"Combining Probability Distributions: A
     Critique and an Annotated Bibliography"
     <https://doi.org/10.1214/ss/1177013825>`_ paper. The models may have
-    embeddings of nodes, pass messages along paths, or be models of
-    :pyg:`PyG`.
+    embeddings of nodes, pass messages along paths, or be models of :pyg:`PyG`.
 
     .. math::
         s(h, r, t) = \sum_m w_{r,m} \log \frac{\exp s_m(h, r, t)}
         {\sum_v \exp s_m(h, r, v)}
 
-    Heads are scored in the same way, among all heads. The weights are not
-    negative. They are equal at first, and
-    :func:`~pyg_mmkgc.training.fit_weights` learns them on validation triples.
+    Heads are scored in the same way, among all heads. The weights are
+    non-negative and initially equal. :func:`~pyg_mmkgc.training.fit_weights`
+    learns them on validation triples.
 
     .. code-block:: python
 
@@ -36,10 +35,15 @@ class Ensemble(Pretrained):
         print(evaluate(model, kg))
 
     Args:
-        members (list of torch.nn.Module): The models, at least one.
+        members (list[torch.nn.Module]): The models, at least one, none of
+            which is an ensemble.
         num_relations (int): The number of relations :obj:`R`.
-        names (list of str, optional): The name of each member.
+        names (list[str], optional): The name of each member.
             (default: :obj:`None`, the names of their classes)
+
+    Raises:
+        ModelError: If there are no members, a member is an ensemble, or the
+            names do not fit the members.
     """
     weight: Tensor  # [R, M]
 
@@ -110,7 +114,7 @@ class Ensemble(Pretrained):
         r"""Returns the scores :obj:`[Q, N]` of the ensemble.
 
         Args:
-            scores (list of torch.Tensor): The scores :obj:`[Q, N]` of each
+            scores (list[torch.Tensor]): The scores :obj:`[Q, N]` of each
                 member for all nodes on one side of the queries.
             rel_type (torch.Tensor): The relations of the queries, :obj:`[Q]`.
         """

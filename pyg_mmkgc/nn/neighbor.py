@@ -14,9 +14,9 @@ from pyg_mmkgc.kernels.dense import blocks
 
 
 class NeighborBaseline(Pretrained):
-    r"""A baseline without any training, which answers a query with the
-    answers of similar nodes. It scores nodes that are in no training triple,
-    and is the floor for models that claim to do so.
+    r"""A baseline that needs no training and answers a query with the answers
+    of similar nodes. It also scores nodes without training triples. Models for
+    such nodes should outperform it.
 
     .. math::
         s(h, r, t) = \sum_{(h', r, t') \in \mathcal{T}_{train}}

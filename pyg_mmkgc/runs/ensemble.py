@@ -1,4 +1,4 @@
-r"""Ensembles of trained models, in folders of their own."""
+r"""Ensembles of trained models, in their own folders."""
 from __future__ import annotations
 
 import dataclasses
@@ -49,7 +49,7 @@ class EnsembleRun(Run):
         any, and writes all files.
 
         Args:
-            members (list of str): The folders of runs, at least one, and the
+            members (list[str]): The folders of runs, at least one, and the
                 names, files and folders of models as for
                 :class:`~pyg_mmkgc.runs.PretrainedRun`.
             folder (str): The folder, which must be empty or not exist.
@@ -61,15 +61,17 @@ class EnsembleRun(Run):
                 (default: :obj:`None`, all)
             seed (int, optional): See
                 :func:`~pyg_mmkgc.training.fit_weights`. (default: :obj:`0`)
-            data_root (str, optional): The present folder of the dataset's
-                files.
+            data_root (str, optional): The current folder of the dataset's
+                files. (default: :obj:`None`)
             device (str, optional): The name of a :class:`torch.device`.
+                (default: :obj:`None`)
 
         Returns:
-            The run, and what was learned.
+            The run and the learned weights.
 
         Raises:
-            ConfigError: If there are fewer than two members, or no run.
+            ConfigError: If there are fewer than two members, or if none of
+                them is a run.
             DataError: If the graphs of the runs differ, or no weights may be
                 learned on their validation triples.
         """
@@ -108,9 +110,11 @@ def load_members(members: Sequence[str], data_root: str | None = None,
     modalities of all runs in its graph.
 
     Args:
-        members (list of str): As for :meth:`EnsembleRun.combine`.
-        data_root (str, optional): The present folder of the datasets' files.
+        members (list[str]): As for :meth:`EnsembleRun.combine`.
+        data_root (str, optional): The current folder of the datasets' files.
+            (default: :obj:`None`)
         device (str, optional): The name of a :class:`torch.device`.
+            (default: :obj:`None`)
     """
     if len(members) < 2:
         raise ConfigError(f'Expected two or more members (got {len(members)})')
@@ -160,7 +164,7 @@ def _join(runs: dict[str, Run]) -> Component:
             lists = [x for x in both if isinstance(x, list)]
             if len(lists) == 2:
                 options[key] = list(dict.fromkeys(lists[0] + lists[1]))
-            else:  # Paths, or all that there are.
+            else:  # Paths, or all available features.
                 paths = [x for x in both if isinstance(x, dict)]
                 options[key] = {**paths[0], **paths[-1], **paths[0]
                                 } if paths else None

@@ -51,7 +51,7 @@ class PretrainedRun:
             self.config = Config.from_dict(values)
         except ConfigError as error:
             raise ConfigError(f"{error} (in '{name}')") from None
-        # Before the graph, since a missing model fails faster.
+        # Loaded before the graph, so that a missing model fails early.
         self.model: Any = load_model(model).to(find_device(device, 'device'))
         self.graph: KnowledgeGraph = build_graph(self.config, data_root)
         attach: Any = getattr(self.model, 'attach', None)

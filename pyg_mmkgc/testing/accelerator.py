@@ -81,8 +81,8 @@ def count_waits() -> Iterator[Waits]:
 
 
 def missing_accelerator() -> Optional[str]:
-    r"""Returns the reason why there can be no pretend device, or
-    :obj:`None`.
+    r"""Returns the reason why a pretend device is not possible, or :obj:`None`
+    if it is possible.
 
     .. code-block:: python
 
@@ -114,8 +114,8 @@ def pretend_accelerator() -> torch.device:
     * :meth:`~torch.Tensor.numpy`, which raises PyTorch's :class:`TypeError`.
 
     :func:`count_waits` counts the operations for which the host has to wait.
-    Random numbers without a generator come from the generator of the CPU, so
-    that a computation has the same results on both devices.
+    Random numbers without a generator come from the generator of the CPU, so a
+    computation has the same results on both devices.
 
     .. code-block:: python
 
@@ -124,7 +124,7 @@ def pretend_accelerator() -> torch.device:
             Trainer(model, kg, device=device).fit()
 
     Raises:
-        DeviceError: If PyTorch supports no such device, see
+        DeviceError: If PyTorch does not support such a device, see
             :func:`missing_accelerator`.
     """
     reason = missing_accelerator()
@@ -134,8 +134,8 @@ def pretend_accelerator() -> torch.device:
     if torch._C._get_privateuse1_backend_name() != NAME:
         getattr(backend_registration, _SETUP)(
             rename=NAME, backend_module=_Module(NAME))
-        # Tensors on the device reach `__torch_dispatch__` first, so that this
-        # is called for new tensors only.
+        # Tensors on the device reach `__torch_dispatch__` first, so this is
+        # only called for new tensors.
         rest = torch.library.Library('_', 'IMPL')
         rest.fallback(_call, 'PrivateUse1')
         aten = torch.library.Library('aten', 'IMPL')
@@ -152,7 +152,7 @@ def pretend_accelerator() -> torch.device:
 
 
 class _Module:
-    r"""The functions of the device that PyTorch asks for."""
+    r"""The functions of the device that PyTorch requires."""
     def __init__(self, name: str) -> None:
         self.__name__ = f'torch.{name}'
 
@@ -285,7 +285,7 @@ def _count(name: str, args: Any, kwargs: dict[str, Any]) -> None:
     if name in ('index', 'index_put', 'index_put_', '_index_put_impl_'):
         kind = _mask(args)
     elif name == 'repeat_interleave':
-        # With the size of the output, nothing has to be waited for.
+        # The host does not wait if the size of the output is given.
         counts = args[0] if len(args) == 1 else args[1]
         if isinstance(counts, Tensor) and kwargs.get('output_size') is None:
             kind = 'repeat_interleave'
@@ -311,7 +311,7 @@ def _count(name: str, args: Any, kwargs: dict[str, Any]) -> None:
 def _mask(args: Any) -> Optional[str]:
     masks = [x for x in args[1] if x is not None
              and x.dtype in (torch.bool, torch.uint8)]
-    # A scalar is written to a masked tensor without looking for the places.
+    # Writing a scalar to a masked tensor does not need the positions.
     scalar = len(args) > 2 and args[2].numel() == 1 and not isinstance(
         args[2], PretendTensor)
     return 'mask' if masks and not scalar else None

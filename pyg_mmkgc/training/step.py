@@ -41,16 +41,17 @@ def learning_rate_factor(schedule: Optional[str], step: int,
                      f'(got {schedule!r})')
 
 
-# The number of checks after which a caller that never settles them waits.
+# The number of unsettled checks after which the host waits.
 MOST_PENDING = 100
 
 
 class FiniteChecks:
     r"""Checks that losses and gradients are finite.
 
-    On the CPU, a check is made at once. On a device, the host would have to
-    wait for every check: the device then skips the steps after the first
-    value that is not finite, and :meth:`settle` reads all checks at once.
+    On the CPU, checks are made immediately. On a device, the host would have
+    to wait for every check. Instead, the device skips all steps after the
+    first value that is not finite, and :meth:`settle` reads all checks at
+    once.
     """
     def __init__(self) -> None:
         self._pending: list[tuple[Tensor, Callable[[], str]]] = []
@@ -99,9 +100,9 @@ def minimize(loss: Tensor, params: list[Parameter], optimizer: Optimizer,
 
     Args:
         loss (torch.Tensor): The loss :obj:`[]`.
-        params (list of torch.nn.Parameter): The parameters.
+        params (list[torch.nn.Parameter]): The parameters.
         optimizer (torch.optim.Optimizer): Their optimizer.
-        grad_clip (float, optional): The maximum norm of the gradient.
+        grad_clip (float or None): The maximum norm of the gradient.
         what (str): The name of the loss in messages.
         module (torch.nn.Module): The module with the parameters.
         checks (FiniteChecks, optional): Collects the checks that the caller

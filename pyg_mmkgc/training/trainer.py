@@ -127,8 +127,9 @@ class Trainer:
             (default: the device of the model)
         features_on (str, optional): If set to :obj:`"cpu"`, the features of
             modalities stay in the memory of the host, which gathers the rows
-            of each batch and copies them to :obj:`device`. For tables that do
-            not fit on the device. (default: :obj:`None`, on the device)
+            of each batch and copies them to :obj:`device`. This supports
+            tables that do not fit on the device. (default: :obj:`None`, on the
+            device)
         folder (str or pathlib.Path, optional): The folder to write checkpoints
             to. (default: :obj:`None`)
         progress (bool, optional): If set to :obj:`False`, shows no progress

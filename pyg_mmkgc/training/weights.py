@@ -21,11 +21,11 @@ from pyg_mmkgc.nn.ensemble import Ensemble
 from pyg_mmkgc.report import Report, Table
 from pyg_mmkgc.typing import Side
 
-#: The best rivals of each member that are kept for a query.
+#: The number of best rivals of each member that are kept for a query.
 BEST = 64
-#: The random rivals that stand for all others.
+#: The number of random rivals that represent all others.
 RANDOM = 128
-#: The candidates of shrinkages for the weights of relations.
+#: The candidates for the shrinkage of the weights of relations.
 SHRINKAGES = (3.0, 10.0, 30.0, 100.0, 300.0)
 FOLDS = 3
 ITERATIONS = 30
@@ -45,8 +45,8 @@ class WeightFit(Report):
             is estimated from the rivals that were kept.
         num_queries (int): The number of distinct queries.
         num_triples (int): The number of rankings by these queries.
-        shrinkage (float, optional): The precision of the prior of the weights
-            of a relation; :obj:`None` if all relations have the same weights.
+        shrinkage (float or None): The precision of the prior of the weights of
+            a relation, or :obj:`None` if all relations have the same weights.
     """
     weight: dict[str, float]
     mrr: dict[str, float]
@@ -57,7 +57,7 @@ class WeightFit(Report):
     table_names = ('members', )
 
     def to_dict(self) -> dict[str, Any]:
-        r"""Returns the result as plain values that JSON can hold."""
+        r"""Returns the result as plain values, ready for JSON."""
         return asdict(self)
 
     def summary(self) -> dict[str, Any]:
@@ -83,8 +83,8 @@ def fit_weights(model: Ensemble, data: Any, *, per: str = 'relation',
                 num_queries: Optional[int] = None,
                 seed: int = 0) -> WeightFit:
     r"""Learns the weights of an :class:`~pyg_mmkgc.nn.Ensemble` on the
-    validation triples of a graph. The members are not modified, and test
-    triples are not used, not even to filter answers.
+    validation triples of a graph. The members are not modified. Test triples
+    are not even used to filter answers.
 
     The weights maximize the likelihood of the true answers among all nodes
     that complete neither a training nor a validation triple. With
@@ -93,18 +93,19 @@ def fit_weights(model: Ensemble, data: Any, *, per: str = 'relation',
     three-fold cross-validation on the same triples selects by MRR. It may
     select the weights of the graph for all relations.
 
-    Each member scores each query once. Of the scores, only those of the true
-    answers, of the 64 best rivals of each member and of 128 random nodes,
-    which stand for all others, are kept.
+    Each member scores each query once. Only the scores of the true answers, of
+    the 64 best rivals of each member and of 128 random nodes, which represent
+    all others, are kept.
 
     Args:
         model (Ensemble): The ensemble.
         data (KnowledgeGraph): The graph.
-        per (str, optional): :obj:`"graph"` for the same weights for all
-            relations, or :obj:`"relation"`. (default: :obj:`"relation"`)
-        num_queries (int, optional): The number of distinct queries to sample,
-            since some members need a tenth of a second for each.
-            (default: :obj:`None`, all)
+        per (str, optional): If set to :obj:`"graph"`, all relations have the
+            same weights. If set to :obj:`"relation"`, each relation has its
+            own weights. (default: :obj:`"relation"`)
+        num_queries (int, optional): The number of distinct queries to sample.
+            Some members take a tenth of a second per query. (default:
+            :obj:`None`, all)
         seed (int, optional): The seed of random nodes, sampled queries and
             folds. (default: :obj:`0`)
 
@@ -112,7 +113,7 @@ def fit_weights(model: Ensemble, data: Any, *, per: str = 'relation',
         ConfigError: If :obj:`per` is unknown.
         DataError: If the graph has no validation split, or a validation split
             that must not be used for selection.
-        ModelError: If the model is no ensemble, or does not fit the graph.
+        ModelError: If the model is not an ensemble, or does not fit the graph.
         NonFiniteError: If a score is NaN or infinite.
     """
     if not isinstance(model, Ensemble):
@@ -157,7 +158,7 @@ class Rivals:
     Args:
         score (torch.Tensor): For the rivals of each query,
             :obj:`[Q, K, M]`.
-        count (torch.Tensor): The number of nodes that a rival stands for,
+        count (torch.Tensor): The number of nodes that a rival represents,
             :obj:`[Q, K]`.
         rel_type (torch.Tensor): The relations of the queries, :obj:`[Q]`.
         query (torch.Tensor): The query of each triple, :obj:`[T]`.
@@ -233,7 +234,7 @@ def _compare(scorers: Sequence[Any], index: TripleIndex, query: Tensor,
         which, other = (index.tails(given, rel) if side == 'tail' else
                         index.heads(rel, given))
         known[row[which], other] = True
-    # Nodes that are best for a member, then random others.
+    # The best nodes of each member are followed by random nodes.
     best = torch.zeros_like(known)
     shown = out.masked_fill(known.unsqueeze(-1), -torch.inf)
     for m in range(len(scorers)):

@@ -145,7 +145,8 @@ def test_a_run_of_an_earlier_version_opens(train, config):
         (folder / 'config.json').write_text(json.dumps(saved))
     else:  # It had no models of PyG that load without their run.
         (folder / 'config.json').unlink()
-    with pytest.warns(UserWarning, match='An earlier version wrote the folder'):
+    with pytest.warns(UserWarning,
+                      match='An earlier version wrote the folder'):
         Run.open('run').evaluate()
     (folder / 'graph.json').unlink()
     with pytest.warns(UserWarning, match='may have changed since') as caught:

@@ -50,11 +50,11 @@ class PathModel(Pretrained):
     layers for :math:`[\mathbf{x}_v ; \mathbf{x}^{(0)}_h]`, and
     :meth:`condition`.
 
-    With modalities, the features of nodes enter the input and the score by
-    :class:`~pyg_mmkgc.nn.path.features.FeatureGates`, so that nodes differ
-    even if no path leads to them. The weights depend on the numbers of
-    channels only; the features and masks are taken from the graph that the
-    model is attached to.
+    With modalities, the features of nodes enter the input and the score
+    through :class:`~pyg_mmkgc.nn.path.features.FeatureGates`, so nodes differ
+    even if no path leads to them. The weights only depend on the numbers of
+    channels, while the features and masks come from the graph that the model
+    is attached to.
 
     Args:
         hidden_channels (int): The number of channels of nodes and relations.
@@ -188,7 +188,7 @@ class PathModel(Pretrained):
                 self._features is not None and self._features.equal(
                     read_features(data, self.modalities))):
             return False
-        half = self._graph.num_edges // 2  # The triples, then reciprocals.
+        half = self._graph.num_edges // 2  # Reciprocals come second.
         edges = torch.stack([self._graph.target, self._graph.source])
         return (
             (self.num_nodes, self.num_relations) == (data.num_nodes,
@@ -291,8 +291,8 @@ class PathModel(Pretrained):
         if tables is None:
             return None
         assert self.features is not None
-        # With closed gates, inference is that of the model without features,
-        # up to the last bit.
+        # With closed gates, inference equals the model without features bit
+        # for bit.
         if not torch.is_grad_enabled() and not bool(
                 self.features.gates(start)[0].any()):
             return None
@@ -308,8 +308,7 @@ class PathModel(Pretrained):
 
         Args:
             rel_type (torch.Tensor): The relations.
-            side (str, optional): The side that is asked for.
-                (default: :obj:`"tail"`)
+            side (str, optional): The side to predict. (default: :obj:`"tail"`)
         """
         if self.features is None:
             return {}
@@ -404,7 +403,7 @@ class PathModel(Pretrained):
         """
         graph, device = self.graph.on_host, head_index.device
         R = graph.num_relations // 2
-        # Which edges to remove is found on the host.
+        # The host finds the edges to remove.
         head_index, rel_type, tail_index = map(
             on_host, (head_index, rel_type, tail_index))
         node = torch.cat([head_index, tail_index])

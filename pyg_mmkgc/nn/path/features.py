@@ -33,15 +33,15 @@ class NodeFeatures(NamedTuple):
                               for part in self))
 
     def equal(self, other: NodeFeatures) -> bool:
-        r"""Returns whether other features are the same."""
+        r"""Returns :obj:`True` if other features are the same."""
         return all(a.keys() == b.keys() and all(
             a[name] is b[name] or torch.equal(
                 a[name], b[name].to(a[name].device)) for name in a)
             for a, b in zip(self, other, strict=True))
 
     def without(self, name: str) -> NodeFeatures:
-        r"""Returns the features with the mean row of one modality in place of
-        all of its rows.
+        r"""Returns the features with all rows of one modality replaced by
+        their mean.
         """
         x, mask = self.x[name], self.mask[name]
         mean = x[mask].float().mean(dim=0) if bool(mask.any()) else x[0]
@@ -106,10 +106,10 @@ class FeatureGates(torch.nn.Module):
     The gates :math:`\gamma` and :math:`\delta` and the vectors
     :math:`\mathbf{c}` and :math:`\mathbf{d}` are linear functions of
     :math:`\mathbf{e}_q`. The term :math:`\mathbf{d}_{q,m}` represents the
-    features that answers have whatever the node of the query. Modalities that
-    a node lacks are left out of the sums. Messages of the first iteration
-    start from :math:`\mathbf{x}^{(0)}`; the message that every iteration adds
-    remains :math:`\mathbf{e}_q` at the node :math:`h` only.
+    features that answers have regardless of the node of the query. Modalities
+    that a node lacks are left out of the sums. Messages of the first iteration
+    start from :math:`\mathbf{x}^{(0)}`, while the message that every iteration
+    adds remains :math:`\mathbf{e}_q` at the node :math:`h` only.
 
     Args:
         modalities (dict): The number of channels :obj:`F_m` of each modality.
@@ -130,9 +130,9 @@ class FeatureGates(torch.nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        r"""Resets all learnable parameters of the module. The gates are nearly
-        closed, since messages from all nodes would drown the message from
-        the node of the query.
+        r"""Resets all learnable parameters of the module. The gates are
+        initially close to zero, since messages from all nodes would otherwise
+        dominate the message from the node of the query.
         """
         for module in (*self.value.values(), *self.key.values(),
                        *self.query.values(), self.gate):

@@ -124,8 +124,8 @@ class ULTRA(PathModel):
                   pretrained: Optional[str] = None, **kwargs: Any) -> ULTRA:
         r"""Builds a model for a :class:`~pyg_mmkgc.data.KnowledgeGraph` with
         all modalities of the graph, and attaches it. If pretrained weights
-        have no modalities, the gates of the modalities are zero at first, so
-        that the scores are those of the pretrained model.
+        have no modalities, the gates of the modalities are initially zero, so
+        the scores equal the scores of the pretrained model.
 
         Args:
             data (KnowledgeGraph): The graph.
