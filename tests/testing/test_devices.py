@@ -14,8 +14,7 @@ from pyg_mmkgc import AdaMF, evaluate, explain, predict
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.datasets import FakeMMKG
 from pyg_mmkgc.errors import ModelError, NonFiniteError
-from pyg_mmkgc.evaluation import export_embeddings, score
-from pyg_mmkgc.evaluation import scorer
+from pyg_mmkgc.evaluation import export_embeddings, score, scorer
 from pyg_mmkgc.nn import MoSE, NBFNet, RotatE, TransH
 from pyg_mmkgc.sampler import BernoulliSampler, PooledSampler
 from pyg_mmkgc.testing import (
