@@ -87,10 +87,10 @@ def distinct(num_nodes: int, index: tuple[Tensor, ...]
     device, last = index[0].device, index[-1]
     if len(index) > 2 and not known_on_host(last) and all(
             map(known_on_host, index[:-1])):
-        node, place = distinct(num_nodes, index[:-1])
+        node, rows = distinct(num_nodes, index[:-1])
         row = torch.arange(node.numel(), node.numel() + last.numel(),
                            device=device)
-        return torch.cat([node, last.flatten()]), [*place, row.view_as(last)]
+        return torch.cat([node, last.flatten()]), [*rows, row.view_as(last)]
     index = tuple(map(on_host, index))
     # A table of flags avoids sorting the ids.
     used = torch.zeros(num_nodes, dtype=torch.bool)

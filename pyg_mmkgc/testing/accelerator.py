@@ -185,7 +185,7 @@ class PretendTensor(Tensor):
     @staticmethod
     def __new__(cls, value: Tensor) -> PretendTensor:
         sparse = value.layout != torch.strided
-        out = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        out = Tensor._make_wrapper_subclass(
             cls, value.size(), strides=None if sparse else value.stride(),
             storage_offset=0 if sparse else value.storage_offset(),
             dtype=value.dtype, layout=value.layout,
@@ -193,7 +193,7 @@ class PretendTensor(Tensor):
         out._value = value
         return out
 
-    def __repr__(self, **kwargs: Any) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
         return f"{self._value!r:.1000}[device='{NAME}']"
 
     def tolist(self) -> Any:
@@ -213,8 +213,9 @@ class PretendTensor(Tensor):
         self._value = x._value
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (),
-                           kwargs: Optional[dict[str, Any]] = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+            cls, func: Any, types: Any, args: Any = (),
+            kwargs: Optional[dict[str, Any]] = None) -> Any:
         return _call(func, *args, **(kwargs or {}))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from pyg_mmkgc import nn, sampler, training
 from pyg_mmkgc.testing import missing_accelerator
@@ -44,6 +45,18 @@ def test_training(case: Any) -> None:
     row = devices.measure(case)
     assert row.error < 1e-6
     assert row.waits <= 1 or str(case) in WAITING, row.lines
+
+
+@pytest.mark.skipif(bool(REASON), reason=REASON)
+def test_a_difference_is_found() -> None:
+    def build(device: Any) -> Any:
+        lr = 0.1 if str(device) == 'cpu' else 0.10001
+        return devices.trainer(
+            devices.from_pyg('TransE'), device, sampler=devices.bernoulli,
+            optimizer=lambda params: torch.optim.SGD(params, lr))
+
+    row = devices.measure(devices.Case('model', 'planted', build))
+    assert 1e-6 < row.error < 1e-3
 
 
 def test_names() -> None:
