@@ -10,6 +10,7 @@ import re
 import sys
 from functools import cache
 from pathlib import Path
+from pydoc import locate
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -168,9 +169,7 @@ def _table(names: list[str]) -> str:
 
 def _name_page(module: ModuleType, name: str) -> str:
     # Not in the contents, which would list hundreds of names on every page.
-    item: Any = module
-    for part in name.split('.'):
-        item = getattr(item, part)
+    item = locate(f'{module.__name__}.{name}')
     kind, options = 'function', ''
     if inspect.isclass(item):
         kind = 'exception' if issubclass(item, Exception) else 'class'

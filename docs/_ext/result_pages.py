@@ -60,13 +60,14 @@ def fold(text: str) -> str:
     below the tables and pictures.
     """
     title, _, rest = text.partition('\n')
-    if '\n## ' in rest:
-        return text
+    rest, more, end = rest.partition('\n## ')
     parts = [part for part in re.split(r'\n\n+', rest.strip()) if part]
     shown = [part for part in parts if part.startswith(('|', '!['))]
     told = [part for part in parts if not part.startswith(('|', '!['))]
+    if not told or not shown:
+        return text
     return '\n\n'.join([title, *shown, ':::{admonition} Protocol',
-                        *told, ':::']) + '\n'
+                        *told, ':::']) + f'\n{more}{end}'
 
 
 def pages() -> dict[str, str]:
