@@ -132,7 +132,8 @@ def test_methods_have_a_row_each(ext: dict[str, ModuleType]) -> None:
     named = {name.partition('/')[0] for name in shipped_configs()}
     assert sorted(row['config'] for row in rows) == sorted(named)
     by_config = {row['config']: row for row in rows}
-    assert 'gamma' in by_config['adamf_mat']['formula']
+    assert 'L}_{adv}' in by_config['adamf_mat']['formula']
+    assert by_config['pairre']['formula'].startswith('s(h, r, t)')
     # From the file of results.
     text = (ROOT / 'benchmarks/results/table2_mkg_w.csv').read_text('utf-8')
     mrr = re.search(r'^AdaMF-MAT,\d+,([^,]+),', text, re.MULTILINE)[1]

@@ -10,6 +10,7 @@ import re
 import sys
 from functools import cache
 from pathlib import Path
+from pydoc import locate
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -168,18 +169,17 @@ def _table(names: list[str]) -> str:
 
 def _name_page(module: ModuleType, name: str) -> str:
     # Not in the contents, which would list hundreds of names on every page.
-    item: Any = module
-    for part in name.split('.'):
-        item = getattr(item, part)
+    # The module that has the name, which may be within a package.
+    place, _, last = f'{module.__name__}.{name}'.rpartition('.')
+    item = locate(f'{place}.{last}')
     kind, options = 'function', ''
     if inspect.isclass(item):
         kind = 'exception' if issubclass(item, Exception) else 'class'
         options = '   :members:\n   :show-inheritance:\n'
     return '\n'.join([
-        ':orphan:\n', heading(name.rpartition('.')[2]),
+        ':orphan:\n', heading(last),
         f'*In* :mod:`{module.__name__}`\n',
-        f'.. currentmodule:: {module.__name__}\n',
-        f'.. auto{kind}:: {name}\n{options}'])
+        f'.. currentmodule:: {place}\n', f'.. auto{kind}:: {last}\n{options}'])
 
 
 def _constants(module: ModuleType, names: list[str]) -> str:

@@ -13,7 +13,6 @@ from pages import ROOT, generate, heading, indent
 
 from pyg_mmkgc.config import catalogue, load_config, shipped_configs
 from pyg_mmkgc.config.components import valid_names
-from pyg_mmkgc.config.listing import paper_of
 
 sys.path.insert(0, str(ROOT / 'benchmarks'))
 from study.methods import METHODS  # noqa: E402
@@ -46,48 +45,38 @@ def results(name: str) -> dict[str, dict[str, str]]:
         return {row['model']: row for row in csv.DictReader(file)}
 
 
-def _recipe(config: str, datasets: list[str]) -> str:
-    parts = [f'``{config}/{dataset}``' for dataset in datasets]
-    return ', '.join(parts)
-
-
 def methods() -> list[dict[str, str]]:
     r"""Returns the methods, with what is known about each."""
     tables = {graph: results(file) for graph, file in GRAPHS.items()}
-    entries = {(x.section, x.name): x for x in catalogue()}
-    models = valid_names('model')
+    entries = {(entry.section, entry.name): entry for entry in catalogue()}
     rows = {method.config: method.row for method in METHODS.values()}
     recipes: dict[str, list[str]] = {}
     for name in shipped_configs():
-        config, _, dataset = name.partition('/')
-        recipes.setdefault(config, []).append(dataset)
-    out = []
-    for config, datasets in recipes.items():
-        loaded = load_config(f'{config}/{datasets[0]}')
+        recipes.setdefault(name.partition('/')[0], []).append(name)
+    out: list[dict[str, str]] = []
+    for config, names in recipes.items():
+        loaded = load_config(names[0])
         entry = entries['model', loaded.model.name]
-        row = rows.get(config, '')
-        found = {graph: table.get(row, {}) for graph, table in tables.items()}
-        cost = found['MKG-W'] or {}
-        title, link = entry.paper, entry.link
-        parts = [f'{kind} {part.name}' for kind, part in (
-            ('negatives of', loaded.sampler), ('adversary',
-                                               loaded.adversary))
-            if part and row != loaded.model.name and '(' in row + '(']
-        for section in ('sampler', 'adversary'):
-            part = getattr(loaded, section)
-            if part and config not in (
-                    'adamf_mat', 'native', 'momok') and paper_of(
-                        valid_names(section)[part.name])[1]:
-                other = entries[section, part.name]
-                if other.link != link and other.link:
-                    title, link = other.paper, other.link
+        name = rows.get(config, loaded.model.name)
+        if any(name == method['name'] for method in out):
+            name += f', {config}'
+        # KBGAN(TransE) and MANS are named after what trains a model.
+        first = name.partition('(')[0].lower()
+        papers = [entry, *(
+            entries[section, part.name]
+            for section, part in (('sampler', loaded.sampler),
+                                  ('adversary', loaded.adversary))
+            if part and part.name.lower().startswith(first))]
+        found = {graph: table.get(rows.get(config, ''), {})
+                 for graph, table in tables.items()}
         out.append({
-            'name': row or loaded.model.name, 'config': config,
-            'model': loaded.model.name, 'kind': entry.kind,
-            'paper': title, 'link': link, 'needs': entry.needs,
-            'formula': formula_of(models[loaded.model.name]),
-            'recipes': _recipe(config, datasets), 'with': ', '.join(parts),
-            'minutes': cost.get('minutes', ''), 'GB': cost.get('GB', ''),
+            'name': name, 'config': config, 'model': loaded.model.name,
+            'kind': entry.kind, 'needs': entry.needs,
+            'paper': papers[-1].paper, 'link': papers[-1].link,
+            'formula': formula_of(valid_names('model')[loaded.model.name]),
+            'recipes': '\n\n'.join(f'``{name}``' for name in names),
+            'minutes': found['MKG-W'].get('minutes', ''),
+            'GB': found['MKG-W'].get('GB', ''),
             **{graph: found[graph].get('MRR', '') for graph in GRAPHS}})
     return out
 

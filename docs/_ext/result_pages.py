@@ -39,19 +39,25 @@ def convert(path: Path, pages: dict[Path, str]) -> str:
     links to their pages, and with the pictures from their place.
     """
     up = '../' * page_of(path).count('/')
+    text = path.read_text('utf-8')
+    title = text.partition('\n')[0].removeprefix('# ')
+    # Tables of the same name are told apart by their folder.
+    folder = path.parent.name
+    if folder == 'cpu' or (folder != 'results' and path.stem != 'README'):
+        text = text.replace(title, f'{title} ({folder})', 1)
 
     def link(found: re.Match[str]) -> str:
         picture, text, target, anchor = found.groups()
         file = (path.parent / target).resolve() if target else path
         if picture:
-            return f'![{text}]({up}../{file.relative_to(ROOT).as_posix()})'
+            return f'![{title}]({up}../{file.relative_to(ROOT).as_posix()})'
         for item in (file, file / 'README.md'):
             if item in pages:
                 name = pages[item].removeprefix('results/')
                 return f'[{text}]({name}.md{anchor or ""})'
         return f'`{text}`' if '`' not in text else text
 
-    text = LINK.sub(link, path.read_text('utf-8'))
+    text = LINK.sub(link, text)
     return fold(text) if 'results' in path.parts else text
 
 
@@ -60,13 +66,14 @@ def fold(text: str) -> str:
     below the tables and pictures.
     """
     title, _, rest = text.partition('\n')
-    if '\n## ' in rest:
-        return text
+    rest, more, end = rest.partition('\n## ')
     parts = [part for part in re.split(r'\n\n+', rest.strip()) if part]
     shown = [part for part in parts if part.startswith(('|', '!['))]
     told = [part for part in parts if not part.startswith(('|', '!['))]
+    if not told or not shown:
+        return text
     return '\n\n'.join([title, *shown, ':::{admonition} Protocol',
-                        *told, ':::']) + '\n'
+                        *told, ':::']) + f'\n{more}{end}'
 
 
 def pages() -> dict[str, str]:
