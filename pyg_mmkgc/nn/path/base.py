@@ -240,31 +240,64 @@ class PathModel(Pretrained):
         r"""Returns the scores :obj:`[Q, N]` of all nodes as tails of queries
         :obj:`[Q]` with relations below :obj:`2 * num_relations`.
         """
+        if node.numel() == 0:
+            return next(self.parameters()).new_zeros(0, graph.num_nodes)
         tables, device = self.feature_tables(), node.device
         node, rel_type = on_host(node), on_host(rel_type)
-        scores = [self.score_conditioned(
-            graph, to_device(node[part], device),
-            *self.condition(to_device(rel_type[part], device)), tables)
-            for part in stacks(node.numel(), graph.num_nodes *
-                               self.hidden_channels, device)]
-        if not scores:
-            return next(self.parameters()).new_zeros(0, graph.num_nodes)
-        return torch.cat(scores)
+        parts = self.conditions(graph, rel_type, device)
+        # A query's gradient of a table is as large as the table, so products
+        # with tables are taken once for all queries of a training step.
+        chunks = ([list(parts)] if torch.is_grad_enabled() else
+                  ([part] for part in parts))
+        order: list[Tensor] = []
+        scores = []
+        for chunk in chunks:
+            query = torch.cat([query for query, *_ in chunk])
+            start = torch.cat([start for _, start, _ in chunk])
+            rows = self.feature_rows(tables, start)
+            others = ([None] * len(chunk) if rows is None else
+                      rows.split([query.numel() for query, *_ in chunk]))
+            out = torch.cat([self.score_conditioned(
+                graph, to_device(node[part], device), own, weights, row)
+                for (part, own, weights), row in zip(chunk, others,
+                                                     strict=True)])
+            if tables is not None:
+                assert self.features is not None
+                out = out + self.features.scores(
+                    tables, to_device(node[query], device), start)
+            order.append(query)
+            scores.append(out)
+        out, place = torch.cat(scores), torch.cat(order)
+        if bool((place[1:] > place[:-1]).all()):
+            return out
+        return out[to_device(place.argsort(), device)]
+
+    def conditions(self, graph: RelationalGraph, rel_type: Tensor,
+                   device: torch.device
+                   ) -> Iterator[tuple[Tensor, Tensor, list[Tensor]]]:
+        r"""Yields the positions of queries to score at once, with the results
+        of :meth:`condition`.
+
+        Args:
+            graph (RelationalGraph): The edges.
+            rel_type (torch.Tensor): The relations of all queries, :obj:`[Q]`,
+                on the host.
+            device (torch.device): The device of the results.
+        """
+        for part in stacks(rel_type.numel(),
+                           graph.num_nodes * self.hidden_channels, device):
+            yield torch.arange(rel_type.numel())[part], *self.condition(
+                to_device(rel_type[part], device))
 
     def score_conditioned(self, graph: RelationalGraph, node: Tensor,
                           start: Tensor, weights: list[Tensor],
-                          tables: Optional[FeatureTables] = None) -> Tensor:
-        r"""Returns the scores :obj:`[Q, N]` of all nodes for queries from
-        nodes :obj:`[Q]`, given the results of :meth:`condition` and
-        :meth:`feature_tables`.
+                          others: Optional[Tensor] = None) -> Tensor:
+        r"""Returns the scores :obj:`[Q, N]` of all nodes by their messages for
+        queries from nodes :obj:`[Q]`, given the results of :meth:`condition`
+        and :meth:`feature_rows`.
         """
-        x = iterate(self.layers, weights, graph, node, start,
-                    self.feature_rows(tables, start))
-        out = node_scores(self.mlp, x, start)
-        if tables is None:
-            return out
-        assert self.features is not None
-        return out + self.features.scores(tables, node, start)
+        x = iterate(self.layers, weights, graph, node, start, others)
+        return node_scores(self.mlp, x, start)
 
     # Features ################################################################
 

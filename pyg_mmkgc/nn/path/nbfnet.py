@@ -10,7 +10,6 @@ from pyg_mmkgc.errors import ModelError, check_whole
 from pyg_mmkgc.kernels.relational import RelationalGraph
 from pyg_mmkgc.nn.path.base import PathModel
 from pyg_mmkgc.nn.path.conv import RelationalConv
-from pyg_mmkgc.nn.path.features import FeatureTables
 from pyg_mmkgc.nn.path.prune import pruned_scores
 
 
@@ -112,9 +111,9 @@ class NBFNet(PathModel):
 
     def score_conditioned(self, graph: RelationalGraph, node: Tensor,
                           start: Tensor, weights: list[Tensor],
-                          tables: Optional[FeatureTables] = None) -> Tensor:
+                          others: Optional[Tensor] = None) -> Tensor:
         if self.num_active is None:
             return super().score_conditioned(graph, node, start, weights,
-                                             tables)
+                                             others)
         return pruned_scores(self.layers, self.mlp, weights, graph, node,
                              start, self.num_active)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -195,29 +196,25 @@ class ULTRA(PathModel):
         return rows[row, rel_type], [
             layer.relation_projection(rows)[row] for layer in self.layers]
 
-    def score_queries(self, graph: RelationalGraph, node: Tensor,
-                      rel_type: Tensor) -> Tensor:
-        if node.device.type != 'cpu':
-            return super().score_queries(graph, node, rel_type)
+    def conditions(self, graph: RelationalGraph, rel_type: Tensor,
+                   device: torch.device
+                   ) -> Iterator[tuple[Tensor, Tensor, list[Tensor]]]:
+        if device.type != 'cpu':
+            yield from super().conditions(graph, rel_type, device)
+            return
         # Grouped queries share the representations of their relation.
-        tables = self.feature_tables()
         order = rel_type.argsort(stable=True)
-        count = torch.bincount(rel_type, minlength=1)
-        scores, first = [], 0
+        count, first = torch.bincount(rel_type, minlength=1), 0
         for size in count[count > 0].tolist():
             mine = order[first:first + size]
             start, weights = self.condition(rel_type[mine[:1]])
             for part in stacks(size, graph.num_nodes * self.hidden_channels,
-                               node.device):
+                               device):
                 query = mine[part]
-                scores.append(self.score_conditioned(
-                    graph, node[query], start.expand(query.numel(), -1),
-                    [weight.expand(query.numel(), -1, -1)
-                     for weight in weights], tables))
+                yield query, start.expand(query.numel(), -1), [
+                    weight.expand(query.numel(), -1, -1)
+                    for weight in weights]
             first += size
-        if not scores:
-            return next(self.parameters()).new_zeros(0, graph.num_nodes)
-        return torch.cat(scores)[order.argsort()]
 
 
 def download_checkpoint(name: str) -> Path:
