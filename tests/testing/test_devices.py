@@ -16,7 +16,7 @@ from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.datasets import FakeMMKG
 from pyg_mmkgc.errors import ModelError, NonFiniteError
 from pyg_mmkgc.evaluation import export_embeddings, score, scorer
-from pyg_mmkgc.nn import MoSE, NBFNet, RotatE, TransH
+from pyg_mmkgc.nn import Ensemble, MoSE, NBFNet, RotatE, TransH
 from pyg_mmkgc.sampler import BernoulliSampler, PooledSampler
 from pyg_mmkgc.testing import (
     count_waits,
@@ -32,6 +32,9 @@ MODELS = {
     'TransH': lambda kg: TransH.from_data(kg, 8),
     'MoSE': lambda kg: MoSE.from_data(kg, 8, reciprocal=True),
     'NBFNet': lambda kg: NBFNet.from_data(kg, 8, num_layers=2),
+    'Ensemble': lambda kg: Ensemble(
+        [AdaMF.from_data(kg, 4), NBFNet.from_data(kg, 8, num_layers=2)],
+        kg.num_relations),
     'PyG': lambda kg: TransE(kg.num_nodes, kg.num_relations, 8),
 }
 
@@ -115,7 +118,7 @@ def test_predictions(name: str, kg: KnowledgeGraph) -> None:
     assert close(*(score(model, kg, triples) for model in models))
 
 
-@pytest.mark.parametrize('name', ['AdaMF', 'MoSE', 'NBFNet'])
+@pytest.mark.parametrize('name', ['AdaMF', 'MoSE', 'NBFNet', 'Ensemble'])
 def test_explanations(name: str, kg: KnowledgeGraph) -> None:
     test = kg.split('test')
     (h, t), r = test.edge_index[:, 0], test.edge_type[0]
