@@ -84,10 +84,11 @@ def report(args: argparse.Namespace) -> None:
             for line, x in points.items()]
     table = Table(
         'Test MRR by the share of the entities that have lost their '
-        'modalities. Which ones depends on the seed. Missing rows are drawn '
-        'at random, as in the paper, but for the lines that name another '
-        'policy. Beside a line with MAT, the dashed one is without; lines are '
-        'shifted sideways a little, so that none hides another. ' + BARS
+        'modalities. The seed determines these entities. Missing rows are '
+        'drawn at random, as in the paper, except for lines that name another '
+        'policy. The dashed line next to a line with MAT is without MAT. '
+        'Lines are shifted sideways a little to keep all of them visible. '
+        + BARS
         + epochs_set(results)
         + protocol(head, results),
         ['', *(f'{ratio:.0%}' for ratio in ratios)], rows)

@@ -125,10 +125,10 @@ def report(args: argparse.Namespace) -> None:
                 for name in runs[0].get(key, {})))
         rows.append(cells)
     table = Table(
-        'Difference: MRR less that of AdaMF with the same seed, mean and half '
-        "the width of Student's 95 % interval over seeds. Length and cosine: "
-        'of synthetic embeddings after training, relative to the real ones of '
-        'the same entities. ' + protocol(head, results),
+        'Difference: MRR minus the MRR of AdaMF with the same seed, mean and '
+        "half the width of Student's 95 % interval over seeds. Length and "
+        'cosine: of synthetic embeddings after training, relative to the real '
+        'ones of the same entities. ' + protocol(head, results),
         ['', 'seeds', 'MRR', 'Hits@1', 'Hits@10', 'difference from AdaMF',
          'validation MRR', 'length', 'cosine'], rows)
     write_table(STUDY, f'Does MAT help on {args.dataset}?', table, args)

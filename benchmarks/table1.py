@@ -64,15 +64,15 @@ def report(args: argparse.Namespace) -> None:
                   f"{test['unseen_node']:,}"]
         cells.append(', '.join(
             f"{name} {m['rows'] / x['num_nodes']:.0%} ({m['channels']})"
-            for name, m in x['modalities'].items()) or 'none at hand')
+            for name, m in x['modalities'].items()) or 'none available')
         rows.append([x['row'], *cells])
         notes += [f"- {x['row']}: {warning}" for warning in x['warnings']]
     table = Table(
         'In italics: the number of the paper, where it differs. Shared: '
         'distinct triples that are in both splits. Unseen: test triples with '
         'an entity that is in no training triple. Modalities: share of the '
-        'entities that have it (and its channels), of the feature files at '
-        "hand. DB15K's published validation file repeats training and test "
+        'entities that have it (and its channels), of the available feature '
+        "files. DB15K's published validation file repeats training and test "
         'triples; the default is a tenth of train, held out. '
         f"Command: `{head['command']}`.",
         ['dataset', 'entities', 'relations', 'train', 'validation', 'test',

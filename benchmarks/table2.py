@@ -81,11 +81,11 @@ def tried_notes(head: dict[str, Any], found: dict[str, list[dict[str, Any]]]
             if row not in trials_of(head)}
     lines = _tried(head['tried'])
     if not lines and not any(rest.values()):
-        return ['No settings were searched: they are those of the shipped '
-                'configurations.']
+        return ['No settings were searched: they are the settings of the '
+                'shipped configurations.']
     if not lines:
-        lines = ['No settings were searched: they are those of the shipped '
-                 'configurations, but for these.', '']
+        lines = ['No settings were searched: they are the settings of the '
+                 'shipped configurations, except for the following.', '']
     for row, options in rest.items():
         words = f"`{' '.join(options)}`" if options else 'as shipped'
         lines.append(f'- {row}, not searched: {words}')

@@ -18,8 +18,8 @@ def write_report(folder: Path) -> None:
     if not parts:
         return
     out = ['# Speed and memory', '', parts[0]['protocol'], '',
-           'Made by `benchmarks/speed/report.py` from the JSON files beside '
-           'this one. A bar is a goal of the project.', '', *_summary(parts)]
+           'Made by `benchmarks/speed/report.py` from the JSON files next to '
+           'this file. A bar is a goal of the project.', '', *_summary(parts)]
     for part in parts:
         out += [f'## {part["part"]}', '', part['about'].strip(), '']
         files = draw(part['part'], part['groups'], folder)

@@ -116,6 +116,6 @@ def difference(queries: dict[str, np.ndarray], row: str,
 
 #: The description of :func:`difference` for captions.
 BOOTSTRAP = (
-    'Difference: MRR less that of {}, with the 95 % interval of a paired '
+    'Difference: MRR minus the MRR of {}, with the 95 % interval of a paired '
     'bootstrap over the test queries (10,000 draws, reciprocal ranks averaged '
-    'over seeds): it says what other queries, not other seeds, would do.')
+    'over seeds). It covers the variation over queries, not over seeds.')

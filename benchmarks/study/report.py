@@ -192,9 +192,10 @@ def _epochs(done: list[dict[str, Any]]) -> str:
     if not last:
         return 'Epoch chosen by validation MRR.'
     if len(last) == len(done):
-        return 'No epoch was selected: the last of each training.'
-    return (f"Epoch chosen by validation MRR, but for "
-            f"{', '.join(dict.fromkeys(last))}: the last one.")
+        return ('No epoch was selected: the last epoch of each training is '
+                'evaluated.')
+    return (f"Epoch chosen by validation MRR, except for "
+            f"{', '.join(dict.fromkeys(last))}: the last epoch.")
 
 
 def trials_of(head: dict[str, Any]) -> dict[str, int]:
@@ -217,7 +218,7 @@ def _settings(head: dict[str, Any], done: list[dict[str, Any]]) -> str:
                    ' trials each.')
     if rest:
         names = f" of {', '.join(rest)}" if numbers else ''
-        out.append(f'Settings{names} not searched: those of the shipped '
+        out.append(f'Settings{names} not searched: as in the shipped '
                    f'configurations{_changed(head, done, rest)}.')
     return ' '.join(out)
 
@@ -232,12 +233,12 @@ def _changed(head: dict[str, Any], done: list[dict[str, Any]],
               and o.startswith(('training.epochs=', 'training.valid_every='))}
     out = []
     if options - given - budget:
-        out.append('what the study sets')
+        out.append('the settings of the study')
     if given:
-        out.append('what `--set` changes')
+        out.append('the changes by `--set`')
     if budget:
         out.append(f"the epochs of `--budget {head['budget']}`")
-    return ', but for ' * bool(out) + ' and '.join(out)
+    return ', except for ' * bool(out) + ' and '.join(out)
 
 
 def _features(done: list[dict[str, Any]]) -> str:
@@ -264,8 +265,8 @@ def _features(done: list[dict[str, Any]]) -> str:
                        if set(names) < set(main) else
                        f"not comparable: {', '.join(others)} with {words}")
     if 'visual' not in dict(main):
-        out.append('no visual features were at hand, published rows have '
-                   'them')
+        out.append('no visual features were available, unlike for the '
+                   'published rows')
     return '; '.join(out) + '.'
 
 
@@ -274,7 +275,7 @@ def precision(done: list[dict[str, Any]]) -> str:
     record the requested precision, it names the requested precision.
     Everything else is in single precision.
     """
-    asked = 'bfloat16 where the hardware multiplies it'
+    asked = 'bfloat16 if the hardware supports it'
     words = {True: 'bfloat16', 'auto': asked, False: 'single precision'}
     groups: dict[str, list[str]] = {}
     for x in done:

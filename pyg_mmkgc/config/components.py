@@ -155,22 +155,40 @@ def read_component(section: str, values: Any, skip: Sequence[str] = (),
         raise ConfigError(f"Expected '{section}.name' to be a known name (got "
                           f'{name!r:.60}).{nearest(str(name)[:60], known)}')
     target: Any = known[name]
-    calls = [target]
-    filled_in = [*skip, *_FILLED_IN.get(section, ())]
+    if section == 'model' and 'modalities' in options:
+        raise ConfigError(
+            "Expected no key 'model.modalities', since a model takes all "
+            'modalities of the graph (got '
+            f"{options['modalities']!r:.60}). Set 'dataset.modalities' to "
+            'train with some of them.')
+    calls, filled_in = _sources(section, target)
+    return Component(name, read_options(section, options, *calls,
+                                        skip=[*skip, *filled_in]))
+
+
+def options_of(section: str, target: Any) -> dict[str, inspect.Parameter]:
+    r"""Returns the keywords that a section takes next to its name.
+
+    Args:
+        section (str): The key of the section.
+        target (Callable): What the section names, as in :func:`valid_names`.
+    """
+    calls, filled_in = _sources(section, target)
+    return {name: param for name, param in _options(tuple(calls)).items()
+            if name not in filled_in}
+
+
+def _sources(section: str, target: Any
+             ) -> tuple[list[Callable[..., Any]], list[str]]:
+    # The callables whose keywords are valid, and the keywords that are not.
+    calls, filled_in = [target], [*_FILLED_IN.get(section, ())]
     if section == 'dataset':
         calls.append(_dataset)
     elif section == 'adversary':
         calls.append(_adversary)
     elif section == 'model':
-        if 'modalities' in options:
-            raise ConfigError(
-                "Expected no key 'model.modalities', since a model takes all "
-                'modalities of the graph (got '
-                f"{options['modalities']!r:.60}). Set 'dataset.modalities' to "
-                'train with some of them.')
         if hasattr(target, 'from_data'):
             calls.append(target.from_data)
         if not getattr(target, 'own_loss', False):
             filled_in += _PLAIN_LOOP
-    return Component(name, read_options(section, options, *calls,
-                                        skip=filled_in))
+    return calls, filled_in

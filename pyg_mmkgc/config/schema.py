@@ -115,8 +115,8 @@ class Config:
 
         Args:
             values (Any): The plain values.
-            names (Callable, optional): As for :func:`~pyg_mmkgc.config.
-                components.read_component`.
+            names (Callable, optional): As for
+                :func:`~pyg_mmkgc.config.components.read_component`.
 
         Raises:
             ConfigError: If a key or name is unknown, or a type is wrong. The

@@ -132,9 +132,9 @@ class Countries(MMKGDataset):
 
     @property
     def kinds(self) -> list[str]:
-        r"""The kind of each node: :obj:`"country"`, :obj:`"city"`,
+        r"""The kind of each node, one of :obj:`"country"`, :obj:`"city"`,
         :obj:`"region"`, :obj:`"currency"`, :obj:`"language"`,
-        :obj:`"script"`, :obj:`"time zone"`, :obj:`"clock"` or
+        :obj:`"script"`, :obj:`"time zone"`, :obj:`"clock"` and
         :obj:`"utc offset"`.
         """
         return [node[1] for node in self._nodes]

@@ -133,9 +133,9 @@ def node_representations(model: Module, kg: Any = None) -> Tensor:
     r"""Returns the representations :obj:`[N, C]` of all nodes on the CPU.
 
     For a :class:`~pyg_mmkgc.nn.kge.MMKGEModel`, they are the output of
-    :meth:`encode`, which fuses the modalities. For :pyg:`PyG`'s own models,
-    they are the embeddings, with the imaginary parts concatenated to the
-    real parts.
+    :meth:`~pyg_mmkgc.nn.MMKGEModel.encode`, which fuses the modalities. For
+    :pyg:`PyG`'s own models, they are the embeddings, with the imaginary parts
+    concatenated to the real parts.
 
     .. code-block:: python
 

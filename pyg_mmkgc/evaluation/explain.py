@@ -315,7 +315,8 @@ def explain(model: Module, kg: Any, head: int | str, rel_type: int | str,
         model (torch.nn.Module): A model, as for
             :func:`~pyg_mmkgc.evaluation.evaluate`. Modalities are explained
             for a :class:`~pyg_mmkgc.nn.kge.MMKGEModel` with its methods
-            :meth:`embed` and :meth:`fuse`, and for a
+            :meth:`~pyg_mmkgc.nn.MMKGEModel.embed` and
+            :meth:`~pyg_mmkgc.nn.MMKGEModel.fuse`, and for a
             :class:`~pyg_mmkgc.nn.path.PathModel` with its features.
         kg (KnowledgeGraph): The graph, as for
             :func:`~pyg_mmkgc.evaluation.evaluate`.

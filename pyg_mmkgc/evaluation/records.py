@@ -94,10 +94,10 @@ def predict_records(model: Module, kg: Any, queries: Sequence[Query],
             :func:`~pyg_mmkgc.evaluation.predict`. (default: :obj:`False`)
 
     Returns:
-        Columns with one row per answer, in the order of the queries: the
-        number of the query (from :obj:`1`), the labels of the triple, the
-        rank, the score, and, if a graph is given, whether the triple is
-        known.
+        Columns with one row per answer, in the order of the queries. They
+        are the number of the query (from :obj:`1`), the labels of the
+        triple, the rank, the score, and, if a graph is given, whether the
+        triple is known.
 
     Raises:
         DataError: If a query does not leave exactly one part open, or an id

@@ -63,8 +63,9 @@ def describe_image(image: Image.Image) -> np.ndarray:
 
 
 class DescriptorEncoder:
-    r"""Encodes an image as the 304 numbers of :func:`describe_image`: colour
-    layout, gradients and colour histogram, without weights.
+    r"""Encodes an image as the 304 numbers of
+    :func:`~pyg_mmkgc.features.descriptor.describe_image`: colour layout,
+    gradients and colour histogram, without weights.
 
     Raises:
         MMKGCError: If scikit-image or Pillow is not installed.

@@ -193,7 +193,8 @@ class PretendTensor(Tensor):
         out._value = value
         return out
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(  # type: ignore[override]
+            self, *, tensor_contents: Any = None) -> str:
         return f"{self._value!r:.1000}[device='{NAME}']"
 
     def tolist(self) -> Any:

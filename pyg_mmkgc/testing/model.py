@@ -57,8 +57,8 @@ def check_model(model: Build, *, checks: Optional[Sequence[str]] = None,
     r"""Checks that a model fulfills the contract of
     :class:`~pyg_mmkgc.nn.kge.MMKGEModel` or
     :class:`~pyg_mmkgc.nn.path.PathModel`, on small graphs with the modalities
-    :obj:`visual` and :obj:`text`. In particular, :meth:`fuse` and
-    :meth:`score` have to broadcast their arguments.
+    :obj:`visual` and :obj:`text`. In particular, :obj:`fuse` and
+    :obj:`score` have to broadcast their arguments.
 
     .. code-block:: python
 

@@ -56,7 +56,7 @@ def test_a_difference_is_found() -> None:
             optimizer=lambda params: torch.optim.SGD(params, lr))
 
     row = devices.measure(devices.Case('model', 'planted', build))
-    assert 1e-6 < row.error < 1e-3
+    assert row.error > 1e-6
 
 
 def test_names() -> None:

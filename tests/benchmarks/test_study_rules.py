@@ -143,8 +143,8 @@ def test_captions_say_the_precision(study):
     text = say(head_of(), [result(autocast=True), result('B', autocast=True),
                            *(result(x) for x in 'CDE'), result(
                                'B', autocast='auto', seed=1)])
-    assert ('Projections: in single precision; of B in bfloat16 where the '
-            'hardware multiplies it; of AdaMF, B in bfloat16. S') in text
+    assert ('Projections: in single precision; of B in bfloat16 if the '
+            'hardware supports it; of AdaMF, B in bfloat16. S') in text
 
 
 def test_results_say_the_precision(study, tmp_path):
@@ -163,21 +163,21 @@ def test_results_say_the_precision(study, tmp_path):
 
 def test_captions_say_what_was_chosen(study):
     say = study.report.protocol
-    assert ('Epoch chosen by validation MRR. Settings not searched: those of '
-            'the shipped configurations. F') in say(head_of(), [result()])
+    assert ('Epoch chosen by validation MRR. Settings not searched: as in the '
+            'shipped configurations. F') in say(head_of(), [result()])
     # One validation is that of the last epoch.
     once = result(curve=[[15, 1.0, 0.1]], overrides=[
         'training.epochs=15', 'model.margin=3', 'adversary.weight=0.1'])
     text = say(head_of('x.py --set training.epochs=15 Ada*:model.margin=3'),
                [once])
     assert 'No epoch was selected' in text and 'chosen by' not in text
-    assert ('configurations, but for what the study sets and what `--set` '
-            'changes.') in text
-    assert 'chosen by validation MRR, but for B: the last' in say(
+    assert ('configurations, except for the settings of the study and the '
+            'changes by `--set`.') in text
+    assert 'chosen by validation MRR, except for B: the last' in say(
         head_of(), [result(), once | {'row': 'B'}])
     text = say(head_of(budget='quick'), [result(overrides=[
         'training.epochs=8', 'training.valid_every=4'])])
-    assert 'configurations, but for the epochs of `--budget quick`.' in text
+    assert 'configurations, except for the epochs of `--budget quick`.' in text
     # The same settings twice are one trial; one trial chooses nothing.
     tried = [{'row': row, 'overrides': [x], 'val_mrr': 0.1} for row, x in (
         ('A', 'a=1'), ('A', 'a=2'), ('A', 'a=1'), ('B', 'a=1'))]
@@ -190,11 +190,11 @@ def test_notes_name_what_was_not_searched(study):
     notes = importlib.import_module('table2').tried_notes
     found = {'A': [result('A')]}
     assert notes(head_of(tried=[]), found) == [
-        'No settings were searched: they are those of the shipped '
+        'No settings were searched: they are the settings of the shipped '
         'configurations.']
     found['B'] = [result('B', overrides=['model.margin=3'])]
     lines = notes(head_of(tried=[]), found)
-    assert 'but for these' in lines[0]
+    assert 'except for the following' in lines[0]
     assert lines[-1] == '- B, not searched: `model.margin=3`'
 
 

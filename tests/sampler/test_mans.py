@@ -79,7 +79,7 @@ def test_share_of_adaptive_by_loops(toy, modality, monkeypatch) -> None:
             count += gap < -1e-9
             ties += abs(gap) <= 1e-9  # Where head and tail are one node.
     assert ties < 100 < count < 30 * K - 100
-    assert 0 <= round(shares[0] * 30 * K) - count <= ties
+    assert 0 <= round(float(shares[0]) * 30 * K) - count <= ties
     mean = float(got.kept['structure'].float().mean())
     p = count / (30 * K)
     assert abs(mean - p) < 5 * (p * (1 - p) / (30 * K)) ** 0.5

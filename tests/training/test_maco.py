@@ -126,7 +126,7 @@ def test_each_step_leaves_the_other_side(graph, monkeypatch) -> None:
     step, calls = module.minimize, []
 
     def watch(*args) -> None:  # noqa: ANN002
-        model = args[-1]
+        model = args[-2]
         before = {name: p.detach().clone()
                   for name, p in model.named_parameters()}
         step(*args)

@@ -25,8 +25,10 @@ class Bilinear(QueryModel):
     nodes and relations, and the regularizers N3 and L3.
 
     Args:
-        num_nodes, num_relations, hidden_channels, modalities, num_negatives,
-            sparse: Arguments of :class:`~pyg_mmkgc.nn.MMKGEModel`.
+        num_nodes, num_relations, hidden_channels: Arguments of
+            :class:`~pyg_mmkgc.nn.MMKGEModel`.
+        modalities, num_negatives, sparse: Further arguments of
+            :class:`~pyg_mmkgc.nn.MMKGEModel`.
         reciprocal (bool, optional): If set to :obj:`True`, each relation has
             a reciprocal relation to rank heads. (default: :obj:`False`)
         n3 (float, optional): The weight of the N3 regularizer

@@ -162,6 +162,9 @@ class Ensemble(torch.nn.Module):
         num_experts (int): The number of experts :math:`M`.
         hidden_channels (int, optional): The width of the hidden layer.
             (default: :obj:`32`)
+
+    Raises:
+        ModelError: If the mode is unknown.
     """
     weight: Tensor
 

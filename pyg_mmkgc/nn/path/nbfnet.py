@@ -63,6 +63,10 @@ class NBFNet(PathModel):
             :class:`~pyg_mmkgc.nn.path.PathModel`. (default: :obj:`False`)
         modalities (dict, optional): See
             :class:`~pyg_mmkgc.nn.path.PathModel`. (default: :obj:`None`)
+
+    Raises:
+        ModelError: If an argument is out of range or unknown, or if both
+            :obj:`num_active` and :obj:`modalities` are given.
     """
     num_relations: int
 

@@ -75,6 +75,9 @@ class ULTRA(PathModel):
             :class:`~pyg_mmkgc.nn.path.PathModel`. (default: :obj:`False`)
         modalities (dict, optional): See
             :class:`~pyg_mmkgc.nn.path.PathModel`. (default: :obj:`None`)
+
+    Raises:
+        ModelError: If an argument is not a positive integer.
     """
     any_relations = True
 
