@@ -62,6 +62,7 @@ nitpick_ignore = [
     ('py:class', 'optional'),
     ('py:class', 'callable'),
     ('py:class', 'iterable'),
+    ('py:class', 'sequence'),
     # A type variable.
     ('py:class', 'pyg_mmkgc.io.pretrained.T'),
 ]
@@ -73,6 +74,7 @@ myst_enable_extensions = ['colon_fence', 'deflist', 'dollarmath',
                           'attrs_inline']
 myst_heading_anchors = 4
 nb_execution_mode = 'cache'
+nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_execution_timeout = 300
