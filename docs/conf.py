@@ -63,8 +63,11 @@ nitpick_ignore = [
     ('py:class', 'callable'),
     ('py:class', 'iterable'),
     ('py:class', 'sequence'),
-    # A type variable.
+    # Type variables, a literal type, and a module of MoSE only.
     ('py:class', 'pyg_mmkgc.io.pretrained.T'),
+    ('py:class', 'pyg_mmkgc.nn.path.base.T'),
+    ('py:class', 'Side'),
+    ('py:class', 'pyg_mmkgc.nn.kge.mose.Ensemble'),
 ]
 # As in PyG, :obj: marks code. It is a link where there is such a name.
 nitpick_ignore_regex = [('py:obj', '.*')]

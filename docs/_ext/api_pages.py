@@ -10,7 +10,6 @@ import re
 import sys
 from functools import cache
 from pathlib import Path
-from pydoc import locate
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:  # The tests have no Sphinx.
     from sphinx.environment import BuildEnvironment
 
 #: Modules with public names that no package exports.
-MODULES = ('pyg_mmkgc.errors', 'pyg_mmkgc.typing', 'pyg_mmkgc.report',
+MODULES = ('pyg_mmkgc.errors', 'pyg_mmkgc.report',
            'pyg_mmkgc.nn.encoded', 'pyg_mmkgc.nn.similarity',
            'pyg_mmkgc.nn.functional', 'pyg_mmkgc.nn.encoder',
            'pyg_mmkgc.nn.adversarial', 'pyg_mmkgc.kernels.relational')
@@ -41,30 +40,34 @@ RELATED = {
     'pyg_mmkgc.evaluation': (
         'compare.Difference', 'explain.MemberShare',
         'explain.ModalityEffect', 'explain.NearTriple',
-        'explain.SideRank', 'scorer.scoring'),
+        'explain.SideRank'),
     'pyg_mmkgc.explore': ('explorer.Disagreement', 'explorer.Failure',
                           'media.Media'),
     'pyg_mmkgc.features': ('descriptor.describe_image', 'inspect.Coverage'),
-    'pyg_mmkgc.nn': ('kge.momok.JointView', 'kge.mose.Ensemble',
-                     'kge.ote.gram_schmidt'),
-    'pyg_mmkgc.nn.path': ('features.FeatureTables', 'prune.pruned_scores'),
+    'pyg_mmkgc.nn': ('kge.momok.JointView', 'kge.ote.gram_schmidt'),
+    'pyg_mmkgc.nn.path': ('features.FeatureGates', 'features.FeatureTables',
+                          'prune.pruned_scores'),
     'pyg_mmkgc.runs': ('new_entity.add_entity', 'search.Trial'),
     'pyg_mmkgc.sampler': ('attention.Patches',
                           'straight_through.straight_through'),
     'pyg_mmkgc.training': (
         'batch.Completion', 'club.Estimator', 'comat.CollaborativeGenerator',
-        'inputs.subsampling_weight', 'profile.Profile'),
+        'inputs.subsampling_weight', 'profile.Part', 'profile.Profile',
+        'profile.profile'),
 }
 #: Base classes that are no subject of their own.
 HIDDEN = ('pyg_mmkgc.nn.deprecated', )
 #: Names in annotations by the name under which they are documented.
 ALIASES = {
+    'Data': 'torch_geometric.data.Data',
+    'Dataset': 'torch_geometric.data.Dataset',
     'KGEModel': 'torch_geometric.nn.kge.KGEModel',
     'Function': 'collections.abc.Callable',
     'Image.Image': 'PIL.Image.Image',
     'Module': 'torch.nn.Module',
     'PathLike': 'os.PathLike',
     'Tensor': 'torch.Tensor',
+    'np.ndarray': 'numpy.ndarray',
     'torch._C.Generator': 'torch.Generator',
     'torch.amp.autocast_mode.autocast': 'torch.autocast',
     'torch.nn.parameter.Parameter': 'torch.nn.Parameter',
@@ -73,6 +76,8 @@ ALIASES = {
         'torch_geometric.transforms.BaseTransform',
     'torch.nn.modules.container.ModuleDict': 'torch.nn.ModuleDict',
     'torch.nn.modules.module.Module': 'torch.nn.Module',
+    'torch_geometric.data.dataset.Dataset':
+        'torch_geometric.data.Dataset',
     'torch_geometric.data.data.Data': 'torch_geometric.data.Data',
     'torch_geometric.data.in_memory_dataset.InMemoryDataset':
         'torch_geometric.data.InMemoryDataset',
@@ -163,6 +168,12 @@ def show_bases(app: Sphinx, name: str, item: Any, options: Any,
         bases.remove(object)
 
 
+def show_signature(app: Sphinx, what: str, name: str, item: Any, options: Any,
+                   signature: str | None, returns: str | None) -> Any:
+    r"""Replaces the default of a dataclass that is no expression."""
+    return signature and signature.replace('<factory>', '...'), returns
+
+
 def _classes(item: Any) -> tuple[Any, ...]:
     return (item, ) if inspect.isclass(item) else ()
 
@@ -188,7 +199,7 @@ def _name_page(module: ModuleType, name: str) -> str:
     # Not in the contents, which would list hundreds of names on every page.
     # The module that has the name, which may be within a package.
     place, _, last = f'{module.__name__}.{name}'.rpartition('.')
-    item = locate(f'{place}.{last}')
+    item = getattr(importlib.import_module(place), last)
     kind, options = 'function', ''
     if inspect.isclass(item):
         kind = 'exception' if issubclass(item, Exception) else 'class'
@@ -338,6 +349,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     r"""Writes the pages before a build."""
     generate(app, pages, 'api')
     app.connect('autodoc-process-bases', show_bases)
+    app.connect('autodoc-process-signature', show_signature)
     # Before the inventories are asked.
     app.connect('missing-reference', resolve, priority=400)
     return {'parallel_read_safe': True}
