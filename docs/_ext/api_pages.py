@@ -46,6 +46,7 @@ RELATED = {
     'pyg_mmkgc.features': ('descriptor.describe_image', 'inspect.Coverage'),
     'pyg_mmkgc.nn': ('kge.momok.JointView', 'kge.ote.gram_schmidt'),
     'pyg_mmkgc.nn.path': ('features.FeatureGates', 'features.FeatureTables',
+                          'features.NodeFeatures',
                           'prune.pruned_scores'),
     'pyg_mmkgc.runs': ('new_entity.add_entity', 'search.Trial'),
     'pyg_mmkgc.sampler': ('attention.Patches',
