@@ -55,6 +55,8 @@ def argument_texts(item: Any) -> dict[str, str]:
     items = [item, *inspect.getmro(owner)] if inspect.isclass(
         owner) else inspect.getmro(item) if inspect.isclass(item) else [item]
     out: dict[str, str] = {}
+    # A bare name refers to the class, which is not around it here.
+    bare = re.compile(r':(?:attr|class|func|meth):`(\w+)`')
     for part in items:
         doc = inspect.cleandoc(getattr(part, '__doc__', '') or '')
         block = re.search(r'^Args:\n(.*?)(?=^\S|\Z)', doc,
@@ -64,7 +66,8 @@ def argument_texts(item: Any) -> dict[str, str]:
             found = ARGUMENT.match(entry)
             if found:
                 text = inspect.cleandoc(' ' * 4 + entry[found.end():])
-                out.setdefault(found[1].lstrip('*'), text.strip())
+                out.setdefault(found[1].lstrip('*'),
+                               bare.sub(r'``\1``', text.strip()))
     return out
 
 

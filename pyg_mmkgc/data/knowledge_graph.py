@@ -112,7 +112,7 @@ class KnowledgeGraph(Data):
             triples with shape :obj:`[num_filter_edges]`.
             (default: :obj:`None`)
         feature_encoders (dict, optional): The encoder that computed the
-            features of each modality, as :meth:`describe` of an
+            features of each modality, as :obj:`describe` of an
             :class:`~pyg_mmkgc.features.Encoder` returns it.
             (default: :obj:`None`)
         **kwargs (optional): The features :obj:`x_<modality>` with shape

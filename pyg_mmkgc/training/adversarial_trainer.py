@@ -26,9 +26,9 @@ class AdversarialTrainer(Trainer):
     r"""Trains a model and an adversary in turn, each with its own optimizer,
     as in algorithm 1 of `AdaMF-MAT <https://arxiv.org/abs/2402.15444>`_.
 
-    The trainer uses the :meth:`discriminator_loss` of an
+    The trainer uses the :obj:`discriminator_loss` of an
     :class:`~pyg_mmkgc.training.Adversary` and, unless the adversary is
-    :obj:`simultaneous`, its :meth:`generator_loss`.
+    :obj:`simultaneous`, its :obj:`generator_loss`.
 
     Args:
         model (KGEModel): The model, which is the discriminator.

@@ -84,7 +84,7 @@ class WandB(Callback):
 
     Args:
         project (str, optional): The project. (default: :obj:`"pyg_mmkgc"`)
-        **kwargs (optional): Additional arguments of :meth:`wandb.init`, such
+        **kwargs (optional): Additional arguments of :obj:`wandb.init`, such
             as :obj:`name` or :obj:`mode="offline"`.
 
     Raises:

@@ -85,7 +85,7 @@ class Trainer:
             are taken from a
             :class:`~torch_geometric.nn.kge.loader.KGTripletLoader`.
         sampler (NegativeSampler, optional): The negative sampler. If set to
-            :obj:`None`, the model's own :meth:`loss` is minimized unless
+            :obj:`None`, the model's own :obj:`loss` is minimized unless
             :obj:`loss` takes all nodes. (default: :obj:`None`)
         loss (torch.nn.Module, optional): The loss of the scores of positives
             :obj:`[B]` and negatives :obj:`[B, K]`, or an
