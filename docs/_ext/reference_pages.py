@@ -88,9 +88,12 @@ def type_name(annotation: Any) -> str:
 
 
 def _plain(value: Any) -> str:
-    return {None: 'null', True: 'true', False: 'false'}.get(
-        value, str(value)) if isinstance(
-            value, (bool, type(None), int, float, str)) else str(list(value))
+    # As in YAML. A number is not looked up, since 1.0 equals True.
+    if value is None or isinstance(value, bool):
+        return {None: 'null', True: 'true', False: 'false'}[value]
+    if isinstance(value, (int, float, str)):
+        return str(value)
+    return str(list(value))
 
 
 def _options(options: Mapping[str, inspect.Parameter],
@@ -121,7 +124,7 @@ def _section(section: str) -> str:
         role = 'func' if inspect.isfunction(shown) else 'class'
         place = _place(shown)
         options = options_of(section, target)
-        parts += [heading(name, '-'), f':{role}:`{place}`\n',
+        parts += [heading(name, '-'), f':{role}:`~{place}`\n',
                   _options(options, argument_texts(target))
                   if options else 'No keywords.\n']
     return '\n'.join(parts)
@@ -185,7 +188,8 @@ def configuration_page() -> str:
 
 
 def _usage(parser: argparse.ArgumentParser) -> str:
-    text = parser.format_usage().removeprefix('usage: ')
+    text = parser.format_usage().removeprefix('usage: ').replace(
+        '\n' + ' ' * len('usage: '), '\n')
     return '.. code-block:: text\n\n' + indent(text.rstrip()) + '\n'
 
 
