@@ -288,7 +288,7 @@ def save_model(model: Any, folder: Union[str, Path],
             model, by name. (default: :obj:`None`)
     """
     described, state = _describe(model)  # It may raise, so it comes first.
-    tensors = {**state, **(rows or {})}
+    tensors: dict[str, Union[Tensor, Rows]] = {**state, **(rows or {})}
     if any(hasattr(x, 'to_local') for x in tensors.values()):
         raise ModelError(
             f"Expected a model with all rows of its tables (got "
