@@ -64,6 +64,8 @@ class Clock:
         self.phases[name] = {
             'seconds': round(seconds, 3), 'peak_mb': round(peak[0] / 1e6, 1),
             'before_mb': round(before / 1e6, 1)}
+        if is_main():
+            print(name, self.phases[name], file=sys.stderr, flush=True)
 
 
 class Traffic:

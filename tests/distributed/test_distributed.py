@@ -76,7 +76,10 @@ def check_equal(expected: dict[str, Tensor], path: Path,
 def check_all(kg: KnowledgeGraph, folder: Path, size: int) -> None:
     out = folder / str(size)
     for kind in CASES:
-        check_equal(trained(build(kind, kg)), out / f'{kind}.safetensors')
+        # Attention has a bias without a gradient but for rounding, which Adam
+        # enlarges.
+        check_equal(trained(build(kind, kg)), out / f'{kind}.safetensors',
+                    atol=1e-9 if kind == 'whole' else 1e-12)
     # In single precision, only the losses are close: Adam divides rounding
     # errors by gradients near zero.
     expected = trained(build('adamf', kg, torch.float32))['losses']
