@@ -24,6 +24,8 @@ class CSVLogger(Callback):
         path (str or pathlib.Path, optional): The file.
             (default: :obj:`history.csv` in the folder of the trainer)
     """
+    main_only = True
+
     def __init__(self, path: Union[str, Path, None] = None) -> None:
         self.path = None if path is None else Path(path)
 
@@ -51,6 +53,8 @@ class TensorBoard(Callback):
     Raises:
         MMKGCError: If :obj:`tensorboard` is not installed.
     """
+    main_only = True
+
     def __init__(self, folder: Union[str, Path, None] = None) -> None:
         try:
             import tensorboard  # noqa: F401
@@ -90,6 +94,8 @@ class WandB(Callback):
     Raises:
         MMKGCError: If :obj:`wandb` is not installed.
     """
+    main_only = True
+
     def __init__(self, project: str = 'pyg_mmkgc', **kwargs: Any) -> None:
         try:
             import wandb
