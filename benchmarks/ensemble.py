@@ -20,6 +20,7 @@ import json
 import shlex
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,6 +35,7 @@ from zero_shot import sample
 
 from pyg_mmkgc.evaluation import RankingResult, compare, evaluate
 from pyg_mmkgc.evaluation.compare import spread
+from pyg_mmkgc.evaluation.result import TieWarning
 from pyg_mmkgc.io import save_tensors
 from pyg_mmkgc.io.atomic import write_atomic
 from pyg_mmkgc.io.provenance import provenance
@@ -251,7 +253,9 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     if not args.report:
-        measure(args)
+        with warnings.catch_warnings():  # Ranks are realistic.
+            warnings.simplefilter('ignore', TieWarning)
+            measure(args)
     report(args)
 
 

@@ -62,8 +62,12 @@ nitpick_ignore = [
     ('py:class', 'optional'),
     ('py:class', 'callable'),
     ('py:class', 'iterable'),
-    # A type variable.
+    ('py:class', 'sequence'),
+    # Type variables, a literal type, and a module of MoSE only.
     ('py:class', 'pyg_mmkgc.io.pretrained.T'),
+    ('py:class', 'pyg_mmkgc.nn.path.base.T'),
+    ('py:class', 'Side'),
+    ('py:class', 'pyg_mmkgc.nn.kge.mose.Ensemble'),
 ]
 # As in PyG, :obj: marks code. It is a link where there is such a name.
 nitpick_ignore_regex = [('py:obj', '.*')]
@@ -73,6 +77,7 @@ myst_enable_extensions = ['colon_fence', 'deflist', 'dollarmath',
                           'attrs_inline']
 myst_heading_anchors = 4
 nb_execution_mode = 'cache'
+nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
 nb_execution_timeout = 300

@@ -104,7 +104,7 @@ class Report:
     and can be converted to data frames and LaTeX.
 
     A subclass lists its tables in :obj:`table_names`, the most important
-    first, and creates them in :meth:`make_table`. Its :meth:`__repr__` shows
+    first, and creates them in :meth:`make_table`. Its :obj:`repr` shows
     the values of :meth:`summary`.
     """
     table_names: ClassVar[tuple[str, ...]]

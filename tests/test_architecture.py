@@ -17,7 +17,7 @@ PACKAGE = 'pyg_mmkgc'
 # command line down to files and tensors.
 EVERYBODY = {'errors', 'lazy', 'termination', 'typing'}
 PARTS = ('kernels', 'io', 'data', 'datasets', 'transforms', 'sampler',
-         'metrics', 'nn', 'evaluation', 'training', 'features',
+         'metrics', 'nn', 'distributed', 'evaluation', 'training', 'features',
          'visualization')
 ARROWS = {
     'errors': set(),
@@ -34,16 +34,19 @@ ARROWS = {
     'metrics': set(),
     # Saving a model writes files; the rest of `nn` knows tensors only.
     'nn': {'kernels', 'metrics', 'io'},
-    'evaluation': {'kernels', 'data', 'io', 'metrics', 'nn', 'report'},
-    'training': {'kernels', 'nn', 'sampler', 'evaluation', 'data', 'io',
-                 'metrics', 'report'},
+    # Process groups, tables and checkpoints over processes.
+    'distributed': {'io'},
+    'evaluation': {'kernels', 'data', 'distributed', 'io', 'metrics', 'nn',
+                   'report'},
+    'training': {'kernels', 'nn', 'distributed', 'sampler', 'evaluation',
+                 'data', 'io', 'metrics', 'report'},
     'features': {'io', 'report'},
     'visualization': {'io', 'report'},
     'config': {*PARTS, 'report'},
     'runs': {*PARTS, 'report', 'config'},
     'explore': {'config', 'data', 'datasets', 'evaluation', 'features', 'io',
                 'nn', 'runs'},
-    'cli': {'config', 'explore', 'runs', 'visualization'},
+    'cli': {'config', 'distributed', 'explore', 'runs', 'visualization'},
     '__main__': set(),
     'testing': set(PARTS) - {'features', 'visualization'},
     # The package's own __init__.py.

@@ -154,6 +154,10 @@ def test_references_have_every_key_and_command(
     part = model[model.index('\nAdaMFMAT\n'):model.index('\nIKRL\n')]
     assert '``margin`` : float; default ``12.0``' in part
     assert 'num_nodes``' not in part and 'num_negatives``' not in part
+    # Numbers are no truth values.
+    part = model[model.index('\nTransE\n'):model.index('\nTransH\n')]
+    assert '``margin`` : float; default ``1.0``' in part
+    assert '``sparse`` : bool; default ``false``' in part
     keys = re.findall(r'^``(\w+)`` : ', pages[
         'reference/configuration/training.rst'], re.MULTILINE)
     assert {'lr', 'epochs', 'track'} <= set(keys)

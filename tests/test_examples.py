@@ -52,6 +52,16 @@ def test_adamf_mat_pyg_loop(tmp_path: Path) -> None:
     assert "Ranking of 'test'" in out
 
 
+def test_distributed(tmp_path: Path) -> None:
+    args = ['--epochs', '2', '--folder', 'run', '--hidden_channels', '8']
+    out = run('distributed.py', tmp_path, *args)
+    assert 'Processes: 1, best epoch: 2' in out
+    mrr, = numbers('Test MRR: {}', out)
+    assert 0 < mrr < 1
+    assert run('distributed.py', tmp_path, *args) == out  # Resumed.
+    assert (tmp_path / 'run' / 'model' / 'config.json').is_file()
+
+
 @pytest.mark.slow
 def test_adamf_mat_trainer(tmp_path: Path) -> None:
     out = run('adamf_mat_trainer.py', tmp_path, '--epochs', '5')

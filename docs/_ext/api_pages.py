@@ -10,7 +10,6 @@ import re
 import sys
 from functools import cache
 from pathlib import Path
-from pydoc import locate
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +22,10 @@ if TYPE_CHECKING:  # The tests have no Sphinx.
     from sphinx.environment import BuildEnvironment
 
 #: Modules with public names that no package exports.
-MODULES = ('pyg_mmkgc.errors', 'pyg_mmkgc.typing', 'pyg_mmkgc.report',
+MODULES = ('pyg_mmkgc.errors', 'pyg_mmkgc.report',
            'pyg_mmkgc.nn.encoded', 'pyg_mmkgc.nn.similarity',
-           'pyg_mmkgc.nn.functional', 'pyg_mmkgc.nn.encoder')
+           'pyg_mmkgc.nn.functional', 'pyg_mmkgc.nn.encoder',
+           'pyg_mmkgc.nn.adversarial', 'pyg_mmkgc.kernels.relational')
 #: Names that docstrings refer to and no package exports, by their page.
 RELATED = {
     'pyg_mmkgc.config': (
@@ -34,28 +34,51 @@ RELATED = {
         'space.read_space'),
     'pyg_mmkgc.data': (
         'adapters.from_pyg', 'audit.ModalityAudit', 'audit.SplitAudit',
+        'fingerprint.fingerprint',
         'triples.from_triples', 'tsv.from_tsv'),
     'pyg_mmkgc.datasets': ('feature_files.find_features', ),
     'pyg_mmkgc.evaluation': (
-        'compare.Difference', 'explain.ModalityEffect', 'explain.NearTriple',
-        'explain.SideRank', 'scorer.scoring'),
+        'compare.Difference', 'explain.MemberShare',
+        'explain.ModalityEffect', 'explain.NearTriple',
+        'explain.SideRank'),
     'pyg_mmkgc.explore': ('explorer.Disagreement', 'explorer.Failure',
                           'media.Media'),
     'pyg_mmkgc.features': ('descriptor.describe_image', 'inspect.Coverage'),
-    'pyg_mmkgc.nn': ('kge.momok.JointView', 'kge.mose.Ensemble'),
-    'pyg_mmkgc.training': ('inputs.subsampling_weight', ),
+    'pyg_mmkgc.nn': ('kge.momok.JointView', 'kge.ote.gram_schmidt'),
+    'pyg_mmkgc.nn.path': ('features.FeatureGates', 'features.FeatureTables',
+                          'features.NodeFeatures',
+                          'prune.pruned_scores'),
+    'pyg_mmkgc.runs': ('new_entity.add_entity', 'search.Trial'),
+    'pyg_mmkgc.sampler': ('attention.Patches',
+                          'straight_through.straight_through'),
+    'pyg_mmkgc.training': (
+        'batch.Completion', 'club.Estimator', 'comat.CollaborativeGenerator',
+        'inputs.subsampling_weight', 'profile.Part', 'profile.Profile',
+        'profile.profile'),
 }
 #: Base classes that are no subject of their own.
 HIDDEN = ('pyg_mmkgc.nn.deprecated', )
 #: Names in annotations by the name under which they are documented.
 ALIASES = {
+    'Data': 'torch_geometric.data.Data',
+    'Dataset': 'torch_geometric.data.Dataset',
+    'KGEModel': 'torch_geometric.nn.kge.KGEModel',
     'Function': 'collections.abc.Callable',
     'Image.Image': 'PIL.Image.Image',
     'Module': 'torch.nn.Module',
     'PathLike': 'os.PathLike',
     'Tensor': 'torch.Tensor',
+    'np.ndarray': 'numpy.ndarray',
+    'torch._C.Generator': 'torch.Generator',
+    'torch.amp.autocast_mode.autocast': 'torch.autocast',
+    'torch.nn.parameter.Parameter': 'torch.nn.Parameter',
+    'torch.optim.optimizer.Optimizer': 'torch.optim.Optimizer',
+    'torch_geometric.transforms.base_transform.BaseTransform':
+        'torch_geometric.transforms.BaseTransform',
     'torch.nn.modules.container.ModuleDict': 'torch.nn.ModuleDict',
     'torch.nn.modules.module.Module': 'torch.nn.Module',
+    'torch_geometric.data.dataset.Dataset':
+        'torch_geometric.data.Dataset',
     'torch_geometric.data.data.Data': 'torch_geometric.data.Data',
     'torch_geometric.data.in_memory_dataset.InMemoryDataset':
         'torch_geometric.data.InMemoryDataset',
@@ -146,6 +169,12 @@ def show_bases(app: Sphinx, name: str, item: Any, options: Any,
         bases.remove(object)
 
 
+def show_signature(app: Sphinx, what: str, name: str, item: Any, options: Any,
+                   signature: str | None, returns: str | None) -> Any:
+    r"""Replaces the default of a dataclass that is no expression."""
+    return signature and signature.replace('<factory>', '...'), returns
+
+
 def _classes(item: Any) -> tuple[Any, ...]:
     return (item, ) if inspect.isclass(item) else ()
 
@@ -171,7 +200,7 @@ def _name_page(module: ModuleType, name: str) -> str:
     # Not in the contents, which would list hundreds of names on every page.
     # The module that has the name, which may be within a package.
     place, _, last = f'{module.__name__}.{name}'.rpartition('.')
-    item = locate(f'{place}.{last}')
+    item = getattr(importlib.import_module(place), last)
     kind, options = 'function', ''
     if inspect.isclass(item):
         kind = 'exception' if issubclass(item, Exception) else 'class'
@@ -274,27 +303,30 @@ def find(target: str, node: Any) -> str | None:
     if target in ALIASES:
         return ALIASES[target]
     first, _, rest = target.partition('.')
-    module = node.get('py:module')
-    if module and module in sys.modules:
-        owner: Any = sys.modules[module]
-        for part in (node.get('py:class') or '').split('.'):
-            owner = getattr(owner, part, owner) if part else owner
-        for cls in inspect.getmro(owner) if inspect.isclass(owner) else ():
-            if first in vars(cls) or first in vars(cls).get(
-                    '__annotations__', {}):
+    owner: Any = sys.modules.get(node.get('py:module'))
+    for part in filter(None, (node.get('py:class') or '').split('.')):
+        owner = getattr(owner, part, owner)
+    if node['reftype'] in ('meth', 'attr') and inspect.isclass(owner):
+        for cls in inspect.getmro(owner):
+            if first in {**vars(cls), **vars(cls).get('__annotations__', {})}:
                 return f'{full_name(cls)}.{target}'
-        source = sys.modules.get(getattr(owner, '__module__', module))
-        if hasattr(source, first) and hasattr(getattr(source, first),
-                                              '__qualname__'):
-            name = full_name(getattr(source, first))
-            return f'{name}.{rest}' if rest else name
+    if not target.startswith(f'{pyg_mmkgc.__name__}.'):
+        item = getattr(sys.modules.get(getattr(owner, '__module__', '')),
+                       first, None)
+        if getattr(item, '__module__', '').startswith(pyg_mmkgc.__name__):
+            return '.'.join(filter(None, (full_name(item), rest)))
+        return None
     parts = target.split('.')
     for i in range(len(parts) - 1, 0, -1):
-        owner = sys.modules.get('.'.join(parts[:i]))
-        if owner is not None and hasattr(owner, parts[i]):
-            item = getattr(owner, parts[i])
-            if hasattr(item, '__qualname__'):
-                return '.'.join([full_name(item), *parts[i + 1:]])
+        item = getattr(sys.modules.get('.'.join(parts[:i])), parts[i], None)
+        if hasattr(item, '__qualname__'):
+            # A method may be inherited from a base class.
+            for cls in (inspect.getmro(item) if inspect.isclass(item)
+                        and parts[i + 1:] else ()):
+                if parts[i + 1] in vars(cls):
+                    item = cls
+                    break
+            return '.'.join([full_name(item), *parts[i + 1:]])
     return None
 
 
@@ -318,6 +350,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     r"""Writes the pages before a build."""
     generate(app, pages, 'api')
     app.connect('autodoc-process-bases', show_bases)
+    app.connect('autodoc-process-signature', show_signature)
     # Before the inventories are asked.
     app.connect('missing-reference', resolve, priority=400)
     return {'parallel_read_safe': True}

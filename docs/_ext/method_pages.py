@@ -123,7 +123,8 @@ def pages() -> dict[str, str]:
     for kind, group in groups.items():
         parts += [
             heading(kind[0].upper() + kind[1:], '-'),
-            '.. list-table::\n   :header-rows: 1\n   :class: methods\n\n'
+            '.. list-table::\n   :header-rows: 1\n   :class: methods\n'
+            '   :widths: 42 11 15 9 9 9 9\n\n'
             + '   * - Method\n     - Needs\n     - Recipes\n     - Cost\n'
             + ''.join(f'     - {graph}\n' for graph in GRAPHS)
             + ''.join(map(_row, group))]

@@ -55,6 +55,8 @@ def argument_texts(item: Any) -> dict[str, str]:
     items = [item, *inspect.getmro(owner)] if inspect.isclass(
         owner) else inspect.getmro(item) if inspect.isclass(item) else [item]
     out: dict[str, str] = {}
+    # A bare name refers to the class, which is not around it here.
+    bare = re.compile(r':(?:attr|class|func|meth):`(\w+)`')
     for part in items:
         doc = inspect.cleandoc(getattr(part, '__doc__', '') or '')
         block = re.search(r'^Args:\n(.*?)(?=^\S|\Z)', doc,
@@ -64,7 +66,8 @@ def argument_texts(item: Any) -> dict[str, str]:
             found = ARGUMENT.match(entry)
             if found:
                 text = inspect.cleandoc(' ' * 4 + entry[found.end():])
-                out.setdefault(found[1].lstrip('*'), text.strip())
+                out.setdefault(found[1].lstrip('*'),
+                               bare.sub(r'``\1``', text.strip()))
     return out
 
 
@@ -85,9 +88,12 @@ def type_name(annotation: Any) -> str:
 
 
 def _plain(value: Any) -> str:
-    return {None: 'null', True: 'true', False: 'false'}.get(
-        value, str(value)) if isinstance(
-            value, (bool, type(None), int, float, str)) else str(list(value))
+    # As in YAML. A number is not looked up, since 1.0 equals True.
+    if value is None or isinstance(value, bool):
+        return {None: 'null', True: 'true', False: 'false'}[value]
+    if isinstance(value, (int, float, str)):
+        return str(value)
+    return str(list(value))
 
 
 def _options(options: Mapping[str, inspect.Parameter],
@@ -118,7 +124,7 @@ def _section(section: str) -> str:
         role = 'func' if inspect.isfunction(shown) else 'class'
         place = _place(shown)
         options = options_of(section, target)
-        parts += [heading(name, '-'), f':{role}:`{place}`\n',
+        parts += [heading(name, '-'), f':{role}:`~{place}`\n',
                   _options(options, argument_texts(target))
                   if options else 'No keywords.\n']
     return '\n'.join(parts)
@@ -182,7 +188,8 @@ def configuration_page() -> str:
 
 
 def _usage(parser: argparse.ArgumentParser) -> str:
-    text = parser.format_usage().removeprefix('usage: ')
+    text = parser.format_usage().removeprefix('usage: ').replace(
+        '\n' + ' ' * len('usage: '), '\n')
     return '.. code-block:: text\n\n' + indent(text.rstrip()) + '\n'
 
 

@@ -2,6 +2,7 @@ r"""``mmkgc train``."""
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import Any
 
@@ -31,6 +32,24 @@ def add(commands: Any) -> None:
 
 def call(args: argparse.Namespace) -> None:
     r"""Runs the command."""
+    from pyg_mmkgc.distributed import process_group
+
+    with process_group():
+        _call(args)
+
+
+def _call(args: argparse.Namespace) -> None:
+    from pyg_mmkgc.distributed import is_main, restarted, world_size
+
+    folder = args.output
+    if restarted() and folder is not None and os.path.isfile(
+            os.path.join(folder, 'config.yaml')):
+        # A process of the group failed after the run began.
+        args.name = args.output = args.seed = None
+        args.overrides, args.resume = [], folder
+    if args.seeds is not None and world_size() > 1:
+        raise ConfigError("Expected no '--seeds' for several processes (got "
+                          f'{args.seeds}). Train one seed after the other.')
     if (args.name is None) == (args.resume is None):
         raise ConfigError('Expected either NAME|FILE, the configuration to '
                           'train, or --resume RUN (got '
@@ -66,5 +85,7 @@ def call(args: argparse.Namespace) -> None:
         print(f'\ninterrupted; to continue: mmkgc train --resume '
               f'{run.folder}', file=sys.stderr)
         raise
+    if not is_main():
+        return
     show('no test triples to evaluate on' if result is None else result)
     show(f'run: {run.folder}')

@@ -16,6 +16,7 @@ from pyg_mmkgc.config.coerce import located
 from pyg_mmkgc.config.components import valid_names
 from pyg_mmkgc.config.schema import Config
 from pyg_mmkgc.data import KnowledgeGraph
+from pyg_mmkgc.distributed import build
 from pyg_mmkgc.errors import ConfigError, check_positive, check_whole
 from pyg_mmkgc.io.reading import user_path
 from pyg_mmkgc.nn import Ensemble
@@ -119,12 +120,14 @@ def build_model(config: Config,
     options = config.model.options
     with _seeded(config), located('model', options):
         if hasattr(target, 'from_data'):
-            return target.from_data(graph, **options)
+            return build(lambda: target.from_data(graph, **options),
+                         graph.num_nodes)
         # PyG's constructors do not check their arguments.
         check_whole(hidden_channels=options['hidden_channels'])
         check_positive(**{key: options[key] for key in ('margin', 'p_norm')
                           if key in options})
-        return target(graph.num_nodes, graph.num_relations, **options)
+        return build(lambda: target(graph.num_nodes, graph.num_relations,
+                                    **options), graph.num_nodes)
 
 
 def build_device(config: Config) -> torch.device:

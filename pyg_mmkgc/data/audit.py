@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 # Above this share of reversed pairs, a simple rule that predicts the inverse
 # of each triple beats a model.
 INVERSE_LIMIT = 0.1
+# The number of rows of a table that are read at once.
+ROWS = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -244,17 +246,31 @@ def _lookup(keys: Tensor, values: Tensor, query: Tensor) -> Tensor:
 
 def _audit_modality(x: Tensor, mask: Tensor) -> ModalityAudit:
     rows = int(mask.reshape(mask.size(0), -1).any(dim=1).sum())
-    x = x[mask].flatten(end_dim=-2)  # All rows of each node.
-    finite = x.isfinite().all(dim=1)
-    norm = torch.linalg.vector_norm(x[finite].float(), dim=1)
-    dead = (x == x[:1]).all(dim=0) if x.size(0) > 0 else x.new_zeros(0)
+    norms, hashes = [x.new_empty(0, dtype=torch.float)], [_row_hash(
+        x.new_empty(0, x.size(-1)))]
+    nonfinite = zero = 0
+    first: Tensor | None = None
+    dead = torch.ones(x.size(-1), dtype=torch.bool, device=x.device)
+    # A table may be larger than memory.
+    for some, there in zip(x.split(ROWS), mask.split(ROWS), strict=True):
+        part = some[there].flatten(end_dim=-2)  # All rows of a node.
+        if part.size(0) == 0:
+            continue
+        first = part[:1] if first is None else first
+        finite = part.isfinite().all(dim=1)
+        norms.append(torch.linalg.vector_norm(part[finite].float(), dim=1))
+        hashes.append(_row_hash(part))
+        nonfinite += int((~finite).sum())
+        zero += int((part == 0).all(dim=1).sum())
+        dead &= (part == first).all(dim=0)
+    norm, key = torch.cat(norms), torch.cat(hashes)
     return ModalityAudit(
-        channels=x.size(1),
+        channels=x.size(-1),
         rows=rows,
-        nonfinite_rows=int((~finite).sum()),
-        zero_rows=int((x == 0).all(dim=1).sum()),
-        duplicate_rows=x.size(0) - _row_hash(x).unique().numel(),
-        dead_channels=int(dead.sum()),
+        nonfinite_rows=nonfinite,
+        zero_rows=zero,
+        duplicate_rows=key.numel() - key.unique().numel(),
+        dead_channels=0 if first is None else int(dead.sum()),
         min_norm=float(norm.min()) if norm.numel() > 0 else 0.0,
         mean_norm=float(norm.mean()) if norm.numel() > 0 else 0.0,
         max_norm=float(norm.max()) if norm.numel() > 0 else 0.0,

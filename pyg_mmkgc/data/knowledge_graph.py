@@ -21,7 +21,12 @@ if TYPE_CHECKING:
 
 SPLITS = ('train', 'val', 'test')
 
+# The number of strings from which a list is stored as bytes.
+MANY = 100_000
+
 _FORMAT = 'pyg_mmkgc.KnowledgeGraph'
+# The tensors of a list of strings in the file of a graph.
+_BYTES, _ENDS = 'bytes of ', 'ends of '
 _EDGE_KEYS = {'edge_index', 'edge_type'} | {f'{s}_mask' for s in SPLITS}
 _OTHER_KEYS = {
     'filter_edge_index', 'filter_edge_type', 'node_names', 'node_ids',
@@ -112,7 +117,7 @@ class KnowledgeGraph(Data):
             triples with shape :obj:`[num_filter_edges]`.
             (default: :obj:`None`)
         feature_encoders (dict, optional): The encoder that computed the
-            features of each modality, as :meth:`describe` of an
+            features of each modality, as :obj:`describe` of an
             :class:`~pyg_mmkgc.features.Encoder` returns it.
             (default: :obj:`None`)
         **kwargs (optional): The features :obj:`x_<modality>` with shape
@@ -408,6 +413,7 @@ class KnowledgeGraph(Data):
         Raises:
             DataError: If an attribute is neither a tensor nor a plain value.
         """
+        from pyg_mmkgc.io.strings import pack_strings
         from pyg_mmkgc.io.tensors import save_tensors
 
         tensors: dict[str, Tensor] = {}
@@ -415,6 +421,11 @@ class KnowledgeGraph(Data):
         for key, value in self._store.items():
             if isinstance(value, Tensor):
                 tensors[key] = value
+            elif (isinstance(value, list) and len(value) >= MANY
+                  and all(isinstance(x, str) for x in value)):
+                # Millions of labels do not fit into a header.
+                tensors[f'{_BYTES}{key}'], tensors[f'{_ENDS}{key}'] = (
+                    pack_strings(value))
             elif _is_plain(value):
                 attributes[key] = value
             else:
@@ -422,8 +433,9 @@ class KnowledgeGraph(Data):
                                 f"dict as the attribute '{key}' to save (got "
                                 f"{type(value).__name__})")
         # The order of the keys determines the order of the modalities.
-        metadata = dict(format=_FORMAT, version=1, attributes=attributes,
-                        keys=list(self._store.keys()))
+        version = 2 if any(key.startswith(_ENDS) for key in tensors) else 1
+        metadata = dict(format=_FORMAT, version=version,
+                        attributes=attributes, keys=list(self._store.keys()))
         save_tensors(path, tensors, metadata)
 
     @classmethod
@@ -437,18 +449,24 @@ class KnowledgeGraph(Data):
             FormatError: If the file is damaged or does not contain a graph.
         """
         from pyg_mmkgc.io.schema import check_schema
+        from pyg_mmkgc.io.strings import unpack_strings
         from pyg_mmkgc.io.tensors import load_tensors
 
         tensors, metadata = load_tensors(path)
-        if metadata.get('format') != _FORMAT or metadata.get('version') != 1:
+        if metadata.get('format') != _FORMAT or (
+                metadata.get('version') not in (1, 2)):
             raise FormatError(
                 f"Expected '{os.fspath(path)}' to be written by "
-                f"KnowledgeGraph.save, version 1 (got format "
+                f"KnowledgeGraph.save, version 1 or 2 (got format "
                 f"{metadata.get('format')!r:.80}, version "
                 f"{metadata.get('version')!r:.80})")
         where = f"the metadata of '{os.fspath(path)}'"
         check_schema(metadata, _SCHEMA, where)
         values = tensors | metadata['attributes']
+        for name in [x for x in tensors if x.startswith(_ENDS)]:
+            key = name.removeprefix(_ENDS)
+            data = values.pop(f'{_BYTES}{key}', torch.empty(0))
+            values[key] = unpack_strings(data, values.pop(name), where)
         if set(metadata['keys']) != set(values):
             raise FormatError(f"Expected the keys {sorted(values)} in {where} "
                               f"(got {sorted(metadata['keys'])})")

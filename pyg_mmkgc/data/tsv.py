@@ -134,6 +134,7 @@ def _read_triples(path: PathLike, columns: Sequence[str | int] | None,
                   delimiter: str, quoting: int,
                   encoding: str) -> list[Triple]:
     triples: list[Triple] = []
+    labels: dict[str, str] = {}
     where: list[int] | None = None
     if columns is not None and isinstance(columns[0], int):
         where = [int(column) for column in columns]
@@ -168,7 +169,10 @@ def _read_triples(path: PathLike, columns: Sequence[str | int] | None,
             raise FormatError('Expected labels without spaces around them in '
                               f"'{os.fspath(path)}', row {row} (got "
                               f'{[head, rel, tail]!s:.200})')
-        triples.append((head, rel, tail))
+        # Equal labels share their memory.
+        triples.append((labels.setdefault(head, head),
+                        labels.setdefault(rel, rel),
+                        labels.setdefault(tail, tail)))
     if len(triples) == 0:
         raise FormatError(f"Expected triples in '{os.fspath(path)}' (got "
                           'none)')

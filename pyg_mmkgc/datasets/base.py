@@ -25,7 +25,7 @@ class MMKGDataset(InMemoryDataset):
 
     A subclass implements :meth:`read` and :obj:`processed_file_names` (one
     name that ends in :obj:`.safetensors`). If it has raw files, it also
-    implements :meth:`download` and :obj:`raw_file_names`.
+    implements :obj:`download` and :obj:`raw_file_names`.
 
     Args:
         root (str or os.PathLike): Root directory where the dataset is saved.

@@ -38,8 +38,8 @@ def find_features(folder: pathlib.Path, name: str) -> dict[str, pathlib.Path]:
         name (str): The name of the benchmark in file names.
 
     Returns:
-        The file of each modality: first the modalities of the authors, then
-        all others in alphabetical order.
+        The file of each modality. The modalities of the authors come first,
+        then all others in alphabetical order.
 
     Raises:
         DataError: If :obj:`mmkgc features` has not finished a folder.

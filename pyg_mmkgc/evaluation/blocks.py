@@ -6,7 +6,14 @@ import torch
 from torch import Tensor
 
 from pyg_mmkgc.data import TripleIndex
+from pyg_mmkgc.distributed.group import (
+    raise_on_all,
+    rank,
+    sum_over_ranks,
+    world_size,
+)
 from pyg_mmkgc.errors import (
+    MMKGCError,
     NonFiniteError,
     OutOfMemoryError,
     is_out_of_memory,
@@ -38,13 +45,17 @@ class SideRanking:
                  target: Tensor, side: Side, index: TripleIndex | None,
                  batch_size: int) -> None:
         self.scorer, self.side, self.index = scorer, side, index
-        self.given, self.rel_type, self.target = given, rel_type, target
+        self.given, self.rel_type = given, rel_type
+        # Several processes each score some of the nodes, or some of the
+        # queries if a model scores all nodes at once.
+        self.target = scorer.place(target)
         self.batch_size = batch_size
+        self.error: MMKGCError | None = None
         # Per triple: the candidates that score higher, the candidates that
         # do not score lower, and all candidates.
         self.counts = target.new_zeros(3, target.numel(),
                                        device=scorer.device)
-        self.truth = torch.empty(target.shape, dtype=torch.float,
+        self.truth = torch.zeros(target.shape, dtype=torch.float,
                                  device=scorer.device)
 
     def rank(self) -> tuple[Ranks, int]:
@@ -65,7 +76,11 @@ class SideRanking:
                 part % num_nodes,
                 torch.div(part, num_nodes, rounding_mode='floor'), self.side)
             triple = order[ptr[start]:ptr[start + part.numel()]]
-            place, target = inverse[triple] - start, self.target[triple]
+            place = inverse[triple] - start
+            if self.scorer.nodes is None and world_size() > 1:
+                mine = place % world_size() == rank()
+                triple, place = triple[mine], place[mine]
+            target = self.target[triple]
             # The block of the target comes first: all other blocks are
             # compared with the target's score.
             for own in (True, False):
@@ -73,6 +88,10 @@ class SideRanking:
                     inside = (target >= block[0]) & (target < block[1])
                     mine = inside if own else ~inside
                     self._add(queries, block, triple[mine], place[mine])
+                if own and self.scorer.nodes is not None:
+                    self.truth[triple] = sum_over_ranks(self.truth[triple])
+        raise_on_all(self.error)
+        sum_over_ranks(self.counts)
         # The target is among the candidates that do not score lower.
         better, not_worse, num_candidates = self.counts
         return Ranks(better + 1, not_worse, num_candidates), query.numel()
@@ -86,6 +105,10 @@ class SideRanking:
             return_inverse=True, return_counts=True)
         ptr = [0, *count.cumsum(0).tolist()]
         score, start = None, 0
+        if self.scorer.nodes is not None:  # All processes encode the block.
+            score = queries.against(block, self.batch_size)
+            if block[0] == block[1]:
+                return
         while start < place.numel():
             stop = min(start + self.batch_size, place.numel())
             mine = slice(ptr[start], ptr[stop])
@@ -93,25 +116,36 @@ class SideRanking:
                 if score is None:
                     score = queries.against(block, stop - start)
                 scores = score(place[start:stop])
-                assert_finite(scores, block[0])
+                assert_finite(scores, block[0], self.scorer.nodes)
                 self.counts[:, self._send(triple[mine])] += self._count(
                     scores, block[0], triple[mine], row[mine] - start,
                     self._known(queries, place[start:stop], block))
             except NonFiniteError as error:
-                raise NonFiniteError(
-                    f'{error}, when ranking {self.side}s') from None
+                self._fail(NonFiniteError(
+                    f'{error}, when ranking {self.side}s'))
+                return
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
                     raise
                 if self.batch_size == 1:
-                    raise OutOfMemoryError(
+                    self._fail(OutOfMemoryError(
                         f'Expected enough memory on {self.scorer.device} to '
                         f'score one query against {block[1] - block[0]} '
                         'nodes (got too little). Use a smaller model or a '
-                        'device with more memory.') from error
-                self.batch_size, score = (self.batch_size + 1) // 2, None
+                        'device with more memory.'), error)
+                    return
+                self.batch_size = (self.batch_size + 1) // 2
+                if self.scorer.nodes is None:
+                    score = None
                 continue
             start = stop
+
+    def _fail(self, error: MMKGCError,
+              cause: BaseException | None = None) -> None:
+        r"""Raises an error, or keeps it until all processes can raise it."""
+        if world_size() == 1:
+            raise error from cause
+        self.error = self.error or error
 
     def _known(self, queries: Queries, place: Tensor,
                block: tuple[int, int]) -> tuple[Tensor, Tensor] | None:
@@ -123,6 +157,7 @@ class SideRanking:
         given, rel = queries.node[place], queries.rel_type[place]
         which, node = (self.index.tails(given, rel) if self.side == 'tail'
                        else self.index.heads(rel, given))
+        node = self.scorer.place(node)
         inside = (node >= block[0]) & (node < block[1])
         return which[inside], node[inside] - block[0]
 

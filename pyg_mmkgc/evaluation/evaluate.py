@@ -38,6 +38,9 @@ def evaluate(
     on the size of the blocks, and the memory needed for scores does not
     depend on the number of nodes.
 
+    If :mod:`torch.distributed` is initialized, all processes of its group must
+    call this function. They score different nodes, and return the same ranks.
+
     .. code-block:: python
 
         >>> from pyg_mmkgc import AdaMF, Countries, evaluate

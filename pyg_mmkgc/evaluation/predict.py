@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import Module
 
 from pyg_mmkgc.data import KnowledgeGraph, TripleIndex
-from pyg_mmkgc.errors import ConfigError
+from pyg_mmkgc.distributed.group import raise_on_all, stack_ranks
+from pyg_mmkgc.errors import ConfigError, NonFiniteError
 from pyg_mmkgc.evaluation.evaluate import as_graph, known_index
 from pyg_mmkgc.evaluation.labels import (
     Ids,
@@ -303,12 +305,20 @@ def _best(scorer: Scorer, given: Tensor, rel: Tensor, side: Side, k: int,
     device = scorer.device
     node = given.new_empty(given.numel(), 0, device=device)
     value = torch.empty(node.shape, device=device)
+    error: NonFiniteError | None = None
     for first, last in scorer.blocks:
         scoring_block = queries.against((first, last), scorer.batch_size)
+        if first == last:  # Other processes have a last block.
+            continue
         nodes, values = [], []
         for part in torch.arange(given.numel()).split(scorer.batch_size):
             scores = scoring_block(part)
-            assert_finite(scores, first)
+            try:
+                assert_finite(scores, first, scorer.nodes)
+            except NonFiniteError as found:
+                if scorer.nodes is None:
+                    raise
+                error = found
             rows, hidden = [without[part].nonzero()[:, 0]], [
                 given[part][without[part]]]
             if index is not None:
@@ -317,7 +327,7 @@ def _best(scorer: Scorer, given: Tensor, rel: Tensor, side: Side, k: int,
                               index.heads(rel[part], given[part]))
                 rows.append(row)
                 hidden.append(known)
-            row, other = torch.cat(rows), torch.cat(hidden)
+            row, other = torch.cat(rows), scorer.place(torch.cat(hidden))
             here = (other >= first) & (other < last)
             if bool(here.any()):
                 scores = scores.index_put(
@@ -330,11 +340,26 @@ def _best(scorer: Scorer, given: Tensor, rel: Tensor, side: Side, k: int,
             rows_of_part = to_device(part, device)
             top = torch.cat([value[rows_of_part], top], dim=1)
             top, order = _top(top, min(k, top.size(1)))
-            nodes.append(torch.cat([node[rows_of_part], place + first],
+            nodes.append(torch.cat([node[rows_of_part],
+                                    scorer.node(place + first)],
                                    dim=1).gather(1, order))
             values.append(top)
         node, value = torch.cat(nodes), torch.cat(values)
-    return node, value
+    return (node, value) if scorer.nodes is None else _best_of_ranks(
+        node, value, k, error)
+
+
+def _best_of_ranks(node: Tensor, value: Tensor, k: int,
+                   error: NonFiniteError | None) -> tuple[Tensor, Tensor]:
+    r"""Returns the best of the best nodes of all processes."""
+    raise_on_all(error)
+    missing = (0, k - node.size(1))
+    nodes, values = (stack_ranks(x).transpose(0, 1).flatten(1) for x in (
+        F.pad(node, missing, value=-1),
+        F.pad(value, missing, value=float('-inf'))))
+    nodes, order = nodes.sort(dim=1, stable=True)  # Ties go by id.
+    value, place = _top(values.gather(1, order), k)
+    return nodes.gather(1, place), value
 
 
 def _best_relations(model: Module, kg: KnowledgeGraph, head: Tensor,

@@ -88,7 +88,7 @@ def score_triples(model: Module, scorer: Scorer, head: Tensor,
                   rel_type: Tensor, tail: Tensor) -> Tensor:
     r"""Returns the scores :obj:`[T]` of triples of ids :obj:`[T]` on the
     host, within the context of
-    :func:`~pyg_mmkgc.evaluation.scorer.scoring`. For a model
+    :obj:`pyg_mmkgc.evaluation.scorer.scoring`. For a model
     without :meth:`forward`, they are selected from the scores of all tails.
     """
     has_forward = type(model).forward is not Module.forward

@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.nn import Module
 
 from pyg_mmkgc.data import KnowledgeGraph
+from pyg_mmkgc.distributed.group import sum_over_ranks, world_size
+from pyg_mmkgc.distributed.table import candidates, positions
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.evaluation.modes import evaluation_mode, full_precision
 from pyg_mmkgc.io.pretrained import check_numbering
@@ -53,22 +55,33 @@ class Scorer:
             (default: :obj:`None`, all nodes form one block)
         table (callable, optional): Computes the table of all nodes.
             (default: :obj:`rows` of all nodes)
+        nodes (torch.Tensor, optional): The sorted nodes that this process
+            scores, if others score the other nodes. It needs :obj:`rows`.
+            (default: :obj:`None`, all nodes)
     """
     def __init__(self, score: Score, num_nodes: int, device: torch.device,
                  rows: Rows | None = None,
-                 table: Callable[[], Tensor] | None = None) -> None:
+                 table: Callable[[], Tensor] | None = None,
+                 nodes: Tensor | None = None) -> None:
         self.score, self.rows, self.num_nodes = score, rows, num_nodes
         self.device = device
-        step = num_nodes if rows is None else min(NODES, num_nodes)
-        #: The first node of each block, and the first node after it.
-        self.blocks = [(i, min(i + step, num_nodes))
-                       for i in range(0, num_nodes, step)]
+        self.nodes = nodes
+        # All processes encode equally many blocks of equal sizes, since they
+        # may look up each other's rows.
+        own = num_nodes if nodes is None else -(-num_nodes // world_size())
+        last = num_nodes if nodes is None else nodes.numel()
+        step = own if rows is None else min(NODES, own)
+        #: The position of the first node of each block, and of the first node
+        #: after it.
+        self.blocks = [(min(i, last), min(i + step, last))
+                       for i in range(0, own, step)]
+        self._padded = min(step, own)
         #: The maximum number of queries for :meth:`ask`, and the number of
         #: queries that fill a block of scores.
         self.max_queries = NODES
         self.batch_size = _batch_size(step, device)
         self.table: Tensor | None = None
-        if len(self.blocks) == 1:
+        if len(self.blocks) == 1 and nodes is None:
             self.table = (table() if table is not None else
                           self.encode(torch.arange(num_nodes)))
 
@@ -84,8 +97,32 @@ class Scorer:
         """
         queries = self.ask(node, rel_type, side)
         every = torch.arange(node.numel())
-        return torch.cat([queries.against(block, node.numel())(every)
-                          for block in self.blocks], dim=1)
+        scores = torch.cat([queries.against(block, node.numel())(every)
+                            for block in self.blocks], dim=1)
+        if self.nodes is None:
+            return scores
+        out = scores.new_zeros(node.numel(), self.num_nodes)
+        out[:, self.nodes] = scores
+        return sum_over_ranks(out)
+
+    def members(self, block: tuple[int, int]) -> Tensor:
+        r"""Returns the nodes of a block, possibly followed by others."""
+        assert self.nodes is not None
+        nodes = self.nodes[block[0]:block[1]]
+        return torch.cat([nodes, nodes.new_zeros(
+            self._padded - nodes.numel())])
+
+    def place(self, node: Tensor) -> Tensor:
+        r"""Returns the positions of nodes :obj:`[*]` among the nodes of all
+        blocks, or -1 where another process scores them.
+        """
+        return node if self.nodes is None else positions(self.nodes, node)
+
+    def node(self, place: Tensor) -> Tensor:
+        r"""Returns the nodes at positions :obj:`[*]`."""
+        if self.nodes is None:
+            return place
+        return to_device(self.nodes, place.device)[place]
 
     def encode(self, node: Tensor, spare: int = 0) -> Tensor:
         r"""Returns the rows of nodes :obj:`[T]`, followed by :obj:`spare`
@@ -124,14 +161,18 @@ class Queries:
         table, size = self.scorer.table, block[1] - block[0]
         device = self.scorer.device
         if table is None:
-            table = self.scorer.encode(torch.arange(*block), batch_size)
+            table = self.scorer.encode(
+                torch.arange(*block)
+                if self.scorer.nodes is None else self.scorer.members(block),
+                batch_size)
+        last = table.size(0) - batch_size  # Rows of the block.
 
         def score(place: Tensor) -> Tensor:
             node, rows = self.node[place], table
             if self.given is not None:
-                node = torch.arange(size, size + place.numel())
-                rows = table[:size + place.numel()]
-                rows[size:] = self.given[to_device(place, device)]
+                node = torch.arange(last, last + place.numel())
+                rows = table[:last + place.numel()]
+                rows[last:] = self.given[to_device(place, device)]
             out = self.scorer.score(
                 to_device(node, device),
                 to_device(self.rel_type[place], device), self.side, rows)
@@ -248,12 +289,19 @@ def _make_scorer(model: Any, kg: KnowledgeGraph) -> Scorer:
             for name in ('encode', 'score_tails', 'score_heads')):
         some = 'index' in inspect.signature(model.encode).parameters
         return Scorer(_encoded(model), num_nodes, device,
-                      model.encode if some else None, model.encode)
-    form = triple_model(model)
+                      model.encode if some else None, model.encode,
+                      _candidates(model, num_nodes) if some else None)
+    form, nodes = triple_model(model), _candidates(model, num_nodes)
     if form is not None:
-        return Scorer(_encoded(form), num_nodes, device, form.encode)
+        return Scorer(_encoded(form), num_nodes, device, form.encode,
+                      nodes=nodes)
     # A `forward` takes nodes, so a node is its own row.
-    return Scorer(_pairwise(model), num_nodes, device, lambda node: node)
+    return Scorer(_pairwise(model), num_nodes, device, lambda node: node,
+                  nodes=nodes)
+
+
+def _candidates(model: Any, num_nodes: int) -> Tensor | None:
+    return None if world_size() == 1 else candidates(model, num_nodes)
 
 
 def _batch_size(num_nodes: int, device: torch.device) -> int:

@@ -13,7 +13,7 @@ from pyg_mmkgc.io.arguments import arguments_of
 from pyg_mmkgc.io.atomic import write_json
 from pyg_mmkgc.io.manifest import SealedFolder, seal
 from pyg_mmkgc.io.reading import as_path
-from pyg_mmkgc.io.tensors import load_tensors, save_tensors
+from pyg_mmkgc.io.tensors import Rows, load_tensors, save_tensors
 
 T = TypeVar('T', bound='Pretrained')
 TENSORS = ('modalities', 'masks')
@@ -164,7 +164,7 @@ class Pretrained(torch.nn.Module):
             ModelError: If an argument of the constructor is not an attribute,
                 or the graph numbers the labels differently from the model.
         """
-        _save(self, folder, data)
+        save_model(self, folder, data)
 
     @classmethod
     def from_pretrained(cls: type[T], folder: Union[str, Path]) -> T:
@@ -209,7 +209,7 @@ def save_pretrained(model: torch.nn.Module, folder: Union[str, Path],
     if isinstance(model, Pretrained):
         model.save_pretrained(folder, data)
     else:
-        _save(model, folder, data)
+        save_model(model, folder, data)
 
 
 def load_pretrained(folder: Union[str, Path]) -> Any:
@@ -274,15 +274,34 @@ def _describe_pyg(model: Any) -> tuple[str, dict[str, Any]]:
     return name, arguments
 
 
-def _save(model: Any, folder: Union[str, Path], data: Optional[Any]) -> None:
+def save_model(model: Any, folder: Union[str, Path],
+               data: Optional[Any] = None,
+               rows: Optional[dict[str, Rows]] = None) -> None:
+    r"""Writes a model to a folder, as :func:`save_pretrained` does.
+
+    Args:
+        model (torch.nn.Module): The model.
+        folder (str or pathlib.Path): The folder, created if missing.
+        data (KnowledgeGraph, optional): The graph whose labels are saved.
+            (default: :obj:`None`, the labels of the model)
+        rows (dict, optional): The rows of tables that replace tensors of the
+            model, by name. (default: :obj:`None`)
+    """
     described, state = _describe(model)  # It may raise, so it comes first.
+    tensors: dict[str, Union[Tensor, Rows]] = {**state, **(rows or {})}
+    if any(hasattr(x, 'to_local') for x in tensors.values()):
+        raise ModelError(
+            f"Expected a model with all rows of its tables (got "
+            f"'{type(model).__name__}', whose rows are distributed over "
+            'processes). Call pyg_mmkgc.distributed.save_over_ranks in all '
+            'processes.')
     folder = as_path(folder)
     labels = model if data is None else data
     check_numbering(model, labels)
     # Removes the files of an earlier model, which do not fit this model.
     for file in ('manifest.json', 'config.json', 'labels.json'):
         (folder / file).unlink(missing_ok=True)
-    save_tensors(folder / 'model.safetensors', state, {})
+    save_tensors(folder / 'model.safetensors', tensors, {})
     write_labels(folder, labels)
     write_json(folder / 'config.json', {'version': VERSION, **described})
     # A manifest marks a complete folder, so it is written last.

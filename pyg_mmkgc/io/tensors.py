@@ -3,12 +3,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import safetensors
 import torch
-from safetensors.torch import save
 from torch import Tensor
 
 from pyg_mmkgc.errors import DataError, FormatError
@@ -22,11 +22,53 @@ KEYS = {'format', 'metadata', 'sha256'}
 # The number of rows that are copied and hashed at once, since a table may be
 # larger than memory.
 ROWS = 256
+# The names of types in the format, in the order of their tensors in a file.
+# Larger types come first, so that all tensors are aligned.
+TYPES = {
+    torch.uint64: 'U64', torch.int64: 'I64', torch.float64: 'F64',
+    torch.complex64: 'C64', torch.float32: 'F32', torch.uint32: 'U32',
+    torch.int32: 'I32', torch.bfloat16: 'BF16', torch.float16: 'F16',
+    torch.uint16: 'U16', torch.int16: 'I16', torch.float8_e4m3fn: 'F8_E4M3',
+    torch.float8_e5m2: 'F8_E5M2', torch.int8: 'I8', torch.uint8: 'U8',
+    torch.bool: 'BOOL'}
+
+
+class Rows:
+    r"""The rows of a tensor that is written in parts, since it may not fit
+    into memory.
+
+    Args:
+        shape (tuple[int, ...]): The shape of the tensor.
+        dtype (torch.dtype): Its type.
+        parts (callable): Returns an iterator over consecutive rows. It is
+            called twice.
+    """
+    layout = torch.strided
+
+    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype,
+                 parts: Callable[[], Iterable[Tensor]]) -> None:
+        self.shape, self.dtype, self.parts = shape, dtype, parts
+
+    def size(self, dim: int) -> int:
+        r"""Returns a size of the tensor."""
+        return self.shape[dim]
+
+    def detach(self) -> Rows:
+        r"""Returns the rows, which have no gradient."""
+        return self
+
+    def numel(self) -> int:
+        r"""Returns the number of elements."""
+        return math.prod(self.shape)
+
+    def element_size(self) -> int:
+        r"""Returns the number of bytes of an element."""
+        return self.dtype.itemsize
 
 
 def save_tensors(
     path: PathLike,
-    tensors: Mapping[str, Tensor],
+    tensors: Mapping[str, Tensor | Rows],
     metadata: Mapping[str, Any] | None = None,
 ) -> None:
     r"""Writes tensors and metadata to one :obj:`safetensors` file.
@@ -37,8 +79,9 @@ def save_tensors(
 
     Args:
         path (str or os.PathLike): The file to write.
-        tensors (dict[str, torch.Tensor]): Dense tensors of any shape, dtype
-            and device.
+        tensors (dict[str, torch.Tensor or Rows]): Dense tensors of any shape,
+            dtype and device. They are written one after the other, without a
+            copy of the whole.
         metadata (dict, optional): Any values that JSON can hold.
             (default: :obj:`None`)
 
@@ -54,30 +97,36 @@ def save_tensors(
         raise DataError(f'Expected at most {MAX_METADATA:,} bytes of metadata '
                         f"in '{path}' (got {len(text):,}). Store it as "
                         f'tensors instead.')
-    plain = _plain(path, tensors)
-    header = {'format': 'pt', 'metadata': text, 'sha256': digest(plain, text)}
-    # `save_file` is not used: its own temporary file is readable by the owner
-    # only and left behind if the process is killed.
-    content = save(plain, metadata=header)
-    start, rest = _in_order(content, header)
+    _check(path, tensors)
+    order = list(TYPES)
+    names = sorted(tensors, key=lambda name: (
+        order.index(tensors[name].dtype), name))
+    # The library is not used, since it builds the whole file in memory, and
+    # writes metadata in random order.
+    start = _header(tensors, names, {
+        'format': 'pt', 'metadata': text, 'sha256': digest(tensors, text)})
     with atomic_path(path) as temp, open(temp, 'wb') as file:
         file.write(start)
-        file.write(rest)
+        for name in names:
+            for rows in _parts(tensors[name].detach()):
+                file.write(_bytes(rows.cpu()).numpy().data)
 
 
-def _in_order(content: bytes,
-              header: Mapping[str, str]) -> tuple[bytes, memoryview]:
-    # The library writes metadata in random order, but equal tensors should
-    # result in equal files.
-    size = int.from_bytes(content[:8], 'little')
-    entries = json.loads(content[8:8 + size])
-    entries = {'__metadata__': dict(header), **{
-        key: entry for key, entry in entries.items() if key != '__metadata__'}}
+def _header(tensors: Mapping[str, Tensor | Rows], names: list[str],
+            metadata: dict[str, str]) -> bytes:
+    entries: dict[str, Any] = {'__metadata__': metadata}
+    first = 0
+    for name in names:
+        tensor = tensors[name]
+        last = first + tensor.numel() * tensor.element_size()
+        entries[name] = {'dtype': TYPES[tensor.dtype],
+                         'shape': list(tensor.shape),
+                         'data_offsets': [first, last]}
+        first = last
     text = json.dumps(entries, separators=(',', ':'),
                       ensure_ascii=False).encode()
     text += b' ' * (-len(text) % 8)  # Tensors begin at multiples of 8.
-    return (len(text).to_bytes(8, 'little') + text,
-            memoryview(content)[8 + size:])
+    return len(text).to_bytes(8, 'little') + text
 
 
 def load_tensors(
@@ -149,21 +198,27 @@ def read_safetensors(
     return header, tensors
 
 
-def _plain(path: PathLike, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    out: dict[str, Tensor] = {}
-    storages: set[int] = set()
+def _check(path: PathLike,
+           tensors: Mapping[str, Tensor | Rows]) -> None:
     for name, tensor in tensors.items():
-        if not isinstance(tensor, Tensor) or tensor.layout != torch.strided:
+        if (not isinstance(tensor, (Tensor, Rows))
+                or tensor.layout != torch.strided):
             got = getattr(tensor, 'layout', type(tensor).__name__)
             raise DataError(f"Expected a dense tensor as '{name}' in '{path}' "
                             f'(got {got})')
-        tensor = tensor.detach().cpu().contiguous()
-        # The format has no shared storages, so each name needs its own bytes.
-        if tensor.untyped_storage().data_ptr() in storages:
-            tensor = tensor.clone()
-        storages.add(tensor.untyped_storage().data_ptr())
-        out[name] = tensor
-    return out
+        if tensor.dtype not in TYPES:
+            raise DataError(f"Expected a type of safetensors for '{name}' in "
+                            f"'{path}' (got {tensor.dtype})")
+
+
+def _parts(tensor: Tensor | Rows) -> Iterable[Tensor]:
+    r"""Returns the rows of a tensor in parts that may be copied."""
+    if isinstance(tensor, Rows):
+        return tensor.parts()
+    whole = tensor.dim() == 0 or (tensor.device.type == 'cpu'
+                                  and tensor.is_contiguous())
+    return (x for x in ([tensor] if whole else tensor.split(ROWS))
+            if x.numel() > 0)
 
 
 def _copy(tensor: Tensor) -> Tensor:
@@ -174,10 +229,10 @@ def _copy(tensor: Tensor) -> Tensor:
 
 
 def _bytes(tensor: Tensor) -> Tensor:
-    return tensor.reshape(-1).view(torch.uint8)
+    return tensor.contiguous().view(-1).view(torch.uint8)
 
 
-def digest(tensors: Mapping[str, Tensor], text: str) -> str:
+def digest(tensors: Mapping[str, Tensor | Rows], text: str) -> str:
     r"""Returns the SHA-256 of tensors and a text in hexadecimal digits.
 
     Args:
@@ -190,10 +245,7 @@ def digest(tensors: Mapping[str, Tensor], text: str) -> str:
         # Lengths are hashed as well, which makes the input unambiguous.
         key = json.dumps([name, str(tensor.dtype), list(tensor.shape)])
         digest.update(f'{len(key)}:{key}'.encode())
-        whole = tensor.dim() == 0 or (tensor.device.type == 'cpu'
-                                      and tensor.is_contiguous())
-        for rows in [tensor] if whole else tensor.split(ROWS):
-            if rows.numel() > 0:
-                digest.update(_bytes(rows.cpu()).numpy().data)
+        for rows in _parts(tensor):
+            digest.update(_bytes(rows.cpu()).numpy().data)
     digest.update(f'{len(text)}:{text}'.encode())
     return digest.hexdigest()

@@ -164,13 +164,16 @@ def without_known(
                            better))
 
 
-def assert_finite(scores: Tensor, first: int = 0) -> None:
+def assert_finite(scores: Tensor, first: int = 0,
+                  nodes: Tensor | None = None) -> None:
     r"""Raises an error if a score is NaN or infinite.
 
     Args:
         scores (torch.Tensor): The scores, of shape :math:`[Q, N]`.
         first (int, optional): The id of the candidate in the first column.
             (default: :obj:`0`)
+        nodes (torch.Tensor, optional): The candidates. If given,
+            :obj:`first` is a position among them. (default: :obj:`None`)
 
     Raises:
         NonFiniteError: If a score is NaN or infinite.
@@ -180,11 +183,14 @@ def assert_finite(scores: Tensor, first: int = 0) -> None:
     bad = ~torch.isfinite(scores)
     if not bool(bad.any()):
         return
-    row, node = bad.nonzero()[0].tolist()
+    row, column = bad.nonzero()[0].tolist()
+    node = first + column
+    if nodes is not None:
+        node = int(nodes[node])
     raise NonFiniteError(
         f'Expected finite scores to rank (got {int(bad.sum())} non-finite '
-        f'out of {scores.numel()}, the first is {float(scores[row, node])} '
-        f'for candidate {first + node} of query {row})')
+        f'out of {scores.numel()}, the first is {float(scores[row, column])} '
+        f'for candidate {node} of query {row})')
 
 
 def _distinct(row: Tensor, node: Tensor, size: int) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,9 @@ from torch import Tensor
 
 from pyg_mmkgc.kernels.host import known_on_host, on_host, to_device
 
+# The number of nodes per id of a step from which ids are sorted.
+SORT = 16
+
 
 class Entities(NamedTuple):
     r"""The views of entities and their representations, :obj:`[B, C]`."""
@@ -92,7 +95,15 @@ def distinct(num_nodes: int, index: tuple[Tensor, ...]
                            device=device)
         return torch.cat([node, last.flatten()]), [*rows, row.view_as(last)]
     index = tuple(map(on_host, index))
-    # A table of flags avoids sorting the ids.
+    # A table of flags is faster than sorting the ids, unless a graph has many
+    # more nodes than a step has ids.
+    sizes = [ids.numel() for ids in index]
+    if num_nodes > SORT * sum(sizes):
+        node, place = torch.cat([ids.reshape(-1) for ids in index]).unique(
+            return_inverse=True)
+        return to_device(node, device), [
+            to_device(rows.view(ids.shape), device) for rows, ids in zip(
+                place.split(sizes), index, strict=True)]
     used = torch.zeros(num_nodes, dtype=torch.bool)
     for ids in index:
         used[ids] = True

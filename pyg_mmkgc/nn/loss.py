@@ -1,6 +1,7 @@
 r"""Losses on plausibility scores (higher is better)."""
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Optional
 
 import torch
@@ -38,6 +39,10 @@ class SelfAdversarialLoss(torch.nn.Module):
     Raises:
         ModelError: If :obj:`temperature` is negative.
     """
+    #: The loss is a mean over positives, whose parts several processes can
+    #: compute.
+    splits_batch = True
+
     def __init__(self, temperature: float = 1.0) -> None:
         super().__init__()
         check_not_negative(temperature=temperature)
@@ -69,6 +74,8 @@ class MarginRankingLoss(torch.nn.Module):
     Raises:
         ModelError: If :obj:`margin` is not positive.
     """
+    splits_batch = True
+
     def __init__(self, margin: float = 1.0) -> None:
         super().__init__()
         check_not_negative(margin=margin)
@@ -91,6 +98,8 @@ class BCELoss(torch.nn.Module):
     r"""The binary cross-entropy with logits, as the mean over positives plus
     the mean over negatives.
     """
+    splits_batch = True
+
     def forward(self, pos: Tensor, neg: Tensor,
                 weight: Optional[Tensor] = None) -> Tensor:
         r"""Returns the mean loss over the scores of positives :obj:`[B]` and
@@ -123,6 +132,23 @@ class AllNodesLoss(torch.nn.Module):
         """
         raise NotImplementedError
 
+    def part(self, scores: Tensor, target: Tensor, labels: Optional[Tensor],
+             num_nodes: int, stack: Callable[[Tensor], Tensor]) -> Tensor:
+        r"""Returns the contribution of some of the nodes. The contributions of
+        all parts add up to the result of :meth:`forward`, and so do their
+        gradients.
+
+        Args:
+            scores (torch.Tensor): The scores of these nodes, :obj:`[B, n]`.
+            target (torch.Tensor): The positions of the true nodes among these
+                nodes, or -1, :obj:`[B]`.
+            labels (torch.Tensor, optional): As for :meth:`forward`,
+                :obj:`[B, n]`.
+            num_nodes (int): The number :obj:`N` of all nodes.
+            stack (callable): Stacks equally shaped tensors of all parts.
+        """
+        raise NotImplementedError
+
 
 class OneVsAllLoss(AllNodesLoss):
     r"""The cross-entropy of the true node among all nodes (1-vs-all), as in
@@ -132,6 +158,20 @@ class OneVsAllLoss(AllNodesLoss):
     def forward(self, scores: Tensor, target: Tensor,
                 labels: Optional[Tensor] = None) -> Tensor:
         return F.cross_entropy(scores, target)
+
+    def part(self, scores: Tensor, target: Tensor, labels: Optional[Tensor],
+             num_nodes: int, stack: Callable[[Tensor], Tensor]) -> Tensor:
+        here = (target >= 0).nonzero().view(-1)
+        own = scores.logsumexp(dim=1)
+        parts = stack(own.detach())
+        total = parts.logsumexp(dim=0)
+        # The gradient of the logarithm of the sum over all nodes is the
+        # softmax, which is this part's softmax times the weight of the part.
+        weighted = ((own.detach() - total).exp() * own if scores.size(1) > 0
+                    else scores.sum(dim=1))
+        value = weighted + (total / parts.size(0) - weighted).detach()
+        return (value.sum() - scores[here, target[here]].sum()) / (
+            scores.size(0))
 
 
 class KvsAllLoss(AllNodesLoss):
@@ -168,6 +208,15 @@ class KvsAllLoss(AllNodesLoss):
             self.label_smoothing / scores.size(-1))
         return F.binary_cross_entropy_with_logits(scores,
                                                   labels.to(scores.dtype))
+
+    def part(self, scores: Tensor, target: Tensor, labels: Optional[Tensor],
+             num_nodes: int, stack: Callable[[Tensor], Tensor]) -> Tensor:
+        assert labels is not None
+        labels = (1.0 - self.label_smoothing) * labels + (
+            self.label_smoothing / num_nodes)
+        return F.binary_cross_entropy_with_logits(
+            scores, labels.to(scores.dtype), reduction='sum') / (
+                scores.size(0) * num_nodes)
 
     def extra_repr(self) -> str:
         return f'label_smoothing={self.label_smoothing}'

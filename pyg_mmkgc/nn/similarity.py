@@ -18,7 +18,7 @@ class Similarity:
     Args:
         group (int, optional): The number of channels in a norm. The
             similarity is the negated sum of the norms of all groups, see
-            :func:`~pyg_mmkgc.nn.functional.moduli_distance`. If set to
+            :obj:`moduli_distance`. If set to
             :obj:`0`, it is the inner product. (default: :obj:`None`, one norm
             over all channels)
     """

@@ -12,7 +12,8 @@ r"""A run and the files in its folder.
                             ``mmkgc compare``
 ``history.json``            losses and validation metrics of every epoch
 ``history.png``             a plot of the history (extra ``plot``)
-``checkpoint.safetensors``  the state that a run continues from
+``checkpoint.safetensors``  the state that a run continues from, of several
+                            processes in the folder ``checkpoint/``
 ``metrics-N-epochs.json``   the result of N epochs, if the run was extended
 ``history.csv``,            the records of ``training.track``
 ``tensorboard/``, ``wandb``
@@ -29,7 +30,7 @@ import pathlib
 import time
 import warnings
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import cached_property
 from typing import Any
 
@@ -47,6 +48,12 @@ from pyg_mmkgc.config.schema import Config
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.data.fingerprint import differences, fingerprint
 from pyg_mmkgc.data.numbering import renumber
+from pyg_mmkgc.distributed import (
+    is_main,
+    num_parameters,
+    on_main,
+    save_over_ranks,
+)
 from pyg_mmkgc.errors import (
     CheckpointError,
     ConfigError,
@@ -60,7 +67,6 @@ from pyg_mmkgc.io.pretrained import (
     load_pretrained,
     load_weights,
     read_labels,
-    save_pretrained,
 )
 from pyg_mmkgc.io.provenance import provenance
 from pyg_mmkgc.io.reading import user_path
@@ -70,9 +76,14 @@ from pyg_mmkgc.nn.kge import MMKGEModel
 from pyg_mmkgc.runs.answers import Answers
 from pyg_mmkgc.runs.folder import empty_folder, lock_folder, new_folder
 from pyg_mmkgc.training import Trainer, fit_ensemble
-from pyg_mmkgc.training.checkpoint import HISTORY, load_checkpoint, restore
+from pyg_mmkgc.training.checkpoint import (
+    CHECKPOINT,
+    HISTORY,
+    find_checkpoint,
+    load_checkpoint,
+    restore,
+)
 from pyg_mmkgc.training.ensemble import combiner_of
-from pyg_mmkgc.training.trainer import CHECKPOINT
 from pyg_mmkgc.visualization import plot_history
 
 #: The rankings of the test triples.
@@ -118,8 +129,9 @@ class Run:
         """
         config = load_config(name, overrides)
         run = cls.prepare(config, data_root, device)
-        run.save(new_folder(name, f'seed{config.training.seed}')
-                 if folder is None else empty_folder(folder))
+        run.save(on_main(lambda: (
+            new_folder(name, f'seed{config.training.seed}')
+            if folder is None else empty_folder(folder))))
         return run
 
     @classmethod
@@ -150,8 +162,9 @@ class Run:
     def save(self, folder: pathlib.Path) -> None:
         r"""Makes a folder the folder of the run."""
         self.folder = folder
-        folder.mkdir(parents=True, exist_ok=True)
-        save_config(self.config, folder / 'config.yaml')
+        if is_main():
+            folder.mkdir(parents=True, exist_ok=True)
+            save_config(self.config, folder / 'config.yaml')
 
     @classmethod
     def open(cls, folder: str, data_root: str | None = None,
@@ -231,7 +244,7 @@ class Run:
                 track=new.track))
 
     def _check_extension(self, epochs: int, patience: int | None) -> int:
-        if not (self.folder / CHECKPOINT).is_file():
+        if not find_checkpoint(self.folder).exists():
             raise CheckpointError(f"Expected '{CHECKPOINT}' in "
                                   f"'{self.folder}' to continue from (got "
                                   'none)')
@@ -262,12 +275,16 @@ class Run:
             ConfigError: If the run is finished, or another process trains it.
         """
         self._check_unfinished()
-        with lock_folder(self.folder):
-            for folder in (self.folder, self.folder / 'model'):
-                if folder.is_dir():
-                    sweep(folder)  # Files that a killed process left.
-            self._check_unfinished()  # Another process may have held the lock.
+        with ExitStack() as stack:
+            on_main(lambda: self._lock(stack))
             return self._train(progress)
+
+    def _lock(self, stack: ExitStack) -> None:
+        stack.enter_context(lock_folder(self.folder))
+        for folder in (self.folder, self.folder / 'model'):
+            if folder.is_dir():
+                sweep(folder)  # Files that a killed process left.
+        self._check_unfinished()  # By a process that held the lock.
 
     def _check_unfinished(self) -> None:
         if self.finished:
@@ -278,7 +295,7 @@ class Run:
         trainer = self.trainer
         trainer.folder, trainer.progress = self.folder, progress
         start = time.perf_counter()
-        history = trainer.fit(resume=(self.folder / CHECKPOINT).exists())
+        history = trainer.fit(resume=find_checkpoint(self.folder).exists())
         model = trainer.model
         combine = combiner_of(model)
         if combine is not None and combine.mode != 'mean':
@@ -286,11 +303,14 @@ class Run:
             fit_ensemble(model, self.graph, seed=self.config.training.seed)
         trained = time.perf_counter()
         self._save_model(model)
-        write_json(self.folder / 'history.json', history.to_dict())
-        self._plot(history)
+        if is_main():
+            write_json(self.folder / 'history.json', history.to_dict())
+            self._plot(history)
         begun = time.perf_counter()
         result = (self._evaluate(model, 'test')
                   if 'test' in self.graph.splits() else None)
+        if not is_main():
+            return result
         if result is not None:
             result.save(self.folder / RANKINGS)
         write_json(self.folder / 'metrics.json', {
@@ -306,7 +326,7 @@ class Run:
                         'evaluate': time.perf_counter() - begun},
             'device': str(trainer.device),
             'autocast': trainer.autocast,
-            'parameters': sum(p.numel() for p in model.parameters()),
+            'parameters': num_parameters(model),
             'config_sha256': hashlib.sha256(
                 dump_config(self.config).encode()).hexdigest(),
             **provenance(),
@@ -362,7 +382,7 @@ class Run:
 
     def _load(self, triples: bool = True) -> KGEModel:
         folder = self.folder / 'model'
-        if not self.finished and (self.folder / CHECKPOINT).is_file():
+        if not self.finished and find_checkpoint(self.folder).exists():
             return self._load_checkpoint()
         # Earlier versions wrote PyG's models without their arguments.
         known = 'config.json' if (folder / 'config.json').is_file() else (
@@ -392,7 +412,7 @@ class Run:
         r"""Returns the model of an unfinished run, with the best weights so
         far.
         """
-        path = self.folder / CHECKPOINT
+        path = find_checkpoint(self.folder)
         trainer = self.trainer
         states, _, metadata = load_checkpoint(path, {
             **trainer.fingerprint(),
@@ -451,10 +471,11 @@ class Run:
 
     def _save_model(self, model: KGEModel) -> None:
         folder = self.folder / 'model'
-        unseal(folder)
-        # Written first, since weights need the record of their graph.
-        write_json(folder / 'graph.json', fingerprint(self.graph))
-        save_pretrained(model, folder, self.graph)
+        if is_main():
+            unseal(folder)
+            # Written first, since weights need the record of their graph.
+            write_json(folder / 'graph.json', fingerprint(self.graph))
+        save_over_ranks(model, folder, self.graph)
 
     def _evaluate(self, model: KGEModel, split: str) -> RankingResult:
         options = self.config.evaluation

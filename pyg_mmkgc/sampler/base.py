@@ -57,7 +57,7 @@ class NegativeSampler:
     """
     num_nodes: int
     #: The learnable part, trained along with the model at learning rate
-    #: :attr:`lr`.
+    #: :obj:`lr`.
     module: Optional[torch.nn.Module] = None
     lr: float = 1e-4
     #: If :obj:`True`, the negatives depend on the total number of epochs.

@@ -274,7 +274,7 @@ def check_sampler(sampler: type[NegativeSampler], *,
         devices (list[str], optional): The devices to draw negatives on.
             (default: :obj:`("cpu", )`)
         **kwargs (optional): Additional arguments of the class, or of its
-            :meth:`from_data` in addition to the graph and the model.
+            :obj:`from_data` in addition to the graph and the model.
 
     Raises:
         AssertionError: If a check fails. The message starts with its name.

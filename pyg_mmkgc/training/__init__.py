@@ -11,6 +11,7 @@ from .kbgan import KBGAN
 from .maco import MACO, fill_missing
 from .mat import MAT
 from .perturbation import Perturbation
+from .row_adagrad import RowAdagrad
 from .tracking import CSVLogger, TensorBoard, WandB
 from .trainer import Trainer
 from .weights import WeightFit, fit_weights
@@ -29,6 +30,7 @@ __all__ = classes = [
     'fit_ensemble',
     'fit_weights',
     'WeightFit',
+    'RowAdagrad',
     'Batch',
     'Callback',
     'EarlyStopping',

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch_geometric.nn.kge import KGEModel
 
+from pyg_mmkgc.distributed.group import sum_over_ranks
 from pyg_mmkgc.errors import ModelError, check_positive
 from pyg_mmkgc.nn.loss import AllNodesLoss
 from pyg_mmkgc.training.adversary import Adversary
@@ -26,9 +27,9 @@ class AdversarialTrainer(Trainer):
     r"""Trains a model and an adversary in turn, each with its own optimizer,
     as in algorithm 1 of `AdaMF-MAT <https://arxiv.org/abs/2402.15444>`_.
 
-    The trainer uses the :meth:`discriminator_loss` of an
+    The trainer uses the :obj:`discriminator_loss` of an
     :class:`~pyg_mmkgc.training.Adversary` and, unless the adversary is
-    :obj:`simultaneous`, its :meth:`generator_loss`.
+    :obj:`simultaneous`, its :obj:`generator_loss`.
 
     Args:
         model (KGEModel): The model, which is the discriminator.
@@ -82,38 +83,44 @@ class AdversarialTrainer(Trainer):
             done = complete(self.model, self.loss, batch)
             loss = done.loss
             if adversary.weight > 0:
-                term = adversary.discriminator_loss(self.model, batch, done)
+                term = batch.scaled(adversary.discriminator_loss(
+                    self.model, batch, done))
                 loss = loss + adversary.weight * term
         ours = f'the loss of the model at {where}'
         theirs = f'the loss of the adversary at {where}'
         if adversary.simultaneous:
-            differentiate(loss, [*self.params, *self.adversary_params], ours,
-                          self.model, self.checks)
+            total = differentiate(
+                loss, [*self.params, *self.adversary_params], ours, self.model,
+                self.checks)
             take_step(self.params, self.optimizers['model'], self.grad_clip,
                       ours, self.model, self.checks)
         else:
-            minimize(loss, self.params, self.optimizers['model'],
-                     self.grad_clip, ours, self.model, self.checks)
+            total = minimize(loss, self.params, self.optimizers['model'],
+                             self.grad_clip, ours, self.model,
+                             self.checks)
         if self.form is not None:
             self.form.after_step()
         if not self.adversary_params:
-            return {'loss': loss.detach()}
+            return {'loss': total}
         if adversary.simultaneous:
             for p in self.adversary_params:  # These maximize the same term.
                 if p.grad is not None:
                     p.grad.mul_(-1.0 / adversary.weight)
             take_step(self.adversary_params, self.optimizers['adversary'],
                       self.grad_clip, theirs, adversary, self.checks)
-            generator_loss = -term
+            generator_loss = -sum_over_ranks(term.detach().clone())
         else:
             with self.precision():
-                generator_loss = adversary.generator_loss(self.model, batch,
-                                                          done)
-            minimize(generator_loss, self.adversary_params,
-                     self.optimizers['adversary'], self.grad_clip, theirs,
-                     adversary, self.checks)
-        return {'loss': loss.detach(),
-                'generator_loss': generator_loss.detach()}
+                generator_loss = batch.scaled(adversary.generator_loss(
+                    self.model, batch, done))
+            generator_loss = minimize(
+                generator_loss, self.adversary_params,
+                self.optimizers['adversary'], self.grad_clip, theirs,
+                adversary, self.checks)
+        return {'loss': total, 'generator_loss': generator_loss}
+
+    def splits_batch(self) -> bool:
+        return self.adversary.splits_batch and super().splits_batch()
 
     def fingerprint(self) -> dict[str, Any]:
         return {**super().fingerprint(), 'adversary': repr(self.adversary),

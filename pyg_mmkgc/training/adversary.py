@@ -35,6 +35,10 @@ class Adversary(torch.nn.Module):
     #: step on :meth:`generator_loss` after the model.
     simultaneous: bool = False
 
+    #: If :obj:`True`, both losses are means over the positives of a batch,
+    #: whose parts several processes can compute.
+    splits_batch: bool = False
+
     def __init__(self, weight: float = 0.01) -> None:
         super().__init__()
         check_not_negative(weight=weight)

@@ -8,11 +8,14 @@ from torch import Tensor
 from torch_geometric.nn.kge import KGEModel
 
 from pyg_mmkgc.data.index import TripleIndex
-from pyg_mmkgc.kernels.host import on_host, to_device
+from pyg_mmkgc.distributed.group import stack_ranks
+from pyg_mmkgc.distributed.table import positions
+from pyg_mmkgc.kernels.host import distinct_values, on_host, to_device
 from pyg_mmkgc.nn.encoded import Encoded, Scored, encode
 from pyg_mmkgc.nn.kge.base import TripleModel
 from pyg_mmkgc.nn.kge.pyg import triple_model
 from pyg_mmkgc.nn.loss import AllNodesLoss
+from pyg_mmkgc.nn.share import Share
 from pyg_mmkgc.sampler import Negatives
 from pyg_mmkgc.sampler.straight_through import straight_through
 
@@ -31,7 +34,13 @@ class Batch:
         index (TripleIndex, optional): The training triples, if the loss needs
             labels. (default: :obj:`None`)
         weight (torch.Tensor, optional): The weights of the positives in the
-            loss, :obj:`[B]`. (default: :obj:`None`)
+            loss, :obj:`[B]`.
+        share (Share, optional): The share of these positives in the batch of
+            several processes.
+        whole (Batch, optional): The batch of all processes.
+        nodes (torch.Tensor, optional): The sorted nodes that this process
+            scores for an :class:`~pyg_mmkgc.nn.AllNodesLoss`, if other
+            processes score the other nodes.
     """
     head_index: Tensor
     rel_type: Tensor
@@ -40,6 +49,43 @@ class Batch:
     negatives: Optional[Negatives] = None
     index: Optional[TripleIndex] = None
     weight: Optional[Tensor] = None
+    share: Optional[Share] = None
+    whole: Optional[Batch] = None
+    nodes: Optional[Tensor] = None
+
+    def part(self, share: Share) -> Batch:
+        r"""Returns a share of the batch."""
+        rows, negatives = slice(share.first, share.first + share.size), (
+            self.negatives)
+        if negatives is not None:
+            node, side, kept, choice = negatives
+            negatives = Negatives(node[rows], side[rows], kept and {
+                name: mask[rows] for name, mask in kept.items()}, choice)
+        return replace(
+            self, head_index=self.head_index[rows],
+            rel_type=self.rel_type[rows], tail_index=self.tail_index[rows],
+            negatives=negatives, share=share, whole=self,
+            weight=None if self.weight is None else self.weight[rows])
+
+    def scaled(self, loss: Tensor) -> Tensor:
+        r"""Returns the contribution of a mean over these positives to the mean
+        over the batch of all processes.
+        """
+        return loss if self.share is None else loss * self.share.factor
+
+    def scaled_by_weight(self, loss: Tensor) -> Tensor:
+        r"""Returns the contribution of a mean over these positives that is
+        weighted by :obj:`weight`.
+        """
+        if self.weight is None or self.whole is None or self.share is None or (
+                self.share.size == self.share.total):
+            return self.scaled(loss)
+        assert self.whole.weight is not None
+        if self.share.factor == 0:
+            return self.scaled(loss)
+        # Weights are in single precision, but the loss may be in double.
+        share = self.weight.sum().double() / self.whole.weight.sum().double()
+        return loss * share.to(loss.dtype)
 
 
     def to(self, device: torch.device) -> Batch:
@@ -51,7 +97,8 @@ class Batch:
             tail_index=to_device(self.tail_index, device),
             negatives=None if negatives is None else negatives.to(device),
             weight=None if self.weight is None else to_device(self.weight,
-                                                              device))
+                                                              device),
+            whole=None if self.whole is None else self.whole.to(device))
 
 
 class Completion(NamedTuple):
@@ -76,26 +123,36 @@ def complete(model: KGEModel, loss: torch.nn.Module,
       negatives :obj:`[B, K]`.
     """
     head, rel, tail = batch.head_index, batch.rel_type, batch.tail_index
+    whole = batch if batch.whole is None else batch.whole
+    positives = whole.head_index, whole.rel_type, whole.tail_index
     if not isinstance(loss, AllNodesLoss) and batch.negatives is None:
-        return Completion(model.loss(head, rel, tail))
+        return Completion(batch.scaled(model.loss(*positives)))
     form, scored = triple_model(model), None
     if form is None:
         scored = _scores_by_forward(model, batch)
         return Completion(_loss(loss, batch, scored), None, scored)
-    form.before_step(head, rel, tail)
+    form.before_step(*positives)
     if isinstance(loss, AllNodesLoss):
         nodes = to_device(torch.arange(form.num_nodes), head.device)
+        if batch.nodes is not None:
+            node, place = distinct_values(torch.cat([head, tail]))
+            nodes = torch.cat([to_device(batch.nodes, head.device), node])
+            head, tail = (place + batch.nodes.numel()).chunk(2)
         views = form.embed(nodes)
         encoded = Encoded(nodes, views, form.fuse(views), head, tail)
-        out = torch.stack([_all_nodes_loss(expert, loss, batch, table)
-                           for expert, table in form.experts(encoded.table)
-                           ]).sum()
+        out = torch.stack([
+            _all_nodes_loss(expert, loss, batch, table)
+            if batch.nodes is None else
+            _part_of_nodes_loss(expert, loss, batch, batch.nodes, table, head,
+                                tail, form.num_nodes)
+            for expert, table in form.experts(encoded.table)]).sum()
     else:
         encoded = encode_batch(form, batch)
         scored = _score(form, batch, encoded)
         out = _loss(loss, batch, scored)
     extra = form.regularization(encoded, rel)
-    return Completion(out if extra is None else out + extra, encoded, scored)
+    return Completion(out if extra is None else out + batch.scaled(extra),
+                      encoded, scored)
 
 
 def encode_batch(model: TripleModel, batch: Batch) -> Encoded:
@@ -117,8 +174,10 @@ def _loss(loss: torch.nn.Module, batch: Batch, scored: Scored) -> Tensor:
     assert batch.negatives is not None
     weight = [] if batch.weight is None else [batch.weight]
     out = loss(scored.pos, scored.neg, *weight)
+    out = batch.scaled_by_weight(out)
     choice = batch.negatives.choice
-    return out if choice is None else out + choice.penalty(scored.neg)
+    return out if choice is None else out + batch.scaled(
+        choice.penalty(scored.neg))
 
 
 def _scores_by_forward(model: KGEModel, batch: Batch) -> Scored:
@@ -144,9 +203,34 @@ def _all_nodes_loss(model: TripleModel, loss: AllNodesLoss, batch: Batch,
             (head, batch.index.tails(*ids[:2])),
             (tail, batch.index.heads(*ids[1:])))]
     # Each side counts half, so every triple counts once.
-    return 0.5 * (
+    return batch.scaled(0.5 * (
         loss(model.score_tails(head, rel, table=table), tail, labels[0]) +
-        loss(model.score_heads(rel, tail, table=table), head, labels[1]))
+        loss(model.score_heads(rel, tail, table=table), head, labels[1])))
+
+
+def _part_of_nodes_loss(model: TripleModel, loss: AllNodesLoss, batch: Batch,
+                        nodes: Tensor, table: Tensor, head_row: Tensor,
+                        tail_row: Tensor, num_nodes: int) -> Tensor:
+    r"""The contribution of some nodes, which are the first rows of a table,
+    to the loss on all nodes. The heads and tails are further rows.
+    """
+    head, rel, tail = batch.head_index, batch.rel_type, batch.tail_index
+    out = []
+    for scores, target, ask in (
+            (model.score_tails(head_row, rel, table=table), tail,
+             lambda index: index.tails(on_host(head), on_host(rel))),
+            (model.score_heads(rel, tail_row, table=table), head,
+             lambda index: index.heads(on_host(rel), on_host(tail)))):
+        labels = None
+        if loss.needs_labels:
+            query, answer = ask(batch.index)
+            answer = positions(nodes, answer)
+            labels = _labels(table[:nodes.numel()], head, (
+                query[answer >= 0], answer[answer >= 0]))
+        place = to_device(positions(nodes, on_host(target)), head.device)
+        out.append(loss.part(scores[:, :nodes.numel()], place, labels,
+                             num_nodes, stack_ranks))
+    return 0.5 * (out[0] + out[1])
 
 
 def _labels(table: Tensor, query: Tensor,

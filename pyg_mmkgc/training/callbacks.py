@@ -26,6 +26,10 @@ class Callback:
     after the current epoch. Callbacks are not part of a checkpoint: a callback
     with a state restores it from the history in :meth:`on_fit_begin`.
     """
+    #: If :obj:`True`, the callback runs in the first of several processes
+    #: only. It must not rank or score then, which all processes do together.
+    main_only = False
+
     def on_fit_begin(self, trainer: Trainer) -> None:
         r"""Called before the first epoch. The history of a resumed training
         has the earlier epochs.

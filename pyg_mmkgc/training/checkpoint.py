@@ -2,6 +2,7 @@ r"""Checkpoints, which hold the state of a training in one verified file."""
 from __future__ import annotations
 
 import re
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,23 @@ import torch
 from torch import Tensor
 from torch.optim import Adam, Optimizer
 
+from pyg_mmkgc.distributed.checkpoint import (
+    LATEST,
+    load_sharded,
+    save_sharded,
+)
+from pyg_mmkgc.distributed.group import is_main, world_size
+from pyg_mmkgc.distributed.table import sharded_tables
 from pyg_mmkgc.errors import CheckpointError
 from pyg_mmkgc.io.schema import NUMBER, check_schema
 from pyg_mmkgc.io.tensors import load_tensors, save_tensors
 
 State = dict[str, Tensor]
 
+#: The file of a checkpoint of one process.
+CHECKPOINT = 'checkpoint.safetensors'
+#: The folder of the checkpoints of several processes.
+CHECKPOINTS = 'checkpoint'
 MOMENTS = {'step', 'exp_avg', 'exp_avg_sq'}
 STATE = re.compile(r'state/([a-z_]+)/(.+)', re.DOTALL)
 SLOT = re.compile(r'optimizer/([a-z_]+)/(0|[1-9][0-9]{0,8})/([a-z_]+)')
@@ -31,28 +43,67 @@ def clone_state(module: torch.nn.Module) -> State:
             for name, x in module.state_dict().items()}
 
 
-def save_checkpoint(path: Path, states: dict[str, State],
-                    optimizers: dict[str, Optimizer],
-                    metadata: dict[str, Any]) -> None:
-    r"""Writes states, optimizers and JSON values to one file. The file is
-    replaced atomically, so an interruption leaves the old file intact.
+def find_checkpoint(folder: Path) -> Path:
+    r"""Returns the checkpoint of a folder, or the file that a checkpoint would
+    have.
     """
+    places = {folder / CHECKPOINT: folder / CHECKPOINT,
+              folder / CHECKPOINTS / LATEST: folder / CHECKPOINTS,
+              folder / LATEST: folder}
+    found = [file for file in places if file.is_file()]
+    # There are two if a process was killed before it removed the old one.
+    return places[max(found, default=folder / CHECKPOINT,
+                      key=lambda file: file.stat().st_mtime_ns)]
+
+
+def save_checkpoint(folder: Path, states: dict[str, State],
+                    optimizers: dict[str, Optimizer],
+                    metadata: dict[str, Any],
+                    module: torch.nn.Module) -> Path:
+    r"""Writes states, optimizers and JSON values to one file, or to a folder
+    in several processes. They are replaced atomically, such that an
+    interruption keeps the old checkpoint. Returns the path.
+
+    Args:
+        folder (pathlib.Path): The folder of the training.
+        states (dict): The states by name.
+        optimizers (dict): The optimizers by name.
+        metadata (dict): The JSON values.
+        module (torch.nn.Module): The module whose tables may be distributed
+            over processes.
+    """
+    tables = sharded_tables(module)
     tensors = {f'state/{group}/{name}': x for group, state in states.items()
                for name, x in state.items()}
     groups: dict[str, Any] = {}
     numbers: dict[str, Any] = {}
     for name, optimizer in optimizers.items():
+        params = parameters(optimizer)
         state = optimizer.state_dict()
         groups[name] = state['param_groups']
         for index, slots in state['state'].items():
             for slot, value in slots.items():
                 key = f'optimizer/{name}/{index}/{slot}'
                 if isinstance(value, Tensor):
-                    tensors[key] = value
+                    table = tables.get(id(params[index]))
+                    tensors[key] = (table.distribute(value) if table and
+                                    value.dim() > 0 else value)
                 else:  # Sparse Adam counts its steps as a Python number.
                     numbers[key] = value
-    save_tensors(path, tensors, {**metadata, 'param_groups': groups,
-                                 'numbers': numbers})
+    metadata = {**metadata, 'param_groups': groups, 'numbers': numbers}
+    if world_size() == 1:
+        save_tensors(folder / CHECKPOINT, tensors, metadata)
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+        return folder / CHECKPOINT
+    save_sharded(folder / CHECKPOINTS, tensors, metadata)
+    if is_main():
+        (folder / CHECKPOINT).unlink(missing_ok=True)
+    return folder / CHECKPOINTS
+
+
+def parameters(optimizer: Optimizer) -> list[Tensor]:
+    r"""Returns the parameters of an optimizer in the order of its state."""
+    return [p for group in optimizer.param_groups for p in group['params']]
 
 
 def load_checkpoint(path: Path, fingerprint: dict[str, Any]
@@ -64,9 +115,12 @@ def load_checkpoint(path: Path, fingerprint: dict[str, Any]
         CheckpointError: If there is no file, or if it belongs to another run.
             The message then names each field that differs.
     """
-    if not path.is_file():
+    if path.is_dir():
+        tensors, metadata = load_sharded(path)
+    elif not path.is_file():
         raise CheckpointError(f"Expected a checkpoint at '{path}' (got none)")
-    tensors, metadata = load_tensors(path)
+    else:
+        tensors, metadata = load_tensors(path)
     if 'fingerprint' not in metadata:
         raise CheckpointError(f"Expected a training checkpoint in '{path}' "
                               '(got a file without a fingerprint)')
@@ -136,8 +190,9 @@ def restore(module: torch.nn.Module, states: dict[str, State], name: str,
 
 
 def restore_optimizer(optimizer: Optimizer, saved: Any, name: str,
-                      path: Path) -> None:
-    r"""Loads the state of an optimizer.
+                      path: Path, module: torch.nn.Module) -> None:
+    r"""Loads the state of an optimizer, whose :obj:`module` may have tables
+    that are distributed over processes.
 
     Raises:
         CheckpointError: If the state does not fit the optimizer. Fused
@@ -164,10 +219,15 @@ def restore_optimizer(optimizer: Optimizer, saved: Any, name: str,
             elif plain(mine.get(key)) != plain(group.get(key)):
                 raise wrong(f'{group.get(key)!r:.80} for {key!r:.80} instead '
                             f'of {mine.get(key)!r:.80}')
-    params = [p for group in optimizer.param_groups for p in group['params']]
+    params = parameters(optimizer)
+    tables = sharded_tables(module)
     for index, slots in saved['state'].items():
         if index >= len(params):
             raise wrong(f'the unknown parameter {index}')
+        table = tables.get(id(params[index]))
+        for slot, value in slots.items():
+            if table and isinstance(value, Tensor):
+                slots[slot] = table.own_rows(value)
         if not isinstance(optimizer, Adam):
             continue
         if not MOMENTS <= set(slots):

@@ -12,6 +12,7 @@ from pyg_mmkgc.errors import check_whole
 from pyg_mmkgc.kernels.host import drawn_for
 from pyg_mmkgc.nn.encoded import Entities, encode
 from pyg_mmkgc.nn.kge import MMKGEModel
+from pyg_mmkgc.nn.share import draw
 from pyg_mmkgc.training.adversary import Adversary, check_views
 from pyg_mmkgc.training.batch import Batch, Completion
 
@@ -40,8 +41,8 @@ class CollaborativeGenerator(torch.nn.Module):
         views :obj:`[B, C]`. The noise is drawn from :obj:`generator`.
         """
         structure = views['structure']
-        noise = torch.randn(structure.size(0), self.noise_channels,
-                            generator=generator, device=generator.device)
+        noise = draw(torch.randn, structure.size(0), self.noise_channels,
+                     generator=generator, device=generator.device)
         x = torch.cat([drawn_for(structure, noise), structure,
                        *(views[name] for name in self.names)], dim=-1)
         # Under autocast, products are in half precision, but scores are not.
@@ -87,6 +88,8 @@ class CoMAT(Adversary):
             loss of link prediction, unlike
             :class:`~pyg_mmkgc.nn.SelfAdversarialLoss`. (default: :obj:`1e-4`)
     """
+    splits_batch = True
+
     def __init__(self, generator: CollaborativeGenerator,
                  weight: float = 1e-4) -> None:
         super().__init__(weight)

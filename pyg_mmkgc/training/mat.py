@@ -23,6 +23,7 @@ from pyg_mmkgc.nn.encoded import encode
 from pyg_mmkgc.nn.generator import ModalityGenerator
 from pyg_mmkgc.nn.kge import MMKGEModel
 from pyg_mmkgc.nn.kge.pyg import triple_model
+from pyg_mmkgc.nn.share import draw
 from pyg_mmkgc.training.adversary import Adversary, check_views
 from pyg_mmkgc.training.batch import Batch, Completion
 
@@ -110,6 +111,8 @@ class MAT(Adversary):
         self.temperature = temperature
         self.detach = detach
         self.simultaneous = simultaneous
+        # The released softmax is over the batch.
+        self.splits_batch = parity == 'paper'
 
     @classmethod
     def from_model(cls, model: MMKGEModel, *,
@@ -179,9 +182,10 @@ class MAT(Adversary):
         def generate(name: str, structure: Tensor) -> Tensor:
             module = self.generators[name]
             assert isinstance(module, ModalityGenerator)
-            noise = torch.randn(
-                self.groups, structure.size(0), module.noise_channels,
-                generator=batch.generator, device=batch.generator.device)
+            noise = draw(
+                torch.randn, self.groups, structure.size(0),
+                module.noise_channels, dim=1, generator=batch.generator,
+                device=batch.generator.device)
             given = structure.detach() if self.detach else structure
             return module(given, drawn_for(structure, noise))
 

@@ -12,6 +12,7 @@ from pyg_mmkgc.nn.encoded import Entities, encode
 from pyg_mmkgc.nn.generator import ModalityGenerator
 from pyg_mmkgc.nn.kge import MMKGEModel
 from pyg_mmkgc.nn.loss import MarginRankingLoss
+from pyg_mmkgc.nn.share import draw
 from pyg_mmkgc.sampler import NegativeSampler
 from pyg_mmkgc.training.adversary import Adversary, check_views
 from pyg_mmkgc.training.batch import Batch, Completion
@@ -67,6 +68,8 @@ class Perturbation(Adversary):
         ModelError: If an argument is out of range or does not fit the other
             arguments.
     """
+    splits_batch = True
+
     def __init__(
         self,
         generator: Optional[ModalityGenerator] = None,
@@ -162,8 +165,8 @@ class Perturbation(Adversary):
 
     def _drawn(self, views: Views, generator: torch.Generator) -> Views:
         def noise(x: Tensor, width: int) -> Tensor:
-            out = torch.randn(x.size(0), width, generator=generator,
-                              device=generator.device)
+            out = draw(torch.randn, x.size(0), width, generator=generator,
+                       device=generator.device)
             return drawn_for(x, out)
 
         if self.generator is None:

@@ -44,7 +44,7 @@ class Part:
 
 @dataclass
 class Profile:
-    r"""The result of :func:`profile`, which prints as a table.
+    r"""The result of :obj:`profile`, which prints as a table.
 
     Args:
         seconds (list[float]): The duration of each step in seconds.

@@ -2,7 +2,7 @@ r"""Optimizer steps that never apply non-finite gradients."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Optional
 
 import torch
@@ -10,6 +10,9 @@ from torch import Tensor
 from torch.nn import Embedding, Parameter
 from torch.optim import Adam, Optimizer
 
+from pyg_mmkgc.distributed.gradients import sum_gradients
+from pyg_mmkgc.distributed.group import sum_over_ranks, world_size
+from pyg_mmkgc.distributed.table import ShardedEmbedding, sharded_tables
 from pyg_mmkgc.errors import ModelError, NonFiniteError
 from pyg_mmkgc.training.row_adam import RowAdam
 
@@ -20,7 +23,7 @@ def adam(module: torch.nn.Module, params: list[Parameter],
     updates only the rows that have a gradient.
     """
     sparse = {id(m.weight) for m in module.modules()
-              if isinstance(m, Embedding) and m.sparse}
+              if isinstance(m, (Embedding, ShardedEmbedding)) and m.sparse}
     if sparse & {id(p) for p in params}:
         return RowAdam(params, lr=lr)
     return Adam(params, lr=lr, fused=True)
@@ -94,9 +97,10 @@ class FiniteChecks:
 
 def minimize(loss: Tensor, params: list[Parameter], optimizer: Optimizer,
              grad_clip: Optional[float], what: str, module: torch.nn.Module,
-             checks: Optional[FiniteChecks] = None) -> None:
+             checks: Optional[FiniteChecks] = None) -> Tensor:
     r"""Computes the gradients of :obj:`loss` with respect to :obj:`params`
-    only, and takes an optimizer step.
+    only, and takes an optimizer step. Returns the loss. In several processes,
+    the losses and the gradients of all of them are added up.
 
     Args:
         loss (torch.Tensor): The loss :obj:`[]`.
@@ -113,30 +117,50 @@ def minimize(loss: Tensor, params: list[Parameter], optimizer: Optimizer,
             names :obj:`what` and the parameter, and no step is taken.
     """
     mine = FiniteChecks() if checks is None else checks
-    differentiate(loss, params, what, module, mine)
+    out = differentiate(loss, params, what, module, mine)
     take_step(params, optimizer, grad_clip, what, module, mine)
     if checks is None:
         mine.settle()
+    return out
 
 
 def differentiate(loss: Tensor, params: list[Parameter], what: str,
-                  module: torch.nn.Module, checks: FiniteChecks) -> None:
+                  module: torch.nn.Module, checks: FiniteChecks) -> Tensor:
     r"""Computes the gradients, which is the first half of :func:`minimize`."""
     def message() -> str:
-        bad = [name for name, x in module.state_dict().items()
-               if x.is_floating_point() and not bool(x.isfinite().all())]
+        bad = _not_finite({
+            name: x.to_local() if hasattr(x, 'to_local') else x
+            for name, x in module.state_dict().items()})
         because = f', not finite: {", ".join(bad)}' if bad else ''
-        return (f'Expected {what} to be finite (got {value.item()}{because}). '
+        return (f'Expected {what} to be finite (got {total.item()}{because}). '
                 'No step was taken.')
 
-    value = loss.detach()
+    total = loss.detach()
+    if world_size() > 1:
+        total = sum_over_ranks(total.clone())
     for p in params:
         p.grad = None
-    checks.add(torch.isfinite(value), message)
+    checks.add(torch.isfinite(total), message)
     loss.backward(inputs=params)
     for p in params:  # Nodes that occur twice in a batch have two sparse rows.
         if p.grad is not None and p.grad.is_sparse:
             p.grad = p.grad.coalesce()
+    if world_size() > 1:
+        sum_gradients(params, sharded_tables(module))
+    return total
+
+
+def _not_finite(tensors: dict[str, Tensor]) -> list[str]:
+    r"""Returns the names of the tensors that have a NaN or an infinity in any
+    process.
+    """
+    names = [name for name, x in tensors.items() if x.is_floating_point()]
+    bad = torch.tensor([not bool(tensors[name].isfinite().all())
+                        for name in names], dtype=torch.float)
+    if world_size() > 1 and names:
+        bad = sum_over_ranks(bad.to(tensors[names[0]].device))
+    return [name for name, count in zip(names, bad.tolist(), strict=True)
+            if count > 0]
 
 
 def take_step(params: list[Parameter], optimizer: Optimizer,
@@ -147,16 +171,17 @@ def take_step(params: list[Parameter], optimizer: Optimizer,
     """
     def message() -> str:
         names = {id(p): name for name, p in module.named_parameters()}
-        bad = [names.get(id(p), 'a parameter of the sampler') for p in params
-               if p.grad is not None
-               and not bool(torch.isfinite(_values(p.grad)).all())]
+        bad = _not_finite({
+            names.get(id(p), 'a parameter of the sampler'): _values(p.grad)
+            for p in params if p.grad is not None})
         return (f'Expected the gradient of {what} to be finite (got '
                 'non-finite values for '
                 f'{", ".join(bad) or "the norm of all parameters"}). '
                 'No step was taken.')
 
     grads = [_values(p.grad) for p in params if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm(grads)
+    norm = (torch.nn.utils.get_total_norm(grads) if world_size() == 1 else
+            _norm_over_ranks(params, sharded_tables(module)))
     checks.add(torch.isfinite(norm), message)
     if norm.device.type == 'cpu':
         if grad_clip is not None and float(norm) > grad_clip:
@@ -178,6 +203,19 @@ def take_step(params: list[Parameter], optimizer: Optimizer,
         optimizer.step()
     finally:
         del optimizer.found_inf  # type: ignore[attr-defined]
+
+
+def _norm_over_ranks(params: list[Parameter],
+                     sharded: Collection[int]) -> Tensor:
+    r"""Returns the norm of the gradients of all processes. Rows of a sharded
+    table count in one process, copies of other parameters once.
+    """
+    own, copies = (torch.nn.utils.get_total_norm([
+        _values(p.grad) for p in params
+        if p.grad is not None and (id(p) in sharded) == kind])
+        for kind in (True, False))
+    return (sum_over_ranks(own.double().square().to(copies.device))
+            + copies.double().square()).sqrt()
 
 
 def _values(grad: Tensor) -> Tensor:

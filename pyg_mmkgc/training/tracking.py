@@ -24,6 +24,8 @@ class CSVLogger(Callback):
         path (str or pathlib.Path, optional): The file.
             (default: :obj:`history.csv` in the folder of the trainer)
     """
+    main_only = True
+
     def __init__(self, path: Union[str, Path, None] = None) -> None:
         self.path = None if path is None else Path(path)
 
@@ -51,6 +53,8 @@ class TensorBoard(Callback):
     Raises:
         MMKGCError: If :obj:`tensorboard` is not installed.
     """
+    main_only = True
+
     def __init__(self, folder: Union[str, Path, None] = None) -> None:
         try:
             import tensorboard  # noqa: F401
@@ -84,12 +88,14 @@ class WandB(Callback):
 
     Args:
         project (str, optional): The project. (default: :obj:`"pyg_mmkgc"`)
-        **kwargs (optional): Additional arguments of :meth:`wandb.init`, such
+        **kwargs (optional): Additional arguments of :obj:`wandb.init`, such
             as :obj:`name` or :obj:`mode="offline"`.
 
     Raises:
         MMKGCError: If :obj:`wandb` is not installed.
     """
+    main_only = True
+
     def __init__(self, project: str = 'pyg_mmkgc', **kwargs: Any) -> None:
         try:
             import wandb

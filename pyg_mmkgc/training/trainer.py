@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import signal
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Optional, Union
@@ -17,6 +20,13 @@ from torch_geometric.nn.kge import KGEModel
 from tqdm import tqdm
 
 from pyg_mmkgc.data.index import TripleIndex
+from pyg_mmkgc.distributed.group import (
+    any_over_ranks,
+    is_main,
+    rank,
+    world_size,
+)
+from pyg_mmkgc.distributed.table import candidates, shard
 from pyg_mmkgc.errors import (
     CheckpointError,
     DataError,
@@ -30,13 +40,16 @@ from pyg_mmkgc.nn.encoder import keep_features_on_host
 from pyg_mmkgc.nn.kge.pyg import triple_model
 from pyg_mmkgc.nn.loss import AllNodesLoss, SelfAdversarialLoss
 from pyg_mmkgc.nn.path import PathModel
+from pyg_mmkgc.nn.share import Share, sharing
 from pyg_mmkgc.sampler import NegativeSampler
 from pyg_mmkgc.termination import catch_signals
 from pyg_mmkgc.training.batch import Batch, complete
 from pyg_mmkgc.training.callbacks import Callback, EarlyStopping
+from pyg_mmkgc.training.checkpoint import CHECKPOINT as CHECKPOINT
 from pyg_mmkgc.training.checkpoint import (
     State,
     clone_state,
+    find_checkpoint,
     load_checkpoint,
     restore,
     restore_optimizer,
@@ -59,7 +72,6 @@ from pyg_mmkgc.training.step import (
     multiplies_bfloat16,
 )
 
-CHECKPOINT = 'checkpoint.safetensors'
 # The number of epochs between checkpoints. Validations write one as well.
 CHECKPOINT_EVERY = 10
 # The suffixes of metrics that the history omits.
@@ -77,6 +89,11 @@ class Trainer:
     :obj:`(seed, epoch)`. The same seed leads to the same weights, and a
     resumed training equals an uninterrupted training bit for bit.
 
+    If :mod:`torch.distributed` is initialized, the processes of its group
+    train together. Each of them has some rows of the structural embeddings
+    and computes a part of each batch, see :mod:`pyg_mmkgc.distributed`. The
+    result is that of one process, up to rounding.
+
     Args:
         model (KGEModel or PathModel): The model.
         data (KnowledgeGraph): The graph. A :pyg:`PyG` :obj:`Data` object or
@@ -85,7 +102,7 @@ class Trainer:
             are taken from a
             :class:`~torch_geometric.nn.kge.loader.KGTripletLoader`.
         sampler (NegativeSampler, optional): The negative sampler. If set to
-            :obj:`None`, the model's own :meth:`loss` is minimized unless
+            :obj:`None`, the model's own :obj:`loss` is minimized unless
             :obj:`loss` takes all nodes. (default: :obj:`None`)
         loss (torch.nn.Module, optional): The loss of the scores of positives
             :obj:`[B]` and negatives :obj:`[B, K]`, or an
@@ -238,6 +255,8 @@ class Trainer:
                           'to follow the hardware without this warning.',
                           stacklevel=2)
         self.folder = None if folder is None else Path(folder)
+        if world_size() > 1:
+            self._join_ranks()
         self.params = self.model_parameters()
         self.optimizers = {'model': (
             adam(model, self.params, lr) if optimizer is None else
@@ -260,6 +279,47 @@ class Trainer:
         self.history = History()
         self.num_steps = len(self) * epochs
         learning_rate_factor(lr_schedule, 0, self.num_steps)  # Raises early.
+
+    def _join_ranks(self) -> None:
+        r"""Prepares the training of the processes of a group."""
+        if self.sampler is not None and self.sampler.module is not None:
+            raise ModelError(
+                f'Expected a sampler without weights for {world_size()} '
+                f'processes (got {self.sampler!r}). Train in one process.')
+        shard(self.model)
+        if not self.splits_batch() and is_main():
+            warnings.warn(
+                'Each process computes the whole batch, since the loss of '
+                f"'{type(self.model).__name__}' is not a mean over the "
+                'positives of a batch, or its adversary or its loss is not '
+                'declared to be one.', stacklevel=4)
+
+    def splits_batch(self) -> bool:
+        r"""Returns :obj:`True` if processes may compute parts of a batch."""
+        if self.sampler is None and not isinstance(self.loss, AllNodesLoss):
+            return getattr(self.model, 'splits_loss', False)
+        parts = type(self.loss).part is not AllNodesLoss.part if isinstance(
+            self.loss, AllNodesLoss) else getattr(self.loss, 'splits_batch',
+                                                  False)
+        return parts and getattr(self.form, 'splits_batch', False)
+
+    def own_part(self, batch: Batch) -> Batch:
+        r"""Returns the part of a batch that this process computes."""
+        size, k, K = batch.head_index.numel(), rank(), world_size()
+        if K == 1:
+            return batch
+        whole = Share(0, size, size, 1 / K)
+        if not self.splits_batch():
+            return batch.part(whole)
+        if isinstance(self.loss, AllNodesLoss):
+            assert self.form is not None
+            nodes = candidates(self.model, self.form.num_nodes)
+            return replace(batch.part(whole), nodes=nodes)
+        first, last = size * k // K, size * (k + 1) // K
+        # A process without a triple computes one that does not count.
+        return batch.part(Share(first, last - first, size,
+                                (last - first) / size)
+                          if last > first else Share(0, 1, size, 0.0))
 
     def model_parameters(self) -> list[Parameter]:
         r"""Returns the parameters that are trained by the model's loss."""
@@ -303,10 +363,10 @@ class Trainer:
     def _fit(self, resume: Union[bool, str, Path, None]) -> History:
         self.history, best = History(), None
         self._part: Optional[EpochPart] = None
-        path = None if self.folder is None else self.folder / CHECKPOINT
+        path = None if self.folder is None else find_checkpoint(self.folder)
         source = path if resume is True else Path(resume) if resume else None
         if source is not None and source.is_dir():
-            source = source / CHECKPOINT
+            source = find_checkpoint(source)
         if resume and source is None:
             raise CheckpointError('Expected a folder or a path to resume from '
                                   '(got none)')
@@ -318,7 +378,8 @@ class Trainer:
         if source is not None:
             self.history, best = self._restore(source)
         self._warn_of_few_validations()
-        callbacks = list(self.callbacks)
+        callbacks = [x for x in self.callbacks
+                     if is_main() or not x.main_only]
         if self.patience is not None and self.validates:
             callbacks.append(EarlyStopping('mrr', self.patience))
         begun: list[Callback] = []
@@ -326,7 +387,7 @@ class Trainer:
             for callback in callbacks:
                 begun.append(callback)
                 callback.on_fit_begin(self)
-            best = self._epochs(path, best, callbacks)
+            best = self._epochs(best, callbacks)
         finally:
             for callback in begun:
                 callback.on_fit_end(self)
@@ -334,27 +395,31 @@ class Trainer:
             self.model.load_state_dict(best)
         return self.history
 
-    def _epochs(self, path: Optional[Path], best: Optional[State],
+    def _epochs(self, best: Optional[State],
                 callbacks: list[Callback]) -> Optional[State]:
         r"""Trains the epochs that are left, and returns the best weights."""
         history = self.history
         first = len(history.epochs) + 1
         bar = tqdm(range(first, self.epochs + 1), initial=first - 1,
-                   total=self.epochs, disable=not self.progress, unit='epoch')
+                   total=self.epochs, unit='epoch',
+                   disable=not self.progress or not is_main())
         for epoch in () if history.stopped_early else bar:
             due = epoch == self.epochs or (
                 self.valid_every is not None and epoch % self.valid_every == 0)
             try:
                 entry: dict[str, Any] = {'epoch': epoch,
                                          **self._train_epoch(epoch)}
-                with self._signals.at_once():
+                # Processes only stop together, between two steps.
+                with (self._signals.at_once() if world_size() == 1 else
+                      nullcontext()):
                     metrics = (evaluate(self.model, self.data, 'val').metrics()
                                if due and self.validates else {})
             except Terminated:
-                if path is not None:
-                    self._save(path, best, self._part)
-                    print(f'\nTerminated in epoch {epoch}. The checkpoint '
-                          f"'{path}' resumes it.", file=sys.stderr)
+                if self.folder is not None:
+                    path = self._save(self.folder, best, self._part)
+                    if is_main():
+                        print(f'\nTerminated in epoch {epoch}. The checkpoint '
+                              f"'{path}' resumes it.", file=sys.stderr)
                 bar.close()
                 raise
             self._part = None
@@ -370,9 +435,11 @@ class Trainer:
                     callback.on_validation(self, epoch, metrics)
             for callback in callbacks:
                 callback.on_epoch_end(self, entry)
-            if path is not None and (due or history.stopped_early
-                                     or epoch % CHECKPOINT_EVERY == 0):
-                self._save(path, best)
+            history.stopped_early = any_over_ranks(history.stopped_early)
+            if self.folder is not None and (
+                    due or history.stopped_early
+                    or epoch % CHECKPOINT_EVERY == 0):
+                self._save(self.folder, best)
             bar.set_postfix({key: f'{value:.4g}' for key, value
                              in entry.items()
                              if key.endswith(('loss', 'val_mrr'))})
@@ -382,7 +449,8 @@ class Trainer:
         return best
 
     def _warn_of_few_validations(self) -> None:
-        if not self.validates or self.valid_every is None:
+        if (not self.validates or self.valid_every is None
+                or not is_main()):
             return
         count = -(-self.epochs // self.valid_every)
         if count < min(FEW_VALIDATIONS, self.epochs):
@@ -412,10 +480,14 @@ class Trainer:
                 self.checks.settle()
                 self._schedule(done)
                 where = f'epoch {epoch}, step {step}'
-                part.add(self.train_step(batch, where),
-                         batch.head_index.numel())
-                if self._signals.received is not None:
+                with sharing(batch.share):
+                    losses = self.train_step(batch, where)
+                whole = batch if batch.whole is None else batch.whole
+                part.add(losses, whole.head_index.numel())
+                if any_over_ranks(self._signals.received is not None):
                     self.checks.settle()
+                    if self._signals.received is None:  # Another process did.
+                        self._signals.received = signal.SIGTERM
                     part.keep(time.perf_counter() - start, self.device)
                     self._signals.check()
             self.checks.settle()
@@ -433,11 +505,12 @@ class Trainer:
         r"""Takes a step on a batch and returns its losses."""
         with self.precision():
             loss = complete(self.model, self.loss, batch).loss
-        minimize(loss, self.params, self.optimizers['model'], self.grad_clip,
-                 f'the loss at {where}', self.model, self.checks)
+        total = minimize(loss, self.params, self.optimizers['model'],
+                         self.grad_clip, f'the loss at {where}', self.model,
+                         self.checks)
         if self.form is not None:
             self.form.after_step()
-        return {'loss': loss.detach()}
+        return {'loss': total}
 
     def precision(self) -> torch.autocast:
         r"""Returns the autocast context of a forward pass."""
@@ -466,8 +539,9 @@ class Trainer:
             negatives = (None if self.sampler is None else
                          self.sampler.sample(head, rel, tail, draw))
             weight = None if self.weight is None else self.weight[index]
-            yield Batch(head, rel, tail, noise, negatives, self.index,
-                        weight).to(self.device)
+            batch = Batch(head, rel, tail, noise, negatives, self.index,
+                          weight)
+            yield self.own_part(batch).to(self.device)
 
     def _seed(self, epoch: int, stream: int) -> int:
         sequence = np.random.SeedSequence([self.seed, epoch, stream])
@@ -519,16 +593,16 @@ class Trainer:
         return self.lr_schedule is not None or (
             self.sampler is not None and self.sampler.scheduled)
 
-    def _save(self, path: Path, best: Optional[State],
-              part: Optional[EpochPart] = None) -> None:
+    def _save(self, folder: Path, best: Optional[State],
+              part: Optional[EpochPart] = None) -> Path:
         states = {'model': self.model.state_dict(), **self.extra_states()}
         if best is not None:
             states['best'] = best
         if part is not None:
             states['part'] = part.state_dict()
-        save_checkpoint(path, states, self.optimizers, {
+        return save_checkpoint(folder, states, self.optimizers, {
             'fingerprint': self.fingerprint(),
-            'history': self.history.to_dict()})
+            'history': self.history.to_dict()}, self.model)
 
     def _restore(self, path: Path) -> tuple[History, Optional[State]]:
         states, optimizers, metadata = load_checkpoint(path,
@@ -541,7 +615,8 @@ class Trainer:
             if name == 'model' or name in states:
                 restore(self.model, states, name, path)
         for name, optimizer in self.optimizers.items():
-            restore_optimizer(optimizer, optimizers.get(name), name, path)
+            restore_optimizer(optimizer, optimizers.get(name), name, path,
+                              self.model)
         self.load_extra_states(states, path)
         history = History(**metadata['history'])
         # Callbacks decide, since their patience may have been increased.

@@ -16,7 +16,7 @@ from torch_geometric.testing import onlyNeighborSampler
 from pyg_mmkgc import AdaMF, evaluate
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import DataError, FormatError
-from pyg_mmkgc.io.tensors import save_tensors
+from pyg_mmkgc.io.tensors import load_tensors, save_tensors
 
 
 def make_kg(**kwargs) -> KnowledgeGraph:
@@ -271,6 +271,20 @@ def test_neighbor_loader() -> None:
     kg = make_kg()
     for batch in NeighborLoader(kg, num_neighbors=[2], batch_size=2):
         check_sample(kg, batch)
+
+
+def test_many_labels_are_saved_as_bytes(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('pyg_mmkgc.data.knowledge_graph.MANY', 2)
+    kg = make_kg()
+    kg.save(tmp_path / 'kg.safetensors')
+    tensors, metadata = load_tensors(tmp_path / 'kg.safetensors')
+    assert 'bytes of node_names' in tensors
+    assert 'node_names' not in metadata['attributes']
+    again = KnowledgeGraph.load(tmp_path / 'kg.safetensors')
+    assert again.node_names == kg.node_names
+    assert again.relation_names == kg.relation_names
+    assert list(again.keys()) == list(kg.keys())
 
 
 def test_save_and_load(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_what_cannot_be_renumbered(tmp_path: Path) -> None:
         renumber(kg, kg.node_names, None)
     names = kg.node_names
     del kg.node_names
-    with pytest.raises(DataError, match='nodes both .*got none of the graph'):
+    with pytest.raises(DataError, match='nodes both .*got none in the graph'):
         renumber(kg, names, kg.relation_names)
     kg.n_id = torch.arange(4)
     with pytest.raises(DataError, match='sampled batch'):

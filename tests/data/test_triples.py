@@ -41,7 +41,7 @@ def test_splits() -> None:
     kg = KnowledgeGraph.from_triples(rows, val_ratio=0.1, test_ratio=0.2)
     assert [kg.split(name).num_edges for name in (
         'train', 'val', 'test')] == [35, 5, 10]
-    with pytest.warns(UserWarning, match="triples in 'train' .got 1 that"):
+    with pytest.warns(UserWarning, match="'train' .got 1 repetitions"):
         kg = KnowledgeGraph.from_triples([*ROWS, ROWS[0]], test_ratio=0.3)
     assert kg.num_edges == 3
     with pytest.raises(DataError, match="triple 1 of 'test' and triple 2 of "

@@ -134,7 +134,7 @@ def test_random_split(tmp_path: Path) -> None:
     distinct = sorted(set(labels(whole)))
     assert len(distinct) < 300  # Some are repeated.
     with pytest.warns(UserWarning, match="distinct triples in .*all.tsv' .got "
-                                         f'{300 - len(distinct)} that repeat'):
+                                         f'{300 - len(distinct)} repetitions'):
         kg = KnowledgeGraph.from_tsv(path, val_ratio=0.1, test_ratio=0.2,
                                      seed=1)
     assert sorted(labels(kg)) == distinct  # Each triple in one split, once.

@@ -8,7 +8,7 @@ import safetensors.torch
 import torch
 
 from pyg_mmkgc.errors import DataError, FormatError
-from pyg_mmkgc.io.tensors import digest, load_tensors, save_tensors
+from pyg_mmkgc.io.tensors import Rows, digest, load_tensors, save_tensors
 
 DTYPES = [
     torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
@@ -176,3 +176,34 @@ def test_a_killed_writer_leaves_a_complete_file(tmp_path, kill_writer):
         assert bool((tensors['x'] == metadata['i']).all())
     save_tensors(path, {})
     assert os.listdir(tmp_path) == ['x']
+
+
+def test_file_is_as_the_library_writes_it(tmp_path):
+    tensors = {f'{i}': torch.ones(3, i + 1).to(dtype)
+               for i, dtype in enumerate(DTYPES)}
+    save_tensors(tmp_path / 'x', tensors)
+    content, expected = (tmp_path / 'x').read_bytes(), safetensors.torch.save(
+        tensors)
+
+    def split(content):
+        size = int.from_bytes(content[:8], 'little')
+        header = json.loads(content[8:8 + size])
+        header.pop('__metadata__', None)
+        return header, content[8 + size:]
+
+    assert split(content) == split(expected)
+
+
+def test_rows_in_parts(tmp_path):
+    x, calls = torch.arange(30.).view(10, 3), []
+
+    def parts():
+        calls.append(1)
+        return x.split(4)
+
+    save_tensors(tmp_path / 'parts', {
+        'x': Rows((10, 3), torch.float, parts), 'y': x[0]})
+    save_tensors(tmp_path / 'whole', {'x': x, 'y': x[0]})
+    assert len(calls) == 2
+    assert (tmp_path / 'parts').read_bytes() == (
+        tmp_path / 'whole').read_bytes()

@@ -64,9 +64,7 @@ def alone(member: Any, kg: KnowledgeGraph, node: int, rel: int,
     return score(member, kg, triples).tolist()
 
 
-@pytest.mark.parametrize('side', ['head', 'tail'])
-def test_scores(side: str, kg: KnowledgeGraph) -> None:
-    model = ensemble(kg)
+def check_scores(model: Ensemble, side: str, kg: KnowledgeGraph) -> None:
     for node, rel in ((0, 0), (7, 2), (13, 1)):
         wanted = torch.zeros(N, dtype=torch.double)
         for member, weight in zip(members(kg), model.weight[rel].tolist(),
@@ -77,6 +75,37 @@ def test_scores(side: str, kg: KnowledgeGraph) -> None:
             out = scorer(torch.tensor([node]), torch.tensor([rel]), side)
         torch.testing.assert_close(out[0].double(), wanted, rtol=1e-4,
                                    atol=1e-4)
+
+
+@pytest.mark.parametrize('side', ['head', 'tail'])
+def test_scores(side: str, kg: KnowledgeGraph) -> None:
+    check_scores(ensemble(kg), side, kg)
+
+
+class Unnormalized(Ensemble):
+    def combine(self, scores: Any, rel_type: Tensor) -> Tensor:
+        return sum(x * w for x, w in zip(
+            scores, self.weight[rel_type].t().unsqueeze(-1), strict=True))
+
+
+class OverQueries(Ensemble):
+    def combine(self, scores: Any, rel_type: Tensor) -> Tensor:
+        return sum(x.log_softmax(dim=0) * w for x, w in zip(
+            scores, self.weight[rel_type].t().unsqueeze(-1), strict=True))
+
+
+class OneRelation(Ensemble):
+    def combine(self, scores: Any, rel_type: Tensor) -> Tensor:
+        return super().combine(scores, rel_type * 0)
+
+
+@pytest.mark.parametrize('cls', [Unnormalized, OverQueries, OneRelation])
+def test_planted_fault_is_found(cls: type[Ensemble],
+                                kg: KnowledgeGraph) -> None:
+    model = cls(members(kg), R)
+    model.weight.copy_(torch.rand(R, 6) * 2)
+    with pytest.raises(AssertionError, match='not close'):
+        check_scores(model, 'tail', kg)
 
 
 def test_one_member_ranks_as_alone(kg: KnowledgeGraph) -> None:

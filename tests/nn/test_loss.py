@@ -161,3 +161,31 @@ def test_weights_of_positives(loss) -> None:
                                loss(pos[again], neg[again]))
     torch.testing.assert_close(loss(pos, neg, torch.full((3, ), 0.2)),
                                loss(pos, neg), check_dtype=False)
+
+
+@pytest.mark.parametrize('loss', [OneVsAllLoss(), KvsAllLoss(0.1)])
+@pytest.mark.parametrize('sizes', [(4, 3), (1, 5, 1), (7, 0)])
+def test_parts_of_nodes_add_up(loss, sizes) -> None:
+    """Processes score some of the nodes each."""
+    generator = torch.Generator().manual_seed(0)
+    scores = torch.randn(5, 7, generator=generator, dtype=torch.double)
+    labels = (torch.rand(5, 7, generator=generator) < 0.3).double()
+    target = torch.randint(7, (5, ), generator=generator)
+    whole = scores.clone().requires_grad_()
+    expected = loss(whole, target, labels)
+    expected.backward()
+
+    own = torch.stack([x.logsumexp(dim=1) for x in scores.split(
+        list(sizes), dim=1)])
+    total, start = torch.zeros((), dtype=torch.double), 0
+    for size in sizes:
+        part = scores[:, start:start + size].clone().requires_grad_()
+        place = target - start
+        place[(place < 0) | (place >= size)] = -1
+        out = loss.part(part, place, labels[:, start:start + size], 7,
+                        lambda x: own)
+        out.backward()
+        torch.testing.assert_close(part.grad,
+                                   whole.grad[:, start:start + size])
+        total, start = total + out.detach(), start + size
+    torch.testing.assert_close(total, expected.detach())

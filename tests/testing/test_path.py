@@ -84,6 +84,14 @@ class Unchecked(NBFNet):
             self.num_relations if side == 'head' else 0))
 
 
+class KeepsFeatures(NBFNet):
+    def attach(self, data: Any) -> Any:
+        before = self._features
+        super().attach(data)
+        self._features = before or self._features
+        return self
+
+
 class Idle(NBFNet):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -129,7 +137,8 @@ class Unseeded(NBFNet):
     (OneForm, 'score_all'), (Infinite, 'finite'),
     (Batched, 'batch_of_0_and_1'), (Noisy, 'eval_is_deterministic'),
     (Unchecked, 'out_of_range'), (Idle, 'gradients'),
-    (Forgets, 'pretrained'), (Lower, 'higher_is_better'),
+    (KeepsFeatures, 'any_numbering'), (Forgets, 'pretrained'),
+    (Lower, 'higher_is_better'),
     (Stays, 'reset_parameters'), (Unseeded, 'seed')])
 def test_planted_fault_is_found(cls: type[PathModel], check: str) -> None:
     with pytest.raises(AssertionError, match=f'^{check}: '):

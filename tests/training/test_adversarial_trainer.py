@@ -37,15 +37,16 @@ def test_each_step_leaves_the_other_side(training, make, monkeypatch) -> None:
     trainer = make(training, epochs=2)
     calls = []
 
-    def watch(*args) -> None:  # noqa: ANN002
+    def watch(*args) -> torch.Tensor:  # noqa: ANN002
         before = weights(trainer)
-        minimize(*args)
+        total = minimize(*args)
         after = weights(trainer)
         is_model = args[2] is trainer.optimizers['model']
         mine, other = (0, 1) if is_model else (1, 0)
         assert all(equal(before[other], after[other]))
         assert not any(equal(before[mine], after[mine]))
         calls.append('D' if is_model else 'G')
+        return total
 
     monkeypatch.setattr(module, 'minimize', watch)
     history = trainer.fit()

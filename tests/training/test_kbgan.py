@@ -210,9 +210,9 @@ def test_each_step_leaves_the_other_side(kg, model, generator,
         return tuple([p.detach().clone() for p in side.parameters()]
                      for side in (trainer.model, trainer.adversary))
 
-    def watch(*args) -> None:  # noqa: ANN002
+    def watch(*args) -> torch.Tensor:  # noqa: ANN002
         before = sides()
-        minimize(*args)
+        total = minimize(*args)
         after = sides()
         mine = int(args[2] is trainer.optimizers['adversary'])
         assert any(not torch.equal(x, y)
@@ -220,6 +220,7 @@ def test_each_step_leaves_the_other_side(kg, model, generator,
         assert all(torch.equal(x, y)
                    for x, y in zip(before[1 - mine], after[1 - mine]))
         calls.append('DG'[mine])
+        return total
 
     monkeypatch.setattr(module, 'minimize', watch)
     trainer.fit()

@@ -164,16 +164,17 @@ def test_each_step_leaves_the_other_side(kg, monkeypatch) -> None:
     trainer, calls = make(kg, 'generator'), []
     step = module.minimize
 
-    def watch(*args) -> None:  # noqa: ANN002
+    def watch(*args) -> torch.Tensor:  # noqa: ANN002
         before = [[p.detach().clone() for p in side.parameters()]
                   for side in (trainer.model, trainer.adversary)]
-        step(*args)
+        total = step(*args)
         mine = int(args[2] is trainer.optimizers['adversary'])
         for i, side in enumerate((trainer.model, trainer.adversary)):
             same = [torch.equal(x, y) for x, y in zip(
                 before[i], side.parameters())]
             assert not any(same) if i == mine else all(same)
         calls.append('DG'[mine])
+        return total
 
     monkeypatch.setattr(module, 'minimize', watch)
     trainer.fit()

@@ -1,13 +1,14 @@
 """Weights of ensembles are learned on validation triples, and only there."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import Module
 
-from pyg_mmkgc.data import KnowledgeGraph
+from pyg_mmkgc.data import KnowledgeGraph, TripleIndex
 from pyg_mmkgc.errors import ConfigError, DataError, ModelError, NonFiniteError
 from pyg_mmkgc.evaluation import evaluate
 from pyg_mmkgc.nn import Ensemble
@@ -33,17 +34,17 @@ class Table(Module):
 
 @pytest.fixture(scope='module')
 def kg() -> KnowledgeGraph:
-    """Tails follow heads by r + 1; most triples of relation 2 are in
-    training.
-    """
+    """Each query has two answers; no validation triple has relation 2."""
     torch.manual_seed(1)
-    head = torch.arange(N).repeat(R)
-    rel = torch.arange(R).repeat_interleave(N)
-    split = torch.randint(3, (R * N, ))
-    split[2 * N:] = 0
+    head = torch.arange(N).repeat(2 * R)
+    rel = torch.arange(R).repeat_interleave(2 * N)
+    tail = (head + rel + 1 + 7 * torch.arange(2).repeat_interleave(N).repeat(
+        R)) % N
+    split = torch.randint(3, (2 * R * N, ))
+    split[4 * N:] = 0
     split[-1] = 2
-    return KnowledgeGraph(torch.stack([head, (head + rel + 1) % N]), rel,
-                          num_nodes=N, num_relations=R, train_mask=split == 0,
+    return KnowledgeGraph(torch.stack([head, tail]), rel, num_nodes=N,
+                          num_relations=R, train_mask=split == 0,
                           val_mask=split == 1, test_mask=split == 2)
 
 
@@ -54,7 +55,8 @@ def member(noise: tuple[float, float, float], seed: int) -> Table:
     scores *= torch.tensor(noise).view(R, 1, 1)
     for r in range(R):
         place = torch.arange(N)
-        scores[r, place, (place + r + 1) % N] += 3.0
+        for answer in (r + 1, r + 8):
+            scores[r, place, (place + answer) % N] += 3.0
     return Table(scores)
 
 
@@ -63,40 +65,51 @@ def make() -> Ensemble:
                     R, ['first', 'second'])
 
 
-def likelihood(model: Ensemble, kg: KnowledgeGraph, theta: Tensor) -> Tensor:
-    """The log-likelihood of each ranking of a validation triple."""
+def likelihoods(model: Ensemble, kg: KnowledgeGraph
+                ) -> Callable[[Tensor], Tensor]:
+    """Returns the log-likelihood of each ranking of a validation triple as a
+    function of the logarithms of the weights.
+    """
     train, val = kg.split('train'), kg.split('val')
     known = {(int(h), int(r), int(t)) for part in (train, val)
              for h, r, t in zip(part.edge_index[0], part.edge_type,
                                 part.edge_index[1], strict=True)}
-    out = []
+    rel, scores, answers = [], [], []
     for h, r, t in zip(val.edge_index[0].tolist(), val.edge_type.tolist(),
                        val.edge_index[1].tolist(), strict=True):
         for side in ('head', 'tail'):
-            total = torch.zeros(N, dtype=torch.double)
-            for table, weight in zip(model.members, theta.exp()[r],
-                                     strict=True):
-                x = (table.scores[r, h] if side == 'tail' else
-                     table.scores[r, :, t]).double()
-                total = total + weight * x
             answer = t if side == 'tail' else h
-            keep = [v for v in range(N) if v == answer or (
-                (h, r, v) if side == 'tail' else (v, r, t)) not in known]
-            out.append(total[answer] - total[keep].logsumexp(0))
-    return torch.stack(out)
+            x = torch.stack([table.scores[r, h] if side == 'tail' else
+                             table.scores[r, :, t]
+                             for table in model.members]).double()
+            for v in range(N):
+                if v != answer and ((h, r, v) if side == 'tail' else
+                                    (v, r, t)) in known:
+                    x[:, v] = -1e9  # Other answers are no rivals.
+            rel.append(r)
+            scores.append(x)
+            answers.append(answer)
+    x, place = torch.stack(scores), torch.tensor(answers).view(-1, 1)
+
+    def call(theta: Tensor) -> Tensor:
+        total = (x * theta.exp()[rel].unsqueeze(-1)).sum(dim=1)
+        return total.log_softmax(dim=1).gather(1, place).view(-1)
+
+    return call
 
 
 def maximum(model: Ensemble, kg: KnowledgeGraph, prior: Tensor,
             strength: float, shared: bool) -> Tensor:
     """The maximum of likelihood and prior, by small steps of a gradient."""
     theta = prior.clone().requires_grad_()
-    for _ in range(400):
+    likelihood = likelihoods(model, kg)
+    for _ in range(1000):
         each = theta if not shared else theta.expand(R, -1)
-        loss = -likelihood(model, kg, each).sum() + strength / 2 * (
+        loss = -likelihood(each).sum() + strength / 2 * (
             theta - prior).square().sum()
         grad, = torch.autograd.grad(loss, theta)
         with torch.no_grad():
-            theta -= 0.01 * grad
+            theta -= 0.003 * grad
     return theta.detach()
 
 
@@ -111,6 +124,22 @@ def test_the_likelihood_is_maximal(kg: KnowledgeGraph) -> None:
     assert fit.weight == pytest.approx(dict(zip(
         model.names, wanted[0].exp().tolist(), strict=True)), rel=1e-3)
     assert fit.shrinkage is None
+
+
+@pytest.mark.parametrize('fault', ['validation answers', 'all answers'])
+def test_a_faulty_filter_is_found(fault: str, kg: KnowledgeGraph,
+                                  monkeypatch: pytest.MonkeyPatch) -> None:
+    """The equality above fails if other answers count as rivals."""
+    class Faulty(TripleIndex):
+        def __init__(self, edge_index: Tensor, edge_type: Tensor, *args: int
+                     ) -> None:
+            keep = (edge_type.numel() - int(kg.val_mask.sum())
+                    if fault == 'validation answers' else 0)
+            super().__init__(edge_index[:, :keep], edge_type[:keep], *args)
+
+    monkeypatch.setattr('pyg_mmkgc.training.weights.TripleIndex', Faulty)
+    with pytest.raises(AssertionError, match='not close'):
+        test_the_likelihood_is_maximal(kg)
 
 
 def test_relations_with_a_prior(kg: KnowledgeGraph) -> None:
@@ -133,9 +162,11 @@ def test_the_ensemble_is_better(kg: KnowledgeGraph) -> None:
     fit = fit_weights(model, kg)
     best = max(evaluate(x, kg).mrr for x in model.members)
     assert evaluate(model, kg).mrr > best + 0.05
-    alone = KnowledgeGraph(kg.edge_index, kg.edge_type, num_nodes=N,
-                           num_relations=R, train_mask=kg.train_mask,
-                           val_mask=kg.val_mask)
+    keep = ~kg.test_mask
+    alone = KnowledgeGraph(kg.edge_index[:, keep], kg.edge_type[keep],
+                           num_nodes=N, num_relations=R,
+                           train_mask=kg.train_mask[keep],
+                           val_mask=kg.val_mask[keep])
     # Without test triples, the filters are equal.
     for name, x in zip(model.names, model.members, strict=True):
         assert fit.mrr[name] == pytest.approx(evaluate(x, alone, 'val').mrr)

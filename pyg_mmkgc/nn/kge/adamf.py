@@ -100,6 +100,7 @@ class AdaMF(Rotation, QueryModel):
         self.structure, self.drop_unseen = structure, drop_unseen
         self.encoder_channels = encoder_channels
         self.structure_dropout = structure_dropout
+        self.splits_batch = structure_dropout == 0
         check_positive(margin=margin)
         if not 0.0 <= structure_dropout < 1.0 or (structure_dropout > 0
                                                   and not drop_unseen):

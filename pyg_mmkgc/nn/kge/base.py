@@ -164,6 +164,13 @@ class TripleModel:
         """
         return None
 
+    #: If :obj:`True`, :meth:`regularization` is a mean over positives, and a
+    #: step draws no random numbers for nodes. Several processes then compute
+    #: parts of a batch. Otherwise, each of them computes the whole batch.
+    splits_batch: bool = True
+    #: If :obj:`True`, a step reads all structural embeddings.
+    needs_table: bool = False
+
     def generator_modules(self) -> Optional[ModuleDict]:
         r"""Returns the generators that an adversary trains, by modality, or
         :obj:`None` if the model has no generators.

@@ -61,6 +61,8 @@ class Bilinear(QueryModel):
                              f'gradient reaches all rows (got sparse={sparse} '
                              f'and l3={l3})')
         self.reciprocal, self.n3, self.l3 = reciprocal, n3, l3
+        if l3 > 0:
+            self.needs_table = True
         self.criterion = BCELoss()
         channels = self.width * hidden_channels
         self.node_emb = Embedding(num_nodes, channels, sparse=sparse)

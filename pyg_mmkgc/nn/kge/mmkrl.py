@@ -55,6 +55,8 @@ class MMKRL(MultiViewModel):
         **kwargs (optional): Additional arguments of
             :class:`~pyg_mmkgc.nn.kge.multi_view.MultiViewModel`.
     """
+    splits_batch = False
+
     def __init__(self, *args: Any, align_weight: float = 1.0,
                  **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

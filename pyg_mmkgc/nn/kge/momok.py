@@ -98,6 +98,8 @@ class MoMoK(ReciprocalModel):
     Raises:
         ModelError: If an argument is out of range, or there is no modality.
     """
+    splits_batch = False
+
     def __init__(self, num_nodes: int, num_relations: int,
                  hidden_channels: int,
                  modalities: Optional[dict[str, Tensor]] = None,

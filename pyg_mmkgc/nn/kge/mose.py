@@ -39,7 +39,7 @@ class MoSE(BilinearViews):
     :meth:`loss` and losses on the scores of all nodes are computed for each
     :math:`s_m` and summed over :math:`m`, see :meth:`experts`. Losses on the
     negatives of a sampler are computed for the combined score :math:`s`. The
-    weights are part of :attr:`combine`, which
+    weights are part of :obj:`combine`, which
     :func:`~pyg_mmkgc.training.fit_ensemble` fits on validation triples. The
     released code fits them on test triples.
 
@@ -54,7 +54,7 @@ class MoSE(BilinearViews):
             each modality, at least one.
         masks (dict[str, torch.Tensor], optional): The mask :obj:`[N]` of the
             nodes that have each modality. (default: :obj:`None`)
-        ensemble (str, optional): The mode of :class:`Ensemble`,
+        ensemble (str, optional): The mode of :obj:`Ensemble`,
             :obj:`"mean"`, :obj:`"boosted"` or :obj:`"learned"`.
             (default: :obj:`"mean"`)
         scale (float, optional): The divisor :math:`\tau` of the modality

@@ -113,6 +113,8 @@ class MyGO(ReciprocalForms, ReciprocalModel):
         ModelError: If an argument is out of range, if there is no modality, or
             if :obj:`hidden_channels` is not divisible by :obj:`num_heads`.
     """
+    splits_batch = False
+
     def __init__(self, num_nodes: int, num_relations: int,
                  hidden_channels: int,
                  modalities: Optional[dict[str, Tensor]] = None,

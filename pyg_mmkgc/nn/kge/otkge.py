@@ -68,6 +68,7 @@ class OTKGE(BilinearViews):
     Raises:
         ModelError: If an argument is out of range, or there is no modality.
     """
+    needs_table = True
     steps: Tensor
 
     def __init__(self, num_nodes: int, num_relations: int,

@@ -47,7 +47,7 @@ class ReciprocalForms(TripleModel):
 
 class ReciprocalModel(MMKGEModel):
     r"""An abstract base class of models with reciprocal relations whose
-    :meth:`loss` corrupts tails only.
+    :obj:`loss` corrupts tails only.
     """
     reciprocal = True
 

@@ -64,6 +64,7 @@ class TransAE(QueryModel):
         ModelError: If :obj:`margin` is not positive, if there is no modality,
             or if a node has several feature rows.
     """
+    splits_batch = False
     similarity = Distance(group=1)
 
     def __init__(self, num_nodes: int, num_relations: int,

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Optional, TypeVar
 
 import torch
@@ -22,6 +23,7 @@ from pyg_mmkgc.nn.path.features import (
     NodeFeatures,
     read_features,
 )
+from pyg_mmkgc.nn.share import draw, mine
 
 T = TypeVar('T', bound='PathModel')
 # The number of elements of stacked representations, which fit into the cache
@@ -74,6 +76,8 @@ class PathModel(Pretrained):
     any_relations = False
     #: If :obj:`True`, the model is only trained with its own loss.
     own_loss = True
+    #: Whether processes compute the loss of their :class:`Share` of a batch.
+    splits_loss = True
 
     def __init__(self, hidden_channels: int,
                  num_negatives: Optional[int] = None,
@@ -462,16 +466,17 @@ class PathModel(Pretrained):
         graph = graph.without(drop)
         if device.type != 'cpu':
             graph = graph.to(device)
+        # The graph lacks the edges of the whole batch.
         node, rel_type, target, known = (
-            to_device(x, device) for x in (node, rel_type, target, known))
+            to_device(mine(x), device)
+            for x in (node, rel_type, target, known))
         scores = self.score_queries(graph, node, rel_type)
         # Low enough to have no effect, but finite, to keep products finite.
         scores = scores.masked_fill(known, torch.finfo(scores.dtype).min / 4)
         if self.num_negatives is None:
             return F.cross_entropy(scores, target)
-        negative = torch.randint(
-            graph.num_nodes - 1, (node.numel(), self.num_negatives),
-            device=node.device)
+        negative = draw(partial(torch.randint, graph.num_nodes - 1),
+                        node.numel(), self.num_negatives, device=node.device)
         negative += negative >= target.view(-1, 1)
         return self.criterion(scores.gather(1, target.view(-1, 1)).view(-1),
                               scores.gather(1, negative))
