@@ -83,7 +83,8 @@ nb_execution_show_tb = True
 nb_execution_timeout = 300
 nb_merge_streams = True
 # Read by the notebooks: no progress bars, the same pictures everywhere.
-os.environ |= {'TQDM_DISABLE': '1', 'MPLBACKEND': 'agg'}
+os.environ |= {'TQDM_DISABLE': '1', 'MPLBACKEND': 'agg',
+               'PYTHONWARNINGS': 'ignore:IProgress not found'}
 copybutton_exclude = '.linenos, .gp, .go'
 
 html_theme = 'furo'

@@ -32,24 +32,17 @@ def add(commands: Any) -> None:
 
 def call(args: argparse.Namespace) -> None:
     r"""Runs the command."""
+    overrides = _check(args)
     from pyg_mmkgc.distributed import process_group
 
     with process_group():
-        _call(args)
+        _train(args, overrides)
 
 
-def _call(args: argparse.Namespace) -> None:
-    from pyg_mmkgc.distributed import is_main, restarted, world_size
-
-    folder = args.output
-    if restarted() and folder is not None and os.path.isfile(
-            os.path.join(folder, 'config.yaml')):
-        # A process of the group failed after the run began.
-        args.name = args.output = args.seed = None
-        args.overrides, args.resume = [], folder
-    if args.seeds is not None and world_size() > 1:
-        raise ConfigError("Expected no '--seeds' for several processes (got "
-                          f'{args.seeds}). Train one seed after the other.')
+def _check(args: argparse.Namespace) -> list[str]:
+    r"""Returns the overrides. Errors that need no graph come before torch is
+    imported.
+    """
     if (args.name is None) == (args.resume is None):
         raise ConfigError('Expected either NAME|FILE, the configuration to '
                           'train, or --resume RUN (got '
@@ -61,21 +54,35 @@ def _call(args: argparse.Namespace) -> None:
         if given:
             raise ConfigError(f'Expected no {given[0]} for a run that is '
                               'resumed (got one)')
-        from pyg_mmkgc.runs import Run, SeedRuns, is_seeds
+        return list(args.overrides)
+    overrides = list(args.overrides)
+    if args.seed is not None:
+        overrides.append(f'training.seed={args.seed}')
+    from pyg_mmkgc.config import check_config
 
-        opened: Any = SeedRuns if is_seeds(args.resume) else Run
-        run: Any = opened.open(args.resume, args.data_root, args.device)
-        if args.overrides:
-            run.extend(args.overrides)
+    check_config(args.name, overrides)
+    return overrides
+
+
+def _train(args: argparse.Namespace, overrides: list[str]) -> None:
+    from pyg_mmkgc.distributed import is_main, restarted, world_size
+    from pyg_mmkgc.runs import Run, SeedRuns, is_seeds
+
+    if args.seeds is not None and world_size() > 1:
+        raise ConfigError("Expected no '--seeds' for several processes (got "
+                          f'{args.seeds}). Train one seed after the other.')
+    folder = args.resume
+    if restarted() and args.output is not None and os.path.isfile(
+            os.path.join(args.output, 'config.yaml')):
+        # A process of the group failed after the run began.
+        folder, overrides = args.output, []
+    run: Any
+    if folder is not None:
+        opened: Any = SeedRuns if is_seeds(folder) else Run
+        run = opened.open(folder, args.data_root, args.device)
+        if overrides:
+            run.extend(overrides)
     else:
-        overrides = list(args.overrides)
-        if args.seed is not None:
-            overrides.append(f'training.seed={args.seed}')
-        from pyg_mmkgc.config import check_config
-
-        check_config(args.name, overrides)
-        from pyg_mmkgc.runs import Run, SeedRuns
-
         how = args.name, overrides, args.output, args.data_root, args.device
         run = (Run.create(*how) if args.seeds is None else
                SeedRuns.create(args.seeds, *how))

@@ -14,7 +14,7 @@ from torch.nn import Module
 
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.distributed.group import sum_over_ranks, world_size
-from pyg_mmkgc.distributed.table import candidates, positions
+from pyg_mmkgc.distributed.table import candidates, positions, sharded_tables
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.evaluation.modes import evaluation_mode, full_precision
 from pyg_mmkgc.io.pretrained import check_numbering
@@ -64,8 +64,7 @@ class Scorer:
                  table: Callable[[], Tensor] | None = None,
                  nodes: Tensor | None = None) -> None:
         self.score, self.rows, self.num_nodes = score, rows, num_nodes
-        self.device = device
-        self.nodes = nodes
+        self.device, self.nodes = device, nodes
         # All processes encode equally many blocks of equal sizes, since they
         # may look up each other's rows.
         own = num_nodes if nodes is None else -(-num_nodes // world_size())
@@ -102,7 +101,7 @@ class Scorer:
         if self.nodes is None:
             return scores
         out = scores.new_zeros(node.numel(), self.num_nodes)
-        out[:, self.nodes] = scores
+        out[:, to_device(self.nodes, self.device)] = scores
         return sum_over_ranks(out)
 
     def members(self, block: tuple[int, int]) -> Tensor:
@@ -113,16 +112,16 @@ class Scorer:
             self._padded - nodes.numel())])
 
     def place(self, node: Tensor) -> Tensor:
-        r"""Returns the positions of nodes :obj:`[*]` among the nodes of all
-        blocks, or -1 where another process scores them.
+        r"""Returns the positions of nodes :obj:`[*]`, which are on the host,
+        among the nodes of all blocks, or -1 where another process scores
+        them.
         """
         return node if self.nodes is None else positions(self.nodes, node)
 
     def node(self, place: Tensor) -> Tensor:
         r"""Returns the nodes at positions :obj:`[*]`."""
-        if self.nodes is None:
-            return place
-        return to_device(self.nodes, place.device)[place]
+        return (place if self.nodes is None else
+                to_device(self.nodes, place.device)[place])
 
     def encode(self, node: Tensor, spare: int = 0) -> Tensor:
         r"""Returns the rows of nodes :obj:`[T]`, followed by :obj:`spare`
@@ -162,9 +161,8 @@ class Queries:
         device = self.scorer.device
         if table is None:
             table = self.scorer.encode(
-                torch.arange(*block)
-                if self.scorer.nodes is None else self.scorer.members(block),
-                batch_size)
+                torch.arange(*block) if self.scorer.nodes is None else
+                self.scorer.members(block), batch_size)
         last = table.size(0) - batch_size  # Rows of the block.
 
         def score(place: Tensor) -> Tensor:
@@ -270,11 +268,19 @@ def member_scorers(model: Any, kg: KnowledgeGraph) -> list[Scorer]:
     for member in model.members:
         member = model_for(member, kg)
         _check_sizes(member, kg)
-        out.append(_make_scorer(member, kg))
+        if sharded_tables(member):
+            raise ModelError(
+                'Expected members with all rows of their tables (got '
+                f"'{type(member).__name__}', whose rows are distributed over "
+                'processes). Save it by pyg_mmkgc.distributed.save_over_ranks '
+                'and load it.')
+        out.append(_make_scorer(member, kg, split=False))
     return out
 
 
-def _make_scorer(model: Any, kg: KnowledgeGraph) -> Scorer:
+def _make_scorer(model: Any, kg: KnowledgeGraph, split: bool = True) -> Scorer:
+    # Several processes share the nodes, but share the queries of an ensemble.
+    split = split and world_size() > 1
     device, num_nodes = device_of(model), kg.num_nodes
     if hasattr(model, 'members'):
         return Scorer(_combined(model, member_scorers(model, kg)), num_nodes,
@@ -290,18 +296,15 @@ def _make_scorer(model: Any, kg: KnowledgeGraph) -> Scorer:
         some = 'index' in inspect.signature(model.encode).parameters
         return Scorer(_encoded(model), num_nodes, device,
                       model.encode if some else None, model.encode,
-                      _candidates(model, num_nodes) if some else None)
-    form, nodes = triple_model(model), _candidates(model, num_nodes)
+                      candidates(model, num_nodes) if split and some else None)
+    form = triple_model(model)
+    nodes = candidates(model, num_nodes) if split else None
     if form is not None:
         return Scorer(_encoded(form), num_nodes, device, form.encode,
                       nodes=nodes)
     # A `forward` takes nodes, so a node is its own row.
     return Scorer(_pairwise(model), num_nodes, device, lambda node: node,
                   nodes=nodes)
-
-
-def _candidates(model: Any, num_nodes: int) -> Tensor | None:
-    return None if world_size() == 1 else candidates(model, num_nodes)
 
 
 def _batch_size(num_nodes: int, device: torch.device) -> int:

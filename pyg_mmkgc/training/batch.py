@@ -10,7 +10,7 @@ from torch_geometric.nn.kge import KGEModel
 from pyg_mmkgc.data.index import TripleIndex
 from pyg_mmkgc.distributed.group import stack_ranks
 from pyg_mmkgc.distributed.table import positions
-from pyg_mmkgc.kernels.host import distinct_values, on_host, to_device
+from pyg_mmkgc.kernels.host import known_on_host, on_host, to_device
 from pyg_mmkgc.nn.encoded import Encoded, Scored, encode
 from pyg_mmkgc.nn.kge.base import TripleModel
 from pyg_mmkgc.nn.kge.pyg import triple_model
@@ -34,13 +34,14 @@ class Batch:
         index (TripleIndex, optional): The training triples, if the loss needs
             labels. (default: :obj:`None`)
         weight (torch.Tensor, optional): The weights of the positives in the
-            loss, :obj:`[B]`.
+            loss, :obj:`[B]`. (default: :obj:`None`)
         share (Share, optional): The share of these positives in the batch of
-            several processes.
+            several processes. (default: :obj:`None`)
         whole (Batch, optional): The batch of all processes.
+            (default: :obj:`None`)
         nodes (torch.Tensor, optional): The sorted nodes that this process
             scores for an :class:`~pyg_mmkgc.nn.AllNodesLoss`, if other
-            processes score the other nodes.
+            processes score the other nodes. (default: :obj:`None`)
     """
     head_index: Tensor
     rel_type: Tensor
@@ -55,17 +56,22 @@ class Batch:
 
     def part(self, share: Share) -> Batch:
         r"""Returns a share of the batch."""
-        rows, negatives = slice(share.first, share.first + share.size), (
-            self.negatives)
+        def rows(x: Tensor) -> Tensor:
+            some = slice(share.first, share.first + share.size)
+            # Ids that are known on the host remain known.
+            return (to_device(on_host(x)[some], x.device) if known_on_host(x)
+                    else x[some])
+
+        negatives = self.negatives
         if negatives is not None:
             node, side, kept, choice = negatives
-            negatives = Negatives(node[rows], side[rows], kept and {
-                name: mask[rows] for name, mask in kept.items()}, choice)
+            negatives = Negatives(rows(node), rows(side), kept and {
+                name: rows(mask) for name, mask in kept.items()}, choice)
         return replace(
-            self, head_index=self.head_index[rows],
-            rel_type=self.rel_type[rows], tail_index=self.tail_index[rows],
+            self, head_index=rows(self.head_index),
+            rel_type=rows(self.rel_type), tail_index=rows(self.tail_index),
             negatives=negatives, share=share, whole=self,
-            weight=None if self.weight is None else self.weight[rows])
+            weight=None if self.weight is None else rows(self.weight))
 
     def scaled(self, loss: Tensor) -> Tensor:
         r"""Returns the contribution of a mean over these positives to the mean
@@ -87,7 +93,6 @@ class Batch:
         share = self.weight.sum().double() / self.whole.weight.sum().double()
         return loss * share.to(loss.dtype)
 
-
     def to(self, device: torch.device) -> Batch:
         r"""Returns the batch on a device, without waiting for the copy."""
         negatives = self.negatives
@@ -98,7 +103,9 @@ class Batch:
             negatives=None if negatives is None else negatives.to(device),
             weight=None if self.weight is None else to_device(self.weight,
                                                               device),
-            whole=None if self.whole is None else self.whole.to(device))
+            whole=None if self.whole is None else self.whole.to(device),
+            nodes=None if self.nodes is None else to_device(self.nodes,
+                                                            device))
 
 
 class Completion(NamedTuple):
@@ -133,11 +140,14 @@ def complete(model: KGEModel, loss: torch.nn.Module,
         return Completion(_loss(loss, batch, scored), None, scored)
     form.before_step(*positives)
     if isinstance(loss, AllNodesLoss):
-        nodes = to_device(torch.arange(form.num_nodes), head.device)
+        nodes = torch.arange(form.num_nodes)
         if batch.nodes is not None:
-            node, place = distinct_values(torch.cat([head, tail]))
-            nodes = torch.cat([to_device(batch.nodes, head.device), node])
-            head, tail = (place + batch.nodes.numel()).chunk(2)
+            node, place = torch.cat([on_host(head), on_host(tail)]).unique(
+                return_inverse=True)
+            nodes = torch.cat([on_host(batch.nodes), node])
+            head, tail = to_device(place + batch.nodes.numel(),
+                                   head.device).chunk(2)
+        nodes = to_device(nodes, rel.device)
         views = form.embed(nodes)
         encoded = Encoded(nodes, views, form.fuse(views), head, tail)
         out = torch.stack([
@@ -199,7 +209,7 @@ def _all_nodes_loss(model: TripleModel, loss: AllNodesLoss, batch: Batch,
     if loss.needs_labels:
         assert batch.index is not None
         ids = [on_host(x) for x in (head, rel, tail)]
-        labels = [_labels(table, *known) for known in (
+        labels = [_labels(table.size(0), *known) for known in (
             (head, batch.index.tails(*ids[:2])),
             (tail, batch.index.heads(*ids[1:])))]
     # Each side counts half, so every triple counts once.
@@ -214,28 +224,30 @@ def _part_of_nodes_loss(model: TripleModel, loss: AllNodesLoss, batch: Batch,
     r"""The contribution of some nodes, which are the first rows of a table,
     to the loss on all nodes. The heads and tails are further rows.
     """
-    head, rel, tail = batch.head_index, batch.rel_type, batch.tail_index
+    rel, device = batch.rel_type, table.device
+    nodes, head, kind, tail = (on_host(x) for x in (
+        nodes, batch.head_index, rel, batch.tail_index))
     out = []
     for scores, target, ask in (
             (model.score_tails(head_row, rel, table=table), tail,
-             lambda index: index.tails(on_host(head), on_host(rel))),
+             lambda index: index.tails(head, kind)),
             (model.score_heads(rel, tail_row, table=table), head,
-             lambda index: index.heads(on_host(rel), on_host(tail)))):
+             lambda index: index.heads(kind, tail))):
         labels = None
         if loss.needs_labels:
             query, answer = ask(batch.index)
             answer = positions(nodes, answer)
-            labels = _labels(table[:nodes.numel()], head, (
+            labels = _labels(nodes.numel(), rel, (
                 query[answer >= 0], answer[answer >= 0]))
-        place = to_device(positions(nodes, on_host(target)), head.device)
-        out.append(loss.part(scores[:, :nodes.numel()], place, labels,
-                             num_nodes, stack_ranks))
+        out.append(loss.part(scores[:, :nodes.numel()],
+                             to_device(positions(nodes, target), device),
+                             labels, num_nodes, stack_ranks))
     return 0.5 * (out[0] + out[1])
 
 
-def _labels(table: Tensor, query: Tensor,
+def _labels(num_nodes: int, query: Tensor,
             known: tuple[Tensor, Tensor]) -> Tensor:
-    out = torch.zeros(query.numel(), table.size(0), device=query.device)
+    out = torch.zeros(query.numel(), num_nodes, device=query.device)
     out[tuple(to_device(ids, query.device) for ids in known)] = 1.0
     return out
 

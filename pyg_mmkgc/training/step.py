@@ -214,8 +214,9 @@ def _norm_over_ranks(params: list[Parameter],
         _values(p.grad) for p in params
         if p.grad is not None and (id(p) in sharded) == kind])
         for kind in (True, False))
-    return (sum_over_ranks(own.double().square().to(copies.device))
-            + copies.double().square()).sqrt()
+    device = params[0].device  # A norm of no gradients is on the CPU.
+    return (sum_over_ranks(own.double().square().to(device))
+            + copies.double().square().to(device)).sqrt()
 
 
 def _values(grad: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from pyg_mmkgc.nn import (
     AdaMF,
     AdaMFMAT,
     ComplEx,
+    Ensemble,
     KvsAllLoss,
     MyGO,
     OneVsAllLoss,
@@ -29,6 +30,13 @@ CASES = ['rotate', 'rotate_sparse', 'adamf', 'mat', 'mat_together', 'comat',
 
 def graph() -> KnowledgeGraph:
     return FakeMMKG(num_nodes=41, num_edges=160, seed=1)[0]
+
+
+def ensemble(kg: KnowledgeGraph) -> Ensemble:
+    """Two models with whole tables, one of which has a table of nodes."""
+    torch.manual_seed(0)
+    return Ensemble([RotatE.from_data(kg, 4), NBFNet.from_data(kg, 4)],
+                    kg.num_relations).to(torch.float64)
 
 
 def build(kind: str, kg: KnowledgeGraph, dtype: torch.dtype = torch.float64,

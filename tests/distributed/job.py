@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cases import CASES, build, graph
+from cases import CASES, build, ensemble, graph
 from torch import Tensor
 
 from pyg_mmkgc.data import KnowledgeGraph
@@ -33,7 +33,7 @@ from pyg_mmkgc.errors import MMKGCError, ModelError
 from pyg_mmkgc.evaluation import evaluate, predict, scorer
 from pyg_mmkgc.io.atomic import write_json
 from pyg_mmkgc.io.tensors import save_tensors
-from pyg_mmkgc.nn import OTKGE, AdaMF, ComplEx, RotatE
+from pyg_mmkgc.nn import OTKGE, AdaMF, ComplEx, Ensemble, RotatE
 from pyg_mmkgc.training import History, Trainer
 from pyg_mmkgc.training.checkpoint import find_checkpoint
 
@@ -90,6 +90,16 @@ def refused(kg: KnowledgeGraph) -> str:
     raise AssertionError('no error')
 
 
+def sharded_members(kg: KnowledgeGraph) -> str:
+    model = Ensemble([build_model(lambda: RotatE.from_data(kg, 4),
+                                  kg.num_nodes)], kg.num_relations)
+    try:
+        evaluate(model, kg, 'test')
+    except ModelError as error:
+        return str(error)
+    raise AssertionError('no error')
+
+
 def built(kg: KnowledgeGraph) -> None:
     """Builds models without whole tables, with the weights of one process."""
     for kind in (RotatE, AdaMF, ComplEx):
@@ -119,12 +129,16 @@ def run(folder: Path) -> None:
                 write_json(out / f'{kind}.json', found)
         if kind == 'adamf':
             save_over_ranks(trainer.model, out / 'model', kg)
+    found = ranking(ensemble(kg), kg)
+    if is_main():
+        write_json(out / 'ensemble.json', found)
     first = build('adamf', kg, torch.float32)
     tensors = result(first, first.fit())
     if is_main():
         save_tensors(out / 'single.safetensors', tensors)
     built(kg)
-    texts = {'nan': not_finite(kg), 'refused': refused(kg)}
+    texts = {'nan': not_finite(kg), 'refused': refused(kg),
+             'members': sharded_members(kg)}
     same(texts)
     if is_main():
         write_json(out / 'texts.json', texts)

@@ -18,7 +18,7 @@ from pyg_mmkgc.io import load_pretrained
 from pyg_mmkgc.io.tensors import load_tensors
 from pyg_mmkgc.training import Trainer
 
-from .cases import CASES, OPTIONS, build, graph
+from .cases import CASES, OPTIONS, build, ensemble, graph
 
 pytestmark = pytest.mark.slow  # Each job starts processes.
 JOB = Path(__file__).with_name('job.py')
@@ -97,11 +97,14 @@ def test_three_processes_train_like_one(kg, larger: Path) -> None:
 
 
 def check_ranks(kg: KnowledgeGraph, folder: Path, size: int) -> None:
-    for kind in ('adamf', 'nbfnet', 'complex_1vsall'):
-        model = build(kind, kg).model
-        state = load_tensors(folder / str(size) / f'{kind}.safetensors')[0]
-        state.pop('losses')
-        model.load_state_dict(state)
+    for kind in ('adamf', 'nbfnet', 'complex_1vsall', 'ensemble'):
+        if kind == 'ensemble':
+            model = ensemble(kg)
+        else:
+            model = build(kind, kg).model
+            state = load_tensors(folder / str(size) / f'{kind}.safetensors')[0]
+            state.pop('losses')
+            model.load_state_dict(state)
         found = json.loads((folder / str(size) / f'{kind}.json').read_text())
         ranks = evaluate(model, kg, 'test').ranks
         assert found['ranks'] == [x.tolist() for x in ranks]
@@ -132,6 +135,7 @@ def test_all_processes_raise_the_same_error(folder: Path) -> None:
     texts = json.loads((folder / '2' / 'texts.json').read_text())
     assert 'the loss at epoch 1, step 1' in texts['nan']
     assert 'not finite: node_emb.weight' in texts['nan']
+    assert "'RotatE', whose rows" in texts['members']
     assert 'OTKGE' in texts['refused'] and '2 processes' in texts['refused']
 
 
