@@ -39,7 +39,8 @@ TRAINING: dict[str, list[Any]] = {
 HINGES = {'MarginRankingLoss', 'DistMult', 'Perturbation'}
 PARTS = [(section, name)
          for section in ('dataset', 'model', 'sampler', 'loss', 'adversary')
-         for name in valid_names(section)]
+         for name in valid_names(section)
+         if name != 'Ensemble']  # Is combined from trained models.
 
 
 def sections(**changes: Any) -> dict[str, Any]:

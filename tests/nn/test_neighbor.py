@@ -75,7 +75,7 @@ def test_training_triples_and_new_nodes() -> None:
 
 def test_graphs_without_features() -> None:
     kg = KnowledgeGraph(torch.tensor([[0], [1]]), torch.tensor([0]))
-    with pytest.raises(ModelError, match='modalities.*got none'):
+    with pytest.raises(ModelError, match='at least one modality.*got none'):
         NeighborBaseline.from_data(kg)
     with pytest.raises(ModelError, match="'temperature' .* positive .got 0"):
         NeighborBaseline(0)
