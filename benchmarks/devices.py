@@ -264,7 +264,12 @@ def measure(case: Case) -> Row:
 
 
 def table(rows: list[Row]) -> str:
-    lines = ['| | | difference to the CPU | waits per step | on two devices |',
+    lines = ['# Devices', '',
+             'Trainings on the pretend device of `pyg_mmkgc.testing`, next to '
+             'the CPU: the largest difference of weights and losses, and '
+             'how often the host waits for the device in a step. Made by '
+             '`python benchmarks/devices.py FILE`.', '',
+             '| | | difference to the CPU | waits per step | on two devices |',
              '|---|---|---|---|---|']
     for row in rows:
         lines.append(f'| {row.case.kind} | {row.case.name} | '
