@@ -53,7 +53,8 @@ def forward(setup: Setup) -> list[Row]:
     """
     kg = mkg_w(setup)
     torch.manual_seed(0)
-    model = ULTRA.from_data(kg, hidden_channels=64).eval().to(setup.device)
+    model = ULTRA.from_data(kg, hidden_channels=64, modalities={})
+    model = model.eval().to(setup.device)
     count = 2 if setup.quick else 20
     train = kg.split('train')
     pick = torch.arange(count) * (train.num_edges // count)
@@ -78,7 +79,8 @@ def training(setup: Setup) -> list[Row]:
     """
     kg = mkg_w(setup)
     torch.manual_seed(0)
-    model = NBFNet.from_data(kg, hidden_channels=32, num_layers=4)
+    model = NBFNet.from_data(kg, hidden_channels=32, num_layers=4,
+                             modalities={})
     model = model.to(setup.device)
     train = kg.split('train')
     batch = [x[:8].to(setup.device) for x in (
@@ -141,7 +143,8 @@ def pruned(setup: Setup) -> list[Row]:
     for active in (10, 100, 1000, kg.num_nodes, None):
         torch.manual_seed(0)
         model = NBFNet.from_data(kg, hidden_channels=32, num_layers=4,
-                                 num_active=active).eval().to(setup.device)
+                                 modalities={}, num_active=active)
+        model = model.eval().to(setup.device)
         name = 'all nodes' if active is None else f'K={active:,}'
         tasks[name] = _ask(model, train.edge_index[0, pick].to(setup.device),
                            train.edge_type[pick].to(setup.device))
