@@ -64,7 +64,12 @@ nitpick_ignore = [
     ('py:class', 'iterable'),
     ('py:class', 'sequence'),
     # Type variables, a literal type, and a module of MoSE only.
+    ('py:class', 'pyg_mmkgc.distributed.build.M'),
+    ('py:class', 'pyg_mmkgc.distributed.group.T'),
     ('py:class', 'pyg_mmkgc.io.pretrained.T'),
+    # Annotations under TYPE_CHECKING.
+    ('py:class', 'Rows'),
+    ('py:class', 'Share'),
     ('py:class', 'pyg_mmkgc.nn.path.base.T'),
     ('py:class', 'Side'),
     ('py:class', 'pyg_mmkgc.nn.kge.mose.Ensemble'),
