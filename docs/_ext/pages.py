@@ -1,4 +1,4 @@
-r"""What the generators of pages share."""
+r"""Helpers of the generators of pages."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping

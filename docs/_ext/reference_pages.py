@@ -168,8 +168,8 @@ A configuration is a YAML file with a section per subject. Only ``dataset`` and
    training: {lr: 1e-3, epochs: 100}
    evaluation: {ties: realistic}
 
-Names, keywords, types and defaults are those of the constructors, with the
-exception of what the graph decides. An unknown key, a wrong type or a value
+Names, keywords, types and defaults come from the constructors, except for what
+the graph decides. An unknown key, a wrong type or a value
 out of range ends with an error that names the key, before anything is trained.
 The section ``search`` of ``mmkgc search`` is described in
 :doc:`/guides/training`.

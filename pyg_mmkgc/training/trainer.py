@@ -92,7 +92,7 @@ class Trainer:
     If :mod:`torch.distributed` is initialized, the processes of its group
     train together. Each of them has some rows of the structural embeddings
     and computes a part of each batch, see :mod:`pyg_mmkgc.distributed`. The
-    result is that of one process, up to rounding.
+    result equals the result of one process, up to rounding.
 
     Args:
         model (KGEModel or PathModel): The model.

@@ -1,4 +1,4 @@
-"""What each process of a group does in the tests. Run by torchrun.
+"""The job of each process in the tests of groups. Run by torchrun.
 
 It trains, ranks, saves and fails, and the first process writes the results to
 a folder. The tests compare them with one process.

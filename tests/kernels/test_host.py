@@ -1,4 +1,4 @@
-"""What is known on the host is never asked from a device."""
+"""Values that are known on the host are never read from a device."""
 
 import pytest
 import torch

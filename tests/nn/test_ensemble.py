@@ -152,7 +152,7 @@ def test_prediction(kg: KnowledgeGraph) -> None:
 
 
 def test_explanation(kg: KnowledgeGraph) -> None:
-    """The shares add up, and the ranks are those of each member."""
+    """The shares add up, and each member ranks as it does alone."""
     model = ensemble(kg)
     head, tail = kg.split('test').edge_index[:, 0].tolist()
     rel = int(kg.split('test').edge_type[0])
