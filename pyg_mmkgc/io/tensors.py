@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import safetensors
@@ -103,18 +104,24 @@ def save_tensors(
         order.index(tensors[name].dtype), name))
     # The library is not used, since it builds the whole file in memory, and
     # writes metadata in random order.
-    start = _header(tensors, names, {
-        'format': 'pt', 'metadata': text, 'sha256': digest(tensors, text)})
-    with atomic_path(path) as temp, open(temp, 'wb') as file:
-        file.write(start)
+    with (ThreadPoolExecutor(1) as pool, atomic_path(path) as temp,
+          open(temp, 'wb') as file):
+        # Another thread hashes the tensors while they are written.
+        found = pool.submit(digest, tensors, text)
+        if any(isinstance(x, Rows) for x in tensors.values()):
+            found.result()  # Parts may be exchanged between processes.
+        file.write(_header(tensors, names, text, '0' * 64))
         for name in names:
             for rows in _parts(tensors[name].detach()):
                 file.write(_bytes(rows.cpu()).numpy().data)
+        file.seek(0)
+        file.write(_header(tensors, names, text, found.result()))
 
 
 def _header(tensors: Mapping[str, Tensor | Rows], names: list[str],
-            metadata: dict[str, str]) -> bytes:
-    entries: dict[str, Any] = {'__metadata__': metadata}
+            text: str, sha256: str) -> bytes:
+    entries: dict[str, Any] = {'__metadata__': {
+        'format': 'pt', 'metadata': text, 'sha256': sha256}}
     first = 0
     for name in names:
         tensor = tensors[name]
