@@ -289,7 +289,8 @@ class Run:
     def _check_unfinished(self) -> None:
         if self.finished:
             raise ConfigError(f"Expected an unfinished run in '{self.folder}' "
-                              '(got a finished run)')
+                              '(got a finished run). Pass --set '
+                              'training.epochs=N to extend it.')
 
     def _train(self, progress: bool) -> RankingResult | None:
         trainer = self.trainer

@@ -270,10 +270,11 @@ class Trainer:
                 {'params': theirs, 'lr': sampler.lr})
         self.checks = FiniteChecks()
         self.triples_per_epoch = triples_per_epoch
-        for callback in callbacks:
-            if not isinstance(callback, Callback):
-                raise ModelError("Expected 'callbacks' to be a list of "
-                                 f'Callback (got {callback!r:.80})')
+        wrong = [callbacks] if not isinstance(callbacks, Sequence) else [
+            x for x in callbacks if not isinstance(x, Callback)]
+        if wrong:
+            raise ModelError("Expected 'callbacks' to be a list of Callback "
+                             f'(got {wrong[0]!r:.80})')
         self.callbacks = list(callbacks)
         #: The record of the training so far.
         self.history = History()
