@@ -16,10 +16,10 @@ from typing import Any
 import pytest
 
 from pyg_mmkgc.explore import Explorer, export_site, make_app
-from pyg_mmkgc.explore.server import listen
+from pyg_mmkgc.explore.server import Door, running
 
 api = pytest.importorskip('playwright.sync_api', reason='needs playwright')
-uvicorn = pytest.importorskip('uvicorn', reason='needs the extra explore')
+pytest.importorskip('uvicorn', reason='needs the extra explore')
 
 # A click returns before the next page is there, so what a test reads
 # afterwards is expected, which tries again, or follows a `wait_for_url`.
@@ -46,15 +46,8 @@ def browser() -> Iterator[Any]:
 
 
 def serve(explorer: Explorer) -> Iterator[str]:
-    place = listen(0)
-    server = uvicorn.Server(uvicorn.Config(make_app(explorer), lifespan='off',
-                                           log_level='warning', ws='none'))
-    thread = threading.Thread(target=server.run,
-                              kwargs={'sockets': [place]}, daemon=True)
-    thread.start()
-    yield f'http://127.0.0.1:{place.getsockname()[1]}'
-    server.should_exit = True
-    thread.join(30)
+    with running(make_app(explorer), 0) as (address, _):
+        yield address
 
 
 def serve_files(folder: Path) -> Iterator[str]:
@@ -216,6 +209,18 @@ def test_asking_by_the_form(visit: Any, live: str,
     expect(page.locator('.answers b')).to_have_text(found.labels[0])
     expect(page.locator('.answers .tag')).to_have_text(
         ['new'] * len(found.labels[0]))
+
+
+def test_page_opens_when_it_is_loaded(browser: Any,
+                                      countries: Explorer) -> None:
+    door = Door('<b>a run')
+    with running(door, 0) as (address, _):
+        page = browser.new_page()
+        page.goto(f"{address}/entity?node={countries.find('Austria')}")
+        expect(page.locator('h1')).to_have_text('Loading <b>a run')
+        door.app = make_app(countries)
+        expect(page.locator('h1')).to_have_text('Austria')
+        page.close()
 
 
 def test_similar_entities_are_loaded_later(visit: Any, live: str,
