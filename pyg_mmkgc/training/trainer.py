@@ -212,7 +212,13 @@ class Trainer:
             raise ModelError("Expected 'features_on' to be None or 'cpu' (got "
                              f'{features_on!r})')
         if features_on == 'cpu':
+            if isinstance(model, PathModel) and model.modalities:
+                raise ModelError(
+                    'Expected a model that looks up the features of a batch '
+                    f"for features_on='cpu' (got '{type(model).__name__}', "
+                    'which takes the features of all nodes)')
             keep_features_on_host(model)
+        self.features_on = features_on
         self.model = model.to(self.device)
         train = self.data.split('train')
         # Batches are drawn on the host, which then knows their nodes.
