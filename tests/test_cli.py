@@ -118,7 +118,8 @@ def test_a_run_from_training_to_prediction(capsys):
     assert 'relation' in fails(capsys, 'predict', str(folder), '--head',
                                node, '--relation', 'nothing')
     assert "'k'" in fails(capsys, *argv, '--head', node, '-k', '0')
-    assert 'a finished run' in fails(capsys, 'train', '--resume', str(folder))
+    assert '--set training.epochs=N to extend it' in fails(
+        capsys, 'train', '--resume', str(folder))
 
 
 def test_the_plot(work, capsys, monkeypatch):
@@ -516,7 +517,9 @@ def light(*argv):
     (['train', 'countries', '--epochs', '3'], 2, 'unrecognized arguments'),
     (['train', 'none.yaml'], 2, "Expected 'none.yaml' to be readable"),
     (['train', 'contries'], 2, "Did you mean 'countries'?"),
-    (['train', 'syntax.yaml'], 2, "Expected valid YAML in 'syntax.yaml'"),
+    (['train', 'syntax.yaml'], 2, "Expected valid YAML in 'syntax.yaml' "
+     '(got an error in line 3, column 1: expected the node content'
+     ''),
     (['train', 'tiny.yaml', '--set', 'training.epoch=3'], 2,
      "Did you mean 'epochs'?"),
     (['train', 'tiny.yaml', '--set', 'model.name=AdaM'], 2,

@@ -276,6 +276,7 @@ def swap(old, *new):
 
 @pytest.mark.parametrize(('argv', 'match'), [
     (swap('descriptor', 'resnet'), "got 'resnet'"),
+    (swap('descriptor', 'descriptr'), "Did you mean 'descriptor'?"),
     (swap('descriptor', 'hashing'), "for images .got 'hashing', which enc"),
     (swap('raw', 'nowhere'), "'nowhere' to be a folder with one subfol"),
     (swap('raw', 'raw/n1/0.png'), 'table that ends in .tsv.*got .*n1/0.png'),

@@ -45,12 +45,14 @@ def call(args: argparse.Namespace) -> None:
                           '--export). The page answers any question.')
     from pyg_mmkgc import explore
 
+    def opened() -> explore.Explorer:
+        return explore.open_explorer(args.models, args.kg, args.data_root,
+                                     args.device, args.images, args.texts)
+
+    if args.export is None:
+        explore.serve(opened, args.port, ' and '.join(args.models))
+        return
     queries = (None if args.queries is None else
                explore.read_queries(args.queries))
-    explorer = explore.open_explorer(args.models, args.kg, args.data_root,
-                                     args.device, args.images, args.texts)
-    if args.export is None:
-        explore.serve(explorer, args.port)
-        return
-    count = explore.export_site(explorer, args.export, queries, args.k)
+    count = explore.export_site(opened(), args.export, queries, args.k)
     show(f'{count:,} pages: {args.export}')

@@ -226,6 +226,8 @@ def _named(name: str) -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
+        if f"'{name}'" in str(error):
+            raise
         raise ConfigError(f"{error} (in '{name}')") from None
 
 

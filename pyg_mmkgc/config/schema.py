@@ -51,6 +51,10 @@ class TrainingConfig:
             dropped features. (default: :obj:`0`)
         device (str, optional): The name of a :class:`torch.device`.
             (default: :obj:`None`, a GPU if there is one)
+        features_on (str, optional): If set to :obj:`"cpu"`, the features of
+            modalities stay in the memory of the host if :obj:`device` is a
+            GPU, for tables that do not fit into its memory.
+            (default: :obj:`None`, on the device)
         track (str or list[str], optional): The records of the training in the
             folder of the run, any of :obj:`"csv"`, :obj:`"tensorboard"` and
             :obj:`"wandb"`. (default: :obj:`None`)
@@ -68,6 +72,7 @@ class TrainingConfig:
     autocast: bool | Literal['auto'] = False
     seed: int = 0
     device: str | None = None
+    features_on: Literal['cpu'] | None = None
     track: Tracker | list[Tracker] | None = None
 
 

@@ -123,6 +123,11 @@ def parse_yaml(text: str, name: str = 'the text') -> Any:
         loader = _Loader(text)
         loader.name = name
         node = loader.get_single_node()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        at = mark and f'line {mark.line + 1}, column {mark.column + 1}'
+        raise ConfigError(f'Expected valid YAML in {name} (got an error in '
+                          f'{at}: {error.problem})') from None
     except yaml.YAMLError as error:
         reason = ' '.join(str(error).split())
         raise ConfigError(f'Expected valid YAML in {name} (got an error: '

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pyg_mmkgc.errors import DataError, DownloadError, FormatError
 from pyg_mmkgc.io.archive import extract
 from pyg_mmkgc.io.atomic import atomic_path, temporary_folder
-from pyg_mmkgc.io.download import download_drive
+from pyg_mmkgc.io.drive import download_drive
 from pyg_mmkgc.io.features import load_features
 
 ARCHIVE_ID = '1nRHdeWiVi9d_FKli3x7sO87ARasad39w'  # From MoMoK.

@@ -9,12 +9,18 @@ bring some fifty packages, load scripts and fonts from other servers, and
 require a running process.
 """
 
-from pyg_mmkgc.evaluation import read_queries
+from typing import TYPE_CHECKING
 
-from .explorer import Explorer, Subject
-from .opening import open_explorer
-from .server import make_app, serve
-from .site import export_site
+from pyg_mmkgc.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from pyg_mmkgc.evaluation import read_queries
+
+    from .app import make_app
+    from .explorer import Explorer, Subject
+    from .opening import open_explorer
+    from .server import serve
+    from .site import export_site
 
 __all__ = [
     'Explorer',
@@ -25,3 +31,13 @@ __all__ = [
     'export_site',
     'read_queries',
 ]
+
+if not TYPE_CHECKING:  # The server answers before PyTorch is imported.
+    __getattr__ = lazy_names(__name__, __all__, [
+        'pyg_mmkgc.explore.server', 'pyg_mmkgc.explore.explorer',
+        'pyg_mmkgc.explore.opening', 'pyg_mmkgc.explore.app',
+        'pyg_mmkgc.explore.site', 'pyg_mmkgc.evaluation'])
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,25 +1,30 @@
-r"""The pages on this machine, which needs the extra ``explore``."""
+r"""The server of the pages on this machine, which needs the extra
+``explore``.
+
+Nothing here imports PyTorch, so that the address answers while it is loaded.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import importlib.resources
+import html
 import re
 import socket
 import threading
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+import time
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from typing import TYPE_CHECKING, Any
 
-from pyg_mmkgc.errors import ConfigError, MMKGCError
-from pyg_mmkgc.explore.explorer import Explorer
-from pyg_mmkgc.explore.links import Links
-from pyg_mmkgc.explore.pages import NotFound, Pages, show
+from pyg_mmkgc.errors import ConfigError, MMKGCError, printable
+from pyg_mmkgc.explore.assets import ASSETS, read_asset
+
+if TYPE_CHECKING:
+    from pyg_mmkgc.explore.explorer import Explorer
 
 ADDRESS = '127.0.0.1'
 PORT = 8765
-#: The files that pages link to, and their types.
-ASSETS = {'explore.css': 'text/css', 'explore.js': 'text/javascript',
-          'icon.svg': 'image/svg+xml'}
+NEEDED = ("Expected 'starlette' and 'uvicorn' to be installed for the page. "
+          'Run: pip install "pyg_mmkgc[explore]"')
 # The names by which a browser on this machine reaches it.
 _HOSTS = re.compile(r'(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?',
                     re.IGNORECASE)
@@ -35,23 +40,31 @@ _HEADERS = {
     'cross-origin-resource-policy': 'same-origin',
     'cache-control': 'no-cache',
 }
-# The options of pages that are texts. All others are ids or numbers.
-_TEXTS = {'q', 'side', 'method', 'group', 'label'}
-_OPTIONS = {
-    'home': set(), 'search': {'q'}, 'entity': {'node'},
-    'triples': {'node', 'relation', 'side', 'start'},
-    'ask': {'head', 'relation', 'tail', 'k', 'new'},
-    'why': {'head', 'relation', 'tail', 'run'},
-    'similar': {'node', 'run', 'bare'},
-    'failures': {'run', 'group', 'label', 'compute'},
-    'compare': {'compute'}, 'map': {'run', 'method', 'node'},
-}
-_MUST = {'entity': {'node'}, 'triples': {'node', 'relation', 'side'},
-         'why': {'head', 'relation', 'tail'}, 'similar': {'node'}}
+_LOADING = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>Loading – {name}</title>
+<link rel="icon" href="/assets/icon.svg" type="image/svg+xml">
+<link rel="stylesheet" href="/assets/explore.css">
+</head>
+<body>
+<main class="loading">
+<h1>Loading {name}</h1>
+<p>PyTorch, the graph and the model are loaded: {seconds:.0f} s so far.</p>
+<p class="note">The page opens by itself. If it does not, the terminal shows
+the error.</p>
+</main>
+</body>
+</html>
+"""
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Scope]]
 Send = Callable[[Scope], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 class Guard:
@@ -65,7 +78,7 @@ class Guard:
     Args:
         app (callable): The application.
     """
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: App) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive,
@@ -107,113 +120,106 @@ def _refusal(scope: Scope) -> str | None:
     return None
 
 
-def make_app(explorer: Explorer) -> Any:
-    r"""Returns the ASGI application of an explorer.
-
-    Raises:
-        MMKGCError: If the extra :obj:`explore` is not installed.
-    """
-    try:
-        from starlette.applications import Starlette
-        from starlette.requests import Request
-        from starlette.responses import (
-            HTMLResponse,
-            JSONResponse,
-            RedirectResponse,
-            Response,
-        )
-        from starlette.routing import Route
-    except ImportError as error:
-        raise MMKGCError(
-            "Expected 'starlette' and 'uvicorn' to be installed for the "
-            'page. Run: pip install "pyg_mmkgc[explore]"') from error
-
-    pages = Pages(explorer, Links())
-    folder = importlib.resources.files('pyg_mmkgc.explore') / 'static'
-    assets = {name: (folder / name).read_bytes() for name in ASSETS}
-
-    # Plain functions run in threads, so that questions do not block pictures.
-
-    def show_page(request: Request) -> Response:
-        name = request.url.path.strip('/') or 'home'
-        try:
-            options = _options(name, dict(request.query_params))
-            if 'node' in options and name == 'ask':
-                return RedirectResponse(str(_question(pages.links, options)),
-                                        303)
-            return HTMLResponse(pages.render(name, **options))
-        except NotFound as error:
-            return HTMLResponse(pages.problem(404, str(error)), 404)
-        except MMKGCError as error:
-            return HTMLResponse(pages.problem(400, str(error)), 400)
-
-    def suggest(request: Request) -> Response:
-        found = explorer.search(request.query_params.get('q', ''), 8)
-        return JSONResponse([suggestion(explorer, pages.links, node)
-                             for node in found])
-
-    def picture(request: Request) -> Response:
-        content = explorer.media.thumbnail(request.path_params['node'])
-        if content is None:
-            return Response('There is no such picture.', 404,
-                            media_type='text/plain')
-        return Response(content, media_type='image/png')
-
-    def asset(request: Request) -> Response:
-        name = request.path_params['name']
-        if name not in assets:
-            return Response('There is no such file.', 404,
-                            media_type='text/plain')
-        return Response(assets[name], media_type=ASSETS[name])
-
-    def missing(request: Request, error: Exception) -> Response:
-        return HTMLResponse(pages.problem(404, request.url.path), 404)
-
-    app = Starlette(
-        routes=[*(Route('/' if name == 'home' else f'/{name}', show_page)
-                  for name in _OPTIONS),
-                Route('/suggest', suggest),
-                Route('/picture/{node:int}.png', picture),
-                Route('/assets/{name}', asset)],
-        exception_handlers={404: missing})
-    return Guard(app)
-
-
-def suggestion(explorer: Explorer, links: Links, node: int) -> dict[str, Any]:
-    r"""Returns the entry of a node in the search results, ready for JSON."""
-    return {'label': show(explorer.label(node), 80),
-            'href': links('entity', node=node),
-            'picture': links.picture(node)
-            if explorer.media.has_picture(node) else None}
-
-
-def serve(explorer: Explorer, port: int = PORT) -> None:
-    r"""Shows the pages on this machine until the process is interrupted.
+class Door:
+    r"""An application that answers with a page that reloads itself every
+    second, until :attr:`app` is set to the application behind it.
 
     Args:
-        explorer (Explorer): The contents of the pages.
-        port (int, optional): The port on 127.0.0.1, or :obj:`0` for any free
-            port. (default: :obj:`8765`)
+        name (str): The name of what is loaded.
+    """
+    def __init__(self, name: str) -> None:
+        self.app: App = Guard(self._wait)
+        self._name = html.escape(printable(name))
+        self._start = time.monotonic()
+
+    async def __call__(self, scope: Scope, receive: Receive,
+                       send: Send) -> None:
+        await self.app(scope, receive, send)
+
+    async def _wait(self, scope: Scope, receive: Receive, send: Send) -> None:
+        name = scope['path'].removeprefix('/assets/')
+        if name in ASSETS:
+            status, content = 200, read_asset(name)
+            headers = [(b'content-type', ASSETS[name].encode())]
+        else:
+            status, content = 503, _LOADING.format(
+                name=self._name, seconds=time.monotonic() - self._start
+            ).encode()
+            headers = [(b'content-type', b'text/html; charset=utf-8'),
+                       (b'refresh', b'1'), (b'retry-after', b'1')]
+        await send({'type': 'http.response.start', 'status': status,
+                    'headers': headers})
+        await send({'type': 'http.response.body', 'body': content})
+
+
+@contextlib.contextmanager
+def running(app: App, port: int) -> Iterator[tuple[str, threading.Event]]:
+    r"""Context manager in which a thread serves an application on this
+    machine. Returns its address and an event that is set when it ends.
+
+    Args:
+        app (callable): The ASGI application.
+        port (int): The port on 127.0.0.1, or :obj:`0` for any free port.
 
     Raises:
         ConfigError: If the port is not free.
         MMKGCError: If the extra :obj:`explore` is not installed.
     """
-    app = make_app(explorer)
-    import uvicorn
+    try:
+        import uvicorn
+    except ImportError as error:
+        raise MMKGCError(NEEDED) from error
+    server = uvicorn.Server(uvicorn.Config(
+        app, log_level='warning', access_log=False, server_header=False,
+        lifespan='off', ws='none', timeout_graceful_shutdown=1))
+    ended = threading.Event()
 
-    def prepare() -> None:
-        # The first question would show the same error on its page.
-        with contextlib.suppress(MMKGCError):
-            explorer.prepare()
+    def run() -> None:
+        try:
+            server.run([place])
+        finally:
+            ended.set()
 
     with listen(port) as place:
-        threading.Thread(target=prepare, daemon=True).start()
-        print(f'http://{ADDRESS}:{place.getsockname()[1]} (end with Ctrl-C)',
-              flush=True)
-        uvicorn.Server(uvicorn.Config(
-            app, log_level='warning', access_log=False, server_header=False,
-            lifespan='off', ws='none')).run(sockets=[place])
+        thread = threading.Thread(target=run, daemon=True)
+        thread.start()
+        try:
+            yield f'http://{ADDRESS}:{place.getsockname()[1]}', ended
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def serve(explorer: Explorer | Callable[[], Explorer], port: int = PORT,
+          name: str = 'the model') -> None:
+    r"""Shows the pages on this machine until the process is interrupted.
+
+    Args:
+        explorer (Explorer or callable): The contents of the pages, or a
+            function that returns them. The address answers with a page that
+            waits while the function runs.
+        port (int, optional): The port on 127.0.0.1, or :obj:`0` for any free
+            port. (default: :obj:`8765`)
+        name (str, optional): The name of what the function loads. (default:
+            :obj:`"the model"`)
+
+    Raises:
+        ConfigError: If the port is not free.
+        MMKGCError: If the extra :obj:`explore` is not installed.
+    """
+    door = Door(name)
+    with running(door, port) as (address, ended):
+        print(f'{address} (end with Ctrl-C)', flush=True)
+        from pyg_mmkgc.explore.app import make_app
+
+        opened = explorer() if callable(explorer) else explorer
+        door.app = make_app(opened)
+        # The first question would show the same error on its page.
+        with contextlib.suppress(MMKGCError):
+            opened.prepare()
+        # Windows does not interrupt a longer wait.
+        while not ended.wait(1):
+            pass
 
 
 def listen(port: int) -> socket.socket:
@@ -235,29 +241,3 @@ def listen(port: int) -> socket.socket:
                           f'{error.strerror}). Pass --port 0 for any free '
                           'port.') from None
     return place
-
-
-def _options(name: str, values: dict[str, str]) -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    known = _OPTIONS[name] | ({'node', 'side'} if name == 'ask' else set())
-    for key, value in values.items():
-        if key not in known:
-            continue
-        if key in _TEXTS:
-            out[key] = value
-        elif re.fullmatch(r'[0-9]{1,12}', value):
-            out[key] = int(value)
-        else:
-            raise NotFound(f"Expected '{key}' to be a number (got "
-                           f'{value!r:.80})')
-    lacking = _MUST.get(name, set()) - set(out)
-    if lacking:
-        raise NotFound(f"Expected '{sorted(lacking)[0]}' in the address")
-    return out
-
-
-def _question(links: Links, form: dict[str, Any]) -> str | None:
-    # The form sends a node and a side, while the address has a head or a tail.
-    side = form.pop('side', 'tail')
-    form['tail' if side == 'head' else 'head'] = form.pop('node')
-    return links('ask', **form)

@@ -2,17 +2,17 @@ r"""The pages as files in a folder, for any web server."""
 
 from __future__ import annotations
 
-import importlib.resources
 import json
 from collections.abc import Sequence
 from typing import Any
 
 from pyg_mmkgc.errors import ConfigError
 from pyg_mmkgc.evaluation.labels import node_ids, relation_ids
+from pyg_mmkgc.explore.app import suggestion
+from pyg_mmkgc.explore.assets import ASSETS, read_asset
 from pyg_mmkgc.explore.explorer import Explorer
 from pyg_mmkgc.explore.links import Page, Question, SiteLinks, file_of, page
 from pyg_mmkgc.explore.pages import Pages
-from pyg_mmkgc.explore.server import ASSETS, suggestion
 from pyg_mmkgc.io.atomic import temporary_folder
 from pyg_mmkgc.io.reading import user_path
 from pyg_mmkgc.runs.answers import label_or_id
@@ -66,9 +66,8 @@ def export_site(explorer: Explorer, folder: str,
         (temp / 'search.json').write_text(json.dumps([
             suggestion(explorer, links, node) for node in links.entities()]),
             'utf-8')
-        source = importlib.resources.files('pyg_mmkgc.explore') / 'static'
         for name in ASSETS:
-            (temp / name).write_bytes((source / name).read_bytes())
+            (temp / name).write_bytes(read_asset(name))
         for node in links.pictures:
             content = explorer.media.thumbnail(node)
             if content is not None:

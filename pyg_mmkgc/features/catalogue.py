@@ -2,6 +2,7 @@ r"""Encoders by name."""
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from typing import Union
 
@@ -77,9 +78,12 @@ def make_encoder(
         return _OFFLINE[name]()
     library, _, model = ENCODERS.get(name, name).partition(':')
     if library not in _CLASSES or model == '':
-        raise DataError(f'Expected an encoder of {[*ENCODERS, *_OFFLINE]} '
-                        f'or a name that begins with '
-                        f'{[f"{key}:" for key in _CLASSES]} (got {name!r})')
+        names = [*ENCODERS, *_OFFLINE]
+        close = difflib.get_close_matches(name, names, 1, 0.5)
+        hint = f". Did you mean '{close[0]}'?" if close else ''
+        raise DataError(f"Expected an encoder of {', '.join(names)} or a name "
+                        f"that begins with {', '.join(_CLASSES)} and a colon "
+                        f'(got {name!r}){hint}')
     if revision is not None:
         if library == 'timm':
             raise DataError(f"Expected the revision of a timm model as part "

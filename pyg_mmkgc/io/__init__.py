@@ -8,7 +8,8 @@ from pyg_mmkgc.io.atomic import (
     write_atomic,
     write_json,
 )
-from pyg_mmkgc.io.download import download, download_drive
+from pyg_mmkgc.io.download import download
+from pyg_mmkgc.io.drive import download_drive
 from pyg_mmkgc.io.manifest import seal
 from pyg_mmkgc.lazy import lazy_names
 

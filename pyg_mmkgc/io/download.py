@@ -122,60 +122,6 @@ def verify_sha256(path: PathLike, sha256: str) -> None:
             f'again.')
 
 
-def download_drive(
-    file_id: str,
-    path: PathLike,
-    *,
-    folder: bool = False,
-) -> pathlib.Path:
-    r"""Downloads a file or a folder from Google Drive with :obj:`gdown`.
-
-    No hash is verified, so the result must be treated as untrusted.
-
-    Args:
-        file_id (str): The id in the address of the file or folder.
-        path (str or os.PathLike): The file or folder to write.
-        folder (bool, optional): If set to :obj:`True`, downloads a folder.
-            (default: :obj:`False`)
-
-    Raises:
-        DownloadError: If the download fails or :obj:`gdown` is missing.
-    """
-    try:
-        import gdown
-    except ImportError as error:
-        raise DownloadError(
-            f"Expected 'gdown' to be installed to download {file_id} from "
-            f'Google Drive (got none). Run: '
-            f"pip install 'pyg_mmkgc[download]'") from error
-
-    path = as_path(path)
-    url = 'https://drive.google.com/'
-    url += f'drive/folders/{file_id}' if folder else f'file/d/{file_id}'
-    advice = (f"Open the address in a browser, save it as '{path}' and try "
-              f'again.')
-    try:
-        if folder:
-            out: Any = gdown.download_folder(
-                id=file_id, output=str(path), quiet=True, use_cookies=False)
-        else:
-            with atomic_path(path) as temp:
-                out = gdown.download(id=file_id, output=str(temp), quiet=True,
-                                     use_cookies=False)
-                with open(temp, 'rb') as file:
-                    start = file.read(512)
-                if out is None or len(start) == 0 or _is_html(start):
-                    raise DownloadError(f'it sent {start[:60]!r}, so a quota '
-                                        'or a login may prevent the download')
-    except Exception as error:  # gdown can raise any exception.
-        raise DownloadError(f'Expected to download {url} (got an error: '
-                            f'{error}). {advice}') from error
-    if not out:
-        raise DownloadError(f'Expected to download {url} (got no file). '
-                            f'{advice}')
-    return path
-
-
 class _Failure(Exception):
     def __init__(self, message: str, transient: bool = False) -> None:
         super().__init__(message)
@@ -300,7 +246,7 @@ def _save(response: Any, path: pathlib.Path, sha256: str, limit: int) -> None:
         if digest.hexdigest() == sha256:
             return
         what = f'{size} bytes with SHA-256 {digest.hexdigest()}'
-        if _is_html(start) or 'html' in kind:
+        if is_html(start) or 'html' in kind:
             what += f', an HTML page that begins with {start[:60]!r},'
         raise _Failure(f'{what} instead of SHA-256 {sha256}')
 
@@ -324,5 +270,6 @@ def _translate() -> Iterator[None]:
         raise _Failure(f'{error}') from error
 
 
-def _is_html(start: bytes) -> bool:
+def is_html(start: bytes) -> bool:
+    r"""Returns :obj:`True` if a file with this start is an HTML page."""
     return start.lstrip().lower().startswith((b'<!doctype html', b'<html'))

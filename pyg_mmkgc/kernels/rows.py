@@ -3,7 +3,7 @@ on the rows of a table.
 """
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import torch
 import torch.nn.functional as F
@@ -156,10 +156,32 @@ def fuse(weight: Tensor, views: list[Tensor], skip_absent: bool) -> Tensor:
     return _Fuse.apply(weight.contiguous(), present, *rows).view(shape)
 
 
+def sum_rows(grad: Tensor) -> Tensor:
+    r"""Returns a sparse gradient :obj:`[N, C]` in which rows with the same
+    index are added up.
+
+    On a CPU, the result is :meth:`~torch.Tensor.coalesce`. On a device, the
+    host would have to wait for the number of distinct indices. The result
+    therefore keeps the number of rows: it has the sorted distinct indices with
+    their sums, followed by rows of zeros with the last index.
+    """
+    if grad.device.type == 'cpu' or grad._nnz() == 0:
+        return grad.coalesce()
+    index, order = grad._indices()[0].sort(stable=True)
+    place = F.pad((index[1:] != index[:-1]).cumsum(0), (1, 0))
+    rows = grad._values()[order]
+    return torch.sparse_coo_tensor(
+        index[-1].repeat(index.numel()).scatter_(0, place, index).unsqueeze(0),
+        torch.zeros_like(rows).index_add_(0, place, rows), grad.shape,
+        check_invariants=False)
+
+
 def adam_rows(index: Tensor, grad: Tensor, param: Tensor, avg: Tensor,
               square: Tensor, betas: tuple[float, float], eps: float,
-              size: float) -> None:
-    r"""Takes a step of Adam on distinct rows :obj:`[U]` of a table.
+              size: Union[float, Tensor],
+              skip: Optional[Tensor] = None) -> None:
+    r"""Takes a step of Adam on the rows of a table that :func:`sum_rows`
+    returns.
 
     Args:
         index (torch.Tensor): The rows, :obj:`[U]`.
@@ -171,13 +193,22 @@ def adam_rows(index: Tensor, grad: Tensor, param: Tensor, avg: Tensor,
             :obj:`[N, C]`, changed in place.
         betas (tuple[float, float]): The decay rates of both running means.
         eps (float): The term added to the denominator for stability.
-        size (float): The step size, including the bias correction.
+        size (float or torch.Tensor): The step size, including the bias
+            correction.
+        skip (torch.Tensor, optional): One on the device if no step is to be
+            taken, and zero otherwise. (default: :obj:`None`)
     """
     loops = numba_loops('rows', param, grad)
     if loops is not None:
         loops.adam_rows(*arrays(index, grad, param, avg, square), *betas, eps,
                         size)
         return
-    avg[index] = avg_rows = avg[index].lerp(grad, 1 - betas[0])
-    square[index] = rows = square[index].lerp(grad * grad, 1 - betas[1])
-    param[index] -= size * avg_rows / (rows.sqrt() + eps)
+    if index.device.type != 'cpu':
+        # Repeated rows get the same values, whichever is written last.
+        grad = grad[torch.searchsorted(index, index)]
+    new_avg = avg[index].lerp(grad, 1 - betas[0])
+    new_square = square[index].lerp(grad * grad, 1 - betas[1])
+    new = param[index] - size * new_avg / (new_square.sqrt() + eps)
+    for table, rows in ((avg, new_avg), (square, new_square), (param, new)):
+        table[index] = (rows if skip is None else
+                        torch.where(skip > 0, table[index], rows))

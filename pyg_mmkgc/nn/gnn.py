@@ -38,6 +38,11 @@ class GNNEncoder(Module):
     :obj:`r`, and back with relation :obj:`r + R`. A convolution without an
     argument :obj:`edge_type` ignores relations.
 
+    On a GPU, :class:`~torch_geometric.nn.conv.RGCNConv` waits for the edges of
+    each relation in every step. :obj:`"FastRGCNConv"` has the same formula and
+    does not wait, but holds a matrix per edge, which :obj:`num_blocks` keeps
+    small.
+
     Args:
         conv (str or type): The convolution: a name in
             :mod:`torch_geometric.nn.conv`, or a subclass of

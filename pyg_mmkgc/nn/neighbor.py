@@ -11,6 +11,7 @@ from torch import Tensor
 from pyg_mmkgc.errors import ModelError, check_positive
 from pyg_mmkgc.io.pretrained import Pretrained
 from pyg_mmkgc.kernels.dense import blocks
+from pyg_mmkgc.kernels.host import on_host, to_device, true_places
 
 
 class NeighborBaseline(Pretrained):
@@ -83,8 +84,9 @@ class NeighborBaseline(Pretrained):
         self.x = (torch.cat(rows, dim=-1) / count.sqrt().unsqueeze(-1)).to(
             self.x.device)
         train = data.split('train')
-        rel, order = train.edge_type.to(self.x.device).sort(stable=True)
-        edges = train.edge_index.to(self.x.device)[:, order]
+        # The host selects the triples of a query.
+        rel, order = train.edge_type.cpu().sort(stable=True)
+        edges = train.edge_index.cpu()[:, order]
         kind, size = rel.unique_consecutive(return_counts=True)
         self._triples = {
             int(r): (part[0], part[1]) for r, part in zip(
@@ -131,15 +133,18 @@ class NeighborBaseline(Pretrained):
         """
         every = torch.arange(self.x.size(0), device=self.x.device)
         out = self.x.new_zeros(node.numel(), every.numel())
-        for rel in rel_type.unique().tolist():
+        asked = on_host(rel_type)
+        for rel in asked.unique().tolist():
             if rel not in self._triples:
                 continue
-            known, answer = (x.to(node.device) for x in self._triples[rel])
+            known, answer = self._triples[rel]
             if side == 'head':
                 known, answer = answer, known
             # Triples with the same answer are summed first.
             answer, place = answer.unique(return_inverse=True)
-            rows = rel_type == rel
+            known, answer, place, rows = (
+                to_device(x, node.device) for x in (
+                    known, answer, place, true_places(asked == rel)))
             near = self.similarity(node[rows], known)
             weight = near.new_zeros(near.size(0), answer.numel()).index_add_(
                 1, place, near)

@@ -72,6 +72,7 @@ from pyg_mmkgc.io.provenance import provenance
 from pyg_mmkgc.io.reading import user_path
 from pyg_mmkgc.io.schema import check_schema
 from pyg_mmkgc.io.tensors import load_tensors
+from pyg_mmkgc.nn.encoder import keep_features_on_host
 from pyg_mmkgc.nn.kge import MMKGEModel
 from pyg_mmkgc.runs.answers import Answers
 from pyg_mmkgc.runs.folder import empty_folder, lock_folder, new_folder
@@ -289,7 +290,8 @@ class Run:
     def _check_unfinished(self) -> None:
         if self.finished:
             raise ConfigError(f"Expected an unfinished run in '{self.folder}' "
-                              '(got a finished run)')
+                              '(got a finished run). Pass --set '
+                              'training.epochs=N to extend it.')
 
     def _train(self, progress: bool) -> RankingResult | None:
         trainer = self.trainer
@@ -395,9 +397,8 @@ class Run:
                                   f'--resume {self.folder}')
         # Checked before weights of other shapes are loaded.
         self.graph = self._trained_graph(triples)
-        device = build_device(self.config)
         if known == 'config.json':
-            return load_pretrained(folder).to(device)
+            return self._on_device(load_pretrained(folder))
         sealed = SealedFolder(folder)
         sealed.warn_if_unsealed(stacklevel=3)
         model: Any = build_model(self.config, self.graph)
@@ -406,7 +407,13 @@ class Run:
             sealed.expected('model.safetensors'))
         load_weights(model, state, folder)
         model.node_names, model.relation_names, _ = read_labels(sealed)
-        return model.eval().to(device)
+        return self._on_device(model.eval())
+
+    def _on_device(self, model: Any) -> Any:
+        r"""Moves a model to the device of the configuration."""
+        if self.config.training.features_on == 'cpu':
+            keep_features_on_host(model)
+        return model.to(build_device(self.config))
 
     def _load_checkpoint(self) -> KGEModel:
         r"""Returns the model of an unfinished run, with the best weights so

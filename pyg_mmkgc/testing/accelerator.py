@@ -187,7 +187,7 @@ class PretendTensor(Tensor):
         sparse = value.layout != torch.strided
         out = Tensor._make_wrapper_subclass(
             cls, value.size(), strides=None if sparse else value.stride(),
-            storage_offset=0 if sparse else value.storage_offset(),
+            storage_offset=None if sparse else value.storage_offset(),
             dtype=value.dtype, layout=value.layout,
             device=torch.device(NAME, 0))
         out._value = value

@@ -8,6 +8,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from pyg_mmkgc.errors import check_positive
+from pyg_mmkgc.kernels.rows import sum_rows
 
 
 class RowAdagrad(Optimizer):
@@ -68,9 +69,9 @@ class RowAdagrad(Optimizer):
             scale = lr / (state['sum'].sqrt() + eps)
             p.sub_((scale.unsqueeze(-1) * flat).view_as(p))
             return
-        grad = grad.coalesce()
-        index, values = grad.indices()[0], grad.values()
-        total = state['sum'][index] + values.square().mean(dim=1)
-        state['sum'][index] = total
+        grad = sum_rows(grad)
+        index, values = grad._indices()[0], grad._values()
+        state['sum'].index_add_(0, index, values.square().mean(dim=1))
+        total = state['sum'][index]
         p.index_add_(0, index, values * (
             -lr / (total.sqrt() + eps)).unsqueeze(-1))

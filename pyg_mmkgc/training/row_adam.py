@@ -1,14 +1,15 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Adam
 
-from pyg_mmkgc.kernels.rows import adam_rows
+from pyg_mmkgc.kernels.rows import adam_rows, sum_rows
 
 
 class RowAdam(Adam):
@@ -36,7 +37,7 @@ class RowAdam(Adam):
                   for p in group['params']
                   if p.grad is not None and p.grad.is_sparse]
         for p, grad, group in sparse:
-            self._step_rows(p, grad.coalesce(), group)
+            self._step_rows(p, sum_rows(grad), group)
             p.grad = None
         super().step()
         for p, grad, _ in sparse:
@@ -50,8 +51,20 @@ class RowAdam(Adam):
             state['step'] = torch.zeros((), device=p.device)
             state['exp_avg'] = torch.zeros_like(p)
             state['exp_avg_sq'] = torch.zeros_like(p)
-        state['step'] += 1
-        step, (beta1, beta2) = float(state['step']), group['betas']
-        size = group['lr'] * (1 - beta2**step)**0.5 / (1 - beta1**step)
-        adam_rows(grad.indices()[0], grad.values(), p, state['exp_avg'],
-                  state['exp_avg_sq'], (beta1, beta2), group['eps'], size)
+        beta1, beta2 = group['betas']
+        size: Union[float, Tensor]
+        skip: Optional[Tensor] = None
+        if p.device.type == 'cpu':
+            state['step'] += 1
+            step = float(state['step'])
+            size = group['lr'] * (1 - beta2**step)**0.5 / (1 - beta1**step)
+        else:  # Without waiting for the number of steps.
+            skip = getattr(self, 'found_inf', None)
+            state['step'] += 1 if skip is None else 1 - skip
+            # 1 - beta^step, where a difference would lose digits.
+            first, second = (-torch.expm1(state['step'] * math.log(beta))
+                             for beta in (beta1, beta2))
+            size = group['lr'] * second.sqrt() / first
+        adam_rows(grad._indices()[0], grad._values(), p, state['exp_avg'],
+                  state['exp_avg_sq'], (beta1, beta2), group['eps'], size,
+                  skip)

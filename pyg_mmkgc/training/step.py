@@ -14,6 +14,7 @@ from pyg_mmkgc.distributed.gradients import sum_gradients
 from pyg_mmkgc.distributed.group import sum_over_ranks, world_size
 from pyg_mmkgc.distributed.table import ShardedEmbedding, sharded_tables
 from pyg_mmkgc.errors import ModelError, NonFiniteError
+from pyg_mmkgc.kernels.rows import sum_rows
 from pyg_mmkgc.training.row_adam import RowAdam
 
 
@@ -144,7 +145,7 @@ def differentiate(loss: Tensor, params: list[Parameter], what: str,
     loss.backward(inputs=params)
     for p in params:  # Nodes that occur twice in a batch have two sparse rows.
         if p.grad is not None and p.grad.is_sparse:
-            p.grad = p.grad.coalesce()
+            p.grad = sum_rows(p.grad)
     if world_size() > 1:
         sum_gradients(params, sharded_tables(module))
     return total

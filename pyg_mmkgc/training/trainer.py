@@ -212,7 +212,13 @@ class Trainer:
             raise ModelError("Expected 'features_on' to be None or 'cpu' (got "
                              f'{features_on!r})')
         if features_on == 'cpu':
+            if isinstance(model, PathModel) and model.modalities:
+                raise ModelError(
+                    'Expected a model that looks up the features of a batch '
+                    f"for features_on='cpu' (got '{type(model).__name__}', "
+                    'which takes the features of all nodes)')
             keep_features_on_host(model)
+        self.features_on = features_on
         self.model = model.to(self.device)
         train = self.data.split('train')
         # Batches are drawn on the host, which then knows their nodes.
@@ -270,10 +276,11 @@ class Trainer:
                 {'params': theirs, 'lr': sampler.lr})
         self.checks = FiniteChecks()
         self.triples_per_epoch = triples_per_epoch
-        for callback in callbacks:
-            if not isinstance(callback, Callback):
-                raise ModelError("Expected 'callbacks' to be a list of "
-                                 f'Callback (got {callback!r:.80})')
+        wrong = [callbacks] if not isinstance(callbacks, Sequence) else [
+            x for x in callbacks if not isinstance(x, Callback)]
+        if wrong:
+            raise ModelError("Expected 'callbacks' to be a list of Callback "
+                             f'(got {wrong[0]!r:.80})')
         self.callbacks = list(callbacks)
         #: The record of the training so far.
         self.history = History()

@@ -70,8 +70,8 @@ def plot_history(history: Any, path: Any) -> None:
         bottom.plot(x_val, [100 * y_val[0]], 'o', color=_COLORS[2],
                     label='Validation MRR, filtered, both sides')
         bottom.annotate(f'{100 * y_val[0]:.2f} %', (x_val[0], 100 * y_val[0]),
-                        xytext=(-8, 0), textcoords='offset points',
-                        ha='right', va='center')
+                        xytext=(-8, 2), textcoords='offset points',
+                        ha='right', va='bottom')
         bottom.set_ylim(0, max(1.0, 200 * y_val[0]))
         bottom.legend(frameon=False, loc='lower left')
     elif y_val:
@@ -84,6 +84,10 @@ def plot_history(history: Any, path: Any) -> None:
                         markersize=13, linestyle='none',
                         label=f'Best: {100 * y_val[at]:.2f} % at epoch '
                         f'{best}')
+        low, high = 100 * min(y_val), 100 * max(y_val)
+        if high - low < high / 10:  # Noise would fill the whole picture.
+            middle = (low + high) / 2
+            bottom.set_ylim(middle - high / 18, middle + high / 18)
         bottom.legend(frameon=False, loc='best')
     else:
         _say(bottom, 'no validation')
@@ -154,6 +158,8 @@ def plot_explanation(explanation: Any, path: Any) -> None:
     axes[-1].set_yticks(range(len(effects) + 1), [
         'with all', *(f"without {x['name']}" for x in effects)])
     axes[-1].set_xscale('log')
+    axes[-1].xaxis.set_major_formatter('{x:,g}')
+    axes[-1].xaxis.set_minor_formatter('')
     axes[-1].set_xlim(left=0.8)
     axes[-1].margins(x=0.1)
     axes[-1].set_xlabel('Rank among all candidates (1 is best)')
@@ -163,7 +169,9 @@ def plot_explanation(explanation: Any, path: Any) -> None:
         part.invert_yaxis()
         part.grid(alpha=0.3, axis='x')
         part.spines[['top', 'right']].set_visible(False)
-    legend = axes[0].legend(frameon=False)
+    # Within the axes, the legend could hide the bars.
+    legend = figure.legend(*axes[0].get_legend_handles_labels(), ncols=2,
+                           loc='outside lower center', frameon=False)
     for text in legend.get_texts():
         text.set_parse_math(False)
     _save(figure, path)

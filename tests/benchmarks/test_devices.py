@@ -18,8 +18,8 @@ REASON = missing_accelerator() or ''
 # Cases of different code, which take a second each.
 QUICK = {'model-TransH-margin=3.0', 'sampler-MMRNSSampler', 'adversary-MAT',
          'loss-KvsAllLoss', 'path model-NBFNet', "option-features_on='cpu'"}
-# The convolution of PyG waits for the edges of each relation.
-WAITING = {'option-encoder'}
+# Convolutions of PyG: for the edges of each relation, and for self-loops.
+WAITING = {'option-encoder, RGCNConv', 'option-encoder, GATConv'}
 
 
 def load() -> Any:
@@ -44,7 +44,12 @@ CASES = devices.cases()
 def test_training(case: Any) -> None:
     row = devices.measure(case)
     assert row.error < 1e-6
-    assert row.waits <= 1 or str(case) in WAITING, row.lines
+    if str(case) in WAITING:  # One wait a step, and one for the losses.
+        ours = {line: count for line, count in row.lines.items()
+                if devices.SITE not in line}
+        assert sum(ours.values()) <= devices.STEPS + 1, ours
+    else:
+        assert row.waits <= 1, row.lines
 
 
 @pytest.mark.skipif(bool(REASON), reason=REASON)

@@ -80,7 +80,7 @@ def test_every_keyword_arrives():
         training={'lr': 0.01, 'batch_size': 13, 'epochs': 17,
                   'valid_every': None, 'patience': 4, 'grad_clip': 2,
                   'lr_schedule': 'cosine', 'seed': 5, 'device': 'cpu',
-                  'subsampling': True})
+                  'features_on': 'cpu', 'subsampling': True})
     graph = build_graph(full)
     assert graph.num_nodes == 70 and graph.modalities == ['text']
     other = FakeMMKG(num_nodes=70, seed=3)[0]

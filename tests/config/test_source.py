@@ -66,6 +66,7 @@ def test_shipped_configurations_pass(name):
     'training.epoch=3', 'model.name=AdaM', 'model.margin=big', 'data=1',
     'sampler.num_negatives=1.5', 'loss.name=OneVsAllLoss', 'model=[]',
     'adversary.weights=1', 'training.lr_schedule=step', 'dataset.name=FB15k',
+    'training.features_on=disk',
     'model.modalities=[text]', 'training.track=disk', 'sampler=null',
     'adversary.kinds=[1]', 'training.track=[csv, disk]'])
 def test_both_refuse_with_the_same_words(override):

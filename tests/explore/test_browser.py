@@ -16,10 +16,15 @@ from typing import Any
 import pytest
 
 from pyg_mmkgc.explore import Explorer, export_site, make_app
-from pyg_mmkgc.explore.server import listen
+from pyg_mmkgc.explore.server import Door, running
 
 api = pytest.importorskip('playwright.sync_api', reason='needs playwright')
-uvicorn = pytest.importorskip('uvicorn', reason='needs the extra explore')
+pytest.importorskip('uvicorn', reason='needs the extra explore')
+
+# A click returns before the next page is there, so what a test reads
+# afterwards is expected, which tries again, or follows a `wait_for_url`.
+expect = api.expect
+expect.set_options(timeout=30_000)
 
 pytestmark = pytest.mark.browser
 
@@ -41,15 +46,8 @@ def browser() -> Iterator[Any]:
 
 
 def serve(explorer: Explorer) -> Iterator[str]:
-    place = listen(0)
-    server = uvicorn.Server(uvicorn.Config(make_app(explorer), lifespan='off',
-                                           log_level='warning', ws='none'))
-    thread = threading.Thread(target=server.run,
-                              kwargs={'sockets': [place]}, daemon=True)
-    thread.start()
-    yield f'http://127.0.0.1:{place.getsockname()[1]}'
-    server.should_exit = True
-    thread.join(30)
+    with running(make_app(explorer), 0) as (address, _):
+        yield address
 
 
 def serve_files(folder: Path) -> Iterator[str]:
@@ -133,83 +131,103 @@ def test_search_ask_and_click_through(place: str, visit: Any,
     page.get_by_role('searchbox').or_(page.get_by_role('combobox',
         name='Search for an entity')).fill('austr')
     page.keyboard.press('Enter')
-    page.wait_for_load_state()
+    page.wait_for_url('**/search*')
     page.locator('.list').get_by_role('link', name='Austria',
                                       exact=True).click()
-    assert page.locator('h1').inner_text() == 'Austria'
-    assert page.locator('.facts').is_visible()
-    assert page.locator('svg.wide a, svg.wide g').count() > 5
+    expect(page.locator('h1')).to_have_text('Austria')
+    expect(page.locator('.facts')).to_be_visible()
+    expect(page.locator('svg.wide a, svg.wide g').nth(5)).to_be_attached()
 
     page.locator('.chips a', has_text='neighbour').first.click()
-    assert page.locator('.answers li').count() == (10 if place == 'live'
-                                                   else 3)
+    expect(page.locator('.answers li')).to_have_count(
+        10 if place == 'live' else 3)
     first = page.locator('.answers li').first
     label = first.locator('b').inner_text()
     score = first.locator('.score').inner_text()
 
     first.locator('.why').click()
-    assert 'Ranks' in page.locator('h2').first.inner_text()
-    assert page.locator('.verdict b').inner_text() == score
-    assert page.locator('table.effects tbody tr').count() == 4
+    expect(page.locator('h2').first).to_contain_text('Ranks')
+    expect(page.locator('.verdict b')).to_have_text(score)
+    expect(page.locator('table.effects tbody tr')).to_have_count(4)
 
     page.locator('h1').get_by_role('link', name=label, exact=True).click()
-    assert page.locator('h1').inner_text() == label
+    expect(page.locator('h1')).to_have_text(label)
     page.locator('.brand').click()
-    assert page.locator('h1').inner_text() == 'Countries'
+    expect(page.locator('h1')).to_have_text('Countries')
 
 
 @pytest.mark.parametrize('place', ['live', 'files'])
 def test_keyboard(place: str, visit: Any, request: Any) -> None:
     page = visit(request.getfixturevalue(place))
+    suggestions = page.locator('#suggestions li')
     page.keyboard.press('/')
-    page.keyboard.type('austria')
-    page.locator('#suggestions li').first.wait_for()
+    # All letters at once, so that there is one list of suggestions.
+    page.keyboard.insert_text('austria')
+    expect(suggestions.first).to_have_text('Austria')
     page.keyboard.press('ArrowDown')
-    active = page.locator('#q').get_attribute('aria-activedescendant')
-    assert page.locator(f'#{active}').inner_text() == 'Austria'
+    expect(page.locator('#q')).to_have_attribute(
+        'aria-activedescendant', suggestions.first.get_attribute('id'))
     page.keyboard.press('Enter')
     page.wait_for_url('**/entity*')
-    assert page.locator('h1').inner_text() == 'Austria'
+    expect(page.locator('h1')).to_have_text('Austria')
 
     # The first stop leads past the bar, and each stop shows where it is.
     page.keyboard.press('Tab')
-    assert page.evaluate('document.activeElement.textContent') == (
-        'Skip to the content')
+    expect(page.locator(':focus')).to_have_text('Skip to the content')
     page.keyboard.press('Enter')
+    expect(page.locator('main')).to_be_focused()
     page.keyboard.press('Tab')
-    assert page.evaluate("document.activeElement.closest('main') !== null")
+    expect(page.locator('main :focus')).to_have_count(1)
     assert page.evaluate('getComputedStyle(document.activeElement)'
                          ".outlineStyle !== 'none' || "
                          "document.activeElement.closest('svg') !== null")
 
     page.locator('.brand').focus()
     page.keyboard.press('/')
-    page.keyboard.type('austria')
-    page.locator('#suggestions li').first.wait_for()
+    page.keyboard.insert_text('austria')
+    expect(suggestions.first).to_be_visible()
     page.keyboard.press('Escape')
-    assert not page.locator('#suggestions').is_visible()
+    expect(page.locator('#suggestions')).to_be_hidden()
 
 
 def test_asking_by_the_form(visit: Any, live: str,
                             countries: Explorer) -> None:
-    page = visit(f"{live}/entity?node={countries.find('Vienna')}")
+    node = countries.find('Vienna')
+    page = visit(f'{live}/entity?node={node}')
     page.get_by_label('Relation', exact=True).select_option(label='capital')
     page.get_by_label('Side to predict').select_option('head')
     page.get_by_role('button', name='Ask').click()
-    assert page.locator('h1').inner_text().startswith('?')
-    relation = countries.relation_names.index('capital')
-    found = countries.predict(0, None, relation, countries.find('Vienna'))
-    assert page.locator('.answers b').all_inner_texts() == found.labels[0]
+    page.wait_for_url('**/ask*')
+    expect(page.locator('h1')).to_have_text(re.compile(r'^\s*\?'))
+    question = None, countries.relation_names.index('capital'), node
+    found = countries.predict(0, *question)
+    expect(page.locator('.answers b')).to_have_text(found.labels[0])
     page.get_by_label('only new').check()
     page.get_by_role('button', name='Ask again').click()
-    assert set(page.locator('.answers .tag').all_inner_texts()) == {'new'}
+    page.wait_for_url('**/ask*new=1*')
+    found = countries.predict(0, *question, new=True)
+    expect(page.locator('.answers b')).to_have_text(found.labels[0])
+    expect(page.locator('.answers .tag')).to_have_text(
+        ['new'] * len(found.labels[0]))
+
+
+def test_page_opens_when_it_is_loaded(browser: Any,
+                                      countries: Explorer) -> None:
+    door = Door('<b>a run')
+    with running(door, 0) as (address, _):
+        page = browser.new_page()
+        page.goto(f"{address}/entity?node={countries.find('Austria')}")
+        expect(page.locator('h1')).to_have_text('Loading <b>a run')
+        door.app = make_app(countries)
+        expect(page.locator('h1')).to_have_text('Austria')
+        page.close()
 
 
 def test_similar_entities_are_loaded_later(visit: Any, live: str,
                                            countries: Explorer) -> None:
     node = countries.find('Austria')
     page = visit(f'{live}/entity?node={node}')
-    assert page.locator('.similar bdi').all_inner_texts() == (
+    expect(page.locator('.similar bdi')).to_have_text(
         countries.similar(0, node).labels[0])
 
 
@@ -217,15 +235,16 @@ def test_points_of_the_map(visit: Any, live: str,
                            countries: Explorer) -> None:
     node = countries.find('Austria')
     page = visit(f'{live}/map?node={node}')
-    assert page.locator('.points circle').count() == countries.num_nodes
+    expect(page.locator('.points circle')).to_have_count(countries.num_nodes)
     box = page.locator('circle.here').bounding_box()
     page.mouse.move(box['x'] + box['width'] / 2, box['y'] + box['height'] / 2)
+    expect(page.locator('.tip')).to_be_visible()
     named = page.locator('.tip').inner_text()
     assert countries.find(named) is not None
     page.mouse.down()
     page.mouse.up()
     page.wait_for_url('**/entity*')
-    assert page.locator('h1').inner_text() == named
+    expect(page.locator('h1')).to_have_text(named)
 
 
 def test_without_scripts(visit: Any, live: str) -> None:
@@ -235,7 +254,7 @@ def test_without_scripts(visit: Any, live: str) -> None:
     page.locator('.list').get_by_role('link', name='Austria',
                                       exact=True).click()
     page.get_by_role('link', name='most similar embeddings').click()
-    assert page.locator('.similar li').count() == 8
+    expect(page.locator('.similar li')).to_have_count(8)
 
 
 PATHS = ['', 'search?q=o', 'entity?node=30', 'entity?node=2',
@@ -251,8 +270,7 @@ def test_hostile_labels(path: str, visit: Any, hostile: str) -> None:
     assert page.evaluate('window.hit') is None
     assert page.evaluate('document.documentElement.scrollWidth') <= 360
     page.locator('#q').fill('<script')
-    page.locator('#suggestions li').first.wait_for()
-    assert page.locator('#suggestions li').first.inner_text() == (
+    expect(page.locator('#suggestions li').first).to_have_text(
         '<script>window.hit = 1</script>')
     assert page.evaluate('window.hit') is None
 
@@ -270,8 +288,8 @@ def test_hostile_labels_in_files(visit: Any, hostile_files: str) -> None:
                          page.locator('main a, nav a').all()}
             assert len(addresses) > 8
     page.goto(f'{hostile_files}/search.html?q=%3Cscript')
-    assert page.locator('.list li:visible b').all_inner_texts() == [
-        '<script>window.hit = 1</script>']
+    expect(page.locator('.list li:visible b')).to_have_text([
+        '<script>window.hit = 1</script>'])
 
 
 @pytest.mark.parametrize('scheme', ['light', 'dark'])

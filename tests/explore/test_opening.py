@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from pathlib import Path
 
@@ -126,7 +127,14 @@ def test_the_command_serves_until_it_is_ended(folder: Path) -> None:
         try:
             address = re.match(r'http://127\.0\.0\.1:\d+',
                                process.stdout.readline())[0]
-            with urllib.request.urlopen(address, timeout=60) as answer:
+            answer = None
+            while answer is None:  # It is loaded while the address answers.
+                try:
+                    answer = urllib.request.urlopen(address, timeout=60)
+                except urllib.error.HTTPError as error:
+                    assert error.code == 503
+                    assert 'Loading' in error.read().decode()
+            with answer:
                 assert 'AdaMF' in answer.read().decode()
             process.send_signal(signal.SIGTERM)
             assert process.wait(60) == 143

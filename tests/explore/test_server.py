@@ -3,13 +3,18 @@
 import asyncio
 import json
 import re
+import subprocess
+import sys
 from functools import cache
 from typing import Any, NamedTuple
+from urllib.error import HTTPError, URLError
+from urllib.request import Request as URLRequest
+from urllib.request import urlopen
 
 import pytest
 
 from pyg_mmkgc.errors import ConfigError
-from pyg_mmkgc.explore import Explorer, make_app
+from pyg_mmkgc.explore import Explorer, make_app, serve
 from pyg_mmkgc.explore.pages import show
 from pyg_mmkgc.explore.server import listen
 
@@ -235,6 +240,42 @@ def test_sockets_are_local() -> None:
     for bad in (-1, 1 << 16):
         with pytest.raises(ConfigError, match=f'from 0 to 65535 .got {bad}'):
             listen(bad)
+
+
+def test_address_answers_while_the_model_is_loaded(
+        capsys: pytest.CaptureFixture[str]) -> None:
+    """A function that fails to open the model ends the server."""
+    pytest.importorskip('uvicorn', reason='needs the extra explore')
+    asked: list[str] = []
+
+    def fail() -> Explorer:
+        address = capsys.readouterr().out.split()[0]
+        asked.append(address)
+        for path in ('/', '/entity?node=3', '/suggest?q=a'):
+            with pytest.raises(HTTPError, match='503') as info:
+                urlopen(f'{address}{path}', timeout=60)
+            text = info.value.read().decode()
+            assert '<h1>Loading &lt;b&gt;a run</h1>' in text
+            assert info.value.headers['refresh'] == '1'
+            assert "default-src 'none'" in info.value.headers[
+                'content-security-policy']
+        with urlopen(f'{address}/assets/explore.css', timeout=60) as answer:
+            assert answer.headers['content-type'] == 'text/css'
+        with pytest.raises(HTTPError, match='403'):
+            urlopen(URLRequest(address, headers={'Host': 'evil.example'}),
+                    timeout=60)
+        raise ConfigError('broken')
+
+    with pytest.raises(ConfigError, match='broken'):
+        serve(fail, 0, '<b>a run')
+    with pytest.raises(URLError):
+        urlopen(asked[0], timeout=60)
+
+
+def test_server_does_not_import_torch() -> None:
+    code = ('import sys, pyg_mmkgc.cli, pyg_mmkgc.explore.server; '
+            "assert 'torch' not in sys.modules")
+    subprocess.run([sys.executable, '-c', code], check=True)
 
 
 def test_every_hostile_label_was_shown(explorer: Explorer) -> None:

@@ -39,7 +39,7 @@ def test_revision(recorded: None) -> None:
 
 @pytest.mark.parametrize('name', ['clipp', 'timm:', 'timm', ':x', ''])
 def test_unknown(name: str) -> None:
-    with pytest.raises(DataError, match="'descriptor'.*'timm:'"):
+    with pytest.raises(DataError, match="descriptor.*timm.*got '"):
         make_encoder(name)
 
 

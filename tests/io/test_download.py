@@ -5,13 +5,12 @@ import ssl
 import subprocess
 import sys
 import threading
-import types
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from pyg_mmkgc.errors import DownloadError, FormatError
-from pyg_mmkgc.io.download import download, download_drive, verify_sha256
+from pyg_mmkgc.io.download import download, verify_sha256
 
 BODY = bytes(range(256)) * 40
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -379,67 +378,3 @@ def test_verify_sha256(tmp_path):
     path.write_bytes(BODY[:-1])
     with pytest.raises(FormatError, match=f'file.*{SHA256}.*10239 bytes'):
         verify_sha256(path, SHA256)
-
-
-def fake_gdown(monkeypatch, download=None, download_folder=None):
-    module = types.ModuleType('gdown')
-    module.download = download
-    module.download_folder = download_folder
-    monkeypatch.setitem(sys.modules, 'gdown', module)
-
-
-def test_drive_files(tmp_path, monkeypatch):
-    def fetch(id, output, **kwargs):
-        assert id == 'some-id'
-        with open(output, 'wb') as file:
-            file.write(BODY)
-        return output
-
-    fake_gdown(monkeypatch, fetch)
-    download_drive('some-id', tmp_path / 'file')
-    assert (tmp_path / 'file').read_bytes() == BODY
-    assert os.listdir(tmp_path) == ['file']
-
-
-def test_drive_folders(tmp_path, monkeypatch):
-    def fetch(id, output, **kwargs):
-        os.makedirs(output)
-        with open(os.path.join(output, 'x'), 'wb') as file:
-            file.write(BODY)
-        return [os.path.join(output, 'x')]
-
-    fake_gdown(monkeypatch, download_folder=fetch)
-    download_drive('some-id', tmp_path / 'folder', folder=True)
-    assert (tmp_path / 'folder' / 'x').read_bytes() == BODY
-    fake_gdown(monkeypatch, download_folder=lambda **kwargs: None)
-    with pytest.raises(DownloadError, match='folders/some-id'):
-        download_drive('some-id', tmp_path / 'other', folder=True)
-
-
-def quota(id, output, **kwargs):
-    raise RuntimeError('Too many users have viewed or downloaded this file')
-
-
-def page(id, output, **kwargs):
-    with open(output, 'wb') as file:
-        file.write(PAGE)
-    return output
-
-
-@pytest.mark.parametrize('fetch, message', [
-    (quota, 'Too many users'),
-    (page, 'DOCTYPE'),
-    (lambda id, output, **kwargs: None, 'quota'),
-])
-def test_drive_without_a_file(tmp_path, monkeypatch, fetch, message):
-    fake_gdown(monkeypatch, fetch)
-    with pytest.raises(DownloadError, match=message) as info:
-        download_drive('some-id', tmp_path / 'file')
-    assert 'https://drive.google.com/file/d/some-id' in str(info.value)
-    assert os.listdir(tmp_path) == []
-
-
-def test_drive_without_gdown(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, 'gdown', None)
-    with pytest.raises(DownloadError, match=r'pyg_mmkgc\[download\]'):
-        download_drive('some-id', tmp_path / 'file')

@@ -16,7 +16,15 @@ from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.datasets import FakeMMKG
 from pyg_mmkgc.errors import ModelError, NonFiniteError
 from pyg_mmkgc.evaluation import export_embeddings, score, scorer
-from pyg_mmkgc.nn import Ensemble, MoSE, NBFNet, RotatE, TransH
+from pyg_mmkgc.nn import (
+    Ensemble,
+    MoSE,
+    NBFNet,
+    NeighborBaseline,
+    RotatE,
+    TransH,
+)
+from pyg_mmkgc.runs import Run
 from pyg_mmkgc.sampler import BernoulliSampler, PooledSampler
 from pyg_mmkgc.testing import (
     count_waits,
@@ -36,6 +44,7 @@ MODELS = {
         [AdaMF.from_data(kg, 4), NBFNet.from_data(kg, 8, num_layers=2)],
         kg.num_relations),
     'PyG': lambda kg: TransE(kg.num_nodes, kg.num_relations, 8),
+    'Neighbors': NeighborBaseline.from_data,
 }
 
 
@@ -100,6 +109,20 @@ def test_waits_per_block(kg: KnowledgeGraph,
     found, count = waits(1000)
     assert count > 2 * 4
     assert found == count + 3
+
+
+@pytest.mark.parametrize('name', MODELS)
+def test_one_wait_per_block(name: str, kg: KnowledgeGraph) -> None:
+    model, found = build(name, kg, pretend_accelerator()), []
+    for batch_size in (1000, 1000, 1):
+        with count_waits() as waits:
+            result = evaluate(model, kg, batch_size=batch_size)
+        found.append(waits.total)
+    # The first ranking also copies constants. The second has two blocks, and
+    # the third has as many as there are queries.
+    num_queries = result.ranks.realistic.numel()
+    assert num_queries > 10
+    assert found[2] - found[1] == num_queries - 2, waits
 
 
 @pytest.mark.parametrize('name', MODELS)
@@ -187,9 +210,10 @@ def test_fitted_ensemble(kg: KnowledgeGraph) -> None:
         assert torch.equal(*found)
 
 
+@pytest.mark.parametrize('sparse', [False, True])
 @pytest.mark.parametrize('clip', [None, 1.0])
 def test_no_step_after_a_value_that_is_not_finite(
-        clip: float | None, kg: KnowledgeGraph) -> None:
+        clip: float | None, sparse: bool, kg: KnowledgeGraph) -> None:
     class Breaks(RotatE):
         steps = 0
 
@@ -203,7 +227,7 @@ def test_no_step_after_a_value_that_is_not_finite(
     states = []
     for device in ('cpu', pretend_accelerator()):
         torch.manual_seed(0)
-        model = Breaks.from_data(kg, 4)
+        model = Breaks.from_data(kg, 4, sparse=sparse)
         fitted = Trainer(model, kg, sampler=BernoulliSampler(4),
                          batch_size=10, epochs=1, valid_every=None,
                          progress=False, device=device, grad_clip=clip)
@@ -231,6 +255,36 @@ def test_features_on_the_host(kg: KnowledgeGraph) -> None:
         assert close(x, states[1][key]), key
     assert waits.total > 0
     assert not any('encoder.py' in line for line in waits.by_line)
+
+
+CONFIG = """
+dataset: {name: FakeMMKG, num_nodes: 30, num_edges: 90}
+model: {name: AdaMF, hidden_channels: 4}
+sampler: {name: PooledSampler, num_negatives: 4}
+training: {epochs: 1, valid_every: 1, device: DEVICE, features_on: cpu}
+"""
+
+
+def test_features_on_the_host_in_a_configuration(
+        tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path('c.yaml').write_text(CONFIG.replace(
+        'DEVICE', str(pretend_accelerator())))
+    run = Run.create('c.yaml', [], 'run')
+    result = run.train(progress=False)
+    assert 'features_on: cpu\n' in Path('run/config.yaml').read_text()
+    again = Run.open('run')
+    for model in (run.trainer.model, again.load_model()):
+        for encoder in model.encoders.values():
+            assert encoder.x.device.type == 'cpu'
+            assert encoder.lin.weight.device == pretend_accelerator()
+    assert again.evaluate('test').mrr == result.mrr
+
+
+def test_features_of_all_nodes_are_on_the_device(kg: KnowledgeGraph) -> None:
+    model = NBFNet.from_data(kg, 8, num_layers=2)
+    with pytest.raises(ModelError, match="features of a batch .*got 'NBFNet'"):
+        Trainer(model, kg, features_on='cpu')
 
 
 def test_features_that_are_trained_are_on_the_device(

@@ -129,6 +129,8 @@ def test_bad_arguments(make):
     with pytest.raises(ModelError, match="'callbacks' to be a list of "
                        r'Callback \(got <built-in function print>\)'):
         make('pyg', callbacks=[print])
+    with pytest.raises(ModelError, match=r"'callbacks' .*\(got <.*EarlySto"):
+        make('pyg', callbacks=EarlyStopping())
 
 
 @pytest.mark.parametrize('options, warns', [

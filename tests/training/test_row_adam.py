@@ -2,14 +2,25 @@
 
 import copy
 import importlib.util
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import Embedding, Linear
 
 from pyg_mmkgc.kernels import backend
+from pyg_mmkgc.kernels.rows import sum_rows
+from pyg_mmkgc.testing import (
+    count_waits,
+    missing_accelerator,
+    pretend_accelerator,
+)
+from pyg_mmkgc.training.row_adagrad import RowAdagrad
 from pyg_mmkgc.training.row_adam import RowAdam
 
+REASON = missing_accelerator() or ''
+needs_device = pytest.mark.skipif(bool(REASON), reason=REASON)
 HAS_NUMBA = importlib.util.find_spec('numba') is not None
 
 
@@ -80,3 +91,47 @@ def test_goes_on_from_a_state(path: str) -> None:
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     steps(second, half, 6)
     assert torch.equal(whole.weight, half.weight)
+
+
+@needs_device
+@pytest.mark.parametrize('optimizer', [RowAdam, RowAdagrad])
+def test_a_device_is_not_waited_for(optimizer: Any) -> None:
+    """Ids that repeat in a step are added up on the device."""
+    table = Embedding(7, 3, sparse=True, dtype=torch.double)
+    there = copy.deepcopy(table).to(pretend_accelerator())
+    index = [torch.tensor(ids) for ids in (
+        [5, 1, 5, 2, 5], [4], [1, 1, 1, 1], [6, 2, 2, 0, 6])]
+
+    def train(module: Embedding, ids: list[Tensor]) -> None:
+        steps = optimizer(module.parameters(), lr=0.1)
+        for some in ids:
+            steps.zero_grad()
+            module(some).sin().square().sum().backward()
+            steps.step()
+
+    train(table, index)
+    ids = [some.to(pretend_accelerator()) for some in index]
+    with count_waits() as waits:
+        train(there, ids)
+    assert waits.total == 0, waits
+    torch.testing.assert_close(there.weight.cpu(), table.weight, rtol=1e-6,
+                               atol=1e-7)
+    assert torch.equal(table.weight[3], there.weight[3].cpu())
+
+
+@needs_device
+def test_sums_of_rows() -> None:
+    """A gradient keeps its value and its norm is the norm of the sums."""
+    index = torch.tensor([[3, 0, 3, 5, 0, 3]])
+    values = torch.randn(6, 2, dtype=torch.double)
+    grad = torch.sparse_coo_tensor(index, values, (7, 2),
+                                   check_invariants=True)
+    there = torch.sparse_coo_tensor(
+        index.to(pretend_accelerator()), values.to(pretend_accelerator()),
+        (7, 2), check_invariants=False)
+    out = sum_rows(there)
+    torch.testing.assert_close(out.cpu().to_dense(), grad.to_dense())
+    torch.testing.assert_close(out._values().cpu().norm(),
+                               grad.to_dense().norm())
+    assert out._indices().cpu().tolist() == [[0, 3, 5, 5, 5, 5]]
+    assert sum_rows(grad).is_coalesced()

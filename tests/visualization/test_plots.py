@@ -71,6 +71,15 @@ def test_one_validation_is_a_point_with_its_value(tmp_path, drawn):
     assert low == 0 and high >= 40
 
 
+@pytest.mark.parametrize('second', [0.2501, 0.25])
+def test_a_difference_within_noise_looks_small(second, tmp_path, drawn):
+    epochs = [{'epoch': 1, 'loss': 1.0, 'val_mrr': 0.25},
+              {'epoch': 2, 'loss': 0.9, 'val_mrr': second}]
+    plot_history({'epochs': epochs, 'best_epoch': 2}, tmp_path / 'a.png')
+    low, high = drawn[0].axes[1].get_ylim()
+    assert low < 24 and high > 26
+
+
 @pytest.mark.parametrize('losses, scale', [
     ([1e9, 3.0, 1.0], 'log'), ([5.0, 3.0, 1.0], 'linear'),
     ([5.0, -3.0, 100.0], 'linear')])
@@ -132,6 +141,10 @@ def test_the_bars_of_an_explanation(tmp_path, monkeypatch, weight):
     widths = [[bar.get_width() for bar in bars] for bars in ranks.containers]
     assert widths == [[3, 30, 31], [10, 100, 101]]
     assert len(weights) == (weight is not None)
+    # The legend hides no bars.
+    assert not any(part.get_legend() for part in kept[0].axes)
+    assert [x.get_text() for x in kept[0].legends[0].get_texts()] == [
+        'head: a $x$', 'tail: b']
     for part in weights:
         assert [[bar.get_width() for bar in bars]
                 for bars in part.containers] == [[25, 25], [25, 25]]

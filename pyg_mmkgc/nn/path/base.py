@@ -330,8 +330,7 @@ class PathModel(Pretrained):
         assert self.features is not None
         # With closed gates, inference equals the model without features bit
         # for bit.
-        if not torch.is_grad_enabled() and not bool(
-                self.features.gates(start)[0].any()):
+        if not torch.is_grad_enabled() and self.features.closed():
             return None
         return self.features.rows(tables, start)
 
@@ -400,7 +399,8 @@ class PathModel(Pretrained):
         _check_ids(node, graph.num_nodes, 'a node')
         _check_ids(rel_type, graph.num_relations // 2, 'a relation')
         if side == 'head':
-            rel_type = rel_type + graph.num_relations // 2
+            rel_type = to_device(on_host(rel_type) + graph.num_relations // 2,
+                                 node.device)
         return self.score_queries(graph, node, rel_type)
 
     def score_tails(self, head_index: Tensor, rel_type: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import Linear, ModuleDict
 
 from pyg_mmkgc.errors import ModelError
+from pyg_mmkgc.kernels.host import on_host
 
 #: The channels in which the features of two nodes are compared.
 CHANNELS = 128
@@ -144,6 +145,15 @@ class FeatureGates(torch.nn.Module):
         r"""Sets all gates to zero, as if there were no features."""
         torch.nn.init.zeros_(self.gate.weight)
         torch.nn.init.zeros_(self.gate.bias)
+
+    def closed(self) -> bool:
+        r"""Returns :obj:`True` if the gates :math:`\gamma` are zero for all
+        queries.
+        """
+        first = self.gate.out_features // 2
+        # A device is asked again only after a change of the weights.
+        return not any(bool(on_host(x)[:first].any()) for x in (
+            self.gate.weight, self.gate.bias))
 
     def gates(self, query: Tensor) -> tuple[Tensor, Tensor]:
         r"""Returns the gates :math:`\gamma` and :math:`\delta`, each
