@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import warnings
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -78,11 +79,12 @@ def from_triples(
     texts: tuple[dict[str, Any], dict[str, Any]] = {}, {}
     rows = {name: _read(part, columns, name, texts) for name, part in (
         ('train', train), ('val', val), ('test', test)) if part is not None}
-    names = None if node_names is None else {
+    labels = Labels(None if node_names is None else {
         _text(key, texts[0], 'node_names'): str(value)
-        for key, value in _mapping(node_names, 'node_names').items()}
-    return build_graph(rows, {name: f"'{name}'" for name in rows}, val_ratio,
-                       test_ratio, seed, features, names, allow_overlap)
+        for key, value in _mapping(node_names, 'node_names').items()})
+    parts = {name: labels.number(part) for name, part in rows.items()}
+    return build_graph(parts, labels, {name: f"'{name}'" for name in parts},
+                       val_ratio, test_ratio, seed, features, allow_overlap)
 
 
 def _read(part: Any, columns: Sequence[Any], name: str,
@@ -162,56 +164,92 @@ def check_split(val_ratio: float, test_ratio: float, seed: int,
                         'both)')
 
 
+class Labels:
+    r"""The nodes and relations of labels, numbered in the order in which the
+    labels appear.
+
+    Args:
+        node_names (dict, optional): The label of each identifier of a node.
+            (default: :obj:`None`, labels are identifiers)
+    """
+    def __init__(self, node_names: Mapping[str, str] | None = None) -> None:
+        self.nodes: dict[str, int] = {}
+        self.relations: dict[str, int] = {}
+        self.node_names = node_names
+        self._owners: dict[str, list[str]] = {}
+        for key, name in (node_names or {}).items():
+            self._owners.setdefault(name, []).append(key)
+
+    def number(self, rows: Iterable[Triple]) -> Tensor:
+        r"""Returns the ids :obj:`[num_triples, 3]` of labelled triples. Only
+        the ids and distinct labels stay in memory.
+        """
+        nodes, relations, ids = self.nodes, self.relations, array('q')
+        resolve = None if self.node_names is None else self._identifier
+        for head, rel, tail in rows:
+            if resolve is not None:
+                head, tail = resolve(head), resolve(tail)
+            ids.extend((nodes.setdefault(head, len(nodes)),
+                        relations.setdefault(rel, len(relations)),
+                        nodes.setdefault(tail, len(nodes))))
+        return torch.frombuffer(ids, dtype=torch.long).view(-1, 3)
+
+    def _identifier(self, text: str) -> str:
+        owners = self._owners.get(text, [])
+        if text in (self.node_names or {}) or not owners:
+            return text
+        if len(owners) > 1:
+            raise DataError('Expected an identifier, or a label of one node, '
+                            f'in the triples (got {text!r}, the label of '
+                            f'{owners[:3]})')
+        return owners[0]
+
+
 def build_graph(
-    rows: dict[str, list[Triple]],
+    parts: dict[str, Tensor],
+    labels: Labels,
     where: Mapping[str, str],
     val_ratio: float,
     test_ratio: float,
     seed: int,
     features: Mapping[str, Any] | None,
-    node_names: Mapping[str, str] | None,
     allow_overlap: bool,
     stacklevel: int = 4,
 ) -> KnowledgeGraph:
-    r"""Builds a graph from the labelled triples of each split.
+    r"""Builds a graph from the triples of each split.
 
     Args:
-        rows (dict): The triples of each split.
+        parts (dict): The ids :obj:`[num_triples, 3]` of each split.
+        labels (Labels): The labels of the ids.
         where (dict): The origin of each split, for messages.
         val_ratio (float): The share of validation triples.
         test_ratio (float): The share of test triples.
         seed (int): The seed of the random split.
         features (dict or None): The vectors of each modality by label.
-        node_names (dict or None): The label of each identifier.
         allow_overlap (bool): Whether a triple may occur in several splits.
         stacklevel (int, optional): The stack level of warnings.
             (default: :obj:`4`)
     """
-    if node_names is not None:
-        rows = _by_identifier(rows, node_names)
-    if not allow_overlap:
-        _check_overlap(rows, where)
-    if len(rows) == 1 and val_ratio + test_ratio > 0.0:
-        unique = list(dict.fromkeys(rows['train']))
-        repeated = len(rows['train']) - len(unique)
+    nodes, rel_ids, node_names = (labels.nodes, labels.relations,
+                                  labels.node_names)
+    if not allow_overlap and len(parts) > 1:
+        _check_overlap(parts, labels, where)
+    if len(parts) == 1 and val_ratio + test_ratio > 0.0:
+        unique = parts['train'][_is_first(parts['train'])]
+        repeated = parts['train'].size(0) - unique.size(0)
         if repeated > 0:
             warnings.warn(f"Expected distinct triples in {where['train']} "
                           f'(got {repeated} repetitions). They are ignored.',
                           stacklevel=stacklevel)
-        rows = {'train': unique}
+        parts = {'train': unique}
 
-    nodes: dict[str, int] = {}
-    rel_ids: dict[str, int] = {}
-    ids = torch.tensor([(nodes.setdefault(head, len(nodes)),
-                         rel_ids.setdefault(rel, len(rel_ids)),
-                         nodes.setdefault(tail, len(nodes)))
-                        for part in rows.values() for head, rel, tail in part])
+    ids = torch.cat(list(parts.values()))
     head, edge_type, tail = ids.t().contiguous()
-    if len(rows) > 1:
-        sizes = torch.tensor([len(part) for part in rows.values()])
-        split = torch.arange(len(rows)).repeat_interleave(sizes)
+    if len(parts) > 1:
+        sizes = torch.tensor([part.size(0) for part in parts.values()])
+        split = torch.arange(len(parts)).repeat_interleave(sizes)
         masks: dict[str, Any] = {f'{name}_mask': split == i
-                                 for i, name in enumerate(rows)}
+                                 for i, name in enumerate(parts)}
     else:
         masks = _random_split(ids, val_ratio, test_ratio, seed)
 
@@ -271,37 +309,44 @@ def _by_text(values: Any, modality: str) -> Any:
             for key, value in values.items()}
 
 
-def _by_identifier(rows: dict[str, list[Triple]],
-                   node_names: Mapping[str, str]) -> dict[str, list[Triple]]:
-    owner: dict[str, list[str]] = {}
-    for key, name in node_names.items():
-        owner.setdefault(name, []).append(key)
-
-    def resolve(text: str) -> str:
-        if text in node_names or text not in owner:
-            return text
-        if len(owner[text]) > 1:
-            raise DataError('Expected an identifier, or a label of one node, '
-                            f'in the triples (got {text!r}, the label of '
-                            f'{owner[text][:3]})')
-        return owner[text][0]
-
-    return {name: [(resolve(head), rel, resolve(tail))
-                   for head, rel, tail in part] for name, part in rows.items()}
+def _first(ids: Tensor) -> Tensor:
+    r"""Returns the first row :obj:`[E]` that is equal to each row of triples
+    :obj:`[E, 3]`.
+    """
+    head, rel, tail = ids.t()
+    # The pairs are numbered, so that the numbers of triples fit into 64 bits.
+    pair = (head * (rel.max() + 1) + rel).unique(return_inverse=True)[1]
+    key = (pair * (tail.max() + 1) + tail).unique(return_inverse=True)[1]
+    row = torch.arange(key.numel())
+    first = torch.full((int(key.max()) + 1, ), key.numel())
+    return first.scatter_reduce_(0, key, row, 'amin')[key]
 
 
-def _check_overlap(rows: dict[str, list[Triple]],
+def _is_first(ids: Tensor) -> Tensor:
+    return _first(ids) == torch.arange(ids.size(0))
+
+
+def _check_overlap(parts: dict[str, Tensor], labels: Labels,
                    where: Mapping[str, str]) -> None:
-    first: dict[Triple, tuple[str, int]] = {}
-    for name, part in rows.items():
-        for i, triple in enumerate(part):
-            other, j = first.setdefault(triple, (name, i))
-            if other != name:
-                raise DataError(
-                    f'Expected splits without common triples (got {triple} '
-                    f'as triple {i + 1} of {where[name]} and triple {j + 1} '
-                    f'of {where[other]}). Pass allow_overlap=True to accept '
-                    'it, although metrics become too optimistic.')
+    sizes = torch.tensor([part.size(0) for part in parts.values()])
+    split = torch.arange(len(parts)).repeat_interleave(sizes)
+    start = sizes.cumsum(0) - sizes
+    ids = torch.cat(list(parts.values()))
+    first = _first(ids)
+    bad = (split[first] != split).nonzero().view(-1)
+    if bad.numel() == 0:
+        return
+    row, other = int(bad[0]), int(first[bad[0]])
+    (name, i), (before, j) = ((list(parts)[int(split[x])], int(
+        x - start[split[x]]) + 1) for x in (row, other))
+    nodes, relations = list(labels.nodes), list(labels.relations)
+    head, rel, tail = ids[row].tolist()
+    triple = (nodes[head], relations[rel], nodes[tail])
+    raise DataError(
+        f'Expected splits without common triples (got {triple} as triple {i} '
+        f'of {where[name]} and triple {j} of {where[before]}). Pass '
+        'allow_overlap=True to accept it, although metrics become too '
+        'optimistic.')
 
 
 def _random_split(ids: Tensor, val_ratio: float, test_ratio: float,

@@ -3,13 +3,21 @@ from __future__ import annotations
 import csv
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from operator import eq
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from pyg_mmkgc.data.knowledge_graph import KnowledgeGraph
-from pyg_mmkgc.data.text import read_lines
-from pyg_mmkgc.data.triples import Triple, build_graph, check_split
+from pyg_mmkgc.data.text import iter_lines
+from pyg_mmkgc.data.triples import (
+    Labels,
+    Triple,
+    build_graph,
+    check_split,
+)
 from pyg_mmkgc.errors import DataError, FormatError
 from pyg_mmkgc.io.reading import as_path
 
@@ -115,30 +123,30 @@ def from_tsv(
                         'positions of head, relation and tail (got '
                         f'{columns!r})')
     as_path(train)
-    rows: dict[str, list[Triple]] = {}
+    labels = Labels(None if node_names is None else dict(node_names)
+                    if isinstance(node_names, Mapping) else
+                    _read_names(node_names, delimiter, quoting, encoding))
+    parts: dict[str, Tensor] = {}
     where: dict[str, str] = {}
     for name, path in (('train', train), ('val', val), ('test', test)):
         if path is not None:
             where[name] = f"'{os.fspath(path)}'"
-            rows[name] = _read_triples(path, columns, delimiter, quoting,
-                                       encoding)
-    names = None
-    if node_names is not None:
-        names = (dict(node_names) if isinstance(node_names, Mapping) else
-                 _read_names(node_names, delimiter, quoting, encoding))
-    return build_graph(rows, where, val_ratio, test_ratio, seed, features,
-                       names, allow_overlap)
+            parts[name] = labels.number(_read_triples(
+                path, columns, delimiter, quoting, encoding))
+            if columns is None:
+                _warn_of_order(parts[name], labels, path)
+    return build_graph(parts, labels, where, val_ratio, test_ratio, seed,
+                       features, allow_overlap)
 
 
 def _read_triples(path: PathLike, columns: Sequence[str | int] | None,
                   delimiter: str, quoting: int,
-                  encoding: str) -> list[Triple]:
-    triples: list[Triple] = []
-    labels: dict[str, str] = {}
+                  encoding: str) -> Iterator[Triple]:
+    empty = True
     where: list[int] | None = None
     if columns is not None and isinstance(columns[0], int):
         where = [int(column) for column in columns]
-    for row, line in enumerate(read_lines(path, encoding), start=1):
+    for row, line in enumerate(iter_lines(path, encoding), start=1):
         fields = _fields(line, delimiter, quoting, path, row)
         if row == 1 and columns is not None and where is None:
             lacking = [name for name in columns if name not in fields]
@@ -169,16 +177,11 @@ def _read_triples(path: PathLike, columns: Sequence[str | int] | None,
             raise FormatError('Expected labels without spaces around them in '
                               f"'{os.fspath(path)}', row {row} (got "
                               f'{[head, rel, tail]!s:.200})')
-        # Equal labels share their memory.
-        triples.append((labels.setdefault(head, head),
-                        labels.setdefault(rel, rel),
-                        labels.setdefault(tail, tail)))
-    if len(triples) == 0:
+        empty = False
+        yield head, rel, tail
+    if empty:
         raise FormatError(f"Expected triples in '{os.fspath(path)}' (got "
                           'none)')
-    if columns is None:
-        _warn_of_order(triples, path)
-    return triples
 
 
 def _fields(line: str, delimiter: str, quoting: int, path: PathLike,
@@ -202,7 +205,7 @@ def _fields(line: str, delimiter: str, quoting: int, path: PathLike,
 def _read_names(path: PathLike, delimiter: str, quoting: int,
                 encoding: str) -> dict[str, str]:
     out: dict[str, str] = {}
-    for row, line in enumerate(read_lines(path, encoding), start=1):
+    for row, line in enumerate(iter_lines(path, encoding), start=1):
         fields = _fields(line, delimiter, quoting, path, row)
         if len(fields) != 2 or '' in fields:
             raise FormatError('Expected an identifier and a label in '
@@ -229,19 +232,22 @@ def _is_header(columns: list[str], path: PathLike) -> bool:
         warnings.warn(f"Expected a triple in '{os.fspath(path)}', row 1 (got "
                       f'{columns!s:.200}, which looks like column names but '
                       'is read as a triple). Name the columns head, relation '
-                      'and tail, or remove the row.', stacklevel=5)
+                      'and tail, or remove the row.', stacklevel=6)
     return kinds == [0, 1, 2]
 
 
-def _warn_of_order(triples: list[Triple], path: PathLike) -> None:
-    heads, rels, tails = (set(column) for column in zip(*triples,
-                                                        strict=True))
+def _warn_of_order(triples: Tensor, labels: Labels, path: PathLike) -> None:
     # There are few relations, none of which is a node, whereas most graphs
     # have nodes that are both a head and a tail.
-    if len(tails) < len(rels) and heads & rels and not heads & tails:
+    heads, rels, tails = (column.unique() for column in triples.t())
+    if (tails.numel() >= rels.numel()
+            or bool(torch.isin(heads, tails, assume_unique=True).any())):
+        return
+    names, nodes = list(labels.relations), set(heads.tolist())
+    if any(labels.nodes.get(names[i]) in nodes for i in rels.tolist()):
         warnings.warn(
             f"Expected head, relation, tail in this order in "
-            f"'{os.fspath(path)}' (got a second column with {len(rels)} "
-            f'labels, some of which are heads, and a third with {len(tails)}, '
-            'none of which is). Pass columns=[0, 2, 1] if the file has head, '
-            'tail, relation.', stacklevel=5)
+            f"'{os.fspath(path)}' (got a second column with {rels.numel()} "
+            'labels, some of which are heads, and a third with '
+            f'{tails.numel()}, none of which is). Pass columns=[0, 2, 1] if '
+            'the file has head, tail, relation.', stacklevel=4)

@@ -319,3 +319,22 @@ def test_identifiers_with_labels_of_a_file(tmp_path: Path) -> None:
         names.write_bytes(content)
         with pytest.raises(FormatError, match=message):
             KnowledgeGraph.from_tsv(path, node_names=names)
+
+
+def test_files_are_read_in_parts(tmp_path: Path) -> None:
+    """Errors and numbers do not depend on where a part of a file ends."""
+    rows = [(f'ü{i % 700}', f'r{i % 3}', f'ü{i * 7 % 900}')
+            for i in range(2000)]
+    text = '\n'.join('\t'.join(row) for row in rows)
+    path = write(tmp_path, train=text.encode())['train']
+    kg = KnowledgeGraph.from_tsv(path)
+    assert labels(kg) == rows
+    assert kg.node_names == list(dict.fromkeys(
+        label for head, _, tail in rows for label in (head, tail)))
+    for broken, message in ((b'\n\xe9\tr\ta', 'UTF-8 in .*row 2001 .got'),
+                            (b'\na\tr', 'row 2001 .got 2 columns'),
+                            (b'\na\tr\t\0', 'row 2001 .got a NUL'),
+                            (b'\n\n\na\tr\tb', "row 2001 .got ''")):
+        path.write_bytes(text.encode() + broken)
+        with pytest.raises(FormatError, match=message):
+            KnowledgeGraph.from_tsv(path)
