@@ -68,7 +68,6 @@ nitpick_ignore = [
     ('py:class', 'pyg_mmkgc.distributed.group.T'),
     ('py:class', 'pyg_mmkgc.io.pretrained.T'),
     # Annotations under TYPE_CHECKING.
-    ('py:class', 'Rows'),
     ('py:class', 'Share'),
     ('py:class', 'pyg_mmkgc.nn.path.base.T'),
     ('py:class', 'Side'),

@@ -70,12 +70,15 @@ class Clock:
 
 class Traffic:
     r"""Counts the bytes that this process sends in all-to-all and all-reduce
-    collectives of a step.
+    collectives.
     """
 
     def __init__(self) -> None:
         self.bytes = {'rows': 0, 'sums': 0}
-        self.rows = 0
+        #: The rows that this process asked for in each lookup, and the rows
+        #: that all processes asked this process for.
+        self.asked: list[int] = []
+        self.served: list[int] = []
 
     @contextlib.contextmanager
     def counting(self) -> Iterator[None]:
@@ -87,8 +90,9 @@ class Traffic:
             away = (x.size(0) - ours[dist.get_rank()] if ours else
                     x.size(0) - 1)
             self.bytes['rows'] += away * width
-            if x.dim() == 2:
-                self.rows += away
+            if x.dim() == 1 and ours:
+                self.asked.append(x.numel())
+                self.served.append(out.numel())
             return exchange(out, x, theirs, ours, **kwargs)
 
         def summed(x: Any, *args: Any, **kwargs: Any) -> Any:
@@ -157,20 +161,33 @@ def measure(args: Any) -> None:
         trainer_of(model, kg, args, epochs=1).fit(resume=True)
     steps = -(-min(args.steps * args.batch_size,
                    int(kg.train_mask.sum())) // args.batch_size)
+    K, width = world_size(), model.node_emb.weight.size(1)
+    copied = sum(p.numel() for p in model.parameters()) - (
+        model.node_emb.weight.numel())
+    formula = {'rows': sum(traffic.asked) / steps * (K - 1) / K * (
+        8 + 8 * width) / 1e6, 'sums': 8 * copied * (K - 1) / K / 1e6}
     every = gather_objects({
         'phases': clock.phases, 'state_mb': round(state / 1e6, 1),
         'rows': rows,
         'sent_mb_per_step': {name: round(count / steps / 1e6, 3)
                              for name, count in traffic.bytes.items()},
-        'rows_sent_per_step': traffic.rows / steps})
+        'formula_mb_per_step': {name: round(x, 3)
+                                for name, x in formula.items()},
+        'rows_asked_per_step': sum(traffic.asked) / steps,
+        'rows_served_per_step': sum(traffic.served) / steps})
+    lookups = list(zip(*gather_objects(traffic.served), strict=True))
+    uneven = [K * max(x) / sum(x) for x in lookups]
     assert world_size() == 1 or isinstance(model.node_emb, ShardedEmbedding)
     if is_main():
         Path(args.out).write_text(json.dumps({
             'settings': {key: value for key, value in vars(args).items()
                          if key not in ('out', 'folder', 'results', 'scratch',
                                         'action', 'force', 'processes')},
-            'processes': every, 'steps': steps, 'checkpoint_mb': round(
-                size / 1e6, 1), 'mrr': result.mrr,
+            'processes': every, 'steps': steps,
+            # The most rows of a process over the mean of all, in a lookup.
+            'imbalance': {'mean': round(sum(uneven) / len(uneven), 4),
+                          'max': round(max(uneven), 4)} if uneven else None,
+            'checkpoint_mb': round(size / 1e6, 1), 'mrr': result.mrr,
             'threads': torch.get_num_threads(),
             'machine': f'{platform.machine()}, {os.cpu_count()} cores',
             **provenance()}, indent=1) + '\n')

@@ -44,7 +44,6 @@ RELATED = {
     'pyg_mmkgc.explore': ('explorer.Disagreement', 'explorer.Failure',
                           'media.Media'),
     'pyg_mmkgc.features': ('descriptor.describe_image', 'inspect.Coverage'),
-    'pyg_mmkgc.io': ('tensors.Rows', ),
     'pyg_mmkgc.nn': ('kge.momok.JointView', 'kge.ote.gram_schmidt',
                      'share.Share'),
     'pyg_mmkgc.nn.path': ('features.FeatureGates', 'features.FeatureTables',

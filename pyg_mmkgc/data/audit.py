@@ -197,13 +197,13 @@ def audit(kg: KnowledgeGraph) -> AuditReport:
         head, rel, tail = _decode(kg, unique[name])
         reverse = _lookup(pairs, pair_count, tail * kg.num_nodes + head)
         same = _lookup(pairs, pair_count, head * kg.num_nodes + tail)
-        other = same - torch.isin(unique[name], train).long()
+        other = same - _among(train, unique[name]).long()
         row, col = splits[name].edge_index
         return SplitAudit(
             triples=keys[name].numel(),
             distinct=unique[name].numel(),
             self_loops=int((row == col).sum()),
-            overlaps={o: int(torch.isin(unique[name], u).sum())
+            overlaps={o: int(_among(u, unique[name]).sum())
                       for o, u in unique.items() if o != name},
             reversed_in_train=int((reverse > 0).sum()),
             other_relation_in_train=int((other > 0).sum()),
@@ -242,6 +242,11 @@ def _lookup(keys: Tensor, values: Tensor, query: Tensor) -> Tensor:
         return torch.zeros_like(query)
     pos = torch.searchsorted(keys, query).clamp_(max=keys.numel() - 1)
     return values[pos] * (keys[pos] == query)
+
+
+def _among(keys: Tensor, query: Tensor) -> Tensor:
+    # `torch.isin` would sort both again.
+    return _lookup(keys, torch.ones_like(keys), query) > 0
 
 
 def _audit_modality(x: Tensor, mask: Tensor) -> ModalityAudit:

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 SPLITS = ('train', 'val', 'test')
 
-# The number of strings from which a list is stored as bytes.
-MANY = 100_000
-
 _FORMAT = 'pyg_mmkgc.KnowledgeGraph'
 # The tensors of a list of strings in the file of a graph.
 _BYTES, _ENDS = 'bytes of ', 'ends of '
@@ -413,7 +410,7 @@ class KnowledgeGraph(Data):
         Raises:
             DataError: If an attribute is neither a tensor nor a plain value.
         """
-        from pyg_mmkgc.io.strings import pack_strings
+        from pyg_mmkgc.io import strings
         from pyg_mmkgc.io.tensors import save_tensors
 
         tensors: dict[str, Tensor] = {}
@@ -421,11 +418,11 @@ class KnowledgeGraph(Data):
         for key, value in self._store.items():
             if isinstance(value, Tensor):
                 tensors[key] = value
-            elif (isinstance(value, list) and len(value) >= MANY
+            elif (isinstance(value, list) and len(value) >= strings.MANY
                   and all(isinstance(x, str) for x in value)):
                 # Millions of labels do not fit into a header.
                 tensors[f'{_BYTES}{key}'], tensors[f'{_ENDS}{key}'] = (
-                    pack_strings(value))
+                    strings.pack_strings(value))
             elif _is_plain(value):
                 attributes[key] = value
             else:

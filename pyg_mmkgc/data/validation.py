@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -8,6 +8,10 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from pyg_mmkgc.data.knowledge_graph import KnowledgeGraph
+
+
+# The number of rows of features that are read at once.
+ROWS = 1 << 15
 
 
 def find_problems(kg: KnowledgeGraph) -> Iterator[str]:
@@ -146,9 +150,8 @@ def _features(kg: KnowledgeGraph, name: str, x: Any) -> Iterator[str]:
         yield (f'Expected {what} to have {kg.num_nodes} rows (got '
                f'{x.size(0)})')
         return
-    # The sum of each row is checked first, which needs less memory.
-    rows = (~x.float().flatten(1).sum(dim=1).isfinite()).nonzero().view(-1)
-    rows = rows[~x[rows].flatten(1).isfinite().all(dim=1)]
+    rows = torch.cat([_not_finite(part) + i * ROWS
+                      for i, part in enumerate(x.split(ROWS))])
     if rows.numel() > 0:
         row = int(rows[0])
         label = f' ({kg.node_names[row]!r})' \
@@ -172,9 +175,18 @@ def _features(kg: KnowledgeGraph, name: str, x: Any) -> Iterator[str]:
             yield (f"Expected 'mask_{name}' to select rows of modality "
                    f"'{name}' (got none)")
             return
-    present = x if mask is None else x[mask]
-    if not bool(present.any()) and not _is_sampled(kg):
+    parts: Iterable[Tensor] = x.split(ROWS)
+    if mask is not None:
+        parts = (part[there] for part, there in zip(
+            parts, mask.split(ROWS), strict=True))
+    if not _is_sampled(kg) and not any(bool(part.any()) for part in parts):
         yield f'Expected {what} to be nonzero somewhere (got only zeros)'
+
+
+def _not_finite(x: Tensor) -> Tensor:
+    # The sum of each row is checked first, which is faster.
+    rows = (~x.float().flatten(1).sum(dim=1).isfinite()).nonzero().view(-1)
+    return rows[~x[rows].flatten(1).isfinite().all(dim=1)]
 
 
 def _is_sampled(kg: KnowledgeGraph) -> bool:

@@ -2,8 +2,6 @@ r"""Embedding tables whose rows are distributed over processes."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from functools import partial
 from typing import Any, Optional
 
 import torch
@@ -12,15 +10,24 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import Embedding, Module, Parameter
 
-from pyg_mmkgc.distributed.group import rank, stack_ranks, world_size
-from pyg_mmkgc.errors import ModelError
-from pyg_mmkgc.io.pretrained import save_model, save_pretrained
-from pyg_mmkgc.io.tensors import Rows
+from pyg_mmkgc.distributed.group import (
+    on_main,
+    raise_on_all,
+    rank,
+    stack_ranks,
+    world_size,
+)
+from pyg_mmkgc.errors import MMKGCError, ModelError
+from pyg_mmkgc.io.pretrained import (
+    begin_saving,
+    finish_saving,
+    save_pretrained,
+    save_shard,
+)
+from pyg_mmkgc.io.reading import as_path
 
 # The names of the tables of nodes. PyG's models may have two.
 TABLES = ('node_emb', 'node_emb_im')
-# The number of rows that are collected at once to write them.
-BLOCK = 1 << 16
 
 
 class Layout:
@@ -253,10 +260,10 @@ def num_parameters(model: Module) -> int:
 
 
 def save_over_ranks(model: Any, folder: Any, data: Any = None) -> None:
-    r"""Writes a model to a folder, as
-    :func:`~pyg_mmkgc.io.save_pretrained` does. All processes must call it.
-    The first of them writes the tables block by block, so it never holds all
-    rows.
+    r"""Writes a model to a folder, which
+    :meth:`~pyg_mmkgc.nn.MMKGEModel.from_pretrained` reads as usual. All
+    processes must call it. Each process writes its rows to its own file,
+    which :obj:`model.safetensors.index.json` names, so none holds all rows.
 
     Args:
         model (torch.nn.Module): The model.
@@ -264,32 +271,26 @@ def save_over_ranks(model: Any, folder: Any, data: Any = None) -> None:
         data (KnowledgeGraph, optional): The graph whose labels are saved.
             (default: :obj:`None`, the labels of the model)
     """
-    if world_size() == 1:
-        save_pretrained(model, folder, data)
+    tables = {f'{name}.weight': table for name, table in model.named_modules()
+              if isinstance(table, ShardedEmbedding)}
+    if not tables:
+        on_main(lambda: save_pretrained(model, folder, data))
         return
     model.state_dict()  # All processes join the meshes of the tables.
-    rows = {f'{name}.weight': Rows(
-        (table.num_embeddings, table.embedding_dim), table.weight.dtype,
-        partial(_blocks, table)) for name, table in model.named_modules()
-        if isinstance(table, ShardedEmbedding)}
-    if rank() == 0:
-        save_model(model, folder, data, rows)
-        return
-    # The rows are read for their digest and to be written, in the order of
-    # their names.
-    for _ in range(2):
-        for name in sorted(rows):
-            for _ in rows[name].parts():
-                pass
-
-
-@torch.no_grad()
-def _blocks(table: ShardedEmbedding) -> Iterator[Tensor]:
-    for start in range(0, table.num_embeddings, BLOCK):
-        stop = min(start + BLOCK, table.num_embeddings)
-        # Only the first process needs the rows.
-        yield table(torch.arange(start, stop if rank() == 0 else start,
-                                 device=table.weight.device))
+    folder = as_path(folder)
+    on_main(lambda: begin_saving(model, folder, data))
+    error: Optional[MMKGCError] = None
+    try:
+        save_shard(model, folder, {
+            name: table.weight.detach() for name, table in tables.items()}, {
+            name: table.layout.ids() for name, table in tables.items()},
+            rank(), world_size())
+    except MMKGCError as found:
+        error = found
+    raise_on_all(error)
+    on_main(lambda: finish_saving(model, folder, data, {
+        name: table.num_embeddings for name, table in tables.items()},
+        world_size()))
 
 
 def candidates(model: Any, num_nodes: int) -> Tensor:

@@ -8,17 +8,26 @@ import torch
 from torch import Tensor
 from torch_geometric.nn import kge as pyg_kge
 
-from pyg_mmkgc.errors import CheckpointError, MMKGCError, ModelError
+from pyg_mmkgc.errors import (
+    CheckpointError,
+    FormatError,
+    MMKGCError,
+    ModelError,
+)
+from pyg_mmkgc.io import strings
 from pyg_mmkgc.io.arguments import arguments_of
 from pyg_mmkgc.io.atomic import write_json
 from pyg_mmkgc.io.manifest import SealedFolder, seal
 from pyg_mmkgc.io.reading import as_path
-from pyg_mmkgc.io.tensors import Rows, load_tensors, save_tensors
+from pyg_mmkgc.io.tensors import load_tensors, save_tensors
 
 T = TypeVar('T', bound='Pretrained')
 TENSORS = ('modalities', 'masks')
 # The files of a saved model. Only a run has a `graph.json`.
-FILES = ('config.json', 'graph.json', 'labels.json', 'model.safetensors')
+LABELS = ('labels.json', 'labels.safetensors')
+# The file that names the files of the tensors that several processes wrote.
+INDEX = 'model.safetensors.index.json'
+FILES = ('config.json', 'graph.json', 'model.safetensors', INDEX, *LABELS)
 VERSION = 2
 MEMBER_SCHEMA = {'class': str, 'arguments': {str: object},
                  'modalities': {str: int}, 'modules?': {str: object},
@@ -28,7 +37,9 @@ CONFIG_SCHEMA = {'version?': int, **MEMBER_SCHEMA,
 NAMES_SCHEMA = (None, [str])
 LABELS_SCHEMA = {'nodes?': NAMES_SCHEMA, 'relations?': NAMES_SCHEMA,
                  'node_ids?': NAMES_SCHEMA}
+INDEX_SCHEMA = {'weight_map': {str: [str]}, 'rows': {str: int}}
 Names = Optional[list[str]]
+KINDS = ('nodes', 'relations', 'node_ids')
 
 
 def read_labels(folder: Union[str, Path, SealedFolder],
@@ -38,22 +49,40 @@ def read_labels(folder: Union[str, Path, SealedFolder],
     """
     if not isinstance(folder, SealedFolder):
         folder = SealedFolder(folder)
-    if not folder.has('labels.json'):
-        return None, None, None
-    labels = folder.read_json('labels.json', LABELS_SCHEMA)
-    return (labels.get('nodes'), labels.get('relations'),
-            labels.get('node_ids'))
+    labels: dict[str, Names] = {}
+    if folder.has('labels.safetensors'):
+        path = folder.folder / 'labels.safetensors'
+        tensors, _ = load_tensors(path, folder.expected(path.name))
+        for kind in KINDS:
+            if f'ends of {kind}' in tensors:
+                labels[kind] = strings.unpack_strings(
+                    tensors.get(f'bytes of {kind}', torch.empty(0)),
+                    tensors[f'ends of {kind}'], f"'{path}'")
+    elif folder.has('labels.json'):
+        labels = folder.read_json('labels.json', LABELS_SCHEMA)
+    names, relations, ids = (labels.get(kind) for kind in KINDS)
+    return names, relations, ids
 
 
 def write_labels(folder: Path, source: Any) -> None:
     r"""Writes the names of nodes and relations, and the identifiers of nodes
-    if there are any, of a graph or a model.
+    if there are any, of a graph or a model: to :obj:`labels.json`, or to
+    :obj:`labels.safetensors` as tables of bytes if there are many.
     """
-    ids = getattr(source, 'node_ids', None)
-    write_json(folder / 'labels.json', {
-        'nodes': getattr(source, 'node_names', None),
-        'relations': getattr(source, 'relation_names', None),
-        **({} if ids is None else {'node_ids': ids})})
+    labels: dict[str, Names] = {
+        kind: getattr(source, name, None) for kind, name in zip(
+            KINDS, ('node_names', 'relation_names', 'node_ids'), strict=True)}
+    if labels['node_ids'] is None:
+        del labels['node_ids']
+    if not any(x and len(x) >= strings.MANY for x in labels.values()):
+        write_json(folder / 'labels.json', labels)
+        return
+    tensors: dict[str, Tensor] = {}
+    for kind, names in labels.items():
+        if names is not None:
+            tensors[f'bytes of {kind}'], tensors[f'ends of {kind}'] = (
+                strings.pack_strings(names))
+    save_tensors(folder / 'labels.safetensors', tensors)
 
 
 def load_weights(model: torch.nn.Module, state: dict[str, Tensor],
@@ -275,8 +304,7 @@ def _describe_pyg(model: Any) -> tuple[str, dict[str, Any]]:
 
 
 def save_model(model: Any, folder: Union[str, Path],
-               data: Optional[Any] = None,
-               rows: Optional[dict[str, Rows]] = None) -> None:
+               data: Optional[Any] = None) -> None:
     r"""Writes a model to a folder, as :func:`save_pretrained` does.
 
     Args:
@@ -284,28 +312,81 @@ def save_model(model: Any, folder: Union[str, Path],
         folder (str or pathlib.Path): The folder, created if missing.
         data (KnowledgeGraph, optional): The graph whose labels are saved.
             (default: :obj:`None`, the labels of the model)
-        rows (dict, optional): The rows of tables that replace tensors of the
-            model, by name. (default: :obj:`None`)
     """
-    described, state = _describe(model)  # It may raise, so it comes first.
-    tensors: dict[str, Union[Tensor, Rows]] = {**state, **(rows or {})}
-    if any(hasattr(x, 'to_local') for x in tensors.values()):
+    folder = as_path(folder)
+    _, state = _describe(model)  # It may raise, so it comes first.
+    if any(hasattr(x, 'to_local') for x in state.values()):
         raise ModelError(
             f"Expected a model with all rows of its tables (got "
             f"'{type(model).__name__}', whose rows are distributed over "
             'processes). Call pyg_mmkgc.distributed.save_over_ranks in all '
             'processes.')
-    folder = as_path(folder)
-    labels = model if data is None else data
-    check_numbering(model, labels)
-    # Removes the files of an earlier model, which do not fit this model.
-    for file in ('manifest.json', 'config.json', 'labels.json'):
+    begin_saving(model, folder, data)
+    save_tensors(folder / 'model.safetensors', state, {})
+    finish_saving(model, folder, data)
+
+
+def begin_saving(model: Any, folder: Path, data: Optional[Any]) -> None:
+    r"""Checks a model and its labels, and removes the files of an earlier
+    model that do not fit this model.
+    """
+    _describe(model)
+    check_numbering(model, model if data is None else data)
+    for file in ('manifest.json', 'config.json', *LABELS):
         (folder / file).unlink(missing_ok=True)
-    save_tensors(folder / 'model.safetensors', tensors, {})
-    write_labels(folder, labels)
+
+
+def save_shard(model: Any, folder: Path, rows: dict[str, Tensor],
+               ids: dict[str, Tensor], rank: int, world_size: int) -> None:
+    r"""Writes the rows of one process, and all other tensors of the model in
+    the first process.
+
+    Args:
+        model (torch.nn.Module): The model.
+        folder (pathlib.Path): The folder.
+        rows (dict): The rows of each table by name.
+        ids (dict): The ids of these rows.
+        rank (int): The number of this process.
+        world_size (int): The number of processes.
+    """
+    tensors = {**rows, **{f'ids of {name}': x for name, x in ids.items()}}
+    if rank == 0:
+        tensors = {**_describe(model)[1], **tensors}
+    save_tensors(folder / _shard(rank, world_size), tensors)
+
+
+def _shard(rank: int, world_size: int) -> str:
+    return f'model-{rank + 1:05d}-of-{world_size:05d}.safetensors'
+
+
+def finish_saving(model: Any, folder: Path, data: Optional[Any],
+                  rows: Optional[dict[str, int]] = None,
+                  world_size: int = 1) -> None:
+    r"""Writes the files next to the tensors of a model.
+
+    Args:
+        model (torch.nn.Module): The model.
+        folder (pathlib.Path): The folder.
+        data (KnowledgeGraph or None): The graph whose labels are saved.
+        rows (dict, optional): The number of rows of each table that
+            :func:`save_shard` wrote in parts. (default: :obj:`None`)
+        world_size (int, optional): The number of processes.
+            (default: :obj:`1`)
+    """
+    described, state = _describe(model)
+    write_labels(folder, model if data is None else data)
+    shards = [] if rows is None else [
+        _shard(k, world_size) for k in range(world_size)]
+    for file in folder.glob('model*.safetensors*'):  # Of an earlier model.
+        if file.name not in (shards or ['model.safetensors']):
+            file.unlink()
+    if rows is not None:
+        write_json(folder / INDEX, {'weight_map': {
+            name: shards if name in rows else shards[:1]
+            for name in sorted(state)}, 'rows': rows})
     write_json(folder / 'config.json', {'version': VERSION, **described})
     # A manifest marks a complete folder, so it is written last.
-    seal(folder, FILES)
+    seal(folder, (*FILES, *shards))
 
 
 def _load(folder: Union[str, Path], known: dict[str, Any]) -> Any:
@@ -328,14 +409,55 @@ def _load(folder: Union[str, Path], known: dict[str, Any]) -> Any:
                               f'{sealed.advice}')
     sealed.warn_if_unsealed(stacklevel=3)
     _class_of(saved, known, folder)  # Before the weights are read.
-    if not sealed.has('model.safetensors'):
-        raise CheckpointError(f"Expected 'model.safetensors' in "
-                              f"'{folder}' (got none)")
     labels = read_labels(sealed)
-    state, _ = load_tensors(
-        folder / 'model.safetensors',
-        sealed.expected('model.safetensors'))
+    state = _read_shards(sealed) if sealed.has(INDEX) else _read_state(sealed)
     return _restore(saved, known, state, labels, folder).eval()
+
+
+def _read_state(sealed: SealedFolder) -> dict[str, Tensor]:
+    if not sealed.has('model.safetensors'):
+        raise CheckpointError("Expected 'model.safetensors' in "
+                              f"'{sealed.folder}' (got none)")
+    return load_tensors(sealed.folder / 'model.safetensors',
+                        sealed.expected('model.safetensors'))[0]
+
+
+def _read_shards(sealed: SealedFolder) -> dict[str, Tensor]:
+    r"""Returns the tensors of the files that several processes wrote. Only
+    one of the files is in memory next to them.
+    """
+    index = sealed.read_json(INDEX, INDEX_SCHEMA)
+    state: dict[str, Tensor] = {}
+    seen: dict[str, Tensor] = {}
+    files = {Path(file).name: None for some in index['weight_map'].values()
+             for file in some}
+    size = sum((sealed.folder / file).stat().st_size for file in files
+               if sealed.has(file))
+    for file in files:
+        tensors, _ = load_tensors(sealed.folder / file, sealed.expected(file))
+        for name in [x for x in tensors if not x.startswith('ids of ')]:
+            rows, ids = tensors.pop(name), tensors.get(f'ids of {name}')
+            if ids is None:
+                state[name] = rows
+                continue
+            count = index['rows'].get(name, 0)
+            if name not in state and 0 < count * rows[:1].nbytes <= size:
+                state[name] = rows.new_empty(count, *rows.shape[1:])
+                seen[name] = torch.zeros(count, dtype=torch.bool)
+            if (name not in state or ids.dtype != torch.long
+                    or ids.shape != rows.shape[:1]
+                    or rows.shape[1:] != state[name].shape[1:]
+                    or bool(((ids < 0) | (ids >= count)).any())):
+                raise FormatError(f"Expected rows of '{name:.200}' and their "
+                                  f"ids in '{sealed.folder / file}' (got "
+                                  f'others). {sealed.advice}')
+            state[name][ids] = rows
+            seen[name][ids] = True
+    complete = all(bool(x.all()) for x in seen.values())
+    if not complete or not set(index['weight_map']) <= set(state):
+        raise FormatError(f"Expected all tensors of '{INDEX}' in "
+                          f"'{sealed.folder}' (got others)")
+    return state
 
 
 def _class_of(saved: dict[str, Any], known: dict[str, Any],

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from pyg_mmkgc.errors import FormatError
 
+# The number of strings from which a list is stored as bytes.
+MANY = 100_000
+
 
 def pack_strings(strings: Sequence[str]) -> tuple[Tensor, Tensor]:
     r"""Returns the UTF-8 bytes of all strings, and the end of each string

@@ -3,10 +3,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-from collections.abc import Callable, Iterable, Mapping
+import tempfile
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import numpy as np
 import safetensors
 import torch
 from torch import Tensor
@@ -33,42 +35,9 @@ TYPES = {
     torch.bool: 'BOOL'}
 
 
-class Rows:
-    r"""The rows of a tensor that is written in parts, since it may not fit
-    into memory.
-
-    Args:
-        shape (tuple[int, ...]): The shape of the tensor.
-        dtype (torch.dtype): Its type.
-        parts (callable): Returns an iterator over consecutive rows. It is
-            called twice.
-    """
-    layout = torch.strided
-
-    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype,
-                 parts: Callable[[], Iterable[Tensor]]) -> None:
-        self.shape, self.dtype, self.parts = shape, dtype, parts
-
-    def size(self, dim: int) -> int:
-        r"""Returns a size of the tensor."""
-        return self.shape[dim]
-
-    def detach(self) -> Rows:
-        r"""Returns the rows, which have no gradient."""
-        return self
-
-    def numel(self) -> int:
-        r"""Returns the number of elements."""
-        return math.prod(self.shape)
-
-    def element_size(self) -> int:
-        r"""Returns the number of bytes of an element."""
-        return self.dtype.itemsize
-
-
 def save_tensors(
     path: PathLike,
-    tensors: Mapping[str, Tensor | Rows],
+    tensors: Mapping[str, Tensor],
     metadata: Mapping[str, Any] | None = None,
 ) -> None:
     r"""Writes tensors and metadata to one :obj:`safetensors` file.
@@ -79,7 +48,7 @@ def save_tensors(
 
     Args:
         path (str or os.PathLike): The file to write.
-        tensors (dict[str, torch.Tensor or Rows]): Dense tensors of any shape,
+        tensors (dict[str, torch.Tensor]): Dense tensors of any shape,
             dtype and device. They are written one after the other, without a
             copy of the whole.
         metadata (dict, optional): Any values that JSON can hold.
@@ -103,18 +72,22 @@ def save_tensors(
         order.index(tensors[name].dtype), name))
     # The library is not used, since it builds the whole file in memory, and
     # writes metadata in random order.
-    start = _header(tensors, names, {
-        'format': 'pt', 'metadata': text, 'sha256': digest(tensors, text)})
-    with atomic_path(path) as temp, open(temp, 'wb') as file:
-        file.write(start)
+    with (ThreadPoolExecutor(1) as pool, atomic_path(path) as temp,
+          open(temp, 'wb') as file):
+        # Another thread hashes the tensors while they are written.
+        found = pool.submit(digest, tensors, text)
+        file.write(_header(tensors, names, text, '0' * 64))
         for name in names:
             for rows in _parts(tensors[name].detach()):
                 file.write(_bytes(rows.cpu()).numpy().data)
+        file.seek(0)
+        file.write(_header(tensors, names, text, found.result()))
 
 
-def _header(tensors: Mapping[str, Tensor | Rows], names: list[str],
-            metadata: dict[str, str]) -> bytes:
-    entries: dict[str, Any] = {'__metadata__': metadata}
+def _header(tensors: Mapping[str, Tensor], names: list[str],
+            text: str, sha256: str) -> bytes:
+    entries: dict[str, Any] = {'__metadata__': {
+        'format': 'pt', 'metadata': text, 'sha256': sha256}}
     first = 0
     for name in names:
         tensor = tensors[name]
@@ -123,10 +96,38 @@ def _header(tensors: Mapping[str, Tensor | Rows], names: list[str],
                          'shape': list(tensor.shape),
                          'data_offsets': [first, last]}
         first = last
-    text = json.dumps(entries, separators=(',', ':'),
-                      ensure_ascii=False).encode()
-    text += b' ' * (-len(text) % 8)  # Tensors begin at multiples of 8.
-    return len(text).to_bytes(8, 'little') + text
+    header = json.dumps(entries, separators=(',', ':'),
+                        ensure_ascii=False).encode()
+    header += b' ' * (-len(header) % 8)  # Tensors begin at multiples of 8.
+    return len(header).to_bytes(8, 'little') + header
+
+
+def mapped_copies(tensors: Mapping[str, Tensor],
+                  folder: PathLike) -> dict[str, Tensor]:
+    r"""Returns copies of tensors on the CPU that are mapped from a temporary
+    file, which the system removes together with them.
+
+    Args:
+        tensors (dict[str, torch.Tensor]): Dense tensors.
+        folder (str or os.PathLike): The folder of the file, created if
+            missing.
+    """
+    folder = as_path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    first: dict[str, int] = {}
+    with tempfile.TemporaryFile(dir=folder) as file:
+        for name, tensor in tensors.items():
+            file.write(bytes(-file.tell() % 64))  # Aligned for vector units.
+            first[name] = file.tell()
+            for rows in _parts(tensor.detach()):
+                file.write(_bytes(rows.cpu()).numpy().data)
+        file.write(b'\0')  # An empty file cannot be mapped.
+        file.flush()
+        # Changes of the tensors would be copied, and stay in this process.
+        content = torch.from_numpy(np.memmap(file, np.uint8, 'c'))
+    return {name: content[first[name]:first[name] + x.numel()
+                          * x.element_size()].view(x.dtype).view(x.shape)
+            for name, x in tensors.items()}
 
 
 def load_tensors(
@@ -199,9 +200,9 @@ def read_safetensors(
 
 
 def _check(path: PathLike,
-           tensors: Mapping[str, Tensor | Rows]) -> None:
+           tensors: Mapping[str, Tensor]) -> None:
     for name, tensor in tensors.items():
-        if (not isinstance(tensor, (Tensor, Rows))
+        if (not isinstance(tensor, Tensor)
                 or tensor.layout != torch.strided):
             got = getattr(tensor, 'layout', type(tensor).__name__)
             raise DataError(f"Expected a dense tensor as '{name}' in '{path}' "
@@ -211,10 +212,8 @@ def _check(path: PathLike,
                             f"'{path}' (got {tensor.dtype})")
 
 
-def _parts(tensor: Tensor | Rows) -> Iterable[Tensor]:
+def _parts(tensor: Tensor) -> Iterable[Tensor]:
     r"""Returns the rows of a tensor in parts that may be copied."""
-    if isinstance(tensor, Rows):
-        return tensor.parts()
     whole = tensor.dim() == 0 or (tensor.device.type == 'cpu'
                                   and tensor.is_contiguous())
     return (x for x in ([tensor] if whole else tensor.split(ROWS))
@@ -232,7 +231,7 @@ def _bytes(tensor: Tensor) -> Tensor:
     return tensor.contiguous().view(-1).view(torch.uint8)
 
 
-def digest(tensors: Mapping[str, Tensor | Rows], text: str) -> str:
+def digest(tensors: Mapping[str, Tensor], text: str) -> str:
     r"""Returns the SHA-256 of tensors and a text in hexadecimal digits.
 
     Args:

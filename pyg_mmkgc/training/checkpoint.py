@@ -5,7 +5,7 @@ import re
 import shutil
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import torch
 from torch import Tensor
@@ -17,10 +17,10 @@ from pyg_mmkgc.distributed.checkpoint import (
     save_sharded,
 )
 from pyg_mmkgc.distributed.group import is_main, world_size
-from pyg_mmkgc.distributed.table import sharded_tables
+from pyg_mmkgc.distributed.table import ShardedEmbedding, sharded_tables
 from pyg_mmkgc.errors import CheckpointError
 from pyg_mmkgc.io.schema import NUMBER, check_schema
-from pyg_mmkgc.io.tensors import load_tensors, save_tensors
+from pyg_mmkgc.io.tensors import load_tensors, mapped_copies, save_tensors
 
 State = dict[str, Tensor]
 
@@ -37,10 +37,20 @@ SCHEMA = {'fingerprint': {str: object}, 'history': HISTORY,
           'param_groups': {str: [{str: object}]}, 'numbers': {str: object}}
 
 
-def clone_state(module: torch.nn.Module) -> State:
-    r"""Returns a copy of the weights and buffers of a module."""
-    return {name: x.detach().clone()
-            for name, x in module.state_dict().items()}
+def copy_state(module: torch.nn.Module, folder: Optional[Path]) -> State:
+    r"""Returns a copy of the weights and buffers of a module. It takes no
+    memory if there is a folder for a temporary file.
+    """
+    state = module.state_dict()
+    if folder is None:
+        return {name: x.detach().clone() for name, x in state.items()}
+    tables = {f'{name}.weight' if name else 'weight': x
+              for name, x in module.named_modules()
+              if isinstance(x, ShardedEmbedding)}
+    copies = mapped_copies({name: tables[name].weight if name in tables else x
+                            for name, x in state.items()}, folder)
+    return {name: tables[name].distribute(x) if name in tables else x
+            for name, x in copies.items()}
 
 
 def find_checkpoint(folder: Path) -> Path:

@@ -48,7 +48,7 @@ from pyg_mmkgc.training.callbacks import Callback, EarlyStopping
 from pyg_mmkgc.training.checkpoint import CHECKPOINT as CHECKPOINT
 from pyg_mmkgc.training.checkpoint import (
     State,
-    clone_state,
+    copy_state,
     find_checkpoint,
     load_checkpoint,
     restore,
@@ -437,7 +437,7 @@ class Trainer:
                 if metrics['mrr'] > history.best_metrics.get('mrr', -1.0):
                     history.best_epoch = epoch
                     history.best_metrics = metrics
-                    best = clone_state(self.model)
+                    best = copy_state(self.model, self.folder)
                 for callback in callbacks:
                     callback.on_validation(self, epoch, metrics)
             for callback in callbacks:
@@ -618,9 +618,12 @@ class Trainer:
             self._part = EpochPart.from_state(states['part'], self.device,
                                               path)
             self.begin_epoch(len(metadata['history']['epochs']) + 1)
-        for name in ('best', 'model'):  # Checks the best weights early.
-            if name == 'model' or name in states:
-                restore(self.model, states, name, path)
+        best = None
+        if 'best' in states:
+            restore(self.model, states, 'best', path)
+            del states['best']
+            best = copy_state(self.model, self.folder)
+        restore(self.model, states, 'model', path)
         for name, optimizer in self.optimizers.items():
             restore_optimizer(optimizer, optimizers.get(name), name, path,
                               self.model)
@@ -628,7 +631,7 @@ class Trainer:
         history = History(**metadata['history'])
         # Callbacks decide, since their patience may have been increased.
         history.stopped_early = False
-        return history, states.get('best')
+        return history, best
 
     def extra_states(self) -> dict[str, State]:
         r"""Returns the weights outside of the model that checkpoints hold."""

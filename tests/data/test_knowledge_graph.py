@@ -275,7 +275,7 @@ def test_neighbor_loader() -> None:
 
 def test_many_labels_are_saved_as_bytes(
         tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr('pyg_mmkgc.data.knowledge_graph.MANY', 2)
+    monkeypatch.setattr('pyg_mmkgc.io.strings.MANY', 2)
     kg = make_kg()
     kg.save(tmp_path / 'kg.safetensors')
     tensors, metadata = load_tensors(tmp_path / 'kg.safetensors')

@@ -152,3 +152,15 @@ def test_validate_rejects(name: str) -> None:
 ], ids=str)
 def test_validate_accepts(attributes: dict[str, Any]) -> None:
     assert make_kg(**attributes).validate()
+
+
+def test_features_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr('pyg_mmkgc.data.validation.ROWS', 2)
+    assert make_kg(x_visual=x()).validate()
+    with pytest.raises(DataError, match='got NaN in row 3 .*1 such rows'):
+        make_kg(x_visual=x(3, float('nan'))).validate()
+    last = torch.arange(5) == 4
+    zeros = x() * ~last.unsqueeze(-1)
+    assert make_kg(x_visual=zeros, mask_visual=~last).validate()
+    with pytest.raises(DataError, match='got only zeros'):
+        make_kg(x_visual=zeros, mask_visual=last).validate()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from cases import CASES, build, ensemble, graph
+from cases import CASES, OPTIONS, build, ensemble, graph
 from torch import Tensor
 
 from pyg_mmkgc.data import KnowledgeGraph
@@ -164,6 +164,19 @@ def uninterrupted(folder: Path) -> None:
         save_tensors(folder / f'whole-{world_size()}.safetensors', tensors)
 
 
+def chain(folder: Path) -> None:
+    """Resumes a training after each of its last epochs."""
+    for epochs in range(4, OPTIONS['epochs'] + 1):
+        trainer = build('mat', graph(), epochs=epochs, valid_every=1,
+                        folder=folder / 'chain')
+        history = trainer.fit(resume=epochs > 4)
+    # Some checkpoints had best weights of an earlier training.
+    assert history.best_epoch < epochs - 1
+    tensors = result(trainer, history)
+    if is_main():
+        save_tensors(folder / 'chain.safetensors', tensors)
+
+
 def killed(folder: Path) -> None:
     """Kills the last process in a random step, and goes on when torchrun has
     restarted all processes.
@@ -186,6 +199,7 @@ def killed(folder: Path) -> None:
     if is_main():
         assert restarted()
         save_tensors(folder / 'killed.safetensors', tensors)
+        print(f'killed in step {step + 1} of {trainer.num_steps}')
 
 
 if __name__ == '__main__':

@@ -25,7 +25,7 @@ JOB = Path(__file__).with_name('job.py')
 Results = Callable[[int], Path]
 
 
-def launch(size: int, folder: Path, *names: str, restarts: int = 0) -> None:
+def launch(size: int, folder: Path, *names: str, restarts: int = 0) -> str:
     done = subprocess.run(
         [sys.executable, '-m', 'torch.distributed.run', '--standalone',
          f'--nproc-per-node={size}', f'--max-restarts={restarts}', str(JOB),
@@ -33,13 +33,14 @@ def launch(size: int, folder: Path, *names: str, restarts: int = 0) -> None:
         # Without it, a restart fails in some versions of PyTorch.
         env={**os.environ, 'TORCH_DISABLE_SHARE_RDZV_TCP_STORE': '1'})
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs one job of two processes for all tests."""
     folder = tmp_path_factory.mktemp('distributed')
-    launch(2, folder, 'run', 'uninterrupted', 'checkpoint', 'resume')
+    launch(2, folder, 'run', 'uninterrupted', 'checkpoint', 'resume', 'chain')
     return folder
 
 
@@ -125,6 +126,11 @@ def test_three_processes_rank_like_one(kg, larger: Path) -> None:
 
 
 def test_saved_model_has_all_rows(kg, folder: Path) -> None:
+    files = sorted(path.name for path in (folder / '2' / 'model').iterdir())
+    assert files == [
+        'config.json', 'labels.json', 'manifest.json',
+        'model-00001-of-00002.safetensors', 'model-00002-of-00002.safetensors',
+        'model.safetensors.index.json']
     model = load_pretrained(folder / '2' / 'model')
     state = load_tensors(folder / '2' / 'adamf.safetensors')[0]
     assert torch.equal(model.node_emb.weight, state['node_emb.weight'])
@@ -154,13 +160,34 @@ def test_one_process_resumes_two(kg, folder: Path) -> None:
         torch.testing.assert_close(found[name], x, rtol=0, atol=1e-12)
 
 
-def test_restart_after_a_kill_is_uninterrupted(folder: Path) -> None:
-    launch(2, folder, 'killed', restarts=1)
+def test_training_that_is_resumed_often(folder: Path) -> None:
     expected = load_tensors(folder / 'whole-2.safetensors')[0]
-    check_equal(expected, folder / 'killed.safetensors', atol=0)
-    saved, = (folder / 'killed' / 'checkpoint').glob('*/')
+    check_equal(expected, folder / 'chain.safetensors', atol=0)
+
+
+def check_kill(folder: Path, place: Path) -> None:
+    """Kills one of two processes in a random step, and compares the result
+    with an uninterrupted training.
+    """
+    print(launch(2, place, 'killed', restarts=1))
+    expected = load_tensors(folder / 'whole-2.safetensors')[0]
+    check_equal(expected, place / 'killed.safetensors', atol=0)
+    saved, = (place / 'killed' / 'checkpoint').glob('*/')
     latest = json.loads((saved.parent / 'latest.json').read_text())
     assert latest['folder'] == saved.name
+    assert sorted(latest['sha256']) == sorted(x.name for x in saved.iterdir())
+    files = [x.name for x in (place / 'killed').rglob('*')]
+    assert not [x for x in files if x.endswith('.tmp')]
+
+
+def test_restart_after_a_kill_is_uninterrupted(folder: Path) -> None:
+    check_kill(folder, folder)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize('attempt', range(10))
+def test_ten_kills(attempt: int, folder: Path, tmp_path: Path) -> None:
+    check_kill(folder, tmp_path)
 
 
 def test_three_processes_resume_two(larger: Path) -> None:

@@ -26,7 +26,7 @@ from pyg_mmkgc.errors import (
 )
 from pyg_mmkgc.io import load_pretrained, save_pretrained
 from pyg_mmkgc.io.manifest import seal
-from pyg_mmkgc.io.tensors import save_tensors
+from pyg_mmkgc.io.tensors import load_tensors, save_tensors
 from pyg_mmkgc.nn import AdaMF, AdaMFMAT, MMKGEModel, TransE
 
 N, R, D = 9, 2, 3
@@ -184,6 +184,81 @@ def test_wrong_class(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="AdaMFMAT.*got 'AdaMF'"):
         AdaMFMAT.from_pretrained(tmp_path / 'plain')
     assert type(AdaMF.from_pretrained(tmp_path / 'mat')) is AdaMFMAT
+
+
+def test_many_labels(tmp_path: Path, monkeypatch: Any) -> None:
+    kg = FakeMMKG(num_nodes=20, num_edges=60)[0]
+    kg.node_names[3] = 'ünïcode'
+    monkeypatch.setattr('pyg_mmkgc.io.strings.MANY', 20)
+    model = AdaMF.from_data(kg, 3)
+    model.save_pretrained(tmp_path)
+    assert not (tmp_path / 'labels.json').exists()
+    loaded = AdaMF.from_pretrained(tmp_path)
+    assert loaded.node_names == kg.node_names
+    assert loaded.relation_names == kg.relation_names
+    assert loaded.node_ids is None
+    monkeypatch.undo()
+    model.save_pretrained(tmp_path)
+    assert not (tmp_path / 'labels.safetensors').exists()
+    assert AdaMF.from_pretrained(tmp_path).node_names == kg.node_names
+
+
+def split(folder: Path, ids: tuple[list[int], list[int]]) -> AdaMF:
+    """Saves a model, whose table of nodes is then split into two files."""
+    model = make()
+    model.save_pretrained(folder)
+    state = load_tensors(folder / 'model.safetensors')[0]
+    (folder / 'model.safetensors').unlink()
+    rows = state.pop('node_emb.weight')
+    shards = [f'model-0000{k}-of-00002.safetensors' for k in (1, 2)]
+    for shard, some in zip(shards, ids, strict=True):
+        save_tensors(folder / shard, {
+            **(state if shard == shards[0] else {}),
+            'node_emb.weight': rows[some],
+            'ids of node_emb.weight': torch.tensor(some)})
+    (folder / 'model.safetensors.index.json').write_text(json.dumps({
+        'weight_map': {**{name: shards[:1] for name in state},
+                       'node_emb.weight': shards},
+        'rows': {'node_emb.weight': N}}))
+    seal(folder)
+    return model
+
+
+def test_rows_in_several_files(tmp_path: Path) -> None:
+    model = split(tmp_path, ([8, 0, 3, 5], [1, 7, 2, 6, 4]))
+    loaded = AdaMF.from_pretrained(tmp_path)
+    state = model.state_dict()
+    assert list(loaded.state_dict()) == list(state)
+    for name, x in loaded.state_dict().items():
+        assert torch.equal(x, state[name])
+    # A model in one file replaces all of them.
+    model.save_pretrained(tmp_path)
+    assert len(list(tmp_path.glob('*.safetensors*'))) == 1
+    AdaMF.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize('ids', [
+    ([8, 0, 3, 5], [1, 7, 2, 6]), ([8, 0, 3, 5], [1, 7, 2, 6, 8])])
+def test_missing_rows(ids: tuple[list[int], list[int]],
+                      tmp_path: Path) -> None:
+    split(tmp_path, ids)
+    with pytest.raises(FormatError, match='Expected all tensors of'):
+        AdaMF.from_pretrained(tmp_path)
+
+
+def test_rows_of_another_table(tmp_path: Path) -> None:
+    split(tmp_path, ([8, 0, 3, 5], [1, 7, 2, 6, 4]))
+    path = tmp_path / 'model-00002-of-00002.safetensors'
+    tensors = load_tensors(path)[0]
+    for ids in (torch.tensor([1, 7, 2, 6, N]), torch.tensor([1, 7, 2, 6]),
+                torch.tensor([1, 7, 2, 6, -1]), torch.ones(5)):
+        save_tensors(path, {**tensors, 'ids of node_emb.weight': ids})
+        seal(tmp_path)
+        with pytest.raises(FormatError, match="'node_emb.weight' and their"):
+            AdaMF.from_pretrained(tmp_path)
+    path.unlink()
+    with pytest.raises(FormatError, match='model-00002-of-00002'):
+        AdaMF.from_pretrained(tmp_path)
 
 
 def test_no_model_here(tmp_path: Path) -> None:

@@ -8,7 +8,12 @@ import safetensors.torch
 import torch
 
 from pyg_mmkgc.errors import DataError, FormatError
-from pyg_mmkgc.io.tensors import Rows, digest, load_tensors, save_tensors
+from pyg_mmkgc.io.tensors import (
+    digest,
+    load_tensors,
+    mapped_copies,
+    save_tensors,
+)
 
 DTYPES = [
     torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
@@ -194,16 +199,20 @@ def test_file_is_as_the_library_writes_it(tmp_path):
     assert split(content) == split(expected)
 
 
-def test_rows_in_parts(tmp_path):
-    x, calls = torch.arange(30.).view(10, 3), []
-
-    def parts():
-        calls.append(1)
-        return x.split(4)
-
-    save_tensors(tmp_path / 'parts', {
-        'x': Rows((10, 3), torch.float, parts), 'y': x[0]})
-    save_tensors(tmp_path / 'whole', {'x': x, 'y': x[0]})
-    assert len(calls) == 2
-    assert (tmp_path / 'parts').read_bytes() == (
-        tmp_path / 'whole').read_bytes()
+def test_mapped_copies(tmp_path):
+    tensors = {str(dtype): (torch.rand(5, 3) * 3).to(dtype)
+               for dtype in DTYPES}
+    tensors |= {'scalar': torch.tensor(2.5), 'none': torch.empty(0, 3),
+                'transposed': torch.arange(12.).view(3, 4).t(),
+                'parameter': torch.nn.Parameter(torch.randn(4))}
+    before = {name: x.detach().clone() for name, x in tensors.items()}
+    copies = mapped_copies(tensors, tmp_path / 'new')
+    assert list(copies) == list(tensors)
+    for x in tensors.values():
+        x.detach().zero_()
+    for name, x in copies.items():
+        assert same(x, before[name]) and not x.requires_grad
+    copies['scalar'] += 1  # Changes only this tensor.
+    assert float(copies['scalar']) == 3.5
+    assert list((tmp_path / 'new').iterdir()) == []
+    assert mapped_copies({}, tmp_path) == {}
