@@ -186,7 +186,7 @@ class Pages:
         self._check(run=run)
         x = self.explorer
         if x.rankings(run, bool(compute)) is None:
-            return self._page('unranked.html', run=run)
+            return self._page('unranked.html', page='failures', run=run)
         slices = x.slices(run)
         return self._page(
             'failures.html', run=run, group=group, label=label,
@@ -204,7 +204,7 @@ class Pages:
             raise NotFound('Expected two runs to compare')
         for i in range(2):
             if x.rankings(i, bool(compute)) is None:
-                return self._page('unranked.html', run=i)
+                return self._page('unranked.html', page='compare', run=i)
         return self._page(
             'compare.html', found=x.compare(),
             sides=[x.disagreements(i) for i in range(2)])
