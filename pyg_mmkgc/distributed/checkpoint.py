@@ -45,7 +45,9 @@ SCHEMA = {'folder': str, 'sha256': {str: str}, 'rows': [str],
           'scalars': [str], 'metadata': {str: object}, 'digest': str}
 FOLDER = re.compile(r'[0-9a-f]{8}')
 SHARD = re.compile(r'shard-[0-9]{5}-model-[0-9]{5}-of-[0-9]{5}\.safetensors')
-# The place of the first row of each tensor in a file, as PyTorch writes it.
+#: The place, the shape and the type of a part of a tensor.
+Part = tuple[list[int], list[int], str]
+# The places of the tensors in a file, as PyTorch writes them.
 PLACES = 'DCP_SHARDING_INFO'
 PLACES_SCHEMA = {str: {'saved_offsets': [int], ...: object}}
 
@@ -168,10 +170,10 @@ def _check_parts(folder: Path, saved: dict[str, Any]) -> None:
     PyTorch allocates as much memory as the files claim, and leaves gaps
     uninitialized.
     """
-    parts: dict[str, list[tuple[list[int], list[int], str]]] = {}
+    parts: dict[str, list[Part]] = {}
     for file in sorted(saved['sha256']):
         try:
-            for name, *part in _read_parts(folder / file):
+            for name, part in _read_parts(folder / file):
                 parts.setdefault(name, []).append(part)
         except (safetensors.SafetensorError, OSError, ValueError,
                 KeyError) as error:
@@ -202,17 +204,15 @@ def _check_parts(folder: Path, saved: dict[str, Any]) -> None:
                               'such tensor)')
 
 
-def _read_parts(file: Path) -> Iterable[tuple[str, list[int], list[int], str]]:
-    r"""Returns the name, the place, the shape and the type of each tensor in a
-    file.
-    """
+def _read_parts(file: Path) -> Iterable[tuple[str, Part]]:
+    r"""Returns the name and the part of each tensor in a file."""
     with safetensors.safe_open(file, framework='pt') as shard:
         places = parse_json((shard.metadata() or {}).get(PLACES, ''))
         check_schema(places, PLACES_SCHEMA, f"'{file}'")
         for name in shard.keys():  # noqa: SIM118
             part = shard.get_slice(name)
-            yield (name, places[name]['saved_offsets'], part.get_shape(),
-                   part.get_dtype())
+            yield name, (places[name]['saved_offsets'], part.get_shape(),
+                         part.get_dtype())
 
 
 def _verify(folder: Path, digests: dict[str, str]) -> None:
