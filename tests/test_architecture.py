@@ -63,7 +63,7 @@ IMPORT_TIME = {'torch.manual_seed', 'torch.set_num_threads', 'torch.device',
                'time.time', 'time.perf_counter', 'time.monotonic',
                'datetime.now', 'datetime.datetime.now', 'os.getenv'}
 # The choice between compiled loops and plain PyTorch is made in `kernels`.
-COMPILERS = {'numba_loops', 'fused'}
+COMPILERS = {'numba_loops', 'triton_kernels', 'fused'}
 MACHINE_PATH = re.compile(
     r'(^|[^A-Za-z0-9_.])/(' + '|'.join(['work', 'tmp', 'root', 'home']) +
     r')/')
@@ -119,8 +119,8 @@ def kernel_faults(tree: ast.Module, path: Path) -> Iterator[str]:
     if part_of(path) == 'kernels':
         return
     for line, name in imports(tree, path):
-        if name.split('.')[0] == 'numba':
-            yield f'{path}:{line}: imports numba'
+        if name.split('.')[0] in ('numba', 'triton'):
+            yield f'{path}:{line}: imports {name.split(".")[0]}'
         if name.split('.')[-1] in COMPILERS:
             yield f'{path}:{line}: imports {name.split(".")[-1]}'
     for node in ast.walk(tree):
@@ -279,7 +279,7 @@ import sys
 optional = ('torch_scatter', 'numba', 'matplotlib', 'timm', 'transformers',
             'sentence_transformers', 'PIL', 'skimage', 'sklearn', 'gdown',
             'tensorboard', 'wandb', 'optuna', 'shtab', 'pandas', 'pyarrow',
-            'starlette', 'uvicorn', 'umap')
+            'starlette', 'uvicorn', 'umap', 'triton')
 for name in optional:
     sys.modules[name] = None  # as if it were not installed
 

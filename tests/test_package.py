@@ -158,7 +158,7 @@ def test_security_names_tests_that_exist() -> None:
     promises = re.split(r'^- ', text, flags=re.MULTILINE)[1:]
     without = [promise[:12] for promise in promises
                if '`tests/' not in promise]
-    assert without == ['Features fro']
+    assert without == ['Encoders tha']
 
 
 @pytest.mark.parametrize('given, found', [(None, '1000'), ('7', '7')])

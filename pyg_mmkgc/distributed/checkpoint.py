@@ -3,20 +3,25 @@ r"""Checkpoints of several processes, by
 
 ==========================  ===============================================
 ``latest.json``             the name of the folder of the present checkpoint,
-                            the SHA-256 of its files, and its metadata. It is
-                            replaced last.
+                            the SHA-256 of its files, its metadata, and the
+                            SHA-256 of all these values. It is replaced last.
 ``NAME/``                   ``safetensors`` files, each with the part of one
                             process of one tensor
 ==========================  ===============================================
 """
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 import secrets
 import shutil
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Optional
 
+import safetensors
 import torch
 from torch import Tensor
 
@@ -32,11 +37,19 @@ from pyg_mmkgc.distributed.table import Layout, ShardedEmbedding
 from pyg_mmkgc.errors import CheckpointError, FormatError, MMKGCError
 from pyg_mmkgc.io.atomic import read_json, write_json
 from pyg_mmkgc.io.reading import file_sha256
-from pyg_mmkgc.io.schema import check_schema
+from pyg_mmkgc.io.schema import check_schema, parse_json
+from pyg_mmkgc.io.tensors import TYPES
 
 LATEST = 'latest.json'
 SCHEMA = {'folder': str, 'sha256': {str: str}, 'rows': [str],
-          'scalars': [str], 'metadata': {str: object}}
+          'scalars': [str], 'metadata': {str: object}, 'digest': str}
+FOLDER = re.compile(r'[0-9a-f]{8}')
+SHARD = re.compile(r'shard-[0-9]{5}-model-[0-9]{5}-of-[0-9]{5}\.safetensors')
+#: The place, the shape and the type of a part of a tensor.
+Part = tuple[list[int], list[int], str]
+# The places of the tensors in a file, as PyTorch writes them.
+PLACES = 'DCP_SHARDING_INFO'
+PLACES_SCHEMA = {str: {'saved_offsets': [int], ...: object}}
 
 
 def save_sharded(path: Path, tensors: dict[str, Tensor],
@@ -73,11 +86,11 @@ def save_sharded(path: Path, tensors: dict[str, Tensor],
     digests = {name: x for part in gather_objects(mine)
                for name, x in part.items()}
     if is_main():
-        write_json(path / LATEST, {
-            'folder': folder.name, 'sha256': digests,
-            'rows': [name for name, x in tensors.items()
-                     if hasattr(x, 'to_local')],
-            'scalars': scalars, 'metadata': metadata})
+        values = {'folder': folder.name, 'sha256': digests,
+                  'rows': [name for name, x in tensors.items()
+                           if hasattr(x, 'to_local')],
+                  'scalars': scalars, 'metadata': metadata}
+        write_json(path / LATEST, {**values, 'digest': _digest(values)})
         for other in path.iterdir():
             if other.is_dir() and other.name != folder.name:
                 shutil.rmtree(other, ignore_errors=True)
@@ -103,8 +116,20 @@ def load_sharded(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise CheckpointError(f"Expected a checkpoint in '{path}' (got none)")
     saved = read_json(path / LATEST)
     check_schema(saved, SCHEMA, f"'{path / LATEST}'", CheckpointError)
-    folder = path / Path(saved['folder']).name
-    _verify(folder, saved['sha256'])
+    folder = path / saved['folder']
+    if not (FOLDER.fullmatch(saved['folder']) and folder.is_dir()
+            and saved.pop('digest') == _digest(saved)):
+        raise FormatError(f"Expected '{path / LATEST}' to match its SHA-256 "
+                          'and to name a folder next to it (got '
+                          f"{saved['folder']!r:.80}). The checkpoint is "
+                          'damaged or was changed.')
+    error: Optional[MMKGCError] = None
+    try:
+        _verify(folder, saved['sha256'])
+        _check_parts(folder, saved)
+    except FormatError as found_error:
+        error = found_error
+    raise_on_all(error)
     reader = HuggingFaceStorageReader(str(folder))
     found: dict[str, Any] = reader.read_metadata().state_dict_metadata
     local: dict[str, Tensor] = {}
@@ -136,16 +161,77 @@ def _by_id(rows: Tensor) -> Tensor:
     return out
 
 
+def _digest(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
+
+
+def _check_parts(folder: Path, saved: dict[str, Any]) -> None:
+    r"""Checks that the parts of each tensor are consecutive rows, since
+    PyTorch allocates as much memory as the files claim, and leaves gaps
+    uninitialized.
+    """
+    parts: dict[str, list[Part]] = {}
+    for file in sorted(saved['sha256']):
+        try:
+            for name, part in _read_parts(folder / file):
+                parts.setdefault(name, []).append(part)
+        except (safetensors.SafetensorError, OSError, ValueError,
+                KeyError) as error:
+            raise FormatError(f"Expected a part of a checkpoint in '{folder}"
+                              f"/{file}' (got {type(error).__name__}: "
+                              f'{error!s:.200})') from error
+    for name, found in parts.items():
+        filled = sorted(part for part in found if 0 not in part[1])
+        rows = 0
+        for offsets, shape, dtype in filled or found[:1]:
+            first = (filled or found)[0]
+            if (offsets != [rows] + [0] * (len(shape) - 1)
+                    or (shape[1:], dtype) != (first[1][1:], first[2])
+                    or dtype not in TYPES.values()):
+                raise FormatError(
+                    f"Expected consecutive rows of {name!r:.80} in '{folder}' "
+                    f'(got {dtype} of shape {shape} at {offsets})')
+            rows += shape[0]
+        if name in saved['scalars'] and (rows, *shape[1:]) != (1, ):
+            raise FormatError(f"Expected {name!r:.80} in '{folder}' to be a "
+                              f'number (got the shape {[rows, *shape[1:]]})')
+        if name in saved['rows'] and 0 in shape[1:]:
+            raise FormatError(f"Expected rows of {name!r:.80} in '{folder}' "
+                              f'to hold numbers (got the shape {shape})')
+    for name in (*saved['rows'], *saved['scalars']):
+        if name not in parts:
+            raise FormatError(f"Expected {name!r:.80} in '{folder}' (got no "
+                              'such tensor)')
+
+
+def _read_parts(file: Path) -> Iterable[tuple[str, Part]]:
+    r"""Returns the name and the part of each tensor in a file."""
+    with safetensors.safe_open(file, framework='pt') as shard:
+        places = parse_json((shard.metadata() or {}).get(PLACES, ''))
+        check_schema(places, PLACES_SCHEMA, f"'{file}'")
+        for name in shard.keys():  # noqa: SIM118
+            part = shard.get_slice(name)
+            yield name, (places[name]['saved_offsets'], part.get_shape(),
+                         part.get_dtype())
+
+
 def _verify(folder: Path, digests: dict[str, str]) -> None:
-    error: Optional[MMKGCError] = None
+    there = {file.name for file in folder.iterdir()
+             if file.suffix == '.safetensors'}
+    strange = sorted(there ^ set(digests)) or [
+        name for name in digests if not SHARD.fullmatch(name)]
+    if strange:
+        raise FormatError(f"Expected the files in '{folder}' that '{LATEST}' "
+                          f'lists (got {strange[0]!r:.80}, which is missing '
+                          'or not listed). The checkpoint is damaged or was '
+                          'changed.')
     for name in sorted(digests)[rank()::world_size()]:
         file = folder / name
         if not file.is_file() or file_sha256(file) != digests[name]:
-            error = FormatError(
+            raise FormatError(
                 f"Expected '{file}' to have the SHA-256 {digests[name]:.64} "
-                '(got another file or none). The checkpoint is damaged or was '
+                '(got another file). The checkpoint is damaged or was '
                 'changed.')
-    raise_on_all(error)
 
 
 class _quiet(warnings.catch_warnings):

@@ -186,7 +186,7 @@ class Pages:
         self._check(run=run)
         x = self.explorer
         if x.rankings(run, bool(compute)) is None:
-            return self._page('unranked.html', run=run)
+            return self._page('unranked.html', page='failures', run=run)
         slices = x.slices(run)
         return self._page(
             'failures.html', run=run, group=group, label=label,
@@ -204,7 +204,7 @@ class Pages:
             raise NotFound('Expected two runs to compare')
         for i in range(2):
             if x.rankings(i, bool(compute)) is None:
-                return self._page('unranked.html', run=i)
+                return self._page('unranked.html', page='compare', run=i)
         return self._page(
             'compare.html', found=x.compare(),
             sides=[x.disagreements(i) for i in range(2)])
@@ -236,9 +236,15 @@ class Pages:
             first.insert(0, here)
         free = free_labels([(px + 8, py) for _, px, py, _ in first],
                            [show(x.label(i), 24) for i, *_ in first], 14)
+        named = [first[i] for i in free]
+        # On a phone, the letters take twice the room of the drawing.
+        few = free_labels([(px + 8, py) for _, px, py, _ in named],
+                          [show(x.label(i), 24) for i, *_ in named], 5,
+                          letter=15.0, line=40.0)
         return self._page(
             'map.html', run=run, method=method, node=node, points=points,
-            here=here, named=[first[i] for i in free], width=width,
+            here=here, named=named,
+            few={named[i][0] for i in few}, width=width,
             height=height, methods=available(),
             legend=[(role, kinds[role]) for role in common],
             num_other=len(nodes) - sum(kinds[role] for role in common))

@@ -53,7 +53,8 @@ _LOADING = """<!doctype html>
 <body>
 <main class="loading">
 <h1>Loading {name}</h1>
-<p>PyTorch, the graph and the model are loaded: {seconds:.0f} s so far.</p>
+<p>PyTorch, the graph and the model are being loaded, for {seconds:.0f} s so
+far.</p>
 <p class="note">The page opens by itself. If it does not, the terminal shows
 the error.</p>
 </main>

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Optional, TypeVar, Union
@@ -37,6 +38,7 @@ CONFIG_SCHEMA = {'version?': int, **MEMBER_SCHEMA,
 NAMES_SCHEMA = (None, [str])
 LABELS_SCHEMA = {'nodes?': NAMES_SCHEMA, 'relations?': NAMES_SCHEMA,
                  'node_ids?': NAMES_SCHEMA}
+SHARD = re.compile(r'model-[0-9]{5}-of-[0-9]{5}\.safetensors')
 INDEX_SCHEMA = {'weight_map': {str: [str]}, 'rows': {str: int}}
 Names = Optional[list[str]]
 KINDS = ('nodes', 'relations', 'node_ids')
@@ -429,9 +431,15 @@ def _read_shards(sealed: SealedFolder) -> dict[str, Tensor]:
     index = sealed.read_json(INDEX, INDEX_SCHEMA)
     state: dict[str, Tensor] = {}
     seen: dict[str, Tensor] = {}
-    files = {Path(file).name: None for some in index['weight_map'].values()
+    files = {file: None for some in index['weight_map'].values()
              for file in some}
-    size = sum((sealed.folder / file).stat().st_size for file in files
+    for file in files:  # A name may lead to another folder.
+        if SHARD.fullmatch(file) is None:
+            raise FormatError("Expected names like 'model-00001-of-00002"
+                              f".safetensors' in '{sealed.folder / INDEX}' "
+                              f'(got {file!r:.80})')
+    # All rows of all tables are in the files.
+    left = sum((sealed.folder / file).stat().st_size for file in files
                if sealed.has(file))
     for file in files:
         tensors, _ = load_tensors(sealed.folder / file, sealed.expected(file))
@@ -441,11 +449,14 @@ def _read_shards(sealed: SealedFolder) -> dict[str, Tensor]:
                 state[name] = rows
                 continue
             count = index['rows'].get(name, 0)
-            if name not in state and 0 < count * rows[:1].nbytes <= size:
+            needed = count * rows[:1].nbytes if rows.dim() > 0 else 0
+            if name not in state and 0 < needed <= left:
+                left -= needed
                 state[name] = rows.new_empty(count, *rows.shape[1:])
                 seen[name] = torch.zeros(count, dtype=torch.bool)
             if (name not in state or ids.dtype != torch.long
                     or ids.shape != rows.shape[:1]
+                    or rows.dtype != state[name].dtype
                     or rows.shape[1:] != state[name].shape[1:]
                     or bool(((ids < 0) | (ids >= count)).any())):
                 raise FormatError(f"Expected rows of '{name:.200}' and their "

@@ -8,11 +8,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import torch
+
 
 def provenance() -> dict[str, Any]:
     r"""Returns the commit, the versions and the platform of a result."""
-    versions = {'python': platform.python_version()}
-    for name in ('pyg_mmkgc', 'torch', 'torch_geometric', 'numpy'):
+    # The version of the installed wheel lacks its build, such as `+cu130`.
+    versions = {'python': platform.python_version(),
+                'torch': str(torch.__version__)}
+    for name in ('pyg_mmkgc', 'torch_geometric', 'numpy'):
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:  # Used without installation.

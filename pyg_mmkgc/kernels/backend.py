@@ -73,6 +73,20 @@ def numba_loops(name: str, *tensors: Tensor) -> Optional[Any]:
     return loops
 
 
+def triton_kernels(name: str, *tensors: Tensor) -> Optional[Any]:
+    r"""Returns the module of GPU kernels :obj:`_triton_{name}`, or
+    :obj:`None` if it does not support these tensors.
+    """
+    device, dtype = tensors[0].device, tensors[0].dtype
+    if (device.type not in COMPILED_DEVICES
+            or dtype not in (torch.float32, torch.float64)
+            or any(x.device != device or x.dtype != dtype for x in tensors)
+            or importlib.util.find_spec('triton') is None
+            or not _compiles(device)):
+        return None
+    return importlib.import_module(f'pyg_mmkgc.kernels._triton_{name}')
+
+
 def arrays(*tensors: Optional[Tensor]) -> list[Any]:
     r"""Returns tensors as numpy arrays that share their memory."""
     return [None if x is None else x.detach().numpy() for x in tensors]

@@ -37,10 +37,12 @@ def on_host(x: Tensor) -> Tensor:
     """
     if x.device.type == 'cpu':
         return x
-    if not known_on_host(x):
-        _remember(x, x.detach().cpu())
-    known: Any = vars(x)['_on_host']
-    return known[1]
+    if known_on_host(x):
+        known: Any = vars(x)['_on_host']
+        return known[1]
+    values = x.detach().cpu()
+    _remember(x, values)
+    return values
 
 
 def known_on_host(x: Tensor) -> bool:
@@ -111,5 +113,7 @@ def true_places(mask: Tensor) -> Tensor:
 
 
 def _remember(x: Tensor, values: Tensor) -> None:
-    # The version of a tensor counts the operations that changed it.
-    vars(x)['_on_host'] = x._version, values
+    # The version of a tensor counts the operations that changed it, except
+    # in inference mode.
+    if not x.is_inference():
+        vars(x)['_on_host'] = x._version, values

@@ -2,9 +2,10 @@ r"""Relational message passing: sums, means and maxima of messages along typed
 edges, for a batch of queries, without a row per edge and query.
 
 On a CPU with :obj:`numba` (:obj:`pip install pyg_mmkgc[fast]`), compiled loops
-pass over edges that are sorted by their target. Otherwise, blocks of edges are
+pass over edges that are sorted by their target, and on a GPU with
+:obj:`triton`, kernels do so for sums and means. Otherwise, blocks of edges are
 reduced by :func:`torch_geometric.utils.segment`, which uses torch-scatter if
-it is installed. Both return the same values.
+it is installed. All of them return the same values.
 """
 from __future__ import annotations
 
@@ -17,7 +18,12 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch_geometric.utils import segment
 
-from pyg_mmkgc.kernels.backend import BLOCK, arrays, numba_loops
+from pyg_mmkgc.kernels.backend import (
+    BLOCK,
+    arrays,
+    numba_loops,
+    triton_kernels,
+)
 from pyg_mmkgc.kernels.host import on_host, to_device
 
 MESSAGES = ('product', 'sum', 'rotation')
@@ -272,6 +278,11 @@ def _code(loops: Any, message: str) -> int:
 
 def _sum(x: Tensor, weight: Tensor, order: Order, message: str) -> Tensor:
     loops = numba_loops('relational', x, weight)
+    kernels = triton_kernels('relational', x, weight)
+    if kernels is not None:
+        out = torch.empty_like(x)
+        kernels.sum_messages(x, weight, order, message, out)
+        return out
     if loops is None:
         out = torch.zeros_like(x)
         for first, last, part in _blocks(order, x):
@@ -320,8 +331,8 @@ def _sum_backward(x: Tensor, weight: Tensor, grad: Tensor,
             'rotation': 'inverse'}[message]
     loops, order = numba_loops('relational', x, weight, grad), graph.by_source
     if loops is None:
-        to_weight = (_sum_backward_weight(x, weight, grad, graph.by_target,
-                                          message) if needs[1] else None)
+        to_weight = (_sum_backward_weight(x, weight, grad, graph, message)
+                     if needs[1] else None)
         return (_sum(grad, weight, order, back) if needs[0] else None,
                 to_weight)
     out = torch.zeros_like(weight)
@@ -340,9 +351,13 @@ def _sum_backward(x: Tensor, weight: Tensor, grad: Tensor,
 
 
 def _sum_backward_weight(x: Tensor, weight: Tensor, grad: Tensor,
-                         order: Order, message: str) -> Tensor:
+                         graph: RelationalGraph, message: str) -> Tensor:
     out = torch.zeros_like(weight)
-    for first, last, part in _blocks(order, x):
+    kernels = triton_kernels('relational', x, weight, grad)
+    if kernels is not None:
+        kernels.sum_backward_weight(x, grad, graph.by_source, message, out)
+        return out
+    for first, last, part in _blocks(graph.by_target, x):
         target = torch.repeat_interleave(part.ptr.diff(),
                                          output_size=part.edge.numel())
         rows = grad[:, first:last].transpose(0, 1)[target]

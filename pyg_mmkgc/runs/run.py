@@ -296,6 +296,7 @@ class Run:
     def _train(self, progress: bool) -> RankingResult | None:
         trainer = self.trainer
         trainer.folder, trainer.progress = self.folder, progress
+        origin = provenance()  # A checkout may change during training.
         start = time.perf_counter()
         history = trainer.fit(resume=find_checkpoint(self.folder).exists())
         model = trainer.model
@@ -331,7 +332,7 @@ class Run:
             'parameters': num_parameters(model),
             'config_sha256': hashlib.sha256(
                 dump_config(self.config).encode()).hexdigest(),
-            **provenance(),
+            **origin,
         })
         return result
 

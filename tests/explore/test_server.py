@@ -1,6 +1,7 @@
 """Requests to the application, without a browser."""
 
 import asyncio
+import html
 import json
 import re
 import subprocess
@@ -14,7 +15,8 @@ from urllib.request import urlopen
 import pytest
 
 from pyg_mmkgc.errors import ConfigError
-from pyg_mmkgc.explore import Explorer, make_app, serve
+from pyg_mmkgc.explore import Explorer, Subject, make_app, serve
+from pyg_mmkgc.explore.media import Media
 from pyg_mmkgc.explore.pages import show
 from pyg_mmkgc.explore.server import listen
 
@@ -165,6 +167,23 @@ def test_problem_is_text(explorer: Explorer) -> None:
 
 def test_only_reading(explorer: Explorer) -> None:
     assert get(explorer, '/', method='POST').status == 405
+
+
+def test_pages_without_ranks_offer_to_compute_them(
+        explorer: Explorer) -> None:
+    for path, name, link in (
+            ('/compare', 'Compare', '/compare?compute=1'),
+            ('/failures?run=1', 'Failures', '/failures?compute=1&amp;run=1')):
+        fresh = Explorer([Subject(subject.name, subject.answers)
+                          for subject in explorer.subjects], Media({}, {}))
+        text = get(fresh, path).text
+        assert 'not ranked yet' in text
+        assert re.findall(r'aria-current="page">([^<]*)<', text) == [name]
+        assert f'href="{link}">Rank them now' in text
+        text = get(fresh, html.unescape(link)).text
+        assert 'not ranked yet' not in text
+        assert re.findall(r'<a href="[^"]*" aria-current="page">([^<]*)<',
+                          text)[0] == name
 
 
 def test_question_of_the_form(explorer: Explorer) -> None:

@@ -246,6 +246,77 @@ def test_missing_rows(ids: tuple[list[int], list[int]],
         AdaMF.from_pretrained(tmp_path)
 
 
+@pytest.mark.parametrize('change', [
+    lambda x: {'node_emb.weight': x['node_emb.weight'].double()},
+    lambda x: {'node_emb.weight': torch.tensor(1.0)},
+    lambda x: {'node_emb.weight': x['node_emb.weight'][:, :0]},
+    lambda x: {'node_emb.weight': x['node_emb.weight'][:, :1]},
+    lambda x: {'node_emb.weight': x['node_emb.weight'][None]},
+    lambda x: {'ids of node_emb.weight': torch.tensor(0)},
+    lambda x: {'b': torch.ones(1), 'ids of b': torch.tensor([0])},
+    lambda x: {'b': torch.tensor(1.0), 'ids of b': torch.tensor(0)},
+])
+def test_hostile_rows(change: Any, tmp_path: Path) -> None:
+    split(tmp_path, ([8, 0, 3, 5], [1, 7, 2, 6, 4]))
+    path = tmp_path / 'model-00002-of-00002.safetensors'
+    tensors = load_tensors(path)[0]
+    save_tensors(path, {**tensors, **{
+        name: x.contiguous() for name, x in change(tensors).items()}})
+    seal(tmp_path)
+    with pytest.raises(FormatError, match='and their ids'):
+        AdaMF.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize('count', [10**7, 10**12, 10**300, 0, -1])
+def test_an_index_of_many_rows(count: int, tmp_path: Path,
+                               monkeypatch: Any) -> None:
+    """Each table may have as many rows as the files, but not each of them."""
+    split(tmp_path, ([8, 0, 3, 5], [1, 7, 2, 6, 4]))
+    path = tmp_path / 'model-00002-of-00002.safetensors'
+    tensors = load_tensors(path)[0]
+    names = [f'table {i}' for i in range(20)]
+    save_tensors(path, {**tensors, **{
+        f'{prefix}{name}': x for name in names for prefix, x in (
+            ('', torch.ones(1, 4)), ('ids of ', torch.tensor([0])))}})
+    index = tmp_path / 'model.safetensors.index.json'
+    value = json.loads(index.read_text())
+    value['rows'] |= dict.fromkeys(names, count)
+    # The last has as many rows as all files have bytes for.
+    size = sum(x.stat().st_size for x in tmp_path.glob('model-*'))
+    value['rows'] |= dict.fromkeys(names[:-1], size // 16 // 2)
+    index.write_text(json.dumps(value))
+    seal(tmp_path)
+    allocated = 0
+    empty = Tensor.new_empty
+
+    def new_empty(self: Tensor, *shape: Any) -> Tensor:
+        nonlocal allocated
+        out = empty(self, *shape)
+        allocated += out.nbytes
+        return out
+
+    monkeypatch.setattr(Tensor, 'new_empty', new_empty)
+    with pytest.raises(FormatError, match="'table 1' and their ids"):
+        AdaMF.from_pretrained(tmp_path)
+    assert allocated <= size
+
+
+@pytest.mark.parametrize('name', [
+    '../model-00002-of-00002.safetensors', '/model-00002-of-00002.safetensors',
+    '', '.', '..', 'a\0', '\ud800', 'a' * 5000, 'config.json'])
+def test_an_index_that_leads_elsewhere(name: str, tmp_path: Path) -> None:
+    split(tmp_path / 'model', ([8, 0, 3, 5], [1, 7, 2, 6, 4]))
+    file = 'model-00002-of-00002.safetensors'
+    (tmp_path / 'model' / file).rename(tmp_path / file)
+    index = tmp_path / 'model' / 'model.safetensors.index.json'
+    value = json.loads(index.read_text())
+    value['weight_map']['node_emb.weight'][1] = name
+    index.write_text(json.dumps(value))
+    seal(tmp_path / 'model')
+    with pytest.raises(FormatError, match='Expected names like'):
+        AdaMF.from_pretrained(tmp_path / 'model')
+
+
 def test_rows_of_another_table(tmp_path: Path) -> None:
     split(tmp_path, ([8, 0, 3, 5], [1, 7, 2, 6, 4]))
     path = tmp_path / 'model-00002-of-00002.safetensors'

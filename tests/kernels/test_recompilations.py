@@ -1,13 +1,14 @@
 """Sizes that differ from step to step do not compile functions again."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
+from torch.utils._pytree import tree_leaves
 
-from pyg_mmkgc import Trainer, nn
+from pyg_mmkgc import Trainer, evaluate, nn
 from pyg_mmkgc.datasets import FakeMMKG
 from pyg_mmkgc.kernels import backend
 from pyg_mmkgc.sampler import BernoulliSampler, PooledSampler
@@ -21,14 +22,22 @@ def test_an_epoch(name: str, sampler: Any,
                   monkeypatch: pytest.MonkeyPatch) -> None:
     graphs: Counter[str] = Counter()
     compiled: dict[Callable[..., Any], Any] = {}
+    sizes: defaultdict[str, set[Any]] = defaultdict(set)
 
     def compile(function: Callable[..., Any]) -> Any:
         def count(module: Any, inputs: Any) -> Any:
             graphs[function.__name__] += 1
             return module.forward
 
-        return compiled.setdefault(function, torch.compile(
+        whole = compiled.setdefault(function, torch.compile(
             function, dynamic=True, backend=count))
+
+        def call(*args: Any) -> Any:
+            sizes[function.__name__].add(tuple(
+                x.shape for x in tree_leaves(args) if torch.is_tensor(x)))
+            return whole(*args)
+
+        return call
 
     monkeypatch.setattr(backend, 'COMPILED_DEVICES', ('cpu', ))
     monkeypatch.setattr(backend, '_compiles', lambda device: True)
@@ -42,7 +51,10 @@ def test_an_epoch(name: str, sampler: Any,
     trainer = Trainer(model, kg, sampler=sampler, batch_size=17, epochs=2,
                       valid_every=1, progress=False)
     trainer.fit()
+    for size in (8, 13):
+        evaluate(model, kg, 'train', batch_size=size)
     torch._dynamo.reset()
     assert len(trainer) > 5
-    assert {'_scores', '_gradients'} <= set(graphs)
+    assert {'_scores', '_gradients', '_dense'} == set(graphs)
+    assert min(map(len, sizes.values())) > 3, sizes
     assert max(graphs.values()) <= 1 + 2, graphs

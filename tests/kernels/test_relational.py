@@ -1,13 +1,14 @@
 """Relational message passing against a dense formula, on every path."""
 
 import importlib.util
+import os
 
 import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from pyg_mmkgc.kernels import relational
+from pyg_mmkgc.kernels import backend, relational
 from pyg_mmkgc.kernels.relational import (
     MESSAGES,
     REDUCTIONS,
@@ -16,14 +17,24 @@ from pyg_mmkgc.kernels.relational import (
 )
 
 HAS_NUMBA = importlib.util.find_spec('numba') is not None
-PATHS = ['plain', 'parts'] + ['numba'] * HAS_NUMBA
+# Triton's interpreter computes GPU kernels on the CPU.
+INTERPRETED = pytest.mark.skipif(
+    os.environ.get('TRITON_INTERPRET') != '1'
+    or importlib.util.find_spec('triton') is None,
+    reason='requires triton and TRITON_INTERPRET=1')
+PATHS = ['plain', 'parts', *['numba'] * HAS_NUMBA,
+         pytest.param('triton', marks=INTERPRETED)]
 Q, N, R, D = 3, 7, 4, 6
 
 
 @pytest.fixture(params=PATHS)
 def path(request: pytest.FixtureRequest,
          monkeypatch: pytest.MonkeyPatch) -> str:
-    """Loops of numba; PyTorch in one block; PyTorch in many blocks."""
+    """Loops of numba; PyTorch in one block; PyTorch in many blocks; kernels
+    of Triton for sums."""
+    if request.param == 'triton':
+        monkeypatch.setattr(backend, 'COMPILED_DEVICES', ('cpu', ))
+        monkeypatch.setattr(backend, '_compiles', lambda device: True)
     if request.param != 'numba':
         monkeypatch.setattr(relational, 'numba_loops', lambda *x: None)
     if request.param == 'parts':
@@ -102,6 +113,8 @@ def test_equals_dense_formula(path: str, message: str, reduce: str) -> None:
 @pytest.mark.parametrize('reduce', REDUCTIONS)
 @pytest.mark.parametrize('message', MESSAGES)
 def test_gradcheck(path: str, message: str, reduce: str) -> None:
+    if path == 'triton':
+        pytest.skip('the interpreter takes minutes')
     graph = RelationalGraph(*edges(), N, R)
     assert torch.autograd.gradcheck(
         lambda x, w: relational_propagate(x, w, graph, message, reduce),

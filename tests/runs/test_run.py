@@ -1,6 +1,7 @@
 """Runs: their folders, their precision and the origin of their code."""
 
 import json
+import platform
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from pyg_mmkgc.config import load_config
 from pyg_mmkgc.errors import CheckpointError, ConfigError
 from pyg_mmkgc.io import provenance
 from pyg_mmkgc.runs import Run
+from pyg_mmkgc.training import Callback
 
 COMMIT = '0123456789abcdef0123456789abcdef01234567'
 VCS = {'url': 'https://example.org/x.git',
@@ -61,6 +63,23 @@ def test_an_ensemble_without_validation_is_refused(tmp_path, monkeypatch):
                        r"\(got 'boosted'\)\. The graph has no"):
         Run.create('m.yaml', ['dataset.val_ratio=0.0'], 'out')
     assert not (tmp_path / 'out').exists()
+
+
+def test_the_origin_is_that_at_the_start_of_training(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'm.yaml').write_text(AUTO)
+    run = Run.create('m.yaml', [], 'out')
+    before = platform.platform()
+
+    class Change(Callback):
+        def on_epoch_end(self, *args):
+            monkeypatch.setattr(platform, 'platform', lambda: 'another')
+
+    run.trainer.callbacks.append(Change())
+    run.train(progress=False)
+    assert platform.platform() == 'another'
+    metrics = json.loads((tmp_path / 'out' / 'metrics.json').read_text())
+    assert metrics['platform'] == before
 
 
 AUTO = """

@@ -111,6 +111,14 @@ def test_waits_per_block(kg: KnowledgeGraph,
     assert found == count + 3
 
 
+@pytest.mark.parametrize('name', ['AdaMF', 'NBFNet', 'Neighbors'])
+def test_rankings_in_inference_mode(name: str, kg: KnowledgeGraph) -> None:
+    model = build(name, kg, pretend_accelerator())
+    wanted = evaluate(model, kg).metrics()
+    with torch.inference_mode():
+        assert evaluate(model, kg).metrics() == wanted
+
+
 @pytest.mark.parametrize('name', MODELS)
 def test_one_wait_per_block(name: str, kg: KnowledgeGraph) -> None:
     model, found = build(name, kg, pretend_accelerator()), []
