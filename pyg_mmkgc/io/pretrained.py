@@ -39,6 +39,7 @@ NAMES_SCHEMA = (None, [str])
 LABELS_SCHEMA = {'nodes?': NAMES_SCHEMA, 'relations?': NAMES_SCHEMA,
                  'node_ids?': NAMES_SCHEMA}
 SHARD = re.compile(r'model-[0-9]{5}-of-[0-9]{5}\.safetensors')
+MEMBER = re.compile(r'members\.[0-9]+\.')
 INDEX_SCHEMA = {'weight_map': {str: [str]}, 'rows': {str: int}}
 Names = Optional[list[str]]
 KINDS = ('nodes', 'relations', 'node_ids')
@@ -489,15 +490,18 @@ def _restore(saved: dict[str, Any], known: dict[str, Any],
     if 'members' in saved:
         every = {c.__name__: c for c in _subclasses(Pretrained)}
         members = []
+        own: dict[str, dict[str, Tensor]] = {}
+        for key in [key for key in state if MEMBER.match(key)]:
+            _, number, name = key.split('.', 2)
+            own.setdefault(number, {})[name] = state.pop(key)
         for i, part in enumerate(saved['members']):
-            prefix = f'members.{i}.'
-            own = {key.removeprefix(prefix): state.pop(key)
-                   for key in list(state) if key.startswith(prefix)}
-            member = _restore(part, {**every, **_pyg_models()}, own, labels,
-                              folder)
+            member = _restore(part, {**every, **_pyg_models()},
+                              own.pop(str(i), {}), labels, folder)
             members.append(member)
-            state |= {prefix + key: x for key, x
+            state |= {f'members.{i}.{key}': x for key, x
                       in member.state_dict().items()}
+        for number, rest in own.items():  # The model will reject these.
+            state |= {f'members.{number}.{key}': x for key, x in rest.items()}
         saved = {**saved, 'arguments': {**saved['arguments'],
                                         'members': members}}
     model = _build(cls, saved, state, folder)
@@ -526,9 +530,11 @@ def _build(cls: type[T], saved: dict[str, Any], state: dict[str, Tensor],
         if list(arguments['modalities'][m].shape[1:2]) != [width]:
             raise _no_fit(folder, f'{m!r:.80} does not have {width} channels')
 
-    # The shapes of this library's models are checked against the file before
-    # memory is allocated. Other classes may need real values in between.
-    ours = cls.__module__.partition('.')[0] == __name__.partition('.')[0]
+    # The shapes of this library's and PyG's models are checked against the
+    # file before memory is allocated. Other classes may need real values in
+    # between.
+    ours = cls.__module__.partition('.')[0] in (
+        __name__.partition('.')[0], 'torch_geometric')
     for device in ('meta', 'cpu') if ours else ('cpu', ):
         model = cls.__new__(cls)
         if device == 'meta':  # Parameters have shapes, but no values.

@@ -11,7 +11,12 @@ from typing import Any
 
 from pyg_mmkgc.config.space import Choice, Distribution, Range
 from pyg_mmkgc.config.yaml_text import dump_value
-from pyg_mmkgc.errors import ConfigError, MMKGCError
+from pyg_mmkgc.errors import (
+    ConfigError,
+    FormatError,
+    MMKGCError,
+    check_whole,
+)
 
 # The attributes of a trial in the storage of Optuna.
 _PLACE, _NOTE = 'place', 'note'
@@ -63,6 +68,7 @@ class Study:
 
     Raises:
         MMKGCError: If :obj:`optuna` is not installed.
+        FormatError: If the file is not such a database.
     """
     def __init__(self, space: Mapping[str, Distribution],
                  path: pathlib.Path | None = None, seed: int = 0,
@@ -76,7 +82,21 @@ class Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._optuna, self.space, self.seed = optuna, dict(space), seed
         self._states = optuna.trial.TrialState
-        storage = None
+        self._running: dict[int, Any] = {}
+        self._first: dict[int, int] = {}  # The epoch of the first validation.
+        try:
+            self._open(path, points)
+        except Exception as error:  # A database can raise any error.
+            if path is None:
+                raise
+            raise FormatError(
+                f"Expected '{path}' to be the database of a search (got "
+                f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+                ')') from error
+
+    def _open(self, path: pathlib.Path | None,
+              points: Sequence[Mapping[str, Any]]) -> None:
+        optuna, storage = self._optuna, None
         if path is not None:
             from sqlalchemy import URL
 
@@ -85,8 +105,6 @@ class Study:
         self._study = optuna.create_study(
             storage=storage, study_name='search', direction='maximize',
             load_if_exists=True, pruner=optuna.pruners.MedianPruner())
-        self._running: dict[int, Any] = {}
-        self._first: dict[int, int] = {}  # The epoch of the first validation.
         if not self._study.get_trials(deepcopy=False):
             self._study.enqueue_trial({}, {_PLACE: 0})
             for i, point in enumerate(points, start=1):
@@ -99,6 +117,10 @@ class Study:
             if _PLACE in trial.user_attrs:
                 self._study.enqueue_trial(trial.params, trial.user_attrs)
             self._study.tell(trial.number, state=self._states.FAIL)
+        for trial in self._study.get_trials(deepcopy=False):
+            if trial.state != self._states.FAIL:
+                check_whole(place=trial.user_attrs[_PLACE] + 1)
+                self._settings(trial.params)
 
     def ask(self) -> Trial:
         r"""Returns the next trial to run."""

@@ -589,6 +589,10 @@ def test_models_of_pyg(name: str, options: dict[str, Any],
     assert torch.equal(again(*triples), model.eval()(*triples))
     with pytest.raises(CheckpointError, match=rf"got 'PyG\.{name}'"):
         MMKGEModel.from_pretrained(tmp_path)
+    again.reset_parameters()  # All values are loaded.
+    edit(tmp_path, 'config.json', {'num_nodes': 10 ** 12})
+    with pytest.raises(CheckpointError, match='size mismatch for node_emb'):
+        load_pretrained(tmp_path)
     # A change of a file is noticed.
     (tmp_path / 'config.json').write_text(
         (tmp_path / 'config.json').read_text().replace(': 4', ': 5'))

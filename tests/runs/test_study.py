@@ -1,9 +1,12 @@
 """Studies: the order of trials, pruning, resuming, the best."""
 
+import contextlib
+import sqlite3
+
 import pytest
 
 from pyg_mmkgc.config.space import Choice, Range
-from pyg_mmkgc.errors import ConfigError, MMKGCError
+from pyg_mmkgc.errors import ConfigError, FormatError, MMKGCError
 
 pytest.importorskip('optuna')
 
@@ -127,3 +130,32 @@ def test_without_optuna(monkeypatch):
     monkeypatch.setitem(__import__('sys').modules, 'optuna', None)
     with pytest.raises(MMKGCError, match=r'"pyg_mmkgc\[search\]"'):
         Study(SPACE)
+
+
+@pytest.mark.parametrize('statement', [
+    None,
+    "update trial_user_attributes set value_json = 'no JSON'",
+    'update trial_user_attributes set value_json = \'"x"\'',
+    'update trial_user_attributes set value_json = -1',
+    'delete from trial_user_attributes',
+    'update trial_params set distribution_json = '
+    '\'{"name": "os.system", "attributes": {}}\'',
+    'update trial_params set param_value = 1e300',
+])
+def test_a_hostile_database(statement, tmp_path):
+    path = tmp_path / 'study.db'
+    run(Study(SPACE, path), 3)
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.executescript(statement or '')
+    if statement is None:
+        path.write_bytes(path.read_bytes()[:20_000])
+    with pytest.raises(FormatError, match=f"Expected '{path}' to be the data"):
+        Study(SPACE, path)
+
+
+def test_a_study_of_other_settings(tmp_path):
+    """Its values are not among the values of this space."""
+    run(Study(SPACE, tmp_path / 'study.db'), 3)
+    space = {**SPACE, 'model.margin': Choice(('a', 'b'))}
+    with pytest.raises(FormatError, match='to be the database of a search'):
+        Study(space, tmp_path / 'study.db')
