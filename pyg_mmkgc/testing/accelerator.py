@@ -5,7 +5,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Optional
 
 import torch
@@ -176,6 +176,21 @@ class _Module:
 
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return [torch.bfloat16, torch.float16]
+
+    # Checkpoints of several processes copy tensors in a stream.
+    def current_stream(self) -> _Stream:
+        return _STREAM
+
+    def stream(self, stream: _Stream) -> AbstractContextManager[None]:
+        return nullcontext()
+
+
+class _Stream:
+    def synchronize(self) -> None:
+        pass  # Every operation ends before the next one begins.
+
+
+_STREAM = _Stream()
 
 
 class PretendTensor(Tensor):
