@@ -317,9 +317,13 @@ def _first(ids: Tensor) -> Tensor:
     # The pairs are numbered, so that the numbers of triples fit into 64 bits.
     pair = (head * (rel.max() + 1) + rel).unique(return_inverse=True)[1]
     key = (pair * (tail.max() + 1) + tail).unique(return_inverse=True)[1]
-    row = torch.arange(key.numel())
+    return _earliest(key, torch.arange(key.numel()))[key]
+
+
+def _earliest(key: Tensor, position: Tensor) -> Tensor:
+    r"""Returns the smallest position of each key."""
     first = torch.full((int(key.max()) + 1, ), key.numel())
-    return first.scatter_reduce_(0, key, row, 'amin')[key]
+    return first.scatter_reduce_(0, key, position, 'amin')
 
 
 def _is_first(ids: Tensor) -> Tensor:
@@ -369,9 +373,7 @@ def _random_split(ids: Tensor, val_ratio: float, test_ratio: float,
     keep = torch.zeros(num_edges, dtype=torch.bool)
     for key, pos in [(torch.cat([head, tail]), position.repeat(2)),
                      (rel, position)]:
-        first = torch.full((int(key.max()) + 1, ), num_edges)
-        first.scatter_reduce_(0, key, pos, 'amin')
-        keep[first] = True
+        keep[_earliest(key, pos)] = True
     perm = perm[keep.long().argsort(stable=True)]
 
     split = torch.zeros(num_edges, dtype=torch.long)
