@@ -17,9 +17,10 @@ BLOCK = 1 << 18
 
 
 def make(folder: Path, num_nodes: int, num_triples: int, num_relations: int,
-         channels: int, seed: int = 0) -> None:
+         channels: int, missing: float, seed: int = 0) -> None:
     r"""Writes distinct triples to :obj:`graph.safetensors`, and features in
-    half precision to :obj:`features.npy`, which is never whole in memory.
+    half precision to :obj:`features.npy`, which is never whole in memory. A
+    random share of nodes lacks them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
@@ -55,6 +56,7 @@ def make(folder: Path, num_nodes: int, num_triples: int, num_relations: int,
             part = table[start:start + BLOCK]
             part[:] = rng.standard_normal(part.shape, dtype=np.float32)
         table.flush()
+        np.save(folder / 'mask.npy', rng.random(num_nodes) >= missing)
     (folder / 'sizes.json').write_text(json.dumps(
         {'nodes': num_nodes, 'triples': num_triples,
          'relations': num_relations, 'features': channels}))
@@ -67,4 +69,5 @@ def load(folder: Path) -> KnowledgeGraph:
     if path.is_file():
         # PyTorch has no read-only tensors, so changes stay in this process.
         kg['x_features'] = torch.from_numpy(np.load(path, mmap_mode='c'))
+        kg['mask_features'] = torch.from_numpy(np.load(folder / 'mask.npy'))
     return kg

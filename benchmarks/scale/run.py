@@ -4,6 +4,7 @@ r"""Measures seconds and memory on graphs with up to millions of nodes.
 
     python benchmarks/scale/run.py --nodes 10000 100000 1000000
     python benchmarks/scale/run.py --nodes 1000000 --processes 1 2
+    python benchmarks/scale/run.py --nodes 1000000 --missing 0.3
     python benchmarks/scale/run.py --nodes 4000000 --optimizer adagrad
 
 Each size is measured in new processes, started by torchrun if there are
@@ -33,6 +34,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--channels', type=int, default=200,
                         help='complex numbers of an embedding')
     parser.add_argument('--features', type=int, default=384)
+    parser.add_argument('--missing', type=float, default=0.0,
+                        help='share of nodes without features')
     parser.add_argument('--triples-per-node', type=int, default=5)
     parser.add_argument('--relations', type=int, default=100)
     parser.add_argument('--steps', type=int, default=200)
@@ -52,7 +55,8 @@ def main() -> None:
         for nodes in args.nodes:
             folder = Path(scratch, str(nodes))
             for size in args.processes:
-                name = f'{nodes}-{args.optimizer}-{size}.json'
+                missing = f'-{args.missing:g}-missing' if args.missing else ''
+                name = f'{nodes}-{args.optimizer}-{size}{missing}.json'
                 if (args.results / name).exists() and not args.force:
                     print(f'{name}: measured already')
                     continue

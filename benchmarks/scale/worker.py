@@ -198,7 +198,7 @@ def main() -> None:
     if args.action == 'make':
         graphs.make(Path(args.folder), args.nodes,
                     args.nodes * args.triples_per_node, args.relations,
-                    args.features)
+                    args.features, args.missing)
         return
     with process_group():
         measure(args)

@@ -2,8 +2,8 @@ r"""Readers of feature tables from untrusted files."""
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping
-from typing import Any, Union
+from collections.abc import Callable, Mapping
+from typing import Any, Optional, Union
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from pyg_mmkgc.io.reading import as_path, file_sha256
 from pyg_mmkgc.io.tensors import read_safetensors
 from pyg_mmkgc.io.torch_file import StoredTensor, open_torch
 
+BLOCK = 2 ** 15  # Rows that are checked at once.
 FLOATS = (torch.half, torch.bfloat16, torch.float, torch.double)
 
 ADVICE = ('If you trust the file, load it with its own library and save the '
@@ -22,7 +23,7 @@ ADVICE = ('If you trust the file, load it with its own library and save the '
           'table.float().numpy()).')
 
 
-def load_features(path: PathLike) -> Tensor:
+def load_features(path: PathLike, mmap: bool = False) -> Tensor:
     r"""Reads one feature table with shape :obj:`[num_nodes, num_channels]`.
 
     The file cannot run code, nor allocate more memory than its own size. A
@@ -35,13 +36,18 @@ def load_features(path: PathLike) -> Tensor:
 
     Args:
         path (str or os.PathLike): The file to read.
+        mmap (bool, optional): If set to :obj:`True`, the table of a
+            :obj:`.npy` or :obj:`.safetensors` file is mapped into memory
+            instead of copied, and takes memory only for the rows in use. The
+            file must not change as long as the table is used, while changes
+            of the table do not reach the file. (default: :obj:`False`)
 
     Raises:
         DataError: If there is no such file.
         FormatError: If the file has another format or other content.
     """
     path = as_path(path)
-    readers = {
+    readers: dict[str, Callable[[pathlib.Path, bool], Tensor]] = {
         '.pth': _read_torch,
         '.pt': _read_torch,
         '.npy': _read_numpy,
@@ -53,9 +59,9 @@ def load_features(path: PathLike) -> Tensor:
                           f"{', '.join(readers)} (got '{path}'). {ADVICE}")
     if not path.is_file():
         raise DataError(f"Expected a feature file as '{path}' (got none)")
-    features = reader(path).detach().contiguous()
-    if not torch.isfinite(features).all():
-        row = int((~torch.isfinite(features)).any(dim=1).nonzero()[0])
+    features = reader(path, mmap).detach().contiguous()
+    row = _first_non_finite(features)
+    if row is not None:
         raise FormatError(f"Expected finite features in '{path}' (got a NaN "
                           f'or infinite value in row {row}). Mark missing '
                           'rows with a mask instead.')
@@ -99,7 +105,21 @@ def is_pointer(ptr: Tensor, num_rows: int) -> bool:
             and not bool((ptr.diff() < 0).any()))
 
 
-def _read_torch(path: pathlib.Path) -> Tensor:
+def _first_non_finite(x: Tensor) -> Optional[int]:
+    # In parts, since the mask of all values takes half the memory of a table.
+    start = 0
+    for part in x.split(BLOCK):
+        bad = ~torch.isfinite(part).all(dim=1)
+        if bool(bad.any()):
+            return start + int(bad.nonzero()[0])
+        start += part.size(0)
+    return None
+
+
+def _read_torch(path: pathlib.Path, mmap: bool) -> Tensor:
+    if mmap:
+        raise FormatError("Expected mmap=False, or a file that ends in .npy "
+                          f"or .safetensors (got '{path}')")
     try:
         file = open_torch(path)
         found = _pick(path, file.content)
@@ -115,16 +135,16 @@ def _read_torch(path: pathlib.Path) -> Tensor:
             f'running code (got an error: {reason}). {ADVICE}') from error
 
 
-def _read_safetensors(path: pathlib.Path) -> Tensor:
-    found = _pick(path, read_safetensors(path)[1])
+def _read_safetensors(path: pathlib.Path, mmap: bool) -> Tensor:
+    found = _pick(path, read_safetensors(path, mmap)[1])
     assert isinstance(found, Tensor)
     return found
 
 
-def _read_numpy(path: pathlib.Path) -> Tensor:
+def _read_numpy(path: pathlib.Path, mmap: bool) -> Tensor:
     try:
         # Mapping fails if the header claims more data than the file has.
-        table = np.lib.format.open_memmap(path, mode='r')
+        table = np.lib.format.open_memmap(path, mode='c')
     except Exception as error:  # The header is parsed as Python.
         raise FormatError(f"Expected '{path}' to be a complete .npy file "
                           f'without Python objects (got an error: {error}). '
@@ -133,7 +153,8 @@ def _read_numpy(path: pathlib.Path) -> Tensor:
             or table.ndim != 2 or table.size == 0):
         raise _wrong(path, f'a {table.dtype} array of shape {table.shape}')
     native = table.dtype.newbyteorder('=')
-    return torch.from_numpy(np.array(table, dtype=native, order='C'))
+    return torch.from_numpy((np.asarray if mmap else np.array)(
+        table, dtype=native, order='C'))
 
 
 def _pick(path: pathlib.Path,

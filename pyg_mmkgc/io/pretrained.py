@@ -549,10 +549,6 @@ def _build(cls: type[T], saved: dict[str, Any], state: dict[str, Tensor],
         except Exception as error:  # Constructors can raise any error.
             raise _no_fit(folder, f'{type(error).__name__}: '
                           f'{error!s:.500}') from error
-        names = model.state_dict()
-        for m in saved['modalities']:
-            if f'encoders.{m}.x' not in names:
-                state.pop(f'encoders.{m}.x', None)
         # Assigning instead of copying keeps double precision.
         load_weights(model, state, folder, assign=True)
         if device == 'meta':

@@ -173,11 +173,15 @@ def load_tensors(
 
 
 def read_safetensors(
-    path: PathLike, ) -> tuple[dict[str, str], dict[str, Tensor]]:
+    path: PathLike,
+    mmap: bool = False,
+) -> tuple[dict[str, str], dict[str, Tensor]]:
     r"""Reads any :obj:`safetensors` file without verifying its content.
 
     Args:
         path (str or os.PathLike): The file to read.
+        mmap (bool, optional): If set to :obj:`True`, the tensors are mapped
+            from the file instead of copied. (default: :obj:`False`)
 
     Returns:
         The header's metadata, and the tensors by name on the CPU.
@@ -190,8 +194,10 @@ def read_safetensors(
     try:
         with safetensors.safe_open(path, framework='pt') as file:
             header = file.metadata() or {}
-            tensors = {key: _copy(file.get_tensor(key))
+            tensors = {key: file.get_tensor(key)
                        for key in file.keys()}  # noqa: SIM118
+            if not mmap:
+                tensors = {key: _copy(x) for key, x in tensors.items()}
     except (safetensors.SafetensorError, OSError, ValueError, TypeError,
             KeyError, AttributeError, RuntimeError) as error:
         raise FormatError(f"Expected '{path}' to be a complete safetensors "

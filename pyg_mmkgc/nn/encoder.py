@@ -12,6 +12,7 @@ from pyg_mmkgc.errors import ModelError, check_whole
 from pyg_mmkgc.kernels.host import rows_of
 
 MISSING = ('random', 'zeros', 'mean', 'learned', 'drop')
+BLOCK = 2 ** 15  # Rows that are read or drawn at once.
 
 
 class ModalityEncoder(torch.nn.Module):
@@ -30,7 +31,8 @@ class ModalityEncoder(torch.nn.Module):
 
     Args:
         x (torch.Tensor): The features :obj:`[N, F]` or :obj:`[N, I, F]`.
-            They are frozen and keep their floating-point type.
+            They are frozen, keep their floating-point type, and are neither
+            copied nor changed, such that they may be mapped from a file.
         out_channels (int): The width :obj:`C` of the embedding.
         mask (torch.Tensor, optional): :obj:`True` where a node has the
             modality, :obj:`[N]`, or has the :obj:`i`-th row, :obj:`[N, I]`.
@@ -59,6 +61,8 @@ class ModalityEncoder(torch.nn.Module):
     """
     x: Tensor
     mask: Tensor
+    stand_in: Optional[Tensor]
+    place: Optional[Tensor]
 
     def __init__(self, x: Tensor, out_channels: int,
                  mask: Optional[Tensor] = None, missing: str = 'random',
@@ -95,23 +99,46 @@ class ModalityEncoder(torch.nn.Module):
         x = x.detach()
         if trainable_features:
             self.x = Parameter(x.float().clone())
-        elif self.complete:
-            # The graph's own tensor, possibly mapped from a file, is never
-            # written to or saved in checkpoints.
+        else:  # The tensor of the graph is not part of checkpoints.
             self.register_buffer('x', x, persistent=False)
-        else:  # Filling missing rows must not change the graph's tensor.
-            self.register_buffer('x', x.clone())
+        # The features that replace missing rows: one for each of them if they
+        # are drawn, or the same for all of them.
+        apart = not (trainable_features or self.complete)
+        drawn = apart and missing == 'random'
+        self.register_buffer('stand_in', x.new_zeros(
+            int((~mask).sum()) if drawn else 1, x.size(-1)) if apart else None,
+            persistent=drawn)
+        self.register_buffer('place', _places(mask) if drawn else None,
+                             persistent=False)
         self.fill: Optional[Parameter] = None
         if missing == 'learned' and not self.complete:
             self.fill = Parameter(x.new_empty(out_channels).float())
         self.reset_parameters()
 
     def _apply(self, *args: Any, **kwargs: Any) -> ModalityEncoder:
-        kept = self._buffers.pop('x') if self.on_host else None
+        kept = {name: self._buffers.pop(name) for name in (
+            ('x', ) if self.place is None else ('x', 'stand_in', 'place'))
+            if self.on_host}
         super()._apply(*args, **kwargs)
-        if kept is not None:
-            self._buffers['x'] = kept
+        self._buffers.update(kept)
         return self
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str,
+                              *args: Any) -> None:
+        # Saved models have the features. Those of version 0.1, and its
+        # checkpoints, have drawn rows in the place of missing rows.
+        x, mask = (state_dict.get(prefix + name) for name in ('x', 'mask'))
+        if 'x' in self._buffers and x is not None and x.shape == self.x.shape:
+            state_dict = {name: value for name, value in state_dict.items()
+                          if name != prefix + 'x'}
+            if (self.place is not None and mask is not None
+                    and mask.shape == self.mask.shape
+                    and mask.dtype == torch.bool):
+                state_dict.setdefault(prefix + 'stand_in', x[~mask])
+            self.x = x.to(self.x)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        if self.place is not None:
+            self.place = _places(self.mask).to(self.place.device)
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -127,15 +154,16 @@ class ModalityEncoder(torch.nn.Module):
             bound = self.lin.weight.size(1) ** -0.5
             torch.nn.init.uniform_(self.fill, -bound, bound)
         mask = self.mask.to(self.x.device)
-        present = self.x[mask].float()
-        rows = present.new_zeros(int((~mask).sum()), self.x.size(-1))
-        if self.missing in ('random', 'mean') and present.size(0) > 0:
-            rows += present.mean(dim=0)
-        if self.missing == 'random':
-            std = (present.std(dim=0) if present.size(0) > 1 else
-                   torch.ones_like(rows[0]))
-            rows += std * torch.randn_like(rows)
-        self.x[~mask] = rows.to(self.x.dtype)
+        rows = self.stand_in
+        if rows is None:  # Trained features have no rows apart.
+            rows = self.x.new_zeros(int((~mask).sum()), self.x.size(-1))
+        if self.missing in ('random', 'mean'):
+            mean, std = _moments(self.x, mask)
+            for part in rows.split(BLOCK):
+                part.copy_(mean if self.missing == 'mean' else mean + std *
+                           torch.randn_like(part, dtype=torch.float))
+        if self.stand_in is None:
+            self.x[~mask] = rows
 
     def forward(self, index: Tensor, query: Optional[Tensor] = None) -> Tensor:
         r"""Returns the embeddings :obj:`[*, C]` of nodes :obj:`[*]`.
@@ -158,7 +186,7 @@ class ModalityEncoder(torch.nn.Module):
         shape :obj:`[*]` or :obj:`[*, I]`.
         """
         dtype = self.lin.weight.dtype
-        out = rows_of(self.x, index).to(dtype)
+        out = self.features(index).to(dtype)
         if self.hidden is not None:
             out = self.hidden(out).relu()
         # Autocast computes only these products in half precision.
@@ -169,6 +197,18 @@ class ModalityEncoder(torch.nn.Module):
         elif self.missing == 'drop' and not self.complete:
             out = out.masked_fill(~mask.unsqueeze(-1), 0.0)
         return out, mask
+
+    def features(self, index: Tensor) -> Tensor:
+        r"""Returns the feature rows of nodes :obj:`[*]`, with shape
+        :obj:`[*, F]` or :obj:`[*, I, F]`, in which the policy for missing rows
+        has replaced those.
+        """
+        out = rows_of(self.x, index)
+        if self.stand_in is None:
+            return out
+        other = self.stand_in[0] if self.place is None else rows_of(
+            self.stand_in, rows_of(self.place, index))
+        return torch.where(rows_of(self.mask, index).unsqueeze(-1), out, other)
 
     def has_rows(self, index: Tensor) -> Tensor:
         r"""Returns :obj:`True` for nodes :obj:`[*]` that have the
@@ -202,12 +242,19 @@ class ModalityEncoder(torch.nn.Module):
         mask = mask.to(self.mask.device).reshape(mask.shape + (1, ) * (
             x.dim() - 1 - mask.dim())).expand(x.shape[:-1])
         x = x.to(self.x.device, self.x.dtype)
+        other = x.new_zeros(1, x.size(-1))
         if self.missing in ('random', 'mean'):
-            fill = self.x[self.mask.to(x.device)].float().mean(dim=0)
-            x = torch.where(mask.to(x.device).unsqueeze(-1), x,
-                            fill.to(x.dtype))
-        else:
-            x = x.masked_fill(~mask.to(x.device).unsqueeze(-1), 0.0)
+            other += _moments(self.x, self.mask.to(x.device))[0]
+        if 'x' in self._parameters:
+            x = torch.where(mask.to(x.device).unsqueeze(-1), x, other)
+        elif self.missing == 'random':
+            other = other.expand(int((~mask).sum()), -1)
+            out._buffers['stand_in'] = other if self.stand_in is None else (
+                torch.cat([self.stand_in, other]))
+            out._buffers['place'] = _places(torch.cat([self.mask, mask])
+                                            ).to(x.device)
+        elif self.stand_in is None:
+            out._buffers['stand_in'] = other
         out._parameters.pop('x', None)
         out._buffers['x'] = torch.cat([self.x.detach(), x])
         out._buffers['mask'] = torch.cat([self.mask, mask])
@@ -235,6 +282,31 @@ def keep_features_on_host(module: torch.nn.Module) -> None:
                     '(got True)')
             encoder.x = encoder.x.cpu()
             encoder.on_host = True
+
+
+def _places(mask: Tensor) -> Tensor:
+    r"""Returns the position of each missing row among them, with the shape of
+    the mask. The value is arbitrary for present rows.
+    """
+    missing = ~mask.flatten()
+    return (missing.cumsum(0) - 1).clamp_(min=0).view(mask.shape)
+
+
+def _moments(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Returns the mean and the standard deviation :obj:`[F]` of the present
+    rows, which are 0 without any row and 1 for fewer than two. Features that
+    are mapped from a file are read in parts.
+    """
+    parts = list(zip(x.flatten(0, -2).split(BLOCK),
+                     mask.flatten().split(BLOCK), strict=True))
+    count = int(mask.sum())
+    mean = sum((part[there].double().sum(dim=0) for part, there in parts),
+               x.new_zeros(x.size(-1), dtype=torch.double)) / max(count, 1)
+    if count < 2:
+        return mean, torch.ones_like(mean)
+    square = sum(((part[there].double() - mean).square().sum(dim=0)
+                  for part, there in parts), torch.zeros_like(mean))
+    return mean, (square / (count - 1)).sqrt()
 
 
 def have_features(encoders: ModuleDict) -> Tensor:

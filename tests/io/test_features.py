@@ -66,6 +66,54 @@ def test_safetensors_files(tmp_path):
     assert torch.equal(load_features(path), x)
 
 
+def overwrite(path, old, new):
+    content = path.read_bytes()
+    with path.open('r+b') as file:
+        file.seek(content.rindex(np.float32(old).tobytes()))
+        file.write(np.float32(new).tobytes())
+
+
+@pytest.mark.parametrize('suffix', ['.npy', '.safetensors'])
+def test_mapped_tables(tmp_path, suffix):
+    """They are not copied, and the file never changes."""
+    x = torch.arange(40_000 * 3).view(-1, 3).float()
+    path = tmp_path / f'x{suffix}'
+    if suffix == '.npy':
+        np.save(path, x.numpy())
+    else:
+        safetensors.torch.save_file({'x': x}, path)
+    copied, mapped = load_features(path), load_features(path, mmap=True)
+    assert torch.equal(mapped, x)
+    before = path.read_bytes()
+    mapped[1, 1] = -1.0
+    assert path.read_bytes() == before
+    overwrite(path, 119_999, 7)
+    assert copied[-1, 2] == 119_999 and mapped[-1, 2] == 7
+
+
+@pytest.mark.parametrize('suffix', ['.npy', '.safetensors'])
+def test_mapped_tables_are_checked(tmp_path, suffix):
+    x = torch.arange(40_000 * 3).view(-1, 3).float()
+    x[39_000, 1] = float('inf')
+    path = tmp_path / f'x{suffix}'
+    if suffix == '.npy':
+        np.save(path, x.numpy())
+    else:
+        safetensors.torch.save_file({'x': x}, path)
+    for mmap in (False, True):
+        with pytest.raises(FormatError, match='finite.*in row 39000'):
+            load_features(path, mmap)
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(FormatError, match='complete'):
+        load_features(path, mmap=True)
+
+
+def test_torch_files_are_not_mapped(tmp_path):
+    torch.save(torch.randn(5, 3), tmp_path / 'x.pth')
+    with pytest.raises(FormatError, match=r"mmap=False.*\(got .*x\.pth'\)"):
+        load_features(tmp_path / 'x.pth', mmap=True)
+
+
 def test_double_precision_becomes_single(tmp_path):
     x = torch.randn(5, 3).double()
     torch.save(x, tmp_path / 'x.pth')

@@ -70,7 +70,7 @@ def test_random_has_the_moments_of_the_present_rows() -> None:
     x = torch.randn(2 * n, F) * scale + torch.tensor([2.0, -1.0, 0.0])
     mask = torch.arange(2 * n) < n
     x[~mask] = float('nan')
-    drawn = ModalityEncoder(x, C, mask).x[n:]
+    drawn = ModalityEncoder(x, C, mask).features(torch.arange(n, 2 * n))
     error = scale / n ** 0.5
     assert ((drawn.mean(0) - x[:n].mean(0)).abs() < 5 * error).all()
     assert ((drawn.std(0) - x[:n].std(0)).abs() < 5 * error).all()
@@ -87,21 +87,23 @@ def test_random_is_frozen_and_follows_the_seed() -> None:
         return ModalityEncoder(x, C, mask)
 
     encoder = make()
-    assert torch.equal(encoder.x, make().x)
     index = torch.arange(N)
+    first = encoder.features(index)
+    assert torch.equal(first, make().features(index))
     assert torch.equal(encoder(index), encoder(index))
-    first = encoder.x.clone()
     encoder.reset_parameters()  # Redraws missing rows.
-    assert not torch.equal(encoder.x[:10], first[:10])
-    assert torch.equal(encoder.x[10:], first[10:])
-    assert not encoder.x.requires_grad
+    second = encoder.features(index)
+    assert (second[:10] != first[:10]).all()
+    assert torch.equal(second[10:], x[10:])
+    assert not second.requires_grad
 
 
 def test_random_from_few_rows() -> None:
     """One present row has no deviation, none at all has no mean."""
     x = torch.full((4, F), 3.0)
-    one = ModalityEncoder(x, C, torch.arange(4) == 0).x
-    none = ModalityEncoder(x, C, torch.zeros(4, dtype=torch.bool)).x
+    one, none = (ModalityEncoder(x, C, mask).features(torch.arange(4))
+                 for mask in (torch.arange(4) == 0,
+                              torch.zeros(4, dtype=torch.bool)))
     assert one.isfinite().all() and none.isfinite().all()
     assert not torch.equal(none[0], none[1])
 
@@ -189,18 +191,99 @@ def test_rows_must_be_nodes() -> None:
         check_modalities({'text': torch.randn(4, 2)}, 5)
 
 
-def test_features_are_those_of_the_graph() -> None:
-    """Neither copied nor part of a state, unless rows are filled."""
-    x, mask = torch.randn(5, 3), torch.arange(5) > 0
-    encoder = ModalityEncoder(x, 4)
-    assert encoder.x.data_ptr() == x.data_ptr()
-    assert set(encoder.state_dict()) == {'lin.weight', 'lin.bias', 'mask'}
+@pytest.mark.parametrize('missing', ['random', 'zeros', 'mean', 'learned',
+                                     'drop'])
+@pytest.mark.parametrize('instances', [1, 3])
+def test_features_are_those_of_the_graph(missing: str,
+                                         instances: int) -> None:
+    """They are neither copied nor changed nor part of a state, although rows
+    are missing."""
+    x = torch.randn(6, instances, F)
+    mask = torch.arange(6) % 3 > 0
+    if instances == 1:
+        x = x[:, 0]
     expected = x.clone()
-    filled, other = (ModalityEncoder(rows, 4, mask)
-                     for rows in (x, torch.randn(5, 3)))
-    filled.load_state_dict(other.state_dict())
+    encoder = ModalityEncoder(x, C, mask, missing)
+    encoder.reset_parameters()
+    encoder(torch.arange(6)).sum().backward()
+    assert encoder.x.data_ptr() == x.data_ptr()
     assert torch.equal(x, expected)
-    assert torch.equal(filled.x, other.x)
+    assert sum(value.numel() for value in encoder.state_dict().values()
+               if value.size(-1) == F) < x.numel() + C * F
+    assert not any(value.shape == x.shape
+                   for value in encoder.state_dict().values())
+
+
+@pytest.mark.parametrize('instances', [1, 3])
+def test_state_has_the_drawn_rows(instances: int) -> None:
+    x = torch.randn(N, instances, F)
+    mask = torch.rand(N, instances) < 0.7
+    if instances == 1:
+        x, mask = x[:, 0], mask[:, 0]
+    one, other = (ModalityEncoder(x, C, mask) for _ in range(2))
+    index = torch.arange(N)
+    assert not torch.equal(one.features(index), other.features(index))
+    one.load_state_dict(other.state_dict())
+    assert torch.equal(one.features(index), other.features(index))
+    assert torch.equal(one(index), other(index))
+    # Another mask, of as many rows, has drawn rows elsewhere.
+    third = ModalityEncoder(x, C, mask.roll(1, 0))
+    one.load_state_dict(third.state_dict())
+    assert torch.equal(one.features(index), third.features(index))
+
+
+def test_state_of_version_0_1() -> None:
+    """It has all features, with drawn rows in the place of missing rows."""
+    x, mask = features()
+    encoder = ModalityEncoder(x, C, mask)
+    old, before = torch.randn(N, F), x.clone()
+    state = {name: value for name, value in encoder.state_dict().items()
+             if name != 'stand_in'} | {'x': old}
+    encoder.load_state_dict(state)
+    assert torch.equal(encoder.features(torch.arange(N)), old)
+    assert torch.equal(x, before)
+    with pytest.raises(RuntimeError, match='"x"'):
+        encoder.load_state_dict(state | {'x': old[1:]})
+
+
+def test_moments_of_many_rows() -> None:
+    """Rows are read in parts, so that a mapped file is never in memory."""
+    n = 40_000
+    x = torch.randn(n, 2) * 3 + 1000
+    mask = torch.rand(n) < 0.5
+    mean = ModalityEncoder(x, C, mask, 'mean').features(
+        torch.arange(n)[~mask])
+    torch.testing.assert_close(
+        mean, x[mask].double().mean(0).float().expand_as(mean))
+    drawn = ModalityEncoder(x, C, mask).features(torch.arange(n)[~mask])
+    assert len(drawn.unique(dim=0)) == len(drawn)
+    assert ((drawn.double().std(0) / x[mask].double().std(0)) - 1
+            ).abs().max() < 5 / n ** 0.5
+
+
+@pytest.mark.parametrize('missing', ['random', 'zeros', 'mean', 'learned',
+                                     'drop'])
+@pytest.mark.parametrize('complete', [True, False])
+@pytest.mark.parametrize('trained', [True, False])
+def test_new_nodes(missing: str, complete: bool, trained: bool) -> None:
+    """A missing row of a new node has the mean if rows are drawn, and nothing
+    changes for other nodes."""
+    x, mask = features(0 if complete else 10)
+    encoder = ModalityEncoder(x, C, mask, missing, trainable_features=trained)
+    new = torch.randn(3, F)
+    out = encoder.extended(new, torch.tensor([True, False, True]))
+    there = torch.arange(N)
+    assert torch.equal(out(there), encoder(there))
+    for i in (0, 2):
+        torch.testing.assert_close(out(torch.tensor(N + i)),
+                                   project(encoder, new[i]))
+    mean = x[mask].mean(dim=0)
+    wanted = {'zeros': encoder.lin.bias, 'drop': torch.zeros(C),
+              'mean': project(encoder, mean),
+              'random': project(encoder, mean),
+              'learned': encoder.lin.bias if encoder.fill is None else
+              encoder.fill}[missing]
+    torch.testing.assert_close(out(torch.tensor(N + 1)), wanted)
 
 
 # Several rows per node ######################################################
@@ -215,7 +298,8 @@ def several() -> tuple[Tensor, Tensor]:
 def attended(encoder: ModalityEncoder, n: int, query: Tensor | None,
              rows: list[int]) -> Tensor:
     """IKRL's eqs. (3) to (5) for a node, by plain loops."""
-    p = [project(encoder, encoder.x[n, i]).double() for i in rows]
+    p = [project(encoder, encoder.features(torch.tensor(n))[i]).double()
+         for i in rows]
     e = [math.exp(sum(a * b for a, b in zip(
         q.tolist(), [0.0] * C if query is None else query[n].tolist())))
          for q in p]

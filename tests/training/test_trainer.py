@@ -273,7 +273,7 @@ def test_bad_loss_stops_before_the_step(call, value, make, state,
 
 
 @pytest.mark.parametrize('name', ['node_emb.weight', 'rel_emb.weight',
-                                  'fuser.weight', 'encoders.text.x'])
+                                  'fuser.weight', 'encoders.text.lin.weight'])
 def test_bad_value_is_named(name, make, state, same) -> None:
     trainer = make('adamf', epochs=2)
     trainer.model.state_dict()[name][:] = math.nan

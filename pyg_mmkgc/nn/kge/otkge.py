@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pyg_mmkgc.errors import ModelError
-from pyg_mmkgc.kernels.host import true_places
+from pyg_mmkgc.kernels.host import to_device, true_places
 from pyg_mmkgc.nn.kge.bilinear import BilinearViews
 
 # The number of nodes over which plans are averaged and the weight of their
@@ -118,10 +118,12 @@ class OTKGE(BilinearViews):
         r"""Recomputes the plans :math:`\Pi_m` from the current embeddings, and
         transports all features by :math:`2 D c \, \Pi_m`.
         """
-        for name, encoder in self.encoders.items():
+        encoders: Any = self.encoders.items()
+        for name, encoder in encoders:
             out = self.get_buffer(f'transported_{name}')
-            x = encoder.get_buffer('x').to(out)
-            node = true_places(encoder.get_buffer('mask'))[:NODES]
+            x = encoder.features(to_device(torch.arange(self.num_nodes),
+                                           out.device)).to(out)
+            node = true_places(encoder.mask)[:NODES]
             if node.numel() > 0:
                 e = self.node_emb.weight[node]
                 cost = self.scale * (x[node].unsqueeze(-1) -

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Optional, Union
+from typing import Any, Optional
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.kernels.backend import BLOCK
-from pyg_mmkgc.kernels.host import rows_of
+from pyg_mmkgc.kernels.host import to_device
 from pyg_mmkgc.nn.functional import side_by_side
 from pyg_mmkgc.nn.kge.bilinear import BilinearViews
 from pyg_mmkgc.typing import Side
@@ -98,8 +98,9 @@ class RSME(BilinearViews):
 
     def prepare(self, edge_index: Tensor, edge_type: Tensor) -> None:
         if self.mixes or (self.form == 'official' and self.forget < 1):
+            every = to_device(torch.arange(self.num_nodes), self.mrp.device)
             self.mrp.copy_(mean_rank_percentage(
-                self._cosine(slice(None)), edge_index, edge_type,
+                self._cosine(every), edge_index, edge_type,
                 self.num_relations))
 
     def embed(self, index: Tensor) -> dict[str, Tensor]:
@@ -108,12 +109,10 @@ class RSME(BilinearViews):
             views['cosine'] = self._cosine(index)
         return views
 
-    def _cosine(self, index: Union[Tensor, slice]) -> Tensor:
-        tables = [encoder.get_buffer('x')
-                  for encoder in self.encoders.values()]
-        return _units([
-            (rows_of(x, index) if isinstance(index, Tensor) else x[index]
-             ).to(self.mrp) for x in tables])
+    def _cosine(self, index: Tensor) -> Tensor:
+        encoders: Any = self.encoders.values()
+        return _units([encoder.features(index).to(self.mrp)
+                       for encoder in encoders])
 
     def fuse(self, views: dict[str, Tensor]) -> Tensor:
         structure = views['structure']

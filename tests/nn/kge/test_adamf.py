@@ -39,7 +39,7 @@ def joint(model: AdaMF, index: Tensor) -> Tensor:
     for name in model.modalities:
         encoder = model.encoders[name]
         view = torch.einsum('cf,...f->...c', encoder.lin.weight,
-                            encoder.x[index].to(encoder.lin.weight.dtype))
+                            encoder.features(index).to(encoder.lin.weight))
         view = view + encoder.lin.bias
         there = encoder.mask[index].unsqueeze(-1)
         if encoder.missing == 'learned' and not encoder.mask.all():

@@ -27,7 +27,8 @@ def image(model: IKRL, n: int) -> torch.Tensor:
     encoder = model.encoders['visual']
     weight, bias = encoder.lin.weight, encoder.lin.bias
     rows = [i for i in range(IMAGES) if encoder.mask[n, i]] or range(IMAGES)
-    p = [[sum(weight[c, f] * encoder.x[n, i, f] for f in range(WIDTH))
+    x = encoder.features(torch.tensor(n))
+    p = [[sum(weight[c, f] * x[i, f] for f in range(WIDTH))
           + bias[c] for c in range(D)] for i in rows]
     e = [torch.exp(sum(a * b for a, b in zip(q, model.node_emb.weight[n])))
          for q in p]
@@ -86,8 +87,9 @@ def test_trains_and_is_saved(tmp_path) -> None:
 def test_a_model_without_attention_averages() -> None:
     data = graph()
     model = AdaMF.from_data(data, D).double()
+    features = model.encoders['visual'].features(torch.arange(N))
     mean = torch.stack([
         x[m].mean(dim=0) if m.any() else x.mean(dim=0) for x, m in zip(
-            model.encoders['visual'].x.double(), data.mask_visual)])
+            features.double(), data.mask_visual)])
     view = model.embed(torch.arange(N))['visual']
     torch.testing.assert_close(view, model.encoders['visual'].lin(mean))

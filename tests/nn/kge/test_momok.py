@@ -48,8 +48,8 @@ def view(model: MoMoK, name: str, n: int, rel: int | None) -> Tensor:
         e = torch.zeros(D).double()
     else:
         lin = model.encoders[name].lin
-        e = torch.stack([dot(row, model.encoders[name].x[n].double())
-                         for row in lin.weight]) + lin.bias
+        x = model.encoders[name].features(torch.tensor(n)).double()
+        e = torch.stack([dot(row, x) for row in lin.weight]) + lin.bias
     mixture = model.mixtures[name]
     warm = 1.0 if rel is None else 1 / (
         1 + (-model.temperature.weight[rel, 0]).exp())

@@ -37,8 +37,9 @@ def view(model: MoSE, m: int, n: int) -> Tensor:
     if m == 0:
         return model.node_emb.weight[n]
     encoder = model.encoders[NAMES[m]]
+    x = encoder.features(torch.tensor(n))
     return torch.stack([sum(w * f for w, f in zip(
-        encoder.lin.weight[c], encoder.x[n])) for c in range(2 * D)]) / 0.6
+        encoder.lin.weight[c], x)) for c in range(2 * D)]) / 0.6
 
 
 def expert(model: MoSE, m: int, h: int, r: int, t: int) -> Tensor:

@@ -30,7 +30,8 @@ def modality(model: MultiViewModel, name: str, n: int) -> Tensor:
     encoder: Any = model.encoders[name]
     if model.missing == 'drop' and not encoder.mask[n]:
         return torch.zeros(model.node_emb.embedding_dim, dtype=torch.double)
-    return encoder.lin.weight @ encoder.x[n].double() + encoder.lin.bias
+    x = encoder.features(torch.tensor(n)).double()
+    return encoder.lin.weight @ x + encoder.lin.bias
 
 
 def unit(x: Tensor) -> Tensor:

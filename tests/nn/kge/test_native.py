@@ -31,7 +31,8 @@ def views(model: NativE, n: int) -> list[Tensor | None]:
         if model.missing == 'drop' and not encoder.mask[n]:
             out.append(None)
             continue
-        hidden = encoder.lin.weight @ encoder.x[n].double() + encoder.lin.bias
+        x = encoder.features(torch.tensor(n)).double()
+        hidden = encoder.lin.weight @ x + encoder.lin.bias
         lin = model.lins[name]
         out.append(lin.weight @ hidden.clamp(min=0) + lin.bias)
     return out

@@ -30,7 +30,7 @@ def transport(model: OTKGE, name: str, nodes: list[int]) -> np.ndarray:
     """The mean plan of the ten nodes, by Sinkhorn's scalings."""
     total = 0
     for n in nodes:
-        f = model.encoders[name].x[n].numpy()
+        f = model.encoders[name].features(torch.tensor(n)).numpy()
         e = model.node_emb.weight[n].detach().numpy()
         kernel = np.exp(-0.1 * 0.7 * (f[:, None] - e) ** 2)
         u, v = np.ones(len(f)), np.ones(2 * D)
@@ -56,8 +56,9 @@ def test_formula() -> None:
         for name, alpha in (('visual', 0.1), ('text', 0.7)):
             encoder = model.encoders[name]
             matrix = plans[name] + encoder.lin.weight.t()
+            x = encoder.features(torch.tensor(n))
             out = out + alpha * torch.stack([sum(
-                f * row for f, row in zip(encoder.x[n], matrix[:, c]))
+                f * row for f, row in zip(x, matrix[:, c]))
                 for c in range(2 * D)])
         return out
 

@@ -40,9 +40,9 @@ def bilinear(h: Tensor, r: Tensor, t: Tensor) -> Tensor:
 
 def image(model: RSME, name: str, n: int) -> Tensor:
     encoder = model.encoders[name]
-    return torch.stack([sum(
-        w * f for w, f in zip(encoder.lin.weight[c], encoder.x[n]))
-        for c in range(2 * D)])
+    x = encoder.features(torch.as_tensor(n))
+    return torch.stack([sum(w * f for w, f in zip(encoder.lin.weight[c], x))
+                        for c in range(2 * D)])
 
 
 def cosine(x: Tensor, y: Tensor) -> Tensor:
@@ -52,8 +52,9 @@ def cosine(x: Tensor, y: Tensor) -> Tensor:
 
 
 def features(model: RSME, h: int, t: int) -> Tensor:
-    return sum(cosine(model.encoders[name].x[h], model.encoders[name].x[t])
-               for name in model.modalities) / len(model.modalities)
+    both = torch.tensor([h, t])
+    return sum(cosine(*encoder.features(both)) for encoder in
+               model.encoders.values()) / len(model.modalities)
 
 
 def joint(model: RSME, n: int, a: float) -> Tensor:

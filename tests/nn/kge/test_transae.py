@@ -27,8 +27,8 @@ def layer(lin: torch.nn.Linear, x: torch.Tensor,
 
 
 def bottleneck(model: TransAE, n: int) -> torch.Tensor:
-    hidden = [layer(model.encoders[name].lin,
-                    model.encoders[name].x[n].double()) for name in WIDTHS]
+    hidden = [layer(encoder.lin, encoder.features(torch.tensor(n)).double())
+              for encoder in model.encoders.values()]
     return layer(model.bottleneck, torch.cat(hidden))
 
 
@@ -123,7 +123,7 @@ def test_features_are_standardised() -> None:
     mask = torch.arange(N) > 1
     model = TransAE(N, R, D, modalities={'text': x}, masks={'text': mask},
                     missing='zeros')
-    out = model.encoders['text'].x.numpy()
+    out = model.encoders['text'].features(torch.arange(N)).numpy()
     rows = x[mask].numpy().astype(np.float64)
     wanted = (rows - rows.mean(0)) / np.maximum(rows.std(0), 1e-6)
     np.testing.assert_allclose(out[2:], wanted, atol=1e-3)
