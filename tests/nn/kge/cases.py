@@ -73,13 +73,13 @@ CASES = [
     Case('MoMoK', {}, PROBABILITIES, skip=('overfits', )),
     Case('MoMoK', {'dropout': 0.0, 'num_experts': 2, 'missing': 'drop',
                    'encoder_channels': {'text': 7}},
-         {**PROBABILITIES, 'epochs': 400}),
+         {**PROBABILITIES, 'epochs': 800}),
     Case('MyGO', {}, ALL_NODES, skip=('overfits', )),
     Case('MyGO', {'dropout': 0.0, 'structure_dropout': 0.0, 'num_heads': 4,
                   'num_layers': 2, 'contrast': 0.0},
          {**ALL_NODES, 'lr': 0.005, 'epochs': 400}),
-    Case('TransAE', {'margin': 1.0, 'reconstruction_weight': 0.1},
-         {'lr': 0.02, 'epochs': 400}),
+    Case('TransAE', {'margin': 1.0, 'reconstruction_weight': 0.01},
+         {'lr': 0.02, 'epochs': 800}),
     *(Case(name, {**kwargs, 'n3': 1e-3, 'reciprocal': True}, ALL_NODES)
       for name, kwargs in (
                ('RSME', {}), ('RSME', {'form': 'port'}),
