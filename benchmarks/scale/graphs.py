@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from pyg_mmkgc.data import KnowledgeGraph
+from pyg_mmkgc.io import load_features
 
 # The exponent of the popularity of the node at rank i, (i + 5)^-EXPONENT.
 EXPONENT = 0.8
@@ -18,9 +19,9 @@ BLOCK = 1 << 18
 
 def make(folder: Path, num_nodes: int, num_triples: int, num_relations: int,
          channels: int, missing: float, seed: int = 0) -> None:
-    r"""Writes distinct triples to :obj:`graph.safetensors`, and features in
-    half precision to :obj:`features.npy`, which is never whole in memory. A
-    random share of nodes lacks them.
+    r"""Writes distinct triples to :obj:`graph.safetensors` and
+    :obj:`triples.tsv`, and features in half precision to :obj:`features.npy`,
+    which is never whole in memory. A random share of nodes lacks them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
@@ -57,6 +58,12 @@ def make(folder: Path, num_nodes: int, num_triples: int, num_relations: int,
             part[:] = rng.standard_normal(part.shape, dtype=np.float32)
         table.flush()
         np.save(folder / 'mask.npy', rng.random(num_nodes) >= missing)
+    with open(folder / 'triples.tsv', 'w', encoding='utf-8') as file:
+        for start in range(0, num_triples, BLOCK):
+            file.writelines(
+                f'node {h}\trelation {r}\tnode {t}\n' for h, r, t in zip(*(
+                    ids[start:start + BLOCK].tolist()
+                    for ids in (head, rel, tail)), strict=True))
     (folder / 'sizes.json').write_text(json.dumps(
         {'nodes': num_nodes, 'triples': num_triples,
          'relations': num_relations, 'features': channels}))
@@ -67,7 +74,6 @@ def load(folder: Path) -> KnowledgeGraph:
     kg = KnowledgeGraph.load(folder / 'graph.safetensors')
     path = folder / 'features.npy'
     if path.is_file():
-        # PyTorch has no read-only tensors, so changes stay in this process.
-        kg['x_features'] = torch.from_numpy(np.load(path, mmap_mode='c'))
+        kg['x_features'] = load_features(path, mmap=True)
         kg['mask_features'] = torch.from_numpy(np.load(folder / 'mask.npy'))
     return kg

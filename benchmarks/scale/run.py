@@ -5,6 +5,7 @@ r"""Measures seconds and memory on graphs with up to millions of nodes.
     python benchmarks/scale/run.py --nodes 10000 100000 1000000
     python benchmarks/scale/run.py --nodes 1000000 --processes 1 2
     python benchmarks/scale/run.py --nodes 1000000 --missing 0.3
+    python benchmarks/scale/run.py --nodes 1000000 --text
     python benchmarks/scale/run.py --nodes 4000000 --optimizer adagrad
 
 Each size is measured in new processes, started by torchrun if there are
@@ -44,6 +45,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument('--scratch', type=Path,
                         help='folder for graphs and checkpoints '
                         '(default: temporary)')
+    parser.add_argument('--text', action='store_true',
+                        help='measure reading the triples from text instead')
     parser.add_argument('--force', action='store_true')
     return parser.parse_args()
 
@@ -54,16 +57,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=args.scratch) as scratch:
         for nodes in args.nodes:
             folder = Path(scratch, str(nodes))
-            for size in args.processes:
+            for size in [1] if args.text else args.processes:
                 missing = f'-{args.missing:g}-missing' if args.missing else ''
-                name = f'{nodes}-{args.optimizer}-{size}{missing}.json'
+                name = (f'{nodes}-text.json' if args.text else
+                        f'{nodes}-{args.optimizer}-{size}{missing}.json')
                 if (args.results / name).exists() and not args.force:
                     print(f'{name}: measured already')
                     continue
                 if not folder.exists():
                     child(args, 1, 'make', folder, nodes)
-                child(args, size, 'measure', folder, nodes,
-                      args.results / name)
+                child(args, size, 'text' if args.text else 'measure', folder,
+                      nodes, args.results / name)
                 print((args.results / name).read_text())
 
 
