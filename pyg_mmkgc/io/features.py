@@ -38,9 +38,10 @@ def load_features(path: PathLike, mmap: bool = False) -> Tensor:
         path (str or os.PathLike): The file to read.
         mmap (bool, optional): If set to :obj:`True`, the table of a
             :obj:`.npy` or :obj:`.safetensors` file is mapped into memory
-            instead of copied, and takes memory only for the rows in use. The
-            file must not change as long as the table is used, while changes
-            of the table do not reach the file. (default: :obj:`False`)
+            instead of copied, and takes memory only for the rows in use,
+            unless its numbers have to be converted or reordered. The file
+            must not change as long as the table is used, while changes of the
+            table do not reach the file. (default: :obj:`False`)
 
     Raises:
         DataError: If there is no such file.

@@ -527,8 +527,12 @@ def _build(cls: type[T], saved: dict[str, Any], state: dict[str, Tensor],
                                for m in saved['modalities']}
     for m, width in saved['modalities'].items():
         # For several rows per node, the file holds their number instead.
-        if list(arguments['modalities'][m].shape[1:2]) != [width]:
+        x, mask = arguments['modalities'][m], arguments['masks'][m]
+        if list(x.shape[1:2]) != [width] or x.numel() == 0:
             raise _no_fit(folder, f'{m!r:.80} does not have {width} channels')
+        if mask.shape != x.shape[:-1]:
+            raise _no_fit(folder, f'the mask of {m!r:.80} has shape '
+                          f'{list(mask.shape)}')
 
     # The shapes of this library's and PyG's models are checked against the
     # file before memory is allocated. Other classes may need real values in

@@ -12,6 +12,7 @@ from pyg_mmkgc.errors import ModelError, check_whole
 from pyg_mmkgc.kernels.host import rows_of
 
 MISSING = ('random', 'zeros', 'mean', 'learned', 'drop')
+ON_HOST = ('x', 'stand_in', 'place')  # Where the features are.
 BLOCK = 2 ** 15  # Rows that are read or drawn at once.
 
 
@@ -31,8 +32,9 @@ class ModalityEncoder(torch.nn.Module):
 
     Args:
         x (torch.Tensor): The features :obj:`[N, F]` or :obj:`[N, I, F]`.
-            They are frozen, keep their floating-point type, and are neither
-            copied nor changed, such that they may be mapped from a file.
+            Unless they are trained, they keep their floating-point type, and
+            are neither copied nor changed, such that they may be mapped from
+            a file.
         out_channels (int): The width :obj:`C` of the embedding.
         mask (torch.Tensor, optional): :obj:`True` where a node has the
             modality, :obj:`[N]`, or has the :obj:`i`-th row, :obj:`[N, I]`.
@@ -87,7 +89,7 @@ class ModalityEncoder(torch.nn.Module):
                              f'{list(mask.shape)} of {mask.dtype})')
         if mask.dim() < x.dim() - 1:
             mask = mask.unsqueeze(-1).expand(x.shape[:-1]).contiguous()
-        self.missing = missing
+        self.missing, self.trained = missing, trainable_features
         #: If :obj:`True`, moving the module to a device leaves the features
         #: on the host.
         self.on_host = False
@@ -95,20 +97,22 @@ class ModalityEncoder(torch.nn.Module):
         self.hidden = (None if hidden_channels is None else
                        Linear(x.size(-1), hidden_channels))
         self.lin = Linear(hidden_channels or x.size(-1), out_channels, bias)
-        self.register_buffer('mask', mask)
+        # Loading a state must not change the mask of the graph.
+        self.register_buffer('mask', mask.clone())
         x = x.detach()
         if trainable_features:
             self.x = Parameter(x.float().clone())
         else:  # The tensor of the graph is not part of checkpoints.
             self.register_buffer('x', x, persistent=False)
-        # The features that replace missing rows: one for each of them if they
-        # are drawn, or the same for all of them.
-        apart = not (trainable_features or self.complete)
-        drawn = apart and missing == 'random'
+        # The features that replace missing rows, unless they are zeros: a row
+        # for each of them if they are drawn, or one row for all. The place of
+        # a missing row is its position in this table.
+        drawn = missing == 'random'
+        apart = (drawn or missing == 'mean') and not (
+            self.complete or trainable_features)
         self.register_buffer('stand_in', x.new_zeros(
-            int((~mask).sum()) if drawn else 1, x.size(-1)) if apart else None,
-            persistent=drawn)
-        self.register_buffer('place', _places(mask) if drawn else None,
+            int((~mask).sum()) if drawn else 1, x.size(-1)) if apart else None)
+        self.register_buffer('place', _places(mask, drawn) if apart else None,
                              persistent=False)
         self.fill: Optional[Parameter] = None
         if missing == 'learned' and not self.complete:
@@ -116,29 +120,52 @@ class ModalityEncoder(torch.nn.Module):
         self.reset_parameters()
 
     def _apply(self, *args: Any, **kwargs: Any) -> ModalityEncoder:
-        kept = {name: self._buffers.pop(name) for name in (
-            ('x', ) if self.place is None else ('x', 'stand_in', 'place'))
-            if self.on_host}
+        kept = {name: self._buffers.pop(name) for name in ON_HOST
+                } if self.on_host else {}
         super()._apply(*args, **kwargs)
         self._buffers.update(kept)
         return self
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str,
-                              *args: Any) -> None:
-        # Saved models have the features. Those of version 0.1, and its
-        # checkpoints, have drawn rows in the place of missing rows.
+                              local_metadata: dict[str, Any], strict: bool,
+                              missing_keys: list[str],
+                              unexpected_keys: list[str],
+                              error_msgs: list[str]) -> None:
+        # The features are in saved models, and with filled rows in the states
+        # of version 0.1. A state that is not assigned keeps the graph's.
         x, mask = (state_dict.get(prefix + name) for name in ('x', 'mask'))
-        if 'x' in self._buffers and x is not None and x.shape == self.x.shape:
+        if ('x' not in self._non_persistent_buffers_set
+                or not isinstance(x, Tensor) or x.shape != self.x.shape):
+            x = None
+        if x is not None:
             state_dict = {name: value for name, value in state_dict.items()
                           if name != prefix + 'x'}
-            if (self.place is not None and mask is not None
+            if (self.stand_in is not None and isinstance(mask, Tensor)
                     and mask.shape == self.mask.shape
                     and mask.dtype == torch.bool):
-                state_dict.setdefault(prefix + 'stand_in', x[~mask])
-            self.x = x.to(self.x)
-        super()._load_from_state_dict(state_dict, prefix, *args)
-        if self.place is not None:
-            self.place = _places(self.mask).to(self.place.device)
+                rows = slice(1 if self.missing == 'mean' else None)
+                state_dict.setdefault(prefix + 'stand_in', x[~mask][rows])
+        before = len(error_msgs) + len(missing_keys)
+        super()._load_from_state_dict(
+            state_dict, prefix, local_metadata, strict, missing_keys,
+            unexpected_keys, error_msgs)
+        if len(error_msgs) + len(missing_keys) > before:
+            return
+        if x is not None and local_metadata.get('assign_to_params_buffers'):
+            self.x = x.to(self.x.dtype)
+        if self.stand_in is not None:
+            drawn = self.missing == 'random'
+            mask = self.mask.to(self.stand_in.device)
+            count = int((~mask).sum()) if drawn else 1
+            if (self.stand_in.shape != (count, self.x.size(-1))
+                    or self.stand_in.dtype != self.x.dtype):
+                error_msgs.append(
+                    f"Expected '{prefix}stand_in' to have shape "
+                    f'[{count}, {self.x.size(-1)}] and type {self.x.dtype} '
+                    f'(got {list(self.stand_in.shape)} of '
+                    f'{self.stand_in.dtype})')
+                return
+            self.place = _places(mask, drawn)
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
@@ -154,16 +181,16 @@ class ModalityEncoder(torch.nn.Module):
             bound = self.lin.weight.size(1) ** -0.5
             torch.nn.init.uniform_(self.fill, -bound, bound)
         mask = self.mask.to(self.x.device)
-        rows = self.stand_in
-        if rows is None:  # Trained features have no rows apart.
-            rows = self.x.new_zeros(int((~mask).sum()), self.x.size(-1))
+        if self.trained:  # These features have no other rows.
+            self.x[~mask] = 0.0
         if self.missing in ('random', 'mean'):
+            rows = self.x[~mask] if self.stand_in is None else self.stand_in
             mean, std = _moments(self.x, mask)
             for part in rows.split(BLOCK):
                 part.copy_(mean if self.missing == 'mean' else mean + std *
                            torch.randn_like(part, dtype=torch.float))
-        if self.stand_in is None:
-            self.x[~mask] = rows
+            if self.trained:
+                self.x[~mask] = rows
 
     def forward(self, index: Tensor, query: Optional[Tensor] = None) -> Tensor:
         r"""Returns the embeddings :obj:`[*, C]` of nodes :obj:`[*]`.
@@ -198,17 +225,28 @@ class ModalityEncoder(torch.nn.Module):
             out = out.masked_fill(~mask.unsqueeze(-1), 0.0)
         return out, mask
 
-    def features(self, index: Tensor) -> Tensor:
+    def features(self, index: Optional[Tensor] = None) -> Tensor:
         r"""Returns the feature rows of nodes :obj:`[*]`, with shape
-        :obj:`[*, F]` or :obj:`[*, I, F]`, in which the policy for missing rows
-        has replaced those.
+        :obj:`[*, F]` or :obj:`[*, I, F]`. Missing rows are replaced as
+        :obj:`missing` says, and are zeros for :obj:`"learned"` and
+        :obj:`"drop"`, which replace their embeddings.
+
+        Args:
+            index (torch.Tensor, optional): The nodes, :obj:`[*]`.
+                (default: :obj:`None`, all nodes, where the features are)
         """
-        out = rows_of(self.x, index)
-        if self.stand_in is None:
+        def pick(table: Tensor) -> Tensor:
+            return (table.to(self.x.device) if index is None else
+                    rows_of(table, index))
+
+        out = pick(self.x)
+        if self.complete or self.trained:
             return out
-        other = self.stand_in[0] if self.place is None else rows_of(
-            self.stand_in, rows_of(self.place, index))
-        return torch.where(rows_of(self.mask, index).unsqueeze(-1), out, other)
+        mask = pick(self.mask).unsqueeze(-1)
+        if self.stand_in is None or self.place is None:
+            return out.masked_fill(~mask, 0.0)
+        return torch.where(mask, out, rows_of(self.stand_in,
+                                              pick(self.place)))
 
     def has_rows(self, index: Tensor) -> Tensor:
         r"""Returns :obj:`True` for nodes :obj:`[*]` that have the
@@ -242,22 +280,23 @@ class ModalityEncoder(torch.nn.Module):
         mask = mask.to(self.mask.device).reshape(mask.shape + (1, ) * (
             x.dim() - 1 - mask.dim())).expand(x.shape[:-1])
         x = x.to(self.x.device, self.x.dtype)
+        every = torch.cat([self.mask, mask])
         other = x.new_zeros(1, x.size(-1))
         if self.missing in ('random', 'mean'):
             other += _moments(self.x, self.mask.to(x.device))[0]
-        if 'x' in self._parameters:
+            drawn = self.missing == 'random'
+            rows = other.expand(int((~mask).sum()) if drawn else 1, -1)
+            if self.stand_in is not None:
+                rows = (torch.cat([self.stand_in, rows]) if drawn else
+                        self.stand_in)
+            if not (self.trained or bool(every.all())):
+                out._buffers |= {'stand_in': rows, 'place': _places(
+                    every, drawn).to(x.device)}
+        if self.trained:
             x = torch.where(mask.to(x.device).unsqueeze(-1), x, other)
-        elif self.missing == 'random':
-            other = other.expand(int((~mask).sum()), -1)
-            out._buffers['stand_in'] = other if self.stand_in is None else (
-                torch.cat([self.stand_in, other]))
-            out._buffers['place'] = _places(torch.cat([self.mask, mask])
-                                            ).to(x.device)
-        elif self.stand_in is None:
-            out._buffers['stand_in'] = other
         out._parameters.pop('x', None)
         out._buffers['x'] = torch.cat([self.x.detach(), x])
-        out._buffers['mask'] = torch.cat([self.mask, mask])
+        out._buffers['mask'] = every
         out.complete = self.complete and bool(mask.all())
         return out
 
@@ -280,15 +319,18 @@ def keep_features_on_host(module: torch.nn.Module) -> None:
                     "Expected trainable_features=False for features_on='cpu', "
                     'since features that are trained belong on the device '
                     '(got True)')
-            encoder.x = encoder.x.cpu()
+            for name in ON_HOST:
+                x = getattr(encoder, name)
+                setattr(encoder, name, None if x is None else x.cpu())
             encoder.on_host = True
 
 
-def _places(mask: Tensor) -> Tensor:
-    r"""Returns the position of each missing row among them, with the shape of
-    the mask. The value is arbitrary for present rows.
+def _places(mask: Tensor, drawn: bool) -> Tensor:
+    r"""Returns the position of each missing row among the missing rows, or
+    zero if they are not drawn, with the shape of the mask. The value is
+    arbitrary for present rows.
     """
-    missing = ~mask.flatten()
+    missing = ~mask.flatten() & drawn
     return (missing.cumsum(0) - 1).clamp_(min=0).view(mask.shape)
 
 

@@ -446,6 +446,66 @@ def test_shapes_are_compared_before_a_model_is_made(name: str,
     assert 'size mismatch for ' in str(info.value) or model.modalities
 
 
+WRONG_FEATURES: dict[str, Any] = {
+    'no mask': lambda t: t.pop('encoders.visual.mask'),
+    'another mask': lambda t: t.update({
+        'encoders.visual.mask': ~t['encoders.visual.mask']}),
+    'a mask of numbers': lambda t: t.update({
+        'encoders.visual.mask': t['encoders.visual.mask'].long()}),
+    'a mask of nodes for rows': lambda t: t.update({
+        'encoders.visual.x': t['encoders.visual.x'][:, None].expand(N, 4, 4)}),
+    'no channels': lambda t: t.update({
+        'encoders.visual.x': torch.zeros(N, 4, 0)}),
+    'wide rows without channels': lambda t: t.update({
+        'encoders.visual.x': torch.zeros(N, 1 << 30, 0)}),
+    'one drawn row too few': lambda t: t.update({
+        'encoders.visual.stand_in': t['encoders.visual.stand_in'][1:]}),
+    'drawn rows that are wide': lambda t: t.update({
+        'encoders.visual.stand_in': torch.zeros(1, 5)}),
+    'drawn rows of another type': lambda t: t.update({
+        'encoders.visual.stand_in': torch.zeros(1, 4).to(torch.float8_e5m2)}),
+}
+
+
+@pytest.mark.parametrize('change', WRONG_FEATURES.values(),
+                         ids=WRONG_FEATURES.keys())
+def test_features_that_do_not_fit(change: Any, tmp_path: Path) -> None:
+    make(names=['text', 'visual']).save_pretrained(tmp_path)
+    path = tmp_path / 'model.safetensors'
+    tensors = dict(load_tensors(path)[0])
+    change(tensors)
+    save_tensors(path, tensors, {})
+    seal(tmp_path)
+    with pytest.raises(MMKGCError):
+        AdaMF.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize('missing', ['random', 'zeros', 'mean', 'learned'])
+def test_a_model_with_new_nodes(missing: str, tmp_path: Path) -> None:
+    """It has the same rows in the place of missing rows."""
+    kg = FakeMMKG(num_nodes=20, num_edges=60,
+                  modalities={'visual': 6, 'text': 5})[0]
+    more = kg.add_nodes('new', {'visual': {'new': torch.randn(6) + 50}}
+                        ).add_nodes('other', {'text': {
+                            'other': torch.randn(5) - 50}})
+    model = AdaMF.from_data(kg, 4, structure=False, missing=missing)
+    model = model.eval().extend(more).eval()
+    model.save_pretrained(tmp_path)
+    assert torch.equal(AdaMF.from_pretrained(tmp_path).encode(),
+                       model.encode())
+
+
+@pytest.mark.parametrize('missing', ['random', 'zeros', 'mean'])
+def test_features_that_a_model_changes(missing: str, tmp_path: Path) -> None:
+    """TransAE standardizes them, and must not do so again."""
+    x = torch.randn(50, 5) * torch.tensor([1.0, 1e-3, 1e3, 1.0, 1.0]) + 7
+    model = nn.TransAE(50, 2, 4, {'text': x}, {'text': torch.rand(50) < 0.6},
+                       missing=missing).eval()
+    model.save_pretrained(tmp_path)
+    assert torch.equal(nn.TransAE.from_pretrained(tmp_path).encode(),
+                       model.encode())
+
+
 def test_little_memory_for_a_config_of_many_nodes(tmp_path: Path) -> None:
     TransE(9, 2, 1000).save_pretrained(tmp_path)
     edit(tmp_path, 'config.json', {'num_nodes': 4_000_000})

@@ -232,18 +232,47 @@ def test_state_has_the_drawn_rows(instances: int) -> None:
     assert torch.equal(one.features(index), third.features(index))
 
 
-def test_state_of_version_0_1() -> None:
-    """It has all features, with drawn rows in the place of missing rows."""
+@pytest.mark.parametrize('missing', ['random', 'mean', 'zeros'])
+def test_state_of_version_0_1(missing: str) -> None:
+    """It has all features, with other rows in the place of missing rows."""
     x, mask = features()
-    encoder = ModalityEncoder(x, C, mask)
-    old, before = torch.randn(N, F), x.clone()
+    encoder = ModalityEncoder(x, C, mask, missing)
+    old, before = x.clone(), x.clone()
+    old[~mask] = (torch.randn(10, F) if missing == 'random' else
+                  torch.randn(F) if missing == 'mean' else 0.0)
     state = {name: value for name, value in encoder.state_dict().items()
              if name != 'stand_in'} | {'x': old}
     encoder.load_state_dict(state)
     assert torch.equal(encoder.features(torch.arange(N)), old)
-    assert torch.equal(x, before)
+    assert encoder.x.data_ptr() == x.data_ptr() and torch.equal(x, before)
     with pytest.raises(RuntimeError, match='"x"'):
         encoder.load_state_dict(state | {'x': old[1:]})
+    with pytest.raises(RuntimeError, match='"x"'):
+        encoder.load_state_dict(state | {'x': [1.0]})
+
+
+def test_a_state_that_does_not_fit_is_refused() -> None:
+    x, mask = features()
+    encoder = ModalityEncoder(x, C, mask)
+    state = encoder.state_dict()
+    for wrong in ({'mask': torch.zeros(N, dtype=torch.bool)},
+                  {'mask': torch.ones(N, dtype=torch.bool)},
+                  {'stand_in': state['stand_in'][1:]}):
+        with pytest.raises(RuntimeError, match='stand_in'):
+            ModalityEncoder(x, C, mask).load_state_dict(state | wrong)
+    for dtype in (torch.long, torch.half, torch.bool):
+        with pytest.raises(RuntimeError, match='stand_in.*float32'):
+            ModalityEncoder(x, C, mask).load_state_dict(
+                state | {'stand_in': state['stand_in'].to(dtype)},
+                assign=True)
+
+
+def test_a_state_does_not_change_the_mask_of_the_graph() -> None:
+    x, mask = features()
+    before = mask.clone()
+    ModalityEncoder(x, C, mask).load_state_dict(
+        ModalityEncoder(x, C, mask.roll(3)).state_dict())
+    assert torch.equal(mask, before)
 
 
 def test_moments_of_many_rows() -> None:
@@ -270,20 +299,30 @@ def test_new_nodes(missing: str, complete: bool, trained: bool) -> None:
     changes for other nodes."""
     x, mask = features(0 if complete else 10)
     encoder = ModalityEncoder(x, C, mask, missing, trainable_features=trained)
-    new = torch.randn(3, F)
-    out = encoder.extended(new, torch.tensor([True, False, True]))
-    there = torch.arange(N)
-    assert torch.equal(out(there), encoder(there))
-    for i in (0, 2):
-        torch.testing.assert_close(out(torch.tensor(N + i)),
-                                   project(encoder, new[i]))
     mean = x[mask].mean(dim=0)
     wanted = {'zeros': encoder.lin.bias, 'drop': torch.zeros(C),
               'mean': project(encoder, mean),
               'random': project(encoder, mean),
               'learned': encoder.lin.bias if encoder.fill is None else
               encoder.fill}[missing]
-    torch.testing.assert_close(out(torch.tensor(N + 1)), wanted)
+    size = N
+    for there in ([True, True], [True, False, True], [False], [True]):
+        # The mean of the present rows stays the same.
+        new = mean + torch.linspace(-3, 3, len(there)).view(-1, 1)
+        out = encoder.extended(new, torch.tensor(there))
+        known = torch.arange(size)
+        assert torch.equal(out(known), encoder(known))
+        for i, present in enumerate(there):
+            value = out(torch.tensor(size + i))
+            if present:
+                torch.testing.assert_close(value, project(encoder, new[i]))
+            else:
+                torch.testing.assert_close(value, wanted)
+        again = encoder.extended(new, torch.tensor(there))
+        again.load_state_dict(out.state_dict())
+        every = torch.arange(size + len(there))
+        assert torch.equal(again(every), out(every))
+        encoder, size = out, size + len(there)
 
 
 # Several rows per node ######################################################

@@ -18,12 +18,14 @@ from pyg_mmkgc.errors import ModelError, NonFiniteError
 from pyg_mmkgc.evaluation import export_embeddings, score, scorer
 from pyg_mmkgc.nn import (
     Ensemble,
+    ModalityEncoder,
     MoSE,
     NBFNet,
     NeighborBaseline,
     RotatE,
     TransH,
 )
+from pyg_mmkgc.nn.encoder import MISSING, keep_features_on_host
 from pyg_mmkgc.runs import Run
 from pyg_mmkgc.sampler import BernoulliSampler, PooledSampler
 from pyg_mmkgc.testing import (
@@ -266,6 +268,28 @@ def test_features_on_the_host(kg: KnowledgeGraph) -> None:
     # Loading the best weights reads the mask of each modality, steps none.
     assert sum(count for line, count in waits.by_line.items()
                if 'encoder.py' in line) <= len(kg.features())
+
+
+@pytest.mark.parametrize('missing', MISSING)
+@pytest.mark.parametrize('complete', [True, False])
+@pytest.mark.parametrize('first', ['host', 'device'])
+def test_encoder_with_features_on_the_host(missing: str, complete: bool,
+                                           first: str) -> None:
+    """The rows of new nodes are on the host, too, and the weights move."""
+    x, device = torch.randn(8, 3), pretend_accelerator()
+    mask = torch.arange(8) % 3 > (-1 if complete else 0)
+    encoder = ModalityEncoder(x, 4, mask, missing)
+    wanted = encoder.extended(x[:2], torch.tensor([True, False]))(
+        torch.arange(10))
+    if first == 'device':
+        encoder.to(device)
+    keep_features_on_host(encoder)
+    encoder.to(device)
+    out = encoder.extended(x[:2], torch.tensor([True, False]))
+    assert close(out(torch.arange(10).to(device)).cpu(), wanted)
+    assert all(buffer.device.type == 'cpu' for name, buffer in
+               out.named_buffers() if name != 'mask')
+    assert close(out.cpu()(torch.arange(10)), wanted)
 
 
 CONFIG = """

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pyg_mmkgc.errors import ModelError
-from pyg_mmkgc.kernels.host import to_device, true_places
+from pyg_mmkgc.kernels.host import true_places
 from pyg_mmkgc.nn.kge.bilinear import BilinearViews
 
 # The number of nodes over which plans are averaged and the weight of their
@@ -121,8 +121,7 @@ class OTKGE(BilinearViews):
         encoders: Any = self.encoders.items()
         for name, encoder in encoders:
             out = self.get_buffer(f'transported_{name}')
-            x = encoder.features(to_device(torch.arange(self.num_nodes),
-                                           out.device)).to(out)
+            x = encoder.features().to(out)
             node = true_places(encoder.mask)[:NODES]
             if node.numel() > 0:
                 e = self.node_emb.weight[node]

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.kernels.backend import BLOCK
-from pyg_mmkgc.kernels.host import to_device
 from pyg_mmkgc.nn.functional import side_by_side
 from pyg_mmkgc.nn.kge.bilinear import BilinearViews
 from pyg_mmkgc.typing import Side
@@ -98,10 +97,8 @@ class RSME(BilinearViews):
 
     def prepare(self, edge_index: Tensor, edge_type: Tensor) -> None:
         if self.mixes or (self.form == 'official' and self.forget < 1):
-            every = to_device(torch.arange(self.num_nodes), self.mrp.device)
             self.mrp.copy_(mean_rank_percentage(
-                self._cosine(every), edge_index, edge_type,
-                self.num_relations))
+                self._cosine(), edge_index, edge_type, self.num_relations))
 
     def embed(self, index: Tensor) -> dict[str, Tensor]:
         views = super().embed(index)
@@ -109,7 +106,7 @@ class RSME(BilinearViews):
             views['cosine'] = self._cosine(index)
         return views
 
-    def _cosine(self, index: Tensor) -> Tensor:
+    def _cosine(self, index: Optional[Tensor] = None) -> Tensor:
         encoders: Any = self.encoders.values()
         return _units([encoder.features(index).to(self.mrp)
                        for encoder in encoders])
