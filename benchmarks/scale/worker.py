@@ -215,7 +215,7 @@ def main() -> None:
     if args.action == 'make':
         graphs.make(Path(args.folder), args.nodes,
                     args.nodes * args.triples_per_node, args.relations,
-                    args.features, args.missing)
+                    0 if args.text else args.features, args.missing)
         return
     if args.action == 'text':
         measure_text(args)
