@@ -529,7 +529,8 @@ def _build(cls: type[T], saved: dict[str, Any], state: dict[str, Tensor],
         # For several rows per node, the file holds their number instead.
         x, mask = arguments['modalities'][m], arguments['masks'][m]
         if list(x.shape[1:2]) != [width] or x.numel() == 0:
-            raise _no_fit(folder, f'{m!r:.80} does not have {width} channels')
+            raise _no_fit(folder, f'{m!r:.80} has shape {list(x.shape)} for '
+                          f'{width} channels')
         if mask.shape != x.shape[:-1]:
             raise _no_fit(folder, f'the mask of {m!r:.80} has shape '
                           f'{list(mask.shape)}')

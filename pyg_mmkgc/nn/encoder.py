@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Iterator
 from typing import Any, Optional
 
 import torch
@@ -185,10 +186,14 @@ class ModalityEncoder(torch.nn.Module):
             self.x[~mask] = 0.0
         if self.missing in ('random', 'mean'):
             rows = self.x[~mask] if self.stand_in is None else self.stand_in
-            mean, std = _moments(self.x, mask)
-            for part in rows.split(BLOCK):
-                part.copy_(mean if self.missing == 'mean' else mean + std *
-                           torch.randn_like(part, dtype=torch.float))
+            mean = _mean(self.x, mask)
+            if self.missing == 'mean':
+                rows.copy_(mean.expand_as(rows))
+            else:
+                std = _std(self.x, mask, mean)
+                for part in rows.split(BLOCK):
+                    part.copy_(mean + std * torch.randn_like(
+                        part, dtype=torch.float))
             if self.trained:
                 self.x[~mask] = rows
 
@@ -281,11 +286,12 @@ class ModalityEncoder(torch.nn.Module):
             x.dim() - 1 - mask.dim())).expand(x.shape[:-1])
         x = x.to(self.x.device, self.x.dtype)
         every = torch.cat([self.mask, mask])
-        other = x.new_zeros(1, x.size(-1))
+        other, count = x.new_zeros(1, x.size(-1)), int((~mask).sum())
         if self.missing in ('random', 'mean'):
-            other += _moments(self.x, self.mask.to(x.device))[0]
+            if count > 0:
+                other += _mean(self.x, self.mask.to(x.device))
             drawn = self.missing == 'random'
-            rows = other.expand(int((~mask).sum()) if drawn else 1, -1)
+            rows = other.expand(count if drawn else 1, -1)
             if self.stand_in is not None:
                 rows = (torch.cat([self.stand_in, rows]) if drawn else
                         self.stand_in)
@@ -334,21 +340,34 @@ def _places(mask: Tensor, drawn: bool) -> Tensor:
     return (missing.cumsum(0) - 1).clamp_(min=0).view(mask.shape)
 
 
-def _moments(x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    r"""Returns the mean and the standard deviation :obj:`[F]` of the present
-    rows, which are 0 without any row and 1 for fewer than two. Features that
-    are mapped from a file are read in parts.
+def _present(x: Tensor, mask: Tensor) -> Iterator[Tensor]:
+    r"""Yields the present rows in double precision. Features that are mapped
+    from a file are read in parts.
     """
-    parts = list(zip(x.flatten(0, -2).split(BLOCK),
-                     mask.flatten().split(BLOCK), strict=True))
+    for rows, there in zip(x.flatten(0, -2).split(BLOCK),
+                           mask.flatten().split(BLOCK), strict=True):
+        yield rows[there].double()
+
+
+def _mean(x: Tensor, mask: Tensor) -> Tensor:
+    r"""Returns the mean :obj:`[F]` of the present rows, which is 0 without
+    any row.
+    """
+    total = x.new_zeros(x.size(-1), dtype=torch.double)
+    return sum((rows.sum(dim=0) for rows in _present(x, mask)),
+               total) / max(int(mask.sum()), 1)
+
+
+def _std(x: Tensor, mask: Tensor, mean: Tensor) -> Tensor:
+    r"""Returns the standard deviation :obj:`[F]` of the present rows, which is
+    1 for fewer than two rows.
+    """
     count = int(mask.sum())
-    mean = sum((part[there].double().sum(dim=0) for part, there in parts),
-               x.new_zeros(x.size(-1), dtype=torch.double)) / max(count, 1)
     if count < 2:
-        return mean, torch.ones_like(mean)
-    square = sum(((part[there].double() - mean).square().sum(dim=0)
-                  for part, there in parts), torch.zeros_like(mean))
-    return mean, (square / (count - 1)).sqrt()
+        return torch.ones_like(mean)
+    square = sum(((rows - mean).square().sum(dim=0)
+                  for rows in _present(x, mask)), torch.zeros_like(mean))
+    return (square / (count - 1)).sqrt()
 
 
 def have_features(encoders: ModuleDict) -> Tensor:

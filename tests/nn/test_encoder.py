@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.nn import ModalityEncoder
-from pyg_mmkgc.nn.encoder import check_modalities, make_encoders
+from pyg_mmkgc.nn.encoder import MISSING, check_modalities, make_encoders
 
 N, F, C = 40, 3, 5
 
@@ -28,8 +28,7 @@ def project(encoder: ModalityEncoder, row: Tensor) -> Tensor:
         for c in range(C)])
 
 
-@pytest.mark.parametrize('missing', ['random', 'zeros', 'mean', 'learned',
-                                     'drop'])
+@pytest.mark.parametrize('missing', MISSING)
 def test_present_rows_are_projected(missing: str) -> None:
     x, mask = features()
     before = x.clone()
@@ -191,8 +190,7 @@ def test_rows_must_be_nodes() -> None:
         check_modalities({'text': torch.randn(4, 2)}, 5)
 
 
-@pytest.mark.parametrize('missing', ['random', 'zeros', 'mean', 'learned',
-                                     'drop'])
+@pytest.mark.parametrize('missing', MISSING)
 @pytest.mark.parametrize('instances', [1, 3])
 def test_features_are_those_of_the_graph(missing: str,
                                          instances: int) -> None:
@@ -290,8 +288,7 @@ def test_moments_of_many_rows() -> None:
             ).abs().max() < 5 / n ** 0.5
 
 
-@pytest.mark.parametrize('missing', ['random', 'zeros', 'mean', 'learned',
-                                     'drop'])
+@pytest.mark.parametrize('missing', MISSING)
 @pytest.mark.parametrize('complete', [True, False])
 @pytest.mark.parametrize('trained', [True, False])
 def test_new_nodes(missing: str, complete: bool, trained: bool) -> None:
@@ -345,8 +342,7 @@ def attended(encoder: ModalityEncoder, n: int, query: Tensor | None,
     return torch.stack([a / sum(e) * q for a, q in zip(e, p)]).sum(0).float()
 
 
-@pytest.mark.parametrize('missing', ['random', 'zeros', 'mean', 'learned',
-                                     'drop'])
+@pytest.mark.parametrize('missing', MISSING)
 @pytest.mark.parametrize('attention', [True, False])
 def test_several_rows(missing: str, attention: bool) -> None:
     x, mask = several()
