@@ -17,8 +17,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
-import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -28,7 +26,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from study.report import Table, metric_cells, path_of, short, write_table
+from study.report import (
+    Table,
+    command_of,
+    metric_cells,
+    path_of,
+    short,
+    write_table,
+)
 from study.worker import machine
 from torch import Tensor
 from zero_shot import sample
@@ -135,7 +140,7 @@ def measure(args: argparse.Namespace) -> None:
                     lines.append({**_line(row, seed, None, result),
                                   'members': names, 'fit': fit.to_dict()})
     head = {
-        'study': STUDY, 'dataset': args.dataset, 'command': _command(args),
+        'study': STUDY, 'dataset': args.dataset, 'command': command_of(args),
         'machine': machine(), **provenance(),
         'threads': torch.get_num_threads(), 'queries': args.queries,
         'triples': args.triples,
@@ -174,14 +179,6 @@ def _differences(results: dict[str, list[RankingResult]],
                 out.setdefault(row, {})[name] = str(
                     found.differences[row]['mrr'])
     return out
-
-
-def _command(args: argparse.Namespace) -> str:
-    local = {str(args.data_root): 'DATA', str(args.results): 'RESULTS',
-             str(args.cache): 'CACHE'}
-    words = [local.get(x, f'RUNS/{Path(x).name}' if Path(x).is_dir() else x)
-             for x in sys.argv[1:]]
-    return shlex.join(['python', 'benchmarks/ensemble.py', *words])
 
 
 def report(args: argparse.Namespace) -> None:

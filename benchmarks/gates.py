@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from study.report import Table, path_of, short, write_table
+from study.report import Table, command_of, path_of, short, write_table
 from zero_shot import sample
 
 from pyg_mmkgc.evaluation import compare, evaluate
@@ -48,7 +48,7 @@ def measure(args: argparse.Namespace) -> None:
              for side in ('head', 'tail')}
     result = evaluate(model, kg)
     line: dict[str, Any] = {
-        'study': STUDY, 'dataset': args.dataset,
+        'study': STUDY, 'dataset': args.dataset, 'command': command_of(args),
         'model': run.config.model.name, 'protocol': result.protocol,
         'relations': kg.relation_names, 'count': count.tolist(),
         'gates': gates, 'test': result.metrics(),
@@ -82,7 +82,8 @@ def report(args: argparse.Namespace) -> None:
         'features, in the same trained model. Difference of MRR with the 95 % '
         'interval of a paired bootstrap over rankings. Unseen: rankings with '
         'an entity that is in no training triple. '
-        f"Commit {short(str(line['commit']))}, {line['platform']}.",
+        f"`{line['command']}`, commit {short(str(line['commit']))}, "
+        f"{line['platform']}.",
         ['', 'MRR', 'others MRR', 'unseen MRR', 'difference'], rows)
     order = sorted(range(len(line['count'])),
                    key=lambda r: -line['count'][r])[:args.relations]

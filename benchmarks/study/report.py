@@ -27,17 +27,24 @@ def path_of(study: str, args: argparse.Namespace) -> Path:
     return args.results / f'{study}_{args.dataset}'
 
 
+def command_of(args: argparse.Namespace) -> str:
+    """Returns the running command, with names for the local folders."""
+    names = {'data_root': 'DATA', 'runs': 'RUNS', 'results': 'RESULTS',
+             'cache': 'CACHE'}
+    local = {str(path): names[key] for key, path in vars(args).items()
+             if key in names and path is not None}
+    words = [local.get(x, f'RUNS/{Path(x).name}' if Path(x).is_dir() else x)
+             for x in sys.argv[1:]]
+    return shlex.join(
+        ['python', f'benchmarks/{Path(sys.argv[0]).name}', *words])
+
+
 def write_results(study: str, results: list[dict[str, Any]],
                   args: argparse.Namespace, **extra: Any) -> None:
     """Writes one line for the study, then one line per training."""
-    local = {str(args.data_root): 'DATA', str(args.runs): 'RUNS',
-             str(args.results): 'RESULTS'}
-    words = [local.get(x, x) for x in sys.argv[1:]]
     head = {
         'study': study, 'dataset': args.dataset, 'budget': args.budget,
-        'command': shlex.join(
-            ['python', f'benchmarks/{Path(sys.argv[0]).name}', *words]),
-        'machine': machine(),
+        'command': command_of(args), 'machine': machine(),
         **extra}
     path = path_of(study, args).with_suffix('.jsonl')
     if args.add and path.is_file():
