@@ -17,6 +17,7 @@ from pyg_mmkgc.kernels.host import on_host, to_device
 from pyg_mmkgc.kernels.relational import RelationalGraph
 from pyg_mmkgc.nn.encoder import check_name
 from pyg_mmkgc.nn.loss import SelfAdversarialLoss
+from pyg_mmkgc.nn.path.conv import product
 from pyg_mmkgc.nn.path.features import (
     FeatureGates,
     FeatureTables,
@@ -246,31 +247,38 @@ class PathModel(Pretrained):
         """
         if node.numel() == 0:
             return next(self.parameters()).new_zeros(0, graph.num_nodes)
-        tables, device = self.feature_tables(), node.device
-        node, rel_type = on_host(node), on_host(rel_type)
-        parts = self.conditions(graph, rel_type, device)
-        # A query's gradient of a table is as large as the table, so products
-        # with tables are taken once for all queries of a training step.
-        chunks = ([list(parts)] if torch.is_grad_enabled() else
-                  ([part] for part in parts))
+        device, kind = node.device, node.device.type
+        # Only the products of rows of all nodes are in half precision.
+        products = torch.autocast(kind, torch.get_autocast_dtype(kind),
+                                  torch.is_autocast_enabled(kind))
         order: list[Tensor] = []
         scores = []
-        for chunk in chunks:
-            query = torch.cat([query for query, *_ in chunk])
-            start = torch.cat([start for _, start, _ in chunk])
-            rows = self.feature_rows(tables, start)
-            others = ([None] * len(chunk) if rows is None else
-                      rows.split([query.numel() for query, *_ in chunk]))
-            out = torch.cat([self.score_conditioned(
-                graph, to_device(node[part], device), own, weights, row)
-                for (part, own, weights), row in zip(chunk, others,
-                                                     strict=True)])
-            if tables is not None:
-                assert self.features is not None
-                out = out + self.features.scores(
-                    tables, to_device(node[query], device), start)
-            order.append(query)
-            scores.append(out)
+        with torch.autocast(kind, enabled=False):
+            tables = self.feature_tables()
+            node, rel_type = on_host(node), on_host(rel_type)
+            parts = self.conditions(graph, rel_type, device)
+            # A query's gradient of a table is as large as the table, so
+            # products with tables are taken once for all queries of a training
+            # step.
+            chunks = ([list(parts)] if torch.is_grad_enabled() else
+                      ([part] for part in parts))
+            for chunk in chunks:
+                query = torch.cat([query for query, *_ in chunk])
+                start = torch.cat([start for _, start, _ in chunk])
+                rows = self.feature_rows(tables, start)
+                others = ([None] * len(chunk) if rows is None else
+                          rows.split([query.numel() for query, *_ in chunk]))
+                with products:
+                    out = torch.cat([self.score_conditioned(
+                        graph, to_device(node[part], device), own, weights,
+                        row) for (part, own, weights), row in zip(
+                            chunk, others, strict=True)])
+                if tables is not None:
+                    assert self.features is not None
+                    out = out + self.features.scores(
+                        tables, to_device(node[query], device), start)
+                order.append(query)
+                scores.append(out)
         out, place = torch.cat(scores), torch.cat(order)
         if bool((place[1:] > place[:-1]).all()):
             return out
@@ -530,11 +538,13 @@ def node_scores(mlp: Any, x: Tensor, query: Tensor) -> Tensor:
     first, last = mlp[0], mlp[-1]
     D = x.size(-1)
     # The part of the query is the same for all nodes.
-    own = F.linear(query, first.weight[:, D:], first.bias)
-    out = [torch.addmm(row, rows, first.weight[:, :D].t()).relu_()
+    with torch.autocast(x.device.type, enabled=False):
+        own = F.linear(query, first.weight[:, D:], first.bias)
+    out = [product(rows, first.weight[:, :D], row).relu_()
            for row, rows in zip(own, x, strict=True)]
-    return torch.stack([F.linear(hidden, last.weight, last.bias).view(-1)
-                        for hidden in out])
+    with torch.autocast(x.device.type, enabled=False):
+        return torch.stack([F.linear(hidden, last.weight, last.bias).view(-1)
+                            for hidden in out])
 
 
 def add_start(x: Tensor, node: Tensor, start: Tensor) -> Tensor:

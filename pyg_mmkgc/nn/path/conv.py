@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import LayerNorm, Linear
 
@@ -124,10 +125,29 @@ class RelationalConv(torch.nn.Module):
     def update(self, x: Tensor, message: Tensor) -> Tensor:
         r"""Returns the next representations, given the messages."""
         D = x.size(-1)
+        rows = x.view(-1, D)
         # Two products instead of a concatenation.
         from_x, from_message = self.linear.weight.split(D, dim=1)
-        out = torch.addmm(self.linear.bias, x.view(-1, D), from_x.t())
-        out = out.addmm_(message.view(-1, D), from_message.t())
+        out = product(rows, from_x, self.linear.bias)
+        out = product(message.view(-1, D), from_message, out)
         norm = self.layer_norm
-        return norm_relu_add(out, x.view(-1, D), norm.weight, norm.bias,
+        return norm_relu_add(out, rows, norm.weight, norm.bias,
                              norm.eps).view_as(x)
+
+
+def product(x: Tensor, weight: Tensor, other: Tensor) -> Tensor:
+    r"""Returns :math:`\mathbf{x} \mathbf{W}^{\top}` plus another tensor, whose
+    memory is reused if it has the shape of the result. Under autocast, only
+    the product is in half precision.
+
+    Args:
+        x (torch.Tensor): The rows, :obj:`[M, F]`.
+        weight (torch.Tensor): The weight, :obj:`[D, F]`.
+        other (torch.Tensor): The other tensor, :obj:`[D]` or :obj:`[M, D]`.
+    """
+    if torch.is_autocast_enabled(x.device.type):
+        out = F.linear(x, weight)
+        return other.add_(out) if other.dim() == 2 else out.to(x.dtype) + other
+    if other.dim() == 2:
+        return other.addmm_(x, weight.t())
+    return torch.addmm(other, x, weight.t())

@@ -24,9 +24,11 @@ class NodeFeatures(NamedTuple):
         x (dict): The features :obj:`[N, F_m]` of each modality.
         mask (dict): :obj:`True` for nodes that have the modality,
             :obj:`[N]`.
+        mean (dict): The mean of the rows of these nodes, :obj:`[F_m]`.
     """
     x: dict[str, Tensor]
     mask: dict[str, Tensor]
+    mean: dict[str, Tensor]
 
     def to(self, device: torch.device) -> NodeFeatures:
         r"""Returns the same features on another device."""
@@ -44,10 +46,8 @@ class NodeFeatures(NamedTuple):
         r"""Returns the features with all rows of one modality replaced by
         their mean.
         """
-        x, mask = self.x[name], self.mask[name]
-        mean = x[mask].float().mean(dim=0) if bool(mask.any()) else x[0]
-        return NodeFeatures({**self.x, name: mean.to(x.dtype).expand_as(x)},
-                            self.mask)
+        x = self.mean[name].expand_as(self.x[name])
+        return self._replace(x={**self.x, name: x})
 
 
 def read_features(data: Any, modalities: dict[str, int]) -> NodeFeatures:
@@ -64,7 +64,7 @@ def read_features(data: Any, modalities: dict[str, int]) -> NodeFeatures:
     if lacking:
         raise ModelError(f'Expected the modalities {list(modalities)} in the '
                          f'graph (got {list(features)})')
-    out = NodeFeatures({}, {})
+    out = NodeFeatures({}, {}, {})
     for name, width in modalities.items():
         x, mask = features[name], masks[name]
         if x.size(-1) != width or x.size(0) != data.num_nodes:
@@ -77,6 +77,9 @@ def read_features(data: Any, modalities: dict[str, int]) -> NodeFeatures:
             x = torch.einsum('nif,ni->nf', x.float(), weight.float())
             mask = mask.any(dim=1)
         out.x[name], out.mask[name] = x, mask
+        # Equal rows must differ from their mean by exactly zero.
+        total = x[mask].sum(dim=0, dtype=torch.float64)
+        out.mean[name] = (total / max(1, int(mask.sum()))).float()
     return out
 
 
@@ -98,18 +101,21 @@ class FeatureGates(torch.nn.Module):
 
     .. math::
         \mathbf{x}^{(0)}_v &= [v = h]\, \mathbf{e}_q + \sum_m \gamma_{q,m}\,
-        \mathrm{LayerNorm}(\mathbf{P}_m \mathbf{f}_{v,m})
+        \mathrm{LayerNorm}(\mathbf{P}_m (\mathbf{f}_{v,m} -
+        \bar{\mathbf{f}}_m))
 
         s(v) &= \mathrm{MLP}([\mathbf{x}^{(L)}_v ; \mathbf{e}_q]) + 20 \sum_m
-        \delta_{q,m} \cos(\mathbf{c}_{q,m} \odot \mathbf{B}_m \mathbf{f}_{h,m}
-        + \mathbf{d}_{q,m}, \mathbf{B}_m \mathbf{f}_{v,m})
+        \delta_{q,m} \cos(\mathbf{c}_{q,m} \odot \mathbf{B}_m (\mathbf{f}_{h,m}
+        - \bar{\mathbf{f}}_m) + \mathbf{d}_{q,m}, \mathbf{B}_m
+        (\mathbf{f}_{v,m} - \bar{\mathbf{f}}_m))
 
-    The gates :math:`\gamma` and :math:`\delta` and the vectors
-    :math:`\mathbf{c}` and :math:`\mathbf{d}` are linear functions of
-    :math:`\mathbf{e}_q`. The term :math:`\mathbf{d}_{q,m}` represents the
-    features that answers have regardless of the node of the query. Modalities
-    that a node lacks are left out of the sums. Messages of the first iteration
-    start from :math:`\mathbf{x}^{(0)}`, while the message that every iteration
+    The features of an encoder have a large part in common, so their mean
+    :math:`\bar{\mathbf{f}}_m` over the nodes is subtracted. The gates
+    :math:`\gamma` and :math:`\delta` and the vectors :math:`\mathbf{c}` and
+    :math:`\mathbf{d}` are linear functions of :math:`\mathbf{e}_q`. The term
+    :math:`\mathbf{d}_{q,m}` represents the features that answers have
+    regardless of the node of the query. Modalities that a node lacks are left
+    out of the sums. Messages of the first iteration start from :math:`\mathbf{x}^{(0)}`, while the message that every iteration
     adds remains :math:`\mathbf{e}_q` at the node :math:`h` only.
 
     Args:
@@ -133,13 +139,18 @@ class FeatureGates(torch.nn.Module):
     def reset_parameters(self) -> None:
         r"""Resets all learnable parameters of the module. The gates are
         initially close to zero, since messages from all nodes would otherwise
-        dominate the message from the node of the query.
+        dominate the message from the node of the query, and :math:`\mathbf{c}`
+        and :math:`\mathbf{d}` are close to one and zero, as for the similarity
+        of two nodes.
         """
         for module in (*self.value.values(), *self.key.values(),
                        *self.query.values(), self.gate):
             module.reset_parameters()
         self.gate.weight.mul_(0.1)
         self.gate.bias.mul_(0.1)
+        for module in self.query.values():
+            module.weight.mul_(0.1)
+            module.bias.copy_(torch.arange(2 * CHANNELS) < CHANNELS)
 
     def close(self) -> None:
         r"""Sets all gates to zero, as if there were no features."""
@@ -166,7 +177,8 @@ class FeatureGates(torch.nn.Module):
         r"""Returns the projected features of all nodes."""
         value, key = [], []
         for name, x in features.x.items():
-            x = x.to(self.gate.weight.dtype)
+            dtype = self.gate.weight.dtype
+            x = x.to(dtype) - features.mean[name].to(dtype)
             lacking = ~features.mask[name].unsqueeze(-1)
             out = self.value[name](x)
             value.append(F.layer_norm(out, out.shape[-1:]).masked_fill(

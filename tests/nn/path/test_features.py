@@ -49,13 +49,15 @@ def by_hand(model: PathModel, kg: KnowledgeGraph, h: int,
     gates = model.features
     gamma, delta = gates.gate(e).view(2, -1)
     names = list(model.modalities)
-    f, mask = kg.features(), kg.masks()
+    mask = kg.masks()
+    f = {name: x.double() - x[mask[name]].double().mean(dim=0).float()
+         for name, x in kg.features().items()}
     x = []
     for v in range(N):
         row = e if v == h else torch.zeros_like(e)
         for m, name in enumerate(names):
             if mask[name][v]:
-                y = gates.value[name].weight @ f[name][v].double()
+                y = gates.value[name].weight @ f[name][v]
                 y = (y - y.mean()) / (y.var(unbiased=False) + 1e-5).sqrt()
                 row = row + gamma[m] * y
         x.append(row)
@@ -80,8 +82,8 @@ def by_hand(model: PathModel, kg: KnowledgeGraph, h: int,
         for m, name in enumerate(names):
             scale, shift = gates.query[name](e).chunk(2)
             B = gates.key[name].weight
-            own = F.normalize(B @ f[name][h].double(), dim=0) * mask[name][h]
-            key = F.normalize(B @ f[name][v].double(), dim=0) * mask[name][v]
+            own = F.normalize(B @ f[name][h], dim=0) * mask[name][h]
+            key = F.normalize(B @ f[name][v], dim=0) * mask[name][v]
             total = total + 20 * delta[m] * F.normalize(
                 scale * own + shift, dim=0) @ key
         scores.append(total)
@@ -186,7 +188,7 @@ def test_unseen_nodes_are_ranked_by_their_features(
         torch.manual_seed(0)
         kwargs = {} if modalities is None else {'modalities': modalities}
         model = cls.from_data(kg, 8, num_layers=2, **kwargs)
-        Trainer(model, kg, lr=0.02, batch_size=8, epochs=8,
+        Trainer(model, kg, lr=0.02, batch_size=8, epochs=16,
                 valid_every=None, progress=False).fit()
         found[name] = evaluate(model, kg, 'test', sides=['tail'])
     # Both hubs are known as tails, but not which of them.

@@ -370,6 +370,36 @@ def test_every_weight_learns(name: str) -> None:
         assert p.grad is not None and p.grad.any(), key
 
 
+@pytest.mark.parametrize('kwargs', [
+    {}, {'num_negatives': 8}, {'reduce': 'max', 'message': 'rotation'},
+    {'num_active': 40}])
+@pytest.mark.parametrize('name', ['NBFNet', 'ULTRA'])
+def test_autocast_rounds_products_only(name: str,
+                                       kwargs: dict[str, Any]) -> None:
+    if name == 'ULTRA' and kwargs.keys() - {'num_negatives'}:
+        pytest.skip('ULTRA has products and sums only')
+    # Features enter a model without pruning.
+    features = {} if 'num_active' in kwargs else {'text': 16}
+    kg = graph(modalities=features, num_nodes=40, num_edges=150)
+    model = build(name, kg, hidden_channels=16, **kwargs)
+    triples = kg.edge_index[0], kg.edge_type, kg.edge_index[1]
+    grads = []
+    for enabled in (False, True):
+        with torch.autocast('cpu', torch.bfloat16, enabled=enabled):
+            torch.manual_seed(2)
+            loss = model.loss(*triples)
+            scores = model.score_all(triples[0], triples[1], 'tail')
+        assert loss.dtype == scores.dtype == torch.float32
+        grad = torch.autograd.grad(loss, list(model.parameters()),
+                                   materialize_grads=True)
+        grads.append((loss, scores, torch.cat([x.view(-1) for x in grad])))
+    for full, half in zip(*grads, strict=True):
+        assert not torch.equal(full, half)
+        assert float((full - half).norm() / full.norm()) < 0.03
+    # Finer than bfloat16 can tell scores apart.
+    assert not torch.equal(scores, scores.bfloat16().float())
+
+
 @pytest.mark.parametrize('name', ['NBFNet', 'ULTRA'])
 def test_reset_parameters(name: str) -> None:
     model = build(name, graph())
