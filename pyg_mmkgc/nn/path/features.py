@@ -115,8 +115,9 @@ class FeatureGates(torch.nn.Module):
     :math:`\mathbf{d}` are linear functions of :math:`\mathbf{e}_q`. The term
     :math:`\mathbf{d}_{q,m}` represents the features that answers have
     regardless of the node of the query. Modalities that a node lacks are left
-    out of the sums. Messages of the first iteration start from :math:`\mathbf{x}^{(0)}`, while the message that every iteration
-    adds remains :math:`\mathbf{e}_q` at the node :math:`h` only.
+    out of the sums. Messages of the first iteration start from
+    :math:`\mathbf{x}^{(0)}`, while the message that every iteration adds remains
+    :math:`\mathbf{e}_q` at the node :math:`h` only.
 
     Args:
         modalities (dict): The number of channels :obj:`F_m` of each modality.
