@@ -17,13 +17,14 @@ from pyg_mmkgc.kernels.host import on_host, to_device
 from pyg_mmkgc.kernels.relational import RelationalGraph
 from pyg_mmkgc.nn.encoder import check_name
 from pyg_mmkgc.nn.loss import SelfAdversarialLoss
-from pyg_mmkgc.nn.path.conv import product
 from pyg_mmkgc.nn.path.features import (
     FeatureGates,
     FeatureTables,
     NodeFeatures,
     read_features,
 )
+from pyg_mmkgc.nn.path.reach import Reach, find_reach, shared_scores
+from pyg_mmkgc.nn.path.score import node_scores
 from pyg_mmkgc.nn.share import draw, mine
 
 T = TypeVar('T', bound='PathModel')
@@ -264,19 +265,24 @@ class PathModel(Pretrained):
                       ([part] for part in parts))
             for chunk in chunks:
                 query = torch.cat([query for query, *_ in chunk])
-                start = torch.cat([start for _, start, _ in chunk])
-                rows = self.feature_rows(tables, start)
+                starts = torch.cat([start for _, start, _ in chunk])
+                rows = self.feature_rows(tables, starts)
                 others = ([None] * len(chunk) if rows is None else
-                          rows.split([query.numel() for query, *_ in chunk]))
+                          rows.split([start.size(0) for _, start, _ in chunk]))
                 with products:
                     out = torch.cat([self.score_conditioned(
-                        graph, to_device(node[part], device), own, weights,
-                        row) for (part, own, weights), row in zip(
+                        graph, to_device(node[part], device), start, weights,
+                        row) for (part, start, weights), row in zip(
                             chunk, others, strict=True)])
                 if tables is not None:
                     assert self.features is not None
+                    count = torch.cat([
+                        torch.full((start.size(0), ),
+                                   part.numel() // start.size(0))
+                        for part, start, _ in chunk])
                     out = out + self.features.scores(
-                        tables, to_device(node[query], device), start)
+                        tables, to_device(node[query], device), starts,
+                        to_device(count, device))
                 order.append(query)
                 scores.append(out)
         out, place = torch.cat(scores), torch.cat(order)
@@ -288,7 +294,7 @@ class PathModel(Pretrained):
                    device: torch.device
                    ) -> Iterator[tuple[Tensor, Tensor, list[Tensor]]]:
         r"""Yields the positions of queries to score at once, with the results
-        of :meth:`condition`.
+        of :meth:`condition` for either each of them or all of them.
 
         Args:
             graph (RelationalGraph): The edges.
@@ -296,20 +302,70 @@ class PathModel(Pretrained):
                 on the host.
             device (torch.device): The device of the results.
         """
-        for part in stacks(rel_type.numel(),
-                           graph.num_nodes * self.hidden_channels, device):
-            yield torch.arange(rel_type.numel())[part], *self.condition(
-                to_device(rel_type[part], device))
+        if device.type != 'cpu':
+            for part in stacks(rel_type.numel(),
+                               graph.num_nodes * self.hidden_channels, device):
+                yield torch.arange(rel_type.numel())[part], *self.condition(
+                    to_device(rel_type[part], device))
+            return
+        # Grouped queries share the representations of their relation.
+        order = rel_type.argsort(stable=True)
+        count = torch.bincount(rel_type, minlength=1)
+        for query in order.split(count[count > 0].tolist()):
+            yield query, *self.condition(rel_type[query[:1]])
 
     def score_conditioned(self, graph: RelationalGraph, node: Tensor,
                           start: Tensor, weights: list[Tensor],
                           others: Optional[Tensor] = None) -> Tensor:
         r"""Returns the scores :obj:`[Q, N]` of all nodes by their messages for
         queries from nodes :obj:`[Q]`, given the results of :meth:`condition`
-        and :meth:`feature_rows`.
+        and :meth:`feature_rows`, for either each query or all of them.
         """
-        x = iterate(self.layers, weights, graph, node, start, others)
-        return node_scores(self.mlp, x, start)
+        reaches: dict[int, Reach] = {}
+        if self._shares_messages(node.device):
+            for q, one in enumerate(node.split(1)):
+                reach = find_reach(graph, one, len(self.layers))
+                if reach is not None:
+                    reaches[q] = reach
+        if torch.is_grad_enabled() and len(reaches) < 2:
+            reaches = {}  # Nothing to share.
+        if not reaches:
+            return self._dense_scores(graph, node, start, weights, others)
+        out = shared_scores(self.layers, self.mlp, weights, graph,
+                            list(reaches.values()), start, others)
+        if len(reaches) == node.numel():
+            return out
+        place = torch.tensor(list(reaches))
+        far = torch.ones(node.numel(), dtype=torch.bool).index_fill(
+            0, place, False).nonzero().view(-1)
+        out = torch.cat([out, self._dense_scores(
+            graph, node[far], start, weights, others)])
+        return out[torch.cat([place, far]).argsort()]
+
+    def _shares_messages(self, device: torch.device) -> bool:
+        r"""Returns :obj:`True` if queries with the same relation are grouped,
+        and their messages are linear and add up.
+        """
+        layer = self.layers[0]
+        return (device.type == 'cpu' and layer.reduce == 'sum'
+                and layer.message != 'sum')
+
+    def _dense_scores(self, graph: RelationalGraph, node: Tensor,
+                      start: Tensor, weights: list[Tensor],
+                      others: Optional[Tensor]) -> Tensor:
+        Q = node.numel()
+        start, *weights = (x.expand(Q, *x.shape[1:])
+                           for x in (start, *weights))
+        if others is not None:
+            others = others.expand(Q, *others.shape[1:])
+        out = []
+        for part in stacks(Q, graph.num_nodes * self.hidden_channels,
+                           node.device):
+            x = iterate(self.layers, [weight[part] for weight in weights],
+                        graph, node[part], start[part],
+                        None if others is None else others[part])
+            out.append(node_scores(self.mlp, x, start[part]))
+        return torch.cat(out)
 
     # Features ################################################################
 
@@ -528,23 +584,6 @@ def iterate(layers: Any, weights: list[Tensor], graph: RelationalGraph,
              layer(x, weight, graph, node, start))
     assert x is not None
     return x
-
-
-def node_scores(mlp: Any, x: Tensor, query: Tensor) -> Tensor:
-    r"""Returns the scores :obj:`[Q, N]` of two linear layers for
-    :math:`[\mathbf{x}_v ; \mathbf{q}]` with nodes :obj:`[Q, N, D]` and queries
-    :obj:`[Q, D]`.
-    """
-    first, last = mlp[0], mlp[-1]
-    D = x.size(-1)
-    # The part of the query is the same for all nodes.
-    with torch.autocast(x.device.type, enabled=False):
-        own = F.linear(query, first.weight[:, D:], first.bias)
-    out = [product(rows, first.weight[:, :D], row).relu_()
-           for row, rows in zip(own, x, strict=True)]
-    with torch.autocast(x.device.type, enabled=False):
-        return torch.stack([F.linear(hidden, last.weight, last.bias).view(-1)
-                            for hidden in out])
 
 
 def add_start(x: Tensor, node: Tensor, start: Tensor) -> Tensor:

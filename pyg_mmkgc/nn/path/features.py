@@ -116,8 +116,8 @@ class FeatureGates(torch.nn.Module):
     :math:`\mathbf{d}_{q,m}` represents the features that answers have
     regardless of the node of the query. Modalities that a node lacks are left
     out of the sums. Messages of the first iteration start from
-    :math:`\mathbf{x}^{(0)}`, while the message that every iteration adds remains
-    :math:`\mathbf{e}_q` at the node :math:`h` only.
+    :math:`\mathbf{x}^{(0)}`, while the message that every iteration adds
+    remains :math:`\mathbf{e}_q` at the node :math:`h` only.
 
     Args:
         modalities (dict): The number of channels :obj:`F_m` of each modality.
@@ -195,15 +195,34 @@ class FeatureGates(torch.nn.Module):
         gate, _ = self.gates(query)
         return torch.einsum('qm,mnd->qnd', gate, tables.value)
 
-    def scores(self, tables: FeatureTables, node: Tensor,
-               query: Tensor) -> Tensor:
+    def scores(self, tables: FeatureTables, node: Tensor, query: Tensor,
+               count: Tensor) -> Tensor:
         r"""Returns the part :obj:`[Q, N]` of the features in the scores of all
-        nodes for queries :obj:`[Q, D]` from nodes :obj:`[Q]`.
+        nodes for queries from nodes :obj:`[Q]`.
+
+        Args:
+            tables (FeatureTables): The projected features.
+            node (torch.Tensor): The nodes of queries, :obj:`[Q]`.
+            query (torch.Tensor): The rows :math:`\mathbf{e}_q` of groups of
+                consecutive queries, :obj:`[G, D]`.
+            count (torch.Tensor): The number of queries in each group,
+                :obj:`[G]`.
         """
         _, gate = self.gates(query)
+        gate = gate.repeat_interleave(count, dim=0)
         out = query.new_zeros(node.numel(), tables.key.size(1))
         for m, layer in enumerate(self.query.values()):
-            scale, shift = layer(query).chunk(2, dim=-1)
+            scale, shift = layer(query).repeat_interleave(
+                count, dim=0).chunk(2, dim=-1)
             asked = F.normalize(scale * tables.key[m, node] + shift, dim=-1)
-            out = out + SCALE * gate[:, m:m + 1] * (asked @ tables.key[m].t())
+            out = out + SCALE * gate[:, m:m + 1] * _products(
+                asked, tables.key[m])
         return out
+
+
+def _products(a: Tensor, b: Tensor) -> Tensor:
+    if torch.is_grad_enabled() or a.device.type != 'cpu':
+        return a @ b.t()
+    # The number of rows affects the rounding of a matrix product, and a rank
+    # must not depend on the other queries of its batch.
+    return torch.stack([b @ row for row in a])

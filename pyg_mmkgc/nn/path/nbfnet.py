@@ -119,5 +119,7 @@ class NBFNet(PathModel):
         if self.num_active is None:
             return super().score_conditioned(graph, node, start, weights,
                                              others)
+        start, *weights = (x.expand(node.numel(), *x.shape[1:])
+                           for x in (start, *weights))
         return pruned_scores(self.layers, self.mlp, weights, graph, node,
                              start, self.num_active)

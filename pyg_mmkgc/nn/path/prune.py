@@ -8,7 +8,7 @@ from torch import Tensor
 from torch_geometric.utils import scatter
 
 from pyg_mmkgc.kernels.relational import RelationalGraph, edge_messages
-from pyg_mmkgc.nn.path.base import node_scores
+from pyg_mmkgc.nn.path.score import node_scores
 
 
 def pruned_scores(layers: Any, mlp: Any, weights: list[Tensor],

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -19,7 +18,7 @@ from pyg_mmkgc.io.torch_file import StoredTensor, open_torch
 from pyg_mmkgc.kernels.backend import BLOCK
 from pyg_mmkgc.kernels.host import distinct_values
 from pyg_mmkgc.kernels.relational import RelationalGraph
-from pyg_mmkgc.nn.path.base import PathModel, iterate, stacks, widths_of
+from pyg_mmkgc.nn.path.base import PathModel, iterate, widths_of
 from pyg_mmkgc.nn.path.conv import RelationalConv
 
 # The links of the authors' checkpoints, and their SHA-256.
@@ -198,26 +197,6 @@ class ULTRA(PathModel):
         rows = self.relation_model(self.relation_graph, relation)
         return rows[row, rel_type], [
             layer.relation_projection(rows)[row] for layer in self.layers]
-
-    def conditions(self, graph: RelationalGraph, rel_type: Tensor,
-                   device: torch.device
-                   ) -> Iterator[tuple[Tensor, Tensor, list[Tensor]]]:
-        if device.type != 'cpu':
-            yield from super().conditions(graph, rel_type, device)
-            return
-        # Grouped queries share the representations of their relation.
-        order = rel_type.argsort(stable=True)
-        count, first = torch.bincount(rel_type, minlength=1), 0
-        for size in count[count > 0].tolist():
-            mine = order[first:first + size]
-            start, weights = self.condition(rel_type[mine[:1]])
-            for part in stacks(size, graph.num_nodes * self.hidden_channels,
-                               device):
-                query = mine[part]
-                yield query, start.expand(query.numel(), -1), [
-                    weight.expand(query.numel(), -1, -1)
-                    for weight in weights]
-            first += size
 
 
 def download_checkpoint(name: str) -> Path:

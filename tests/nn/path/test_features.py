@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings(
 N, R, D = 9, 2, 4
 
 
-def graph(**kwargs: Tensor) -> KnowledgeGraph:
+def graph(N: int = N, **kwargs: Tensor) -> KnowledgeGraph:
     """Node 8 has no edge; some nodes lack a modality, node 2 both."""
     torch.manual_seed(0)
     head = torch.tensor([0, 1, 2, 3, 4, 5, 6, 0, 3])
@@ -44,6 +44,7 @@ def build(cls: type[PathModel], kg: KnowledgeGraph,
 def by_hand(model: PathModel, kg: KnowledgeGraph, h: int,
             rel: int) -> Tensor:
     """The scores of one query, with plain loops over nodes and edges."""
+    N = kg.num_nodes
     e, weights = (x[0] if isinstance(x, Tensor) else [w[0] for w in x]
                   for x in model.condition(torch.tensor([rel])))
     gates = model.features
@@ -90,9 +91,11 @@ def by_hand(model: PathModel, kg: KnowledgeGraph, h: int,
     return torch.stack(scores)
 
 
+@pytest.mark.parametrize('size', [N, 30])
 @pytest.mark.parametrize('cls', [NBFNet, ULTRA])
-def test_scores_equal_the_equations(cls: type[PathModel]) -> None:
-    kg = graph()
+def test_scores_equal_the_equations(cls: type[PathModel], size: int) -> None:
+    """A query reaches most nodes of the first graph, and few of the second."""
+    kg = graph(size)
     model = build(cls, kg).double()
     node, rel = torch.tensor([0, 2, 8, 5]), torch.tensor([0, 1, 1, 0])
     for side, shift in (('tail', 0), ('head', R)):

@@ -20,6 +20,9 @@ from pyg_mmkgc.nn.path.ultra import relation_graph
 pytestmark = pytest.mark.filterwarnings(
     'ignore::pyg_mmkgc.evaluation.result.TieWarning')
 D = 4
+# A query reaches most nodes of the first graph, and few of the second.
+SIZES = [{'num_nodes': 12, 'num_edges': 30},
+         {'num_nodes': 60, 'num_edges': 50}]
 
 
 def graph(seed: int = 0, **kwargs: Any) -> KnowledgeGraph:
@@ -83,16 +86,19 @@ def score(mlp: Any, rows: list[Tensor], query: Tensor) -> Tensor:
     return torch.stack([mlp(torch.cat([x, query]))[0] for x in rows])
 
 
+@pytest.mark.parametrize('size', SIZES)
 @pytest.mark.parametrize('dependent', [True, False])
 @pytest.mark.parametrize('message', ['product', 'sum', 'rotation'])
 @pytest.mark.parametrize('reduce', ['sum', 'mean', 'max'])
 def test_nbfnet_equals_its_equations(message: str, reduce: str,
-                                     dependent: bool) -> None:
+                                     dependent: bool,
+                                     size: dict[str, int]) -> None:
     """Scores of tails and of heads, and the gradient of every weight."""
-    kg = graph()
+    kg = graph(**size)
+    N = kg.num_nodes
     model = build('NBFNet', kg, message=message, reduce=reduce,
                   dependent=dependent).double()
-    node, rel = torch.tensor([3, 0, 3, 11]), torch.tensor([1, 0, 2, 1])
+    node, rel = torch.tensor([3, 0, 3, 11, 5]), torch.tensor([1, 0, 2, 1, 1])
     for side, shift in (('tail', 0), ('head', 3)):
         expected = []
         for n, r in zip(node.tolist(), (rel + shift).tolist()):
@@ -100,7 +106,7 @@ def test_nbfnet_equals_its_equations(message: str, reduce: str,
             weights = [(layer(e).view(6, D) if dependent else layer.weight)
                        for layer in model.relations]
             expected.append(score(model.mlp, passes(
-                model.layers, weights, edges_of(kg), 12, n, e, message,
+                model.layers, weights, edges_of(kg), N, n, e, message,
                 reduce), e))
         wanted = torch.stack(expected)
         grad = torch.randn_like(wanted)
@@ -173,10 +179,12 @@ def test_relation_graph_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
         assert torch.equal(getattr(whole, name), getattr(parts, name))
 
 
-def test_ultra_equals_its_equations() -> None:
-    kg = graph()
+@pytest.mark.parametrize('size', SIZES)
+def test_ultra_equals_its_equations(size: dict[str, int]) -> None:
+    kg = graph(**size)
+    N = kg.num_nodes
     model = build('ULTRA', kg).double()
-    node, rel = torch.tensor([3, 0, 3, 11]), torch.tensor([1, 0, 2, 1])
+    node, rel = torch.tensor([3, 0, 3, 11, 5]), torch.tensor([1, 0, 2, 1, 1])
     for side, shift in (('tail', 0), ('head', 3)):
         expected = []
         for n, r in zip(node.tolist(), (rel + shift).tolist()):
@@ -188,7 +196,7 @@ def test_ultra_equals_its_equations() -> None:
             part = model.entity_model
             x = passes(part.layers, [layer.relation_projection(rows)
                                      for layer in part.layers],
-                       edges_of(kg), 12, n, rows[r])
+                       edges_of(kg), N, n, rows[r])
             expected.append(score(part.mlp, x, rows[r]))
         wanted = torch.stack(expected)
         grad = torch.randn_like(wanted)
@@ -228,6 +236,22 @@ def test_every_form_is_the_same_score(name: str) -> None:
         for wrong in ((12, 0), (0, 3), (-1, 0), (0, -1)):
             with pytest.raises(IndexError, match=str(sum(wrong))):
                 model.score_all(*(torch.tensor([i]) for i in wrong), side)
+
+
+@pytest.mark.parametrize('size', SIZES)
+@pytest.mark.parametrize('name', ['NBFNet', 'ULTRA'])
+def test_scores_do_not_depend_on_the_batch(name: str,
+                                           size: dict[str, int]) -> None:
+    """Bit for bit, as ranks among nearly equal scores require."""
+    kg = graph(**size, modalities={'text': 8})
+    model = build(name, kg, hidden_channels=16).eval()
+    node = torch.arange(12).repeat(3)
+    rel = torch.arange(3).repeat_interleave(12)
+    with torch.no_grad():
+        together = model.score_tails(node, rel)
+        alone = torch.cat([model.score_tails(n, r) for n, r in zip(
+            node.split(1), rel.split(1))])
+    assert torch.equal(together, alone)
 
 
 @pytest.mark.parametrize('name', ['NBFNet', 'ULTRA'])
@@ -273,7 +297,7 @@ def loss_by_hand(model: PathModel, kg: KnowledgeGraph, batch: Tensor,
     kept = [t for t in triples if (
         (t[0], t[2]) not in pairs if one_hop else t not in mine)]
     h, r, t = torch.tensor(kept).t()
-    smaller = KnowledgeGraph(torch.stack([h, t]), r, num_nodes=12,
+    smaller = KnowledgeGraph(torch.stack([h, t]), r, num_nodes=kg.num_nodes,
                              num_relations=3)
     losses = []
     for side in ('tail', 'head'):
@@ -288,7 +312,8 @@ def loss_by_hand(model: PathModel, kg: KnowledgeGraph, batch: Tensor,
                                          torch.tensor([rel]), side)[0]
             known = {(b if side == 'tail' else a) for a, c, b in triples
                      if c == rel and (a if side == 'tail' else b) == given}
-            others = [i for i in range(12) if i not in known - {target}]
+            others = [i for i in range(kg.num_nodes)
+                      if i not in known - {target}]
             losses.append(-(scores[target]
                             - scores[others].logsumexp(dim=0)))
     return torch.stack(losses).mean()
@@ -299,11 +324,12 @@ def relation_graph_of(model: ULTRA, kg: KnowledgeGraph) -> Any:
         return relation_graph(model.graph)
 
 
+@pytest.mark.parametrize('size', [12, 100])
 @pytest.mark.parametrize('one_hop', [False, True])
 @pytest.mark.parametrize('name', ['NBFNet', 'ULTRA'])
-def test_loss_takes_the_edges_of_the_batch_out(name: str,
-                                               one_hop: bool) -> None:
-    kg = graph(num_edges=60)
+def test_loss_takes_the_edges_of_the_batch_out(name: str, one_hop: bool,
+                                               size: int) -> None:
+    kg = graph(num_nodes=size, num_edges=60)
     model = build(name, kg, remove_one_hop=one_hop).double()
     train = kg.split('train')
     batch = torch.tensor([0, 3, 7])

@@ -1,7 +1,7 @@
 """Faults in the library that the tests next to this file find."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Optional
 
 import pytest
 import torch
@@ -9,9 +9,10 @@ from torch import Tensor
 
 from pyg_mmkgc.kernels import relational
 from pyg_mmkgc.kernels.relational import Order, RelationalGraph
-from pyg_mmkgc.nn.path import PathModel, RelationalConv
+from pyg_mmkgc.nn.path import PathModel, RelationalConv, base, reach
 
 from . import test_explain, test_path_models
+from .test_path_models import SIZES
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -76,27 +77,46 @@ def no_short_cut(patch: pytest.MonkeyPatch) -> None:
                   update(self, x, message) - x)
 
 
-def nbfnet(reduce: str) -> None:
-    test_path_models.test_nbfnet_equals_its_equations('product', reduce, True)
+def reach_too_short(patch: pytest.MonkeyPatch) -> None:
+    """The last message changes no node."""
+    def short(graph: RelationalGraph, node: Tensor,
+              num_layers: int) -> Optional[reach.Reach]:
+        found = reach.find_reach(graph, node, num_layers - 1)
+        return found and found._replace(
+            size=[*found.size, found.size[-1]],
+            graph=[*found.graph, found.graph[-1]])
+
+    patch.setattr(base, 'find_reach', short)
+
+
+def nbfnet(reduce: str, size: int = 0) -> None:
+    test_path_models.test_nbfnet_equals_its_equations(
+        'product', reduce, True, SIZES[size])
+
+
+def ultra(size: int = 0) -> None:
+    test_path_models.test_ultra_equals_its_equations(SIZES[size])
 
 
 @pytest.mark.parametrize('fault, test, args', [
     (other_direction, nbfnet, ('sum', )),
-    (other_direction, test_path_models.test_ultra_equals_its_equations, ()),
+    (other_direction, ultra, ()),
     (other_direction, test_path_models.test_relation_graph_by_hand, ()),
     (other_direction,
      test_explain.test_directions_are_those_of_the_triples, ()),
     (edges_left_in,
      test_path_models.test_loss_takes_the_edges_of_the_batch_out,
-     ('NBFNet', False)),
+     ('NBFNet', False, 12)),
     (edges_left_in, test_explain.test_no_path, ()),
     (off_by_one, test_path_models.test_loss_takes_the_edges_of_the_batch_out,
-     ('NBFNet', False)),
+     ('NBFNet', False, 12)),
     (mean_of_edges_alone, nbfnet, ('mean', )),
     (mean_of_edges_alone, nbfnet, ('max', )),
     (start_only_once, nbfnet, ('sum', )),
     (norm_after_relu, nbfnet, ('sum', )),
-    (no_short_cut, test_path_models.test_ultra_equals_its_equations, ()),
+    (no_short_cut, ultra, ()),
+    (reach_too_short, nbfnet, ('sum', 1)),
+    (reach_too_short, ultra, (1, )),
 ])
 def test_fault_is_found(fault: Patch, test: Callable[..., None],
                         args: tuple[Any, ...],
