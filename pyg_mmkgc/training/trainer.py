@@ -126,11 +126,12 @@ class Trainer:
             in the loss by
             :func:`~pyg_mmkgc.training.inputs.subsampling_weight`.
             (default: :obj:`False`)
-        autocast (bool or str, optional): If set to :obj:`True`, projections
-            and generators multiply in bfloat16, while scores, losses and
-            rankings stay in full precision. Hardware that does not multiply
-            bfloat16 matrices keeps full precision and issues a warning. If set
-            to :obj:`"auto"`, there is no warning. (default: :obj:`False`)
+        autocast (bool or str, optional): If set to :obj:`True`, projections,
+            generators and the layers of path models multiply in bfloat16,
+            while scores, losses and rankings stay in full precision. Hardware
+            that does not multiply bfloat16 matrices keeps full precision and
+            issues a warning. If set to :obj:`"auto"`, there is no warning.
+            (default: :obj:`False`)
         valid_every (int, optional): The number of epochs between validations.
             A checkpoint is written with each validation and every ten epochs.
             At the end, the weights with the best filtered validation MRR are
