@@ -44,9 +44,10 @@ class TrainingConfig:
             either :obj:`"linear"` or :obj:`"cosine"`. (default: :obj:`None`)
         subsampling (bool, optional): If set to :obj:`True`, frequent queries
             have less weight in the loss. (default: :obj:`False`)
-        autocast (bool or str, optional): If set to :obj:`True`, projections
-            and generators multiply in bfloat16. If set to :obj:`"auto"`, they
-            do so where the hardware supports it. (default: :obj:`False`)
+        autocast (bool or str, optional): If set to :obj:`True`, projections,
+            generators and the layers of path models multiply in bfloat16. If
+            set to :obj:`"auto"`, they do so where the hardware supports it.
+            (default: :obj:`False`)
         seed (int, optional): The seed of weights, batches, negatives and
             dropped features. (default: :obj:`0`)
         device (str, optional): The name of a :class:`torch.device`.

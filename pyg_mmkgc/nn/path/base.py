@@ -23,7 +23,7 @@ from pyg_mmkgc.nn.path.features import (
     NodeFeatures,
     read_features,
 )
-from pyg_mmkgc.nn.path.reach import Reach, find_reach, shared_scores
+from pyg_mmkgc.nn.path.reach import near_queries, shared_scores
 from pyg_mmkgc.nn.path.score import node_scores
 from pyg_mmkgc.nn.share import draw, mine
 
@@ -155,7 +155,7 @@ class PathModel(Pretrained):
                 lacks features of the model.
         """
         train = data.split('train')
-        features = (read_features(data, self.modalities)
+        features = (read_features(data, self.modalities).with_mean()
                     if self.modalities else None)
         if not self.any_relations and (self.num_relations or 0) < (
                 data.num_relations):
@@ -294,7 +294,8 @@ class PathModel(Pretrained):
                    device: torch.device
                    ) -> Iterator[tuple[Tensor, Tensor, list[Tensor]]]:
         r"""Yields the positions of queries to score at once, with the results
-        of :meth:`condition` for either each of them or all of them.
+        of :meth:`condition`, with either a row per query or one row for all of
+        them.
 
         Args:
             graph (RelationalGraph): The edges.
@@ -302,53 +303,45 @@ class PathModel(Pretrained):
                 on the host.
             device (torch.device): The device of the results.
         """
-        if device.type != 'cpu':
-            for part in stacks(rel_type.numel(),
-                               graph.num_nodes * self.hidden_channels, device):
-                yield torch.arange(rel_type.numel())[part], *self.condition(
-                    to_device(rel_type[part], device))
+        size = graph.num_nodes * self.hidden_channels
+        # Queries with the same relation share what depends on it.
+        if device.type == 'cpu' and (self.any_relations
+                                     or stack_size(size, device) == 1):
+            order = rel_type.argsort(stable=True)
+            count = torch.bincount(rel_type, minlength=1)
+            for query in order.split(count[count > 0].tolist()):
+                yield query, *self.condition(rel_type[query[:1]])
             return
-        # Grouped queries share the representations of their relation.
-        order = rel_type.argsort(stable=True)
-        count = torch.bincount(rel_type, minlength=1)
-        for query in order.split(count[count > 0].tolist()):
-            yield query, *self.condition(rel_type[query[:1]])
+        for part in stacks(rel_type.numel(), size, device):
+            yield torch.arange(rel_type.numel())[part], *self.condition(
+                to_device(rel_type[part], device))
 
     def score_conditioned(self, graph: RelationalGraph, node: Tensor,
                           start: Tensor, weights: list[Tensor],
                           others: Optional[Tensor] = None) -> Tensor:
         r"""Returns the scores :obj:`[Q, N]` of all nodes by their messages for
         queries from nodes :obj:`[Q]`, given the results of :meth:`condition`
-        and :meth:`feature_rows`, for either each query or all of them.
+        and :meth:`feature_rows`, with either a row per query or one row for
+        all of them.
         """
-        reaches: dict[int, Reach] = {}
-        if self._shares_messages(node.device):
-            for q, one in enumerate(node.split(1)):
-                reach = find_reach(graph, one, len(self.layers))
-                if reach is not None:
-                    reaches[q] = reach
-        if torch.is_grad_enabled() and len(reaches) < 2:
-            reaches = {}  # Nothing to share.
-        if not reaches:
+        layer, trains = self.layers[0], torch.is_grad_enabled()
+        if (node.device.type != 'cpu' or start.size(0) > 1
+                or layer.reduce != 'sum' or layer.message == 'sum'
+                # Many queries on a small graph are fast as they are.
+                or stack_size(graph.num_nodes * self.hidden_channels,
+                              node.device) > 1):
             return self._dense_scores(graph, node, start, weights, others)
-        out = shared_scores(self.layers, self.mlp, weights, graph,
-                            list(reaches.values()), start, others)
-        if len(reaches) == node.numel():
-            return out
-        place = torch.tensor(list(reaches))
-        far = torch.ones(node.numel(), dtype=torch.bool).index_fill(
-            0, place, False).nonzero().view(-1)
-        out = torch.cat([out, self._dense_scores(
-            graph, node[far], start, weights, others)])
-        return out[torch.cat([place, far]).argsort()]
-
-    def _shares_messages(self, device: torch.device) -> bool:
-        r"""Returns :obj:`True` if queries with the same relation are grouped,
-        and their messages are linear and add up.
-        """
-        layer = self.layers[0]
-        return (device.type == 'cpu' and layer.reduce == 'sum'
-                and layer.message != 'sum')
+        out: dict[int, Tensor] = {}
+        for block in near_queries(graph, node, len(self.layers), trains):
+            if len(block) > 1 or not trains:
+                out.update(zip(block, shared_scores(
+                    self.layers, self.mlp, weights, graph,
+                    list(block.values()), start, others), strict=True))
+        far = [q for q in range(node.numel()) if q not in out]
+        if far:
+            out.update(zip(far, self._dense_scores(
+                graph, node[far], start, weights, others), strict=True))
+        return torch.stack([out[q] for q in range(node.numel())])
 
     def _dense_scores(self, graph: RelationalGraph, node: Tensor,
                       start: Tensor, weights: list[Tensor],
@@ -386,8 +379,9 @@ class PathModel(Pretrained):
 
     def feature_rows(self, tables: Optional[FeatureTables],
                      start: Tensor) -> Optional[Tensor]:
-        r"""Returns the part :obj:`[Q, N, D]` of the features in the input for
-        queries :obj:`[Q, D]`, or :obj:`None` if there is none.
+        r"""Returns the part :obj:`[Q, N, D]` of the features in the input,
+        given the initial rows :obj:`[Q, D]` of queries, or :obj:`None` if
+        there is none.
         """
         if tables is None:
             return None
@@ -561,13 +555,20 @@ def stacks(num_queries: int, num_elements: int,
     r"""Returns the ranges of queries that are computed at once, given the
     number of elements in the representations of one query.
     """
-    size = 1
+    size = stack_size(num_elements, device)
+    return [slice(i, min(i + size, num_queries))
+            for i in range(0, num_queries, size)]
+
+
+def stack_size(num_elements: int, device: torch.device) -> int:
+    r"""Returns the number of queries that are computed at once, as for
+    :func:`stacks`.
+    """
     # The number of rows affects the rounding of a matrix product, and a rank
     # must not depend on the other queries of its batch.
     if torch.is_grad_enabled() or device.type != 'cpu':
-        size = max(1, STACK.get(device.type, STACK['cuda']) // num_elements)
-    return [slice(i, min(i + size, num_queries))
-            for i in range(0, num_queries, size)]
+        return max(1, STACK.get(device.type, STACK['cuda']) // num_elements)
+    return 1
 
 
 def iterate(layers: Any, weights: list[Tensor], graph: RelationalGraph,

@@ -11,7 +11,8 @@ from torch import Tensor
 from pyg_mmkgc.errors import ModelError, check_whole
 from pyg_mmkgc.kernels.backend import BLOCK
 from pyg_mmkgc.kernels.relational import RelationalGraph, edge_messages
-from pyg_mmkgc.nn.path.base import PathModel, add_start, node_scores
+from pyg_mmkgc.nn.path.base import PathModel, add_start
+from pyg_mmkgc.nn.path.score import node_scores
 
 
 @dataclass(frozen=True)

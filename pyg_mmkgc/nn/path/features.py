@@ -13,6 +13,7 @@ from pyg_mmkgc.kernels.host import on_host
 
 #: The channels in which the features of two nodes are compared.
 CHANNELS = 128
+BLOCK = 2 ** 15  # Rows that are read at once.
 # A cosine is at most one, but a softmax over all nodes needs larger scores.
 SCALE = 20.0
 
@@ -24,7 +25,8 @@ class NodeFeatures(NamedTuple):
         x (dict): The features :obj:`[N, F_m]` of each modality.
         mask (dict): :obj:`True` for nodes that have the modality,
             :obj:`[N]`.
-        mean (dict): The mean of the rows of these nodes, :obj:`[F_m]`.
+        mean (dict): The mean of the rows of these nodes, :obj:`[F_m]`, see
+            :meth:`with_mean`.
     """
     x: dict[str, Tensor]
     mask: dict[str, Tensor]
@@ -40,7 +42,20 @@ class NodeFeatures(NamedTuple):
         return all(a.keys() == b.keys() and all(
             a[name] is b[name] or torch.equal(
                 a[name], b[name].to(a[name].device)) for name in a)
-            for a, b in zip(self, other, strict=True))
+            for a, b in zip(self[:2], other[:2], strict=True))
+
+    def with_mean(self) -> NodeFeatures:
+        r"""Returns the features with their mean."""
+        mean = {}
+        for name, x in self.x.items():
+            # Equal rows must differ from their mean by exactly zero.
+            total = x.new_zeros(x.size(1), dtype=torch.float64)
+            for rows, there in zip(x.split(BLOCK),
+                                   self.mask[name].split(BLOCK), strict=True):
+                total += rows[there].sum(dim=0, dtype=torch.float64)
+            count = max(1, int(self.mask[name].sum()))
+            mean[name] = (total / count).float()
+        return self._replace(mean=mean)
 
     def without(self, name: str) -> NodeFeatures:
         r"""Returns the features with all rows of one modality replaced by
@@ -77,9 +92,6 @@ def read_features(data: Any, modalities: dict[str, int]) -> NodeFeatures:
             x = torch.einsum('nif,ni->nf', x.float(), weight.float())
             mask = mask.any(dim=1)
         out.x[name], out.mask[name] = x, mask
-        # Equal rows must differ from their mean by exactly zero.
-        total = x[mask].sum(dim=0, dtype=torch.float64)
-        out.mean[name] = (total / max(1, int(mask.sum()))).float()
     return out
 
 
@@ -110,10 +122,10 @@ class FeatureGates(torch.nn.Module):
         (\mathbf{f}_{v,m} - \bar{\mathbf{f}}_m))
 
     The features of an encoder have a large part in common, so their mean
-    :math:`\bar{\mathbf{f}}_m` over the nodes is subtracted. The gates
-    :math:`\gamma` and :math:`\delta` and the vectors :math:`\mathbf{c}` and
-    :math:`\mathbf{d}` are linear functions of :math:`\mathbf{e}_q`. The term
-    :math:`\mathbf{d}_{q,m}` represents the features that answers have
+    :math:`\bar{\mathbf{f}}_m` over the nodes of the graph is subtracted. The
+    gates :math:`\gamma` and :math:`\delta` and the vectors :math:`\mathbf{c}`
+    and :math:`\mathbf{d}` are linear functions of :math:`\mathbf{e}_q`. The
+    term :math:`\mathbf{d}_{q,m}` represents the features that answers have
     regardless of the node of the query. Modalities that a node lacks are left
     out of the sums. Messages of the first iteration start from
     :math:`\mathbf{x}^{(0)}`, while the message that every iteration adds
@@ -190,7 +202,8 @@ class FeatureGates(torch.nn.Module):
 
     def rows(self, tables: FeatureTables, query: Tensor) -> Tensor:
         r"""Returns the part :obj:`[Q, N, D]` of the features in
-        :math:`\mathbf{x}^{(0)}` for queries :obj:`[Q, D]`.
+        :math:`\mathbf{x}^{(0)}`, given the rows :math:`\mathbf{e}_q` of
+        queries, :obj:`[Q, D]`.
         """
         gate, _ = self.gates(query)
         return torch.einsum('qm,mnd->qnd', gate, tables.value)
@@ -209,11 +222,12 @@ class FeatureGates(torch.nn.Module):
                 :obj:`[G]`.
         """
         _, gate = self.gates(query)
-        gate = gate.repeat_interleave(count, dim=0)
-        out = query.new_zeros(node.numel(), tables.key.size(1))
+        Q = node.numel()
+        gate = gate.repeat_interleave(count, dim=0, output_size=Q)
+        out = query.new_zeros(Q, tables.key.size(1))
         for m, layer in enumerate(self.query.values()):
             scale, shift = layer(query).repeat_interleave(
-                count, dim=0).chunk(2, dim=-1)
+                count, dim=0, output_size=Q).chunk(2, dim=-1)
             asked = F.normalize(scale * tables.key[m, node] + shift, dim=-1)
             out = out + SCALE * gate[:, m:m + 1] * _products(
                 asked, tables.key[m])

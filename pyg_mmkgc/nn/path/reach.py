@@ -1,6 +1,7 @@
 r"""Queries with the same relation, which share most of their messages."""
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple, Optional
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from pyg_mmkgc.kernels.relational import RelationalGraph, relational_propagate
 from pyg_mmkgc.nn.path.score import node_scores
 
-#: The largest part of the nodes whose messages are computed apart.
+# The largest part of the nodes and edges that is computed for one query.
 LIMIT = 0.25
 
 
@@ -32,15 +33,20 @@ class Reach(NamedTuple):
 def find_reach(graph: RelationalGraph, node: Tensor,
                num_layers: int) -> Optional[Reach]:
     r"""Returns the nodes within :obj:`num_layers` edges of a node :obj:`[1]`,
-    or :obj:`None` if they are more than a quarter of all nodes.
+    or :obj:`None` if they are more than a quarter of all nodes, or have more
+    than a quarter of all edges.
     """
     order, place = graph.by_source, torch.full((graph.num_nodes, ), -1)
     place[node] = 0
-    size, nodes, edges = [1], [node], []
+    size, nodes, edges, num_edges = [1], [node], [], 0
     for _ in range(num_layers):
-        row, edge = order.at(nodes[-1])
+        last = nodes[-1]
+        num_edges += int((order.ptr[last + 1] - order.ptr[last]).sum())
+        if num_edges > LIMIT * graph.num_edges:
+            return None
+        row, edge = order.at(last)
         target = order.node[edge].long()
-        edges.append((place[nodes[-1]][row], order.edge_type[edge], target))
+        edges.append((place[last][row], order.edge_type[edge], target))
         new = target[place[target] < 0].unique()
         place[new] = torch.arange(size[-1], size[-1] + new.numel())
         nodes.append(new)
@@ -54,6 +60,27 @@ def find_reach(graph: RelationalGraph, node: Tensor,
         graphs.append(RelationalGraph(source, kind, place[target], count,
                                       graph.num_relations))
     return Reach(torch.cat(nodes), size, graphs)
+
+
+def near_queries(graph: RelationalGraph, node: Tensor, num_layers: int,
+                 at_once: bool) -> Iterator[dict[int, Reach]]:
+    r"""Yields those queries among nodes :obj:`[Q]` that reach few nodes, by
+    their position. Unless all are asked for at once, the reached nodes of a
+    block of queries add up to the number of nodes at most.
+    """
+    block: dict[int, Reach] = {}
+    total = 0
+    for q, one in enumerate(node.split(1)):
+        reach = find_reach(graph, one, num_layers)
+        if reach is None:
+            continue
+        total += reach.node.numel()
+        if total > graph.num_nodes and not at_once:
+            yield block
+            block, total = {}, reach.node.numel()
+        block[q] = reach
+    if block:
+        yield block
 
 
 def shared_scores(layers: Any, mlp: Any, weights: list[Tensor],

@@ -171,6 +171,8 @@ class ULTRA(PathModel):
         for module in self.modules():
             if isinstance(module, (Linear, Embedding, torch.nn.LayerNorm)):
                 module.reset_parameters()
+        if self.features is not None:
+            self.features.reset_parameters()
 
     @property
     def relation_graph(self) -> RelationalGraph:

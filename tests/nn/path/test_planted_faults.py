@@ -9,7 +9,7 @@ from torch import Tensor
 
 from pyg_mmkgc.kernels import relational
 from pyg_mmkgc.kernels.relational import Order, RelationalGraph
-from pyg_mmkgc.nn.path import PathModel, RelationalConv, base, reach
+from pyg_mmkgc.nn.path import PathModel, RelationalConv, reach
 
 from . import test_explain, test_path_models
 from .test_path_models import SIZES
@@ -79,14 +79,16 @@ def no_short_cut(patch: pytest.MonkeyPatch) -> None:
 
 def reach_too_short(patch: pytest.MonkeyPatch) -> None:
     """The last message changes no node."""
+    find_reach = reach.find_reach
+
     def short(graph: RelationalGraph, node: Tensor,
               num_layers: int) -> Optional[reach.Reach]:
-        found = reach.find_reach(graph, node, num_layers - 1)
+        found = find_reach(graph, node, num_layers - 1)
         return found and found._replace(
             size=[*found.size, found.size[-1]],
             graph=[*found.graph, found.graph[-1]])
 
-    patch.setattr(base, 'find_reach', short)
+    patch.setattr(reach, 'find_reach', short)
 
 
 def nbfnet(reduce: str, size: int = 0) -> None:
