@@ -8,9 +8,11 @@
 A member is a name and one folder of a run per seed, or a model that needs no
 training, which all seeds share. In addition to the ensemble of all members,
 each `--ensemble` names the members of another ensemble. Weights are learned on
-validation triples, for the graph and for each relation. Path models score each
-query once for all ensembles and seeds. Until the command ends, their scores
-are kept in a file. `--report` creates the table from an existing result file.
+validation triples, for the graph and for each relation. `--against` compares
+the ensembles with rows of another table as well, given its file of reciprocal
+ranks. Path models score each query once for all ensembles and seeds. Until the
+command ends, their scores are kept in a file. `--report` creates the table
+from an existing result file.
 """
 
 from __future__ import annotations
@@ -39,9 +41,13 @@ from torch import Tensor
 from zero_shot import sample
 
 from pyg_mmkgc.evaluation import RankingResult, compare, evaluate
-from pyg_mmkgc.evaluation.compare import spread
+from pyg_mmkgc.evaluation.compare import (
+    Difference,
+    paired_bootstrap,
+    spread,
+)
 from pyg_mmkgc.evaluation.result import TieWarning
-from pyg_mmkgc.io import save_tensors
+from pyg_mmkgc.io import load_tensors, save_tensors
 from pyg_mmkgc.io.atomic import write_atomic
 from pyg_mmkgc.io.provenance import provenance
 from pyg_mmkgc.nn import Ensemble
@@ -105,6 +111,7 @@ def measure(args: argparse.Namespace) -> None:
     unknown = {name for names in wanted for name in names} - set(members)
     if unknown:
         raise SystemExit(f'Expected members with --member (got {unknown})')
+    others = read_rows(args.against)
     done: dict[str, Any] = {}
     results: dict[str, list[RankingResult]] = {}
     lines = []
@@ -145,14 +152,12 @@ def measure(args: argparse.Namespace) -> None:
         'threads': torch.get_num_threads(), 'queries': args.queries,
         'triples': args.triples,
         'protocol': next(iter(results.values()))[0].protocol,
-        'differences': _differences(results, wanted)}
+        'differences': _differences(results, wanted, others)}
     path = path_of(STUDY, args)
     args.results.mkdir(parents=True, exist_ok=True)
     # For `mmkgc compare`.
     save_tensors(path.with_name(path.name + '_queries.safetensors'), {
-        row: torch.stack([1 / x.ranks.realistic for x in found]
-                         ).mean(dim=0).float()
-        for row, found in results.items()}, {})
+        row: _reciprocal_ranks(found) for row, found in results.items()}, {})
     write_atomic(path.with_suffix('.jsonl'), ''.join(
         json.dumps(line) + '\n' for line in [head, *lines]))
 
@@ -164,10 +169,30 @@ def _line(row: str, seed: int, path: str | None,
             **({} if path is None else {'member': Path(path).name})}
 
 
+def read_rows(against: list[str] | None) -> dict[str, Tensor]:
+    """Reads some rows of the reciprocal ranks of another table."""
+    if against is None:
+        return {}
+    path, *names = against
+    found, _ = load_tensors(path)
+    unknown = set(names) - set(found)
+    if unknown:
+        raise SystemExit(f"Expected rows of '{path}' with --against (got "
+                         f'{sorted(unknown)})')
+    table = Path(path).stem.removesuffix('_queries')
+    return {f'{name} ({table})': found[name] for name in names or found}
+
+
+def _reciprocal_ranks(results: list[RankingResult]) -> Tensor:
+    return torch.stack([1 / x.ranks.realistic for x in results]
+                       ).mean(dim=0).float()
+
+
 def _differences(results: dict[str, list[RankingResult]],
-                 wanted: list[list[str]]) -> dict[str, dict[str, str]]:
+                 wanted: list[list[str]], others: dict[str, Tensor]
+                 ) -> dict[str, dict[str, str]]:
     """Returns the differences in MRR between each ensemble and each of its
-    members, with a paired bootstrap.
+    members and other rows, with a paired bootstrap.
     """
     out: dict[str, dict[str, str]] = {}
     for names in wanted:
@@ -178,6 +203,14 @@ def _differences(results: dict[str, list[RankingResult]],
                                 names=[name, row])
                 out.setdefault(row, {})[name] = str(
                     found.differences[row]['mrr'])
+            mine = _reciprocal_ranks(results[row]).numpy()
+            for name, ranks in others.items():
+                if ranks.numel() != mine.size:
+                    raise SystemExit(
+                        f'Expected {mine.size} rankings of {name!r} with '
+                        f'--against (got {ranks.numel()})')
+                out[row][name] = str(Difference(*map(
+                    float, paired_bootstrap(mine, ranks.numpy()))))
     return out
 
 
@@ -237,6 +270,8 @@ def main() -> None:
                         metavar='NAME RUN', help='a name and folders')
     parser.add_argument('--ensemble', nargs='+', action='append',
                         metavar='NAME', help='the members of an ensemble')
+    parser.add_argument('--against', nargs='+', metavar='FILE ROW',
+                        help='a file of reciprocal ranks, and its rows (all)')
     parser.add_argument('--data-root')
     parser.add_argument('--results', type=Path, required=True)
     parser.add_argument('--queries', type=int,

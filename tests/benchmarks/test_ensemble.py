@@ -1,6 +1,7 @@
 """The table of ensembles, and its store of scores."""
 
 import json
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -36,6 +37,7 @@ def test_table(study, monkeypatch, tmp_path: Path) -> None:
     runpy.run_path(str(SCRIPT), run_name='__main__')
     head, *lines = [json.loads(x) for x in Path(
         'out/ensemble_fake.jsonl').read_text().splitlines()]
+    ours = Path('out/ensemble_fake_queries.safetensors')
     found = {(x['row'], x['seed']): x['test']['mrr'] for x in lines}
     assert len(found) == len(lines) == 7
     assert head['command'].count('RUNS/') == 3
@@ -51,6 +53,18 @@ def test_table(study, monkeypatch, tmp_path: Path) -> None:
     table = Path('out/ensemble_fake.md').read_text()
     assert '| A | 2 |' in table and '| B | 1 |' in table
     assert '- A + B, per graph, less B: ' in table
+    # Against the rows of another table, here of the same one.
+    other = ours.rename('table2_fake_queries.safetensors')
+    call += ['--member', 'A', 'a0', '--member', 'B', 'n', '--queries', '40']
+    monkeypatch.setattr(sys, 'argv', [*call, '--against', str(other), 'B'])
+    runpy.run_path(str(SCRIPT), run_name='__main__')
+    table = Path('out/ensemble_fake.md').read_text()
+    gain = re.search(r'per graph, less B: (.*)', table)
+    assert gain is not None
+    assert f'per graph, less B (table2_fake): {gain[1]}' in table
+    monkeypatch.setattr(sys, 'argv', [*call, '--against', str(other), 'C'])
+    with pytest.raises(SystemExit, match=r"rows of .*\(got \['C'\]\)"):
+        runpy.run_path(str(SCRIPT), run_name='__main__')
     before = table, Path('out/ensemble_fake.jsonl').read_bytes()
     monkeypatch.setattr(sys, 'argv', [*call, '--report'])
     runpy.run_path(str(SCRIPT), run_name='__main__')
