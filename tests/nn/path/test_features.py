@@ -191,7 +191,7 @@ def test_unseen_nodes_are_ranked_by_their_features(
         torch.manual_seed(0)
         kwargs = {} if modalities is None else {'modalities': modalities}
         model = cls.from_data(kg, 8, num_layers=2, **kwargs)
-        Trainer(model, kg, lr=0.02, batch_size=8, epochs=16,
+        Trainer(model, kg, lr=0.01, batch_size=8, epochs=24,
                 valid_every=None, progress=False).fit()
         found[name] = evaluate(model, kg, 'test', sides=['tail'])
     # Both hubs are known as tails, but not which of them.
