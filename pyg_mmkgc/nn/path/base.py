@@ -327,6 +327,7 @@ class PathModel(Pretrained):
         layer, trains = self.layers[0], torch.is_grad_enabled()
         if (node.device.type != 'cpu' or start.size(0) > 1
                 or layer.reduce != 'sum' or layer.message == 'sum'
+                or (trains and node.numel() == 1)  # Nothing to share.
                 # Many queries on a small graph are fast as they are.
                 or stack_size(graph.num_nodes * self.hidden_channels,
                               node.device) > 1):
