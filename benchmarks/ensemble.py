@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from study.queries import difference
 from study.report import (
     Table,
     command_of,
@@ -40,12 +41,8 @@ from study.worker import machine
 from torch import Tensor
 from zero_shot import sample
 
-from pyg_mmkgc.evaluation import RankingResult, compare, evaluate
-from pyg_mmkgc.evaluation.compare import (
-    Difference,
-    paired_bootstrap,
-    spread,
-)
+from pyg_mmkgc.evaluation import RankingResult, evaluate
+from pyg_mmkgc.evaluation.compare import spread
 from pyg_mmkgc.evaluation.result import TieWarning
 from pyg_mmkgc.io import load_tensors, save_tensors
 from pyg_mmkgc.io.atomic import write_atomic
@@ -146,18 +143,21 @@ def measure(args: argparse.Namespace) -> None:
                     results.setdefault(row, []).append(result)
                     lines.append({**_line(row, seed, None, result),
                                   'members': names, 'fit': fit.to_dict()})
+    ranks = {row: torch.stack([1 / x.ranks.realistic for x in found]
+                              ).mean(dim=0).float()
+             for row, found in results.items()}
     head = {
         'study': STUDY, 'dataset': args.dataset, 'command': command_of(args),
         'machine': machine(), **provenance(),
         'threads': torch.get_num_threads(), 'queries': args.queries,
         'triples': args.triples,
         'protocol': next(iter(results.values()))[0].protocol,
-        'differences': _differences(results, wanted, others)}
+        'differences': _differences(
+            {row: x.numpy() for row, x in ranks.items()}, wanted, others)}
     path = path_of(STUDY, args)
     args.results.mkdir(parents=True, exist_ok=True)
     # For `mmkgc compare`.
-    save_tensors(path.with_name(path.name + '_queries.safetensors'), {
-        row: _reciprocal_ranks(found) for row, found in results.items()}, {})
+    save_tensors(path.with_name(path.name + '_queries.safetensors'), ranks, {})
     write_atomic(path.with_suffix('.jsonl'), ''.join(
         json.dumps(line) + '\n' for line in [head, *lines]))
 
@@ -169,7 +169,7 @@ def _line(row: str, seed: int, path: str | None,
             **({} if path is None else {'member': Path(path).name})}
 
 
-def read_rows(against: list[str] | None) -> dict[str, Tensor]:
+def read_rows(against: list[str] | None) -> dict[str, np.ndarray]:
     """Reads some rows of the reciprocal ranks of another table."""
     if against is None:
         return {}
@@ -180,38 +180,26 @@ def read_rows(against: list[str] | None) -> dict[str, Tensor]:
         raise SystemExit(f"Expected rows of '{path}' with --against (got "
                          f'{sorted(unknown)})')
     table = Path(path).stem.removesuffix('_queries')
-    return {f'{name} ({table})': found[name] for name in names or found}
+    return {f'{name} ({table})': found[name].numpy()
+            for name in names or found}
 
 
-def _reciprocal_ranks(results: list[RankingResult]) -> Tensor:
-    return torch.stack([1 / x.ranks.realistic for x in results]
-                       ).mean(dim=0).float()
-
-
-def _differences(results: dict[str, list[RankingResult]],
-                 wanted: list[list[str]], others: dict[str, Tensor]
-                 ) -> dict[str, dict[str, str]]:
+def _differences(ranks: dict[str, np.ndarray], wanted: list[list[str]],
+                 others: dict[str, np.ndarray]) -> dict[str, dict[str, str]]:
     """Returns the differences in MRR between each ensemble and each of its
     members and other rows, with a paired bootstrap.
     """
-    out: dict[str, dict[str, str]] = {}
-    for names in wanted:
-        for per in PER:
-            row = f"{' + '.join(names)}, per {per}"
-            for name in names:
-                found = compare(results[name], results[row],
-                                names=[name, row])
-                out.setdefault(row, {})[name] = str(
-                    found.differences[row]['mrr'])
-            mine = _reciprocal_ranks(results[row]).numpy()
-            for name, ranks in others.items():
-                if ranks.numel() != mine.size:
-                    raise SystemExit(
-                        f'Expected {mine.size} rankings of {name!r} with '
-                        f'--against (got {ranks.numel()})')
-                out[row][name] = str(Difference(*map(
-                    float, paired_bootstrap(mine, ranks.numpy()))))
-    return out
+    size = next(iter(ranks.values())).size
+    for name, x in others.items():
+        if x.size != size:
+            raise SystemExit(f'Expected {size} rankings of {name!r} with '
+                             f'--against (got {x.size})')
+    ranks = {**others, **ranks}
+    rows = {f"{' + '.join(names)}, per {per}": names
+            for names in wanted for per in PER}
+    return {row: {name: difference(ranks, row, name)
+                  for name in [*names, *others]}
+            for row, names in rows.items()}
 
 
 def report(args: argparse.Namespace) -> None:

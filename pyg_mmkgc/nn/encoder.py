@@ -186,7 +186,7 @@ class ModalityEncoder(torch.nn.Module):
             self.x[~mask] = 0.0
         if self.missing in ('random', 'mean'):
             rows = self.x[~mask] if self.stand_in is None else self.stand_in
-            mean = _mean(self.x, mask)
+            mean = present_mean(self.x, mask)
             if self.missing == 'mean':
                 rows.copy_(mean.expand_as(rows))
             else:
@@ -289,7 +289,7 @@ class ModalityEncoder(torch.nn.Module):
         other, count = x.new_zeros(1, x.size(-1)), int((~mask).sum())
         if self.missing in ('random', 'mean'):
             if count > 0:
-                other += _mean(self.x, self.mask.to(x.device))
+                other += present_mean(self.x, self.mask.to(x.device))
             drawn = self.missing == 'random'
             rows = other.expand(count if drawn else 1, -1)
             if self.stand_in is not None:
@@ -349,7 +349,7 @@ def _present(x: Tensor, mask: Tensor) -> Iterator[Tensor]:
         yield rows[there].double()
 
 
-def _mean(x: Tensor, mask: Tensor) -> Tensor:
+def present_mean(x: Tensor, mask: Tensor) -> Tensor:
     r"""Returns the mean :obj:`[F]` of the present rows, which is 0 without
     any row.
     """

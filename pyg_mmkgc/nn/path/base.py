@@ -24,7 +24,7 @@ from pyg_mmkgc.nn.path.features import (
     read_features,
 )
 from pyg_mmkgc.nn.path.reach import near_queries, shared_scores
-from pyg_mmkgc.nn.path.score import node_scores
+from pyg_mmkgc.nn.path.score import node_scores, row_by_row
 from pyg_mmkgc.nn.share import draw, mine
 
 T = TypeVar('T', bound='PathModel')
@@ -565,11 +565,9 @@ def stack_size(num_elements: int, device: torch.device) -> int:
     r"""Returns the number of queries that are computed at once, as for
     :func:`stacks`.
     """
-    # The number of rows affects the rounding of a matrix product, and a rank
-    # must not depend on the other queries of its batch.
-    if torch.is_grad_enabled() or device.type != 'cpu':
-        return max(1, STACK.get(device.type, STACK['cuda']) // num_elements)
-    return 1
+    if row_by_row(device):
+        return 1
+    return max(1, STACK.get(device.type, STACK['cuda']) // num_elements)
 
 
 def iterate(layers: Any, weights: list[Tensor], graph: RelationalGraph,

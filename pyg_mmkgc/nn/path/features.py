@@ -10,10 +10,11 @@ from torch.nn import Linear, ModuleDict
 
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.kernels.host import on_host
+from pyg_mmkgc.nn.encoder import present_mean
+from pyg_mmkgc.nn.path.score import row_by_row
 
 #: The channels in which the features of two nodes are compared.
 CHANNELS = 128
-BLOCK = 2 ** 15  # Rows that are read at once.
 # A cosine is at most one, but a softmax over all nodes needs larger scores.
 SCALE = 20.0
 
@@ -46,16 +47,11 @@ class NodeFeatures(NamedTuple):
 
     def with_mean(self) -> NodeFeatures:
         r"""Returns the features with their mean."""
-        mean = {}
-        for name, x in self.x.items():
-            # Equal rows must differ from their mean by exactly zero.
-            total = x.new_zeros(x.size(1), dtype=torch.float64)
-            for rows, there in zip(x.split(BLOCK),
-                                   self.mask[name].split(BLOCK), strict=True):
-                total += rows[there].sum(dim=0, dtype=torch.float64)
-            count = max(1, int(self.mask[name].sum()))
-            mean[name] = (total / count).float()
-        return self._replace(mean=mean)
+        # Equal rows must differ from their mean by exactly zero, hence the
+        # sum in double precision.
+        return self._replace(mean={
+            name: present_mean(x, self.mask[name]).float()
+            for name, x in self.x.items()})
 
     def without(self, name: str) -> NodeFeatures:
         r"""Returns the features with all rows of one modality replaced by
@@ -235,8 +231,6 @@ class FeatureGates(torch.nn.Module):
 
 
 def _products(a: Tensor, b: Tensor) -> Tensor:
-    if torch.is_grad_enabled() or a.device.type != 'cpu':
-        return a @ b.t()
-    # The number of rows affects the rounding of a matrix product, and a rank
-    # must not depend on the other queries of its batch.
-    return torch.stack([b @ row for row in a])
+    if row_by_row(a.device):
+        return torch.stack([b @ row for row in a])
+    return a @ b.t()

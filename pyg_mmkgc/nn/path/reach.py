@@ -38,11 +38,12 @@ def find_reach(graph: RelationalGraph, node: Tensor,
     """
     order, place = graph.by_source, torch.full((graph.num_nodes, ), -1)
     place[node] = 0
-    size, nodes, edges, num_edges = [1], [node], [], 0
+    size, nodes, edges, ends = [1], [node], [], [0]
     for _ in range(num_layers):
         last = nodes[-1]
-        num_edges += int((order.ptr[last + 1] - order.ptr[last]).sum())
-        if num_edges > LIMIT * graph.num_edges:
+        ends.append(ends[-1] + int((order.ptr[last + 1]
+                                    - order.ptr[last]).sum()))
+        if ends[-1] > LIMIT * graph.num_edges:
             return None
         row, edge = order.at(last)
         target = order.node[edge].long()
@@ -53,12 +54,11 @@ def find_reach(graph: RelationalGraph, node: Tensor,
         size.append(size[-1] + new.numel())
         if size[-1] > LIMIT * graph.num_nodes:
             return None
-    graphs = []
-    for i, count in enumerate(size[1:]):
-        source, kind, target = map(torch.cat, zip(*edges[:i + 1],
-                                                  strict=True))
-        graphs.append(RelationalGraph(source, kind, place[target], count,
-                                      graph.num_relations))
+    source, kind, target = map(torch.cat, zip(*edges, strict=True))
+    target = place[target]
+    graphs = [RelationalGraph(source[:end], kind[:end], target[:end], count,
+                              graph.num_relations)
+              for end, count in zip(ends[1:], size[1:], strict=True)]
     return Reach(torch.cat(nodes), size, graphs)
 
 

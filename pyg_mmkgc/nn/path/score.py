@@ -25,3 +25,11 @@ def node_scores(mlp: Any, x: Tensor, query: Tensor) -> Tensor:
     with torch.autocast(x.device.type, enabled=False):
         return torch.stack([F.linear(hidden, last.weight, last.bias).view(-1)
                             for hidden in out])
+
+
+def row_by_row(device: torch.device) -> bool:
+    r"""Returns :obj:`True` if each query has matrix products of its own. The
+    number of rows affects the rounding of a product, and a rank must not
+    depend on the other queries of its batch.
+    """
+    return device.type == 'cpu' and not torch.is_grad_enabled()
