@@ -8,7 +8,9 @@
 A member is a name and one folder of a run per seed, or a model that needs no
 training, which all seeds share. In addition to the ensemble of all members,
 each `--ensemble` names the members of another ensemble. Weights are learned on
-validation triples, for the graph and for each relation. `--against` compares
+validation triples, for the graph and for each relation. `--weights` takes
+them from another result file instead, for graphs whose validation triples
+cannot be used, such as the published ones of DB15K. `--against` compares
 the ensembles with rows of another table as well, given its file of reciprocal
 ranks. Path models score each query once for all ensembles and seeds. Until the
 command ends, their scores are kept in a file. `--report` creates the table
@@ -109,6 +111,9 @@ def measure(args: argparse.Namespace) -> None:
     if unknown:
         raise SystemExit(f'Expected members with --member (got {unknown})')
     others = read_rows(args.against)
+    fixed = read_weights(args.weights, wanted)
+    rows = [(names, per) for names in wanted
+            for per in (PER if fixed is None else PER[:1])]
     done: dict[str, Any] = {}
     results: dict[str, list[RankingResult]] = {}
     lines = []
@@ -132,17 +137,23 @@ def measure(args: argparse.Namespace) -> None:
                     result = evaluate(models[name], kg)
                     results.setdefault(name, []).append(result)
                     lines.append(_line(name, seed, path, result))
-            for names in wanted:
-                for per in PER:
-                    model = Ensemble([models[x] for x in names],
-                                     kg.num_relations, names)
+            for names, per in rows:
+                model = Ensemble([models[x] for x in names],
+                                 kg.num_relations, names)
+                row = row_of(names, per)
+                how: dict[str, Any]
+                if fixed is None:
                     fit = fit_weights(model, kg, per=per, seed=seed,
                                       num_queries=args.queries)
-                    result = evaluate(model, kg)
-                    row = f"{' + '.join(names)}, per {per}"
-                    results.setdefault(row, []).append(result)
-                    lines.append({**_line(row, seed, None, result),
-                                  'members': names, 'fit': fit.to_dict()})
+                    how = {'fit': fit.to_dict()}
+                else:
+                    how = {'weight': fixed[row]}
+                    model.weight.copy_(torch.tensor(
+                        [fixed[row][name] for name in names]))
+                result = evaluate(model, kg)
+                results.setdefault(row, []).append(result)
+                lines.append({**_line(row, seed, None, result),
+                              'members': names, **how})
     ranks = {row: torch.stack([1 / x.ranks.realistic for x in found]
                               ).mean(dim=0).float()
              for row, found in results.items()}
@@ -150,10 +161,10 @@ def measure(args: argparse.Namespace) -> None:
         'study': STUDY, 'dataset': args.dataset, 'command': command_of(args),
         'machine': machine(), **provenance(),
         'threads': torch.get_num_threads(), 'queries': args.queries,
-        'triples': args.triples,
+        'triples': args.triples, 'weights': args.weights and args.weights.name,
         'protocol': next(iter(results.values()))[0].protocol,
         'differences': _differences(
-            {row: x.numpy() for row, x in ranks.items()}, wanted, others)}
+            {row: x.numpy() for row, x in ranks.items()}, rows, others)}
     path = path_of(STUDY, args)
     args.results.mkdir(parents=True, exist_ok=True)
     # For `mmkgc compare`.
@@ -167,6 +178,31 @@ def _line(row: str, seed: int, path: str | None,
     return {'row': row, 'seed': seed, 'test': result.metrics(),
             'slices': result.slices['entities'],
             **({} if path is None else {'member': Path(path).name})}
+
+
+def row_of(names: list[str], per: str) -> str:
+    return f"{' + '.join(names)}, per {per}"
+
+
+def read_weights(path: Path | None, wanted: list[list[str]]
+                 ) -> dict[str, dict[str, float]] | None:
+    """Reads the weights per graph of each ensemble from a result file, as
+    their means over seeds.
+    """
+    if path is None:
+        return None
+    found: dict[str, list[dict[str, float]]] = {}
+    for text in path.read_text().splitlines()[1:]:
+        line = json.loads(text)
+        if 'fit' in line:
+            found.setdefault(line['row'], []).append(line['fit']['weight'])
+    rows = {row_of(names, 'graph'): names for names in wanted}
+    unknown = set(rows) - set(found)
+    if unknown:
+        raise SystemExit(f"Expected ensembles of '{path}' with --weights (got "
+                         f'{sorted(unknown)})')
+    return {row: {name: float(np.mean([x[name] for x in found[row]]))
+                  for name in names} for row, names in rows.items()}
 
 
 def read_rows(against: list[str] | None) -> dict[str, np.ndarray]:
@@ -184,7 +220,8 @@ def read_rows(against: list[str] | None) -> dict[str, np.ndarray]:
             for name in names or found}
 
 
-def _differences(ranks: dict[str, np.ndarray], wanted: list[list[str]],
+def _differences(ranks: dict[str, np.ndarray],
+                 ensembles: list[tuple[list[str], str]],
                  others: dict[str, np.ndarray]) -> dict[str, dict[str, str]]:
     """Returns the differences in MRR between each ensemble and each of its
     members and other rows, with a paired bootstrap.
@@ -195,11 +232,9 @@ def _differences(ranks: dict[str, np.ndarray], wanted: list[list[str]],
             raise SystemExit(f'Expected {size} rankings of {name!r} with '
                              f'--against (got {x.size})')
     ranks = {**others, **ranks}
-    rows = {f"{' + '.join(names)}, per {per}": names
-            for names in wanted for per in PER}
-    return {row: {name: difference(ranks, row, name)
-                  for name in [*names, *others]}
-            for row, names in rows.items()}
+    return {row_of(names, per): {
+        name: difference(ranks, row_of(names, per), name)
+        for name in [*names, *others]} for names, per in ensembles}
 
 
 def report(args: argparse.Namespace) -> None:
@@ -214,14 +249,15 @@ def report(args: argparse.Namespace) -> None:
         rows.setdefault(line['row'], []).append(line)
     cells = []
     for row, found in rows.items():
-        validation = weights = ''
+        validation = ''
+        weight = [x.get('weight') or x.get('fit', {}).get('weight', {})
+                  for x in found]
         if 'fit' in found[0]:
             validation = spread([100 * x['fit']['mrr']['ensemble']
                                  for x in found])
-            weights = ', '.join(
-                f'{name} ' + spread([x['fit']['weight'][name]
-                                     for x in found])
-                for name in found[0]['fit']['weight'])
+        weights = ', '.join(
+            f'{name} ' + spread([x[name] for x in weight])
+            for name in weight[0])
         unseen = [x['slices'].get('unseen', {}).get('mrr') for x in found]
         cells.append([row, *metric_cells(found, None),
                       spread([100 * x for x in unseen])
@@ -232,11 +268,7 @@ def report(args: argparse.Namespace) -> None:
         f"{' and '.join(p['sides'])}, filter: {p['filter']}, {p['ties']} "
         'ranks, in percent; mean and sample standard deviation over seeds. '
         'Unseen: rankings with an entity that is in no training triple. '
-        'Weights: learned on '
-        + ('all' if head['queries'] is None else f"{head['queries']} sampled")
-        + ' queries of validation triples, whose MRR is estimated from a part '
-        'of the rivals; with weights per relation, the weights shown are the '
-        f"common ones. `{head['command']}`, commit "
+        f"Weights: {_origin(head)}. `{head['command']}`, commit "
         f"{short(str(head['commit']))}, {head['machine']}, "
         f"{head['threads']} thread(s).",
         ['', 'seeds', 'MRR', 'Hits@1', 'Hits@3', 'Hits@10', 'unseen MRR',
@@ -247,6 +279,16 @@ def report(args: argparse.Namespace) -> None:
               for row, found in head['differences'].items()
               for name, text in found.items()]
     write_table(STUDY, f'Ensembles on {args.dataset}', table, args, notes)
+
+
+def _origin(head: dict[str, Any]) -> str:
+    """Says where the weights come from."""
+    if head.get('weights'):
+        return f"those per graph in `{head['weights']}`"
+    number = 'all' if head['queries'] is None else f"{head['queries']} sampled"
+    return (f'learned on {number} queries of validation triples, whose MRR is '
+            'estimated from a part of the rivals; with weights per relation, '
+            'the weights shown are the common ones')
 
 
 def main() -> None:
@@ -262,6 +304,8 @@ def main() -> None:
                         help='a file of reciprocal ranks, and its rows (all)')
     parser.add_argument('--data-root')
     parser.add_argument('--results', type=Path, required=True)
+    parser.add_argument('--weights', type=Path, metavar='FILE',
+                        help='a result file whose weights are used (learned)')
     parser.add_argument('--queries', type=int,
                         help='a sample of the validation queries (all)')
     parser.add_argument('--triples', type=int, default=0,

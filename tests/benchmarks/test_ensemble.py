@@ -65,6 +65,24 @@ def test_table(study, monkeypatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sys, 'argv', [*call, '--against', str(other), 'C'])
     with pytest.raises(SystemExit, match=r"rows of .*\(got \['C'\]\)"):
         runpy.run_path(str(SCRIPT), run_name='__main__')
+    # With the weights of another file.
+    Path('out/ensemble_fake.jsonl').rename('weights.jsonl')
+    monkeypatch.setattr(sys, 'argv', [*call, '--weights', 'weights.jsonl'])
+    runpy.run_path(str(SCRIPT), run_name='__main__')
+    head, *again = [json.loads(x) for x in Path(
+        'out/ensemble_fake.jsonl').read_text().splitlines()]
+    assert [x['row'] for x in again] == ['A', 'B', 'A + B, per graph']
+    assert again[-1]['test'] == {
+        x['row']: x['test'] for x in map(json.loads, Path(
+            'weights.jsonl').read_text().splitlines()[1:])
+    }['A + B, per graph']
+    table = Path('out/ensemble_fake.md').read_text()
+    assert 'Weights: those per graph in `weights.jsonl`' in table
+    monkeypatch.setattr(sys, 'argv', [
+        *call, '--member', 'C', 'n', '--weights', 'weights.jsonl'])
+    with pytest.raises(SystemExit, match=r"with --weights \(got \['A \+ B \+"):
+        runpy.run_path(str(SCRIPT), run_name='__main__')
+    monkeypatch.setattr(sys, 'argv', call)
     before = table, Path('out/ensemble_fake.jsonl').read_bytes()
     monkeypatch.setattr(sys, 'argv', [*call, '--report'])
     runpy.run_path(str(SCRIPT), run_name='__main__')
