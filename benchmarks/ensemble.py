@@ -12,8 +12,8 @@ validation triples, for the graph and for each relation. `--weights` takes
 them from another result file instead, for graphs whose validation triples
 cannot be used, such as the published ones of DB15K. `--against` compares
 the ensembles with rows of another table as well, given its file of reciprocal
-ranks. Path models score each query once for all ensembles and seeds. Until the
-command ends, their scores are kept in a file. `--report` creates the table
+ranks. Members score each query once for all ensembles and seeds. Until the
+command ends, their scores are kept in files. `--report` creates the table
 from an existing result file.
 """
 
@@ -23,8 +23,7 @@ import argparse
 import json
 import tempfile
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +45,14 @@ from zero_shot import sample
 from pyg_mmkgc.evaluation import RankingResult, evaluate
 from pyg_mmkgc.evaluation.compare import spread
 from pyg_mmkgc.evaluation.result import TieWarning
+from pyg_mmkgc.evaluation.scorer import Scorer, scoring
 from pyg_mmkgc.io import load_tensors, save_tensors
 from pyg_mmkgc.io.atomic import write_atomic
 from pyg_mmkgc.io.provenance import provenance
 from pyg_mmkgc.nn import Ensemble
 from pyg_mmkgc.runs.ensemble import load_members
 from pyg_mmkgc.training import fit_weights
+from pyg_mmkgc.typing import Side
 
 STUDY = 'ensemble'
 PER = ('graph', 'relation')
@@ -63,37 +64,29 @@ class Remembered(torch.nn.Module):
     The scores of a model in evaluation mode on one graph do not change.
     """
 
-    def __init__(self, model: Any, path: Path) -> None:
+    def __init__(self, model: torch.nn.Module, scorer: Scorer,
+                 path: Path) -> None:
         super().__init__()
-        self.model, self.path = model, path
+        self.model, self.scorer, self.path = model, scorer, path
         self.rows: dict[tuple[str, int, int], int] = {}
 
     @property
-    def num_nodes(self) -> int | None:
-        return self.model.num_nodes
+    def num_nodes(self) -> int:
+        return self.scorer.num_nodes
 
-    @property
-    def num_relations(self) -> int | None:
-        return self.model.num_relations
-
-    @contextmanager
-    def attached(self, kg: Any) -> Iterator[None]:
-        with self.model.attached(kg):
-            yield
-
-    def score_all(self, node: Tensor, rel_type: Tensor, side: str) -> Tensor:
+    def score_all(self, node: Tensor, rel_type: Tensor, side: Side) -> Tensor:
         """Returns the scores of all nodes, from the file if it has them."""
         keys = [(side, rel, n) for rel, n in zip(
             rel_type.tolist(), node.tolist(), strict=True)]
         new = torch.tensor([i for i, key in enumerate(keys)
                             if key not in self.rows], dtype=torch.long)
         if new.numel() > 0:
-            scores = self.model.score_all(node[new], rel_type[new], side)
+            scores = self.scorer(node[new], rel_type[new], side)
             with open(self.path, 'ab') as file:
                 file.write(scores.float().cpu().numpy().tobytes())
             for i in new.tolist():
                 self.rows[keys[i]] = len(self.rows)
-        shape = len(self.rows), self.model.num_nodes
+        shape = len(self.rows), self.num_nodes
         stored = np.memmap(self.path, np.float32, 'r', shape=shape)
         return torch.from_numpy(stored[[self.rows[key] for key in keys]]).to(
             node.device)
@@ -117,7 +110,9 @@ def measure(args: argparse.Namespace) -> None:
     done: dict[str, Any] = {}
     results: dict[str, list[RankingResult]] = {}
     lines = []
-    with tempfile.TemporaryDirectory(dir=args.cache) as cache:
+    with ExitStack() as stack:
+        cache = stack.enter_context(tempfile.TemporaryDirectory(
+            dir=args.cache))
         for seed in range(seeds):
             paths = {name: found[min(seed, len(found) - 1)]
                      for name, found in members.items()}
@@ -129,10 +124,11 @@ def measure(args: argparse.Namespace) -> None:
             models: dict[str, Any] = {}
             for (name, path), model in zip(paths.items(), loaded.members,
                                            strict=True):
-                if hasattr(model, 'attached'):
-                    model.attach(kg)  # Once for all queries.
-                    model = Remembered(model, Path(cache, f'{len(done)}'))
-                models[name] = done.setdefault(path, model)
+                if path not in done:
+                    done[path] = Remembered(
+                        model, stack.enter_context(scoring(model, kg)),
+                        Path(cache, f'{len(done)}'))
+                models[name] = done[path]
                 if len(results.get(name, ())) < len(members[name]):
                     result = evaluate(models[name], kg)
                     results.setdefault(name, []).append(result)

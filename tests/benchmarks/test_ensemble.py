@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from pyg_mmkgc.evaluation import evaluate
+from pyg_mmkgc.evaluation.scorer import Scorer
 from pyg_mmkgc.nn import Ensemble
 from pyg_mmkgc.runs import Run
 from pyg_mmkgc.training import fit_weights
@@ -91,14 +92,12 @@ def test_table(study, monkeypatch, tmp_path: Path) -> None:
 
 
 def test_scores_are_kept(study, tmp_path: Path) -> None:
-    class Random(torch.nn.Module):
-        num_nodes, num_relations = 7, 2
-
-        def score_all(self, node, rel_type, side):
-            return torch.rand(node.numel(), 7)
-
-    kept = runpy.run_path(str(SCRIPT))['Remembered'](Random(),
-                                                     tmp_path / 'scores')
+    scorer = Scorer(
+        lambda node, rel_type, side, table: torch.rand(node.numel(), 7),
+        num_nodes=7, device=torch.device('cpu'),
+        table=lambda: torch.empty(7, 0))
+    kept = runpy.run_path(str(SCRIPT))['Remembered'](
+        torch.nn.Identity(), scorer, tmp_path / 'scores')
     node, rel = torch.tensor([3, 1, 4]), torch.tensor([0, 1, 1])
     first = kept.score_all(node, rel, 'tail')
     assert not torch.equal(first, kept.score_all(node, rel, 'head'))
