@@ -105,8 +105,7 @@ def measure(args: argparse.Namespace) -> None:
         raise SystemExit(f'Expected members with --member (got {unknown})')
     others = read_rows(args.against)
     fixed = read_weights(args.weights, wanted)
-    rows = [(names, per) for names in wanted
-            for per in (PER if fixed is None else PER[:1])]
+    rows = [(names, per) for names in wanted for per in PER]
     done: dict[str, Any] = {}
     results: dict[str, list[RankingResult]] = {}
     lines = []
@@ -137,19 +136,20 @@ def measure(args: argparse.Namespace) -> None:
                 model = Ensemble([models[x] for x in names],
                                  kg.num_relations, names)
                 row = row_of(names, per)
-                how: dict[str, Any]
                 if fixed is None:
                     fit = fit_weights(model, kg, per=per, seed=seed,
-                                      num_queries=args.queries)
-                    how = {'fit': fit.to_dict()}
+                                      num_queries=args.queries).to_dict()
                 else:
-                    how = {'weight': fixed[row]}
-                    model.weight.copy_(torch.tensor(
-                        [fixed[row][name] for name in names]))
+                    common, weight = fixed[row]
+                    fit = {'weight': dict(zip(names, common.tolist(),
+                                              strict=True))}
+                    model.weight.copy_(torch.from_numpy(weight))
                 result = evaluate(model, kg)
                 results.setdefault(row, []).append(result)
                 lines.append({**_line(row, seed, None, result),
-                              'members': names, **how})
+                              'members': names, 'fit': fit, 'weight': [
+                                  [round(w, 5) for w in found]
+                                  for found in model.weight.tolist()]})
     ranks = {row: torch.stack([1 / x.ranks.realistic for x in found]
                               ).mean(dim=0).float()
              for row, found in results.items()}
@@ -181,24 +181,25 @@ def row_of(names: list[str], per: str) -> str:
 
 
 def read_weights(path: Path | None, wanted: list[list[str]]
-                 ) -> dict[str, dict[str, float]] | None:
-    """Reads the weights per graph of each ensemble from a result file, as
-    their means over seeds.
+                 ) -> dict[str, tuple[np.ndarray, np.ndarray]] | None:
+    """Reads the common weights `[M]` and the weights per relation `[R, M]` of
+    each ensemble from a result file, as their means over seeds.
     """
     if path is None:
         return None
-    found: dict[str, list[dict[str, float]]] = {}
-    for text in path.read_text().splitlines()[1:]:
-        line = json.loads(text)
-        if 'fit' in line:
-            found.setdefault(line['row'], []).append(line['fit']['weight'])
-    rows = {row_of(names, 'graph'): names for names in wanted}
-    unknown = set(rows) - set(found)
-    if unknown:
-        raise SystemExit(f"Expected ensembles of '{path}' with --weights (got "
-                         f'{sorted(unknown)})')
-    return {row: {name: float(np.mean([x[name] for x in found[row]]))
-                  for name in names} for row, names in rows.items()}
+    lines = [json.loads(x) for x in path.read_text().splitlines()[1:]]
+    out = {}
+    for names in wanted:
+        for row in (row_of(names, per) for per in PER):
+            found = [x for x in lines if x['row'] == row]
+            if not found:
+                raise SystemExit(f"Expected ensembles of '{path}' with "
+                                 f'--weights (got {row!r})')
+            out[row] = (
+                np.mean([[x['fit']['weight'][name] for name in names]
+                         for x in found], axis=0),
+                np.mean([x['weight'] for x in found], axis=0))
+    return out
 
 
 def read_rows(against: list[str] | None) -> dict[str, np.ndarray]:
@@ -245,15 +246,14 @@ def report(args: argparse.Namespace) -> None:
         rows.setdefault(line['row'], []).append(line)
     cells = []
     for row, found in rows.items():
-        validation = ''
-        weight = [x.get('weight') or x.get('fit', {}).get('weight', {})
-                  for x in found]
-        if 'fit' in found[0]:
-            validation = spread([100 * x['fit']['mrr']['ensemble']
-                                 for x in found])
-        weights = ', '.join(
-            f'{name} ' + spread([x[name] for x in weight])
-            for name in weight[0])
+        validation = weights = ''
+        fits = [x['fit'] for x in found if 'fit' in x]
+        if fits:
+            weights = ', '.join(
+                f'{name} ' + spread([x['weight'][name] for x in fits])
+                for name in fits[0]['weight'])
+        if fits and 'mrr' in fits[0]:
+            validation = spread([100 * x['mrr']['ensemble'] for x in fits])
         unseen = [x['slices'].get('unseen', {}).get('mrr') for x in found]
         cells.append([row, *metric_cells(found, None),
                       spread([100 * x for x in unseen])
@@ -280,7 +280,7 @@ def report(args: argparse.Namespace) -> None:
 def _origin(head: dict[str, Any]) -> str:
     """Says where the weights come from."""
     if head.get('weights'):
-        return f"those per graph in `{head['weights']}`"
+        return f"those in `{head['weights']}`"
     number = 'all' if head['queries'] is None else f"{head['queries']} sampled"
     return (f'learned on {number} queries of validation triples, whose MRR is '
             'estimated from a part of the rivals; with weights per relation, '
