@@ -14,7 +14,7 @@ def add(commands: Any) -> None:
         'compare', parents=[options.data(), options.device()],
         help='compare the results of runs',
         description='Compares the rankings of the test triples. Runs that '
-        'only differ in the seed count as one method.')
+        'differ only in their seed are the seeds of one method.')
     sub.add_argument('runs', nargs='+', metavar='RUN', help='the folders of '
                      'runs, or one .safetensors file with the reciprocal '
                      'ranks of several methods')
