@@ -33,10 +33,16 @@ def command_of(args: argparse.Namespace) -> str:
              'cache': 'CACHE'}
     local = {str(path): names[key] for key, path in vars(args).items()
              if key in names and path is not None}
-    words = [local.get(x, f'RUNS/{Path(x).name}' if Path(x).is_dir() else x)
-             for x in sys.argv[1:]]
-    return shlex.join(
-        ['python', f'benchmarks/{Path(sys.argv[0]).name}', *words])
+
+    def word(x: str) -> str:
+        if x in local:
+            return local[x]
+        if Path(x).is_dir():
+            return f'RUNS/{Path(x).name}'
+        return Path(x).name if Path(x).is_absolute() else x
+
+    return shlex.join(['python', f'benchmarks/{Path(sys.argv[0]).name}',
+                       *map(word, sys.argv[1:])])
 
 
 def write_results(study: str, results: list[dict[str, Any]],
