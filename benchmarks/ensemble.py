@@ -99,7 +99,8 @@ def measure(args: argparse.Namespace) -> None:
     if {len(paths) for paths in members.values()} > {1, seeds}:
         raise SystemExit('Expected one folder of each member, or one for '
                          f'each seed (got {members})')
-    wanted = [list(members), *(args.ensemble or [])]
+    wanted = [list(members), *(names for names in args.ensemble or []
+                               if set(names) != set(members))]
     unknown = {name for names in wanted for name in names} - set(members)
     if unknown:
         raise SystemExit(f'Expected members with --member (got {unknown})')

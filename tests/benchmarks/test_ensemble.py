@@ -34,7 +34,7 @@ def test_table(study, monkeypatch, tmp_path: Path) -> None:
     call = ['ensemble.py', '--dataset', 'fake', '--results', 'out']
     monkeypatch.setattr(sys, 'argv', [
         *call, '--member', 'A', 'a0', 'a1', '--member', 'B', 'n',
-        '--queries', '40'])
+        '--ensemble', 'A', 'B', '--queries', '40'])  # All, as without it.
     runpy.run_path(str(SCRIPT), run_name='__main__')
     head, *lines = [json.loads(x) for x in Path(
         'out/ensemble_fake.jsonl').read_text().splitlines()]
