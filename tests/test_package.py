@@ -389,9 +389,17 @@ def test_readme_command_line_runs(
         status = main(argv)
         out, err = capsys.readouterr()
         assert status == 0 and out, (command, argv, err)
-    assert {'FILE.tsv', 'FILE.npz', 'visual', 'text'} <= {
+    assert {'FILE.tsv', 'FILE.npz'} <= {
         path.name for path in tmp_path.iterdir()}
     assert (tmp_path / 'FILE.tsv').read_text().count('Austria') >= 10
+    # The features that were made, as README uses them.
+    made = 'features: {visual: visual, text: text}'
+    assert f'`{made}`' in readme()
+    changed = code.replace('features: {visual: images.npz}', made)
+    assert changed != code
+    (tmp_path / 'my.yaml').write_text(changed)
+    assert main(['audit', 'my.yaml']) == 0
+    assert 'visual' in capsys.readouterr().out
 
 
 PAGES = ['README.md', 'CONTRIBUTING.md', 'SECURITY.md',
