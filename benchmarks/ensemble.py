@@ -56,6 +56,8 @@ from pyg_mmkgc.typing import Side
 
 STUDY = 'ensemble'
 PER = ('graph', 'relation')
+# The names of the members of each ensemble, and what has weights of its own.
+Rows = dict[str, tuple[list[str], str]]
 
 
 class Remembered(torch.nn.Module):
@@ -67,7 +69,8 @@ class Remembered(torch.nn.Module):
     def __init__(self, model: torch.nn.Module, scorer: Scorer,
                  path: Path) -> None:
         super().__init__()
-        self.model, self.scorer, self.path = model, scorer, path
+        self.model = model  # Its parameters tell the device of the scores.
+        self.scorer, self.path = scorer, path
         self.rows: dict[tuple[str, int, int], int] = {}
 
     @property
@@ -99,20 +102,22 @@ def measure(args: argparse.Namespace) -> None:
     if {len(paths) for paths in members.values()} > {1, seeds}:
         raise SystemExit('Expected one folder of each member, or one for '
                          f'each seed (got {members})')
-    wanted = [list(members), *(names for names in args.ensemble or []
-                               if set(names) != set(members))]
-    unknown = {name for names in wanted for name in names} - set(members)
+    chosen = [set(names) for names in args.ensemble or []]
+    unknown = set().union(*chosen) - set(members)
     if unknown:
         raise SystemExit(f'Expected members with --member (got {unknown})')
+    # In the order of the members, so that no ensemble has two rows.
+    wanted = [list(members), *([x for x in members if x in names]
+                               for names in chosen)]
+    rows = {f"{' + '.join(names)}, per {per}": (names, per)
+            for names in wanted for per in PER}
     others = read_rows(args.against)
-    fixed = read_weights(args.weights, wanted)
-    rows = [(names, per) for names in wanted for per in PER]
+    fixed = read_weights(args.weights, rows)
     done: dict[str, Any] = {}
     results: dict[str, list[RankingResult]] = {}
     lines = []
-    with ExitStack() as stack:
-        cache = stack.enter_context(tempfile.TemporaryDirectory(
-            dir=args.cache))
+    with (tempfile.TemporaryDirectory(dir=args.cache) as cache,
+          ExitStack() as stack):
         for seed in range(seeds):
             paths = {name: found[min(seed, len(found) - 1)]
                      for name, found in members.items()}
@@ -133,10 +138,9 @@ def measure(args: argparse.Namespace) -> None:
                     result = evaluate(models[name], kg)
                     results.setdefault(name, []).append(result)
                     lines.append(_line(name, seed, path, result))
-            for names, per in rows:
+            for row, (names, per) in rows.items():
                 model = Ensemble([models[x] for x in names],
                                  kg.num_relations, names)
-                row = row_of(names, per)
                 if fixed is None:
                     fit = fit_weights(model, kg, per=per, seed=seed,
                                       num_queries=args.queries).to_dict()
@@ -177,11 +181,7 @@ def _line(row: str, seed: int, path: str | None,
             **({} if path is None else {'member': Path(path).name})}
 
 
-def row_of(names: list[str], per: str) -> str:
-    return f"{' + '.join(names)}, per {per}"
-
-
-def read_weights(path: Path | None, wanted: list[list[str]]
+def read_weights(path: Path | None, rows: Rows
                  ) -> dict[str, tuple[np.ndarray, np.ndarray]] | None:
     """Reads the common weights `[M]` and the weights per relation `[R, M]` of
     each ensemble from a result file, as their means over seeds.
@@ -190,16 +190,14 @@ def read_weights(path: Path | None, wanted: list[list[str]]
         return None
     lines = [json.loads(x) for x in path.read_text().splitlines()[1:]]
     out = {}
-    for names in wanted:
-        for row in (row_of(names, per) for per in PER):
-            found = [x for x in lines if x['row'] == row]
-            if not found:
-                raise SystemExit(f"Expected ensembles of '{path}' with "
-                                 f'--weights (got {row!r})')
-            out[row] = (
-                np.mean([[x['fit']['weight'][name] for name in names]
-                         for x in found], axis=0),
-                np.mean([x['weight'] for x in found], axis=0))
+    for row, (names, _) in rows.items():
+        found = [x for x in lines if x['row'] == row]
+        if not found:
+            raise SystemExit(f"Expected ensembles of '{path}' with --weights "
+                             f'(got {row!r})')
+        out[row] = (np.mean([[x['fit']['weight'][name] for name in names]
+                             for x in found], axis=0),
+                    np.mean([x['weight'] for x in found], axis=0))
     return out
 
 
@@ -218,8 +216,7 @@ def read_rows(against: list[str] | None) -> dict[str, np.ndarray]:
             for name in names or found}
 
 
-def _differences(ranks: dict[str, np.ndarray],
-                 ensembles: list[tuple[list[str], str]],
+def _differences(ranks: dict[str, np.ndarray], rows: Rows,
                  others: dict[str, np.ndarray]) -> dict[str, dict[str, str]]:
     """Returns the differences in MRR between each ensemble and each of its
     members and other rows, with a paired bootstrap.
@@ -230,9 +227,9 @@ def _differences(ranks: dict[str, np.ndarray],
             raise SystemExit(f'Expected {size} rankings of {name!r} with '
                              f'--against (got {x.size})')
     ranks = {**others, **ranks}
-    return {row_of(names, per): {
-        name: difference(ranks, row_of(names, per), name)
-        for name in [*names, *others]} for names, per in ensembles}
+    return {row: {name: difference(ranks, row, name)
+                  for name in [*names, *others]}
+            for row, (names, _) in rows.items()}
 
 
 def report(args: argparse.Namespace) -> None:

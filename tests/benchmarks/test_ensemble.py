@@ -34,7 +34,8 @@ def test_table(study, monkeypatch, tmp_path: Path) -> None:
     call = ['ensemble.py', '--dataset', 'fake', '--results', 'out']
     monkeypatch.setattr(sys, 'argv', [
         *call, '--member', 'A', 'a0', 'a1', '--member', 'B', 'n',
-        '--ensemble', 'A', 'B', '--queries', '40'])  # All, as without it.
+        # All members, as without it.
+        '--ensemble', 'B', 'A', '--queries', '40'])
     runpy.run_path(str(SCRIPT), run_name='__main__')
     head, *lines = [json.loads(x) for x in Path(
         'out/ensemble_fake.jsonl').read_text().splitlines()]
@@ -68,12 +69,14 @@ def test_table(study, monkeypatch, tmp_path: Path) -> None:
         runpy.run_path(str(SCRIPT), run_name='__main__')
     # With the weights of another file.
     Path('out/ensemble_fake.jsonl').rename('weights.jsonl')
-    monkeypatch.setattr(sys, 'argv', [*call, '--weights', 'weights.jsonl'])
+    monkeypatch.setattr(sys, 'argv', [
+        *call, '--weights', str(tmp_path / 'weights.jsonl')])
     runpy.run_path(str(SCRIPT), run_name='__main__')
     head, *again = [json.loads(x) for x in Path(
         'out/ensemble_fake.jsonl').read_text().splitlines()]
     learned = [json.loads(x) for x in Path(
         'weights.jsonl').read_text().splitlines()[1:]]
+    assert head['command'].endswith(' --weights weights.jsonl')
     assert [x['row'] for x in again] == [x['row'] for x in learned]
     for x, y in zip(again, learned, strict=True):
         assert x['test']['mrr'] == pytest.approx(y['test']['mrr'], abs=1e-9)
