@@ -69,6 +69,11 @@ class PathModel(Pretrained):
             triple only. (default: :obj:`False`)
         modalities (dict, optional): The number of channels of the features of
             each modality. (default: :obj:`None`, no features)
+        structure_dropout (float, optional): The probability that training
+            removes all edges of the node of a triple that has fewer edges, as
+            if this node were new. Without this dropout, the features only
+            learn to complement the paths. Requires modalities.
+            (default: :obj:`0.0`)
     """
     num_nodes: Optional[int] = None
     num_relations: Optional[int] = None
@@ -84,12 +89,13 @@ class PathModel(Pretrained):
     def __init__(self, hidden_channels: int,
                  num_negatives: Optional[int] = None,
                  remove_one_hop: bool = False,
-                 modalities: Optional[dict[str, int]] = None) -> None:
+                 modalities: Optional[dict[str, int]] = None,
+                 structure_dropout: float = 0.0) -> None:
         check_whole(hidden_channels=hidden_channels)
-        check_whole(optional=True, num_negatives=num_negatives)
         super().__init__()
         self.hidden_channels = hidden_channels
         self.num_negatives, self.remove_one_hop = num_negatives, remove_one_hop
+        self.structure_dropout = structure_dropout
         self.criterion = SelfAdversarialLoss()
         self._graph: Optional[RelationalGraph] = None
         self._features: Optional[NodeFeatures] = None
@@ -97,6 +103,17 @@ class PathModel(Pretrained):
         self.features: Optional[FeatureGates] = None
         if modalities:
             self._add_modalities(modalities)
+        self._check_loss()
+
+    def _check_loss(self) -> None:
+        r"""Checks the arguments of :meth:`loss`."""
+        check_whole(optional=True, num_negatives=self.num_negatives)
+        rate = self.structure_dropout
+        if not 0.0 <= rate < 1.0 or (rate > 0 and not self.modalities):
+            raise ModelError("Expected 'structure_dropout' to lie in [0, 1), "
+                             'and to be 0 for a model without modalities (got '
+                             f'{rate} and the modalities '
+                             f'{list(self.modalities)})')
 
     def _add_modalities(self, modalities: dict[str, Any]) -> None:
         for name in modalities:
@@ -492,10 +509,10 @@ class PathModel(Pretrained):
     def loss(self, head_index: Tensor, rel_type: Tensor,
              tail_index: Tensor) -> Tensor:
         r"""Returns the mean loss of the tails and heads of triples :obj:`[B]`,
-        whose own edges are removed from the graph. It is the cross-entropy
-        over all nodes, or the self-adversarial loss against
-        :obj:`num_negatives` random nodes. Both leave out other known answers
-        of a query.
+        whose own edges are removed from the graph, and all edges of some of
+        their nodes with :obj:`structure_dropout`. It is the cross-entropy over
+        all nodes, or the self-adversarial loss against :obj:`num_negatives`
+        random nodes. Both leave out other known answers of a query.
         """
         graph, device = self.graph.on_host, head_index.device
         R = graph.num_relations // 2
@@ -522,6 +539,14 @@ class PathModel(Pretrained):
         if self.remove_one_hop:  # Removes both directions of each edge.
             half = graph.num_edges // 2
             drop |= torch.cat([drop[half:], drop[:half]])
+        if self.structure_dropout > 0:
+            head, tail = node.chunk(2)
+            fewer = torch.where(graph.degree[head] < graph.degree[tail], head,
+                                tail)
+            lost = torch.zeros(graph.num_nodes, dtype=torch.bool)
+            lost[fewer[torch.rand(fewer.size()) < self.structure_dropout]] = (
+                True)
+            drop |= lost[graph.source] | lost[graph.target]
         graph = graph.without(drop)
         if device.type != 'cpu':
             graph = graph.to(device)

@@ -63,6 +63,8 @@ class NBFNet(PathModel):
             :class:`~pyg_mmkgc.nn.path.PathModel`. (default: :obj:`False`)
         modalities (dict, optional): See
             :class:`~pyg_mmkgc.nn.path.PathModel`. (default: :obj:`None`)
+        structure_dropout (float, optional): See
+            :class:`~pyg_mmkgc.nn.path.PathModel`. (default: :obj:`0.0`)
 
     Raises:
         ModelError: If an argument is out of range or unknown, or if both
@@ -76,11 +78,12 @@ class NBFNet(PathModel):
                  num_active: Optional[int] = None,
                  num_negatives: Optional[int] = None,
                  remove_one_hop: bool = False,
-                 modalities: Optional[dict[str, int]] = None) -> None:
+                 modalities: Optional[dict[str, int]] = None,
+                 structure_dropout: float = 0.0) -> None:
         check_whole(num_relations=num_relations, num_layers=num_layers)
         check_whole(optional=True, num_active=num_active)
         super().__init__(hidden_channels, num_negatives, remove_one_hop,
-                         modalities)
+                         modalities, structure_dropout)
         if modalities and num_active is not None:
             raise ModelError("Expected 'num_active' to be None for a model "
                              'with modalities, since the features of every '

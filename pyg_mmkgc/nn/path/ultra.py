@@ -74,19 +74,22 @@ class ULTRA(PathModel):
             :class:`~pyg_mmkgc.nn.path.PathModel`. (default: :obj:`False`)
         modalities (dict, optional): See
             :class:`~pyg_mmkgc.nn.path.PathModel`. (default: :obj:`None`)
+        structure_dropout (float, optional): See
+            :class:`~pyg_mmkgc.nn.path.PathModel`. (default: :obj:`0.0`)
 
     Raises:
-        ModelError: If an argument is not a positive integer.
+        ModelError: If an argument is out of range.
     """
     any_relations = True
 
     def __init__(self, hidden_channels: int = 64, num_layers: int = 6,
                  num_negatives: Optional[int] = None,
                  remove_one_hop: bool = False,
-                 modalities: Optional[dict[str, int]] = None) -> None:
+                 modalities: Optional[dict[str, int]] = None,
+                 structure_dropout: float = 0.0) -> None:
         check_whole(num_layers=num_layers)
         super().__init__(hidden_channels, num_negatives, remove_one_hop,
-                         modalities)
+                         modalities, structure_dropout)
         self.num_layers = num_layers
         self.relation_model = _RelationModel(hidden_channels, num_layers)
         self.entity_model = _EntityModel(hidden_channels, num_layers)
@@ -164,6 +167,7 @@ class ULTRA(PathModel):
                     f"Expected '{name}' to be {getattr(model, name)}, as in "
                     f"'{pretrained}' (got {value})")
             setattr(model, name, value)
+        model._check_loss()
         return model.attach(data)
 
     def reset_parameters(self) -> None:

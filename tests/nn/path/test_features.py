@@ -2,6 +2,7 @@
 and what they are for: nodes that no path reaches.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +163,9 @@ def test_fine_tuning_starts_at_the_scores_of_the_pretrained_model(
                            model.score_all(node, rel, 'tail'))
     with pytest.raises(ModelError, match=r"'text': 3.*got \{\}"):
         build(ULTRA, kg, pretrained=str(tmp_path / 'tuned'), modalities={})
+    with pytest.raises(ModelError, match="'structure_dropout' .*got -0.1"):
+        build(ULTRA, kg, pretrained=str(tmp_path / 'tuned'),
+              structure_dropout=-0.1)
 
 
 def islands(unseen: int) -> KnowledgeGraph:
@@ -197,6 +201,30 @@ def test_unseen_nodes_are_ranked_by_their_features(
     # Both hubs are known as tails, but not which of them.
     assert found['with'].mrr == 1.0
     assert found['without'].mrr < 0.8
+
+
+def test_structure_dropout_takes_all_edges_of_the_node_with_fewer() -> None:
+    def triples(edges: list[tuple[int, int, int]]) -> KnowledgeGraph:
+        torch.manual_seed(0)
+        h, r, t = torch.tensor(edges).t()
+        return KnowledgeGraph(torch.stack([h, t]), r, num_nodes=6,
+                              num_relations=R, x_text=torch.randn(6, 3))
+
+    others = [(1, 1, 2), (1, 1, 3), (4, 1, 1)]
+    kg = triples([(0, 0, 1), (2, 1, 0), *others])
+    model = build(NBFNet, kg).double()
+    triple = [torch.tensor([x]) for x in (0, 0, 1)]
+    expected = []
+    for edges in ([(2, 1, 0), *others], others):
+        with model.attached(triples(edges)):
+            expected.append(model.loss(*triple).item())
+    model = build(NBFNet, kg, structure_dropout=0.3).double()
+    found = [model.loss(*triple).item() for _ in range(400)]
+    with_dropout = [x == pytest.approx(expected[1], abs=1e-9) for x in found]
+    assert expected[0] != pytest.approx(expected[1], abs=1e-3)
+    assert all(x == pytest.approx(expected[dropped], abs=1e-9)
+               for x, dropped in zip(found, with_dropout, strict=True))
+    assert 0.2 < sum(with_dropout) / 400 < 0.4  # Over four deviations.
 
 
 def test_several_rows_of_a_node() -> None:
@@ -287,3 +315,10 @@ def test_refusals() -> None:
         NBFNet(R, D, modalities={'structure': 3})
     with pytest.raises(ModelError, match="'modalities.text' .*got 0"):
         ULTRA(D, 2, modalities={'text': 0})
+    for rate, modalities in ((1.0, {'text': 3}), (-0.1, {'text': 3}),
+                             (0.1, {})):
+        message = re.escape(f'got {rate} and the modalities '
+                            f'{list(modalities)}')
+        with pytest.raises(ModelError, match=r"'structure_dropout' .*\[0, 1\)"
+                           f'.*{message}'):
+            NBFNet(R, D, modalities=modalities, structure_dropout=rate)
