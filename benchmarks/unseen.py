@@ -136,16 +136,19 @@ def report(args: argparse.Namespace) -> None:
         key = json.dumps({key: value for key, value
                           in line['settings'].items() if key != SEED})
         rows.setdefault(key, []).append(line)
-    trained = [x for x in map(json.loads, rows)
-               if 'training.epochs' in x]
-    common = [key for key in trained[0]
-              if all(row.get(key) == trained[0][key] for row in trained)]
+    models: dict[str, list[dict[str, Any]]] = {}
+    for settings in map(json.loads, rows):
+        models.setdefault(settings['model.name'], []).append(settings)
+    shared = {model: _shared(found) for model, found in models.items()
+              if len(found[0]) > 2}  # Else without training.
+    common = _shared(list(shared.values()))
     cells, counts = [], {}
     for key, found in rows.items():
         settings = json.loads(key)
-        own = [f'{name}={value}' for name, value in settings.items()
-               if name not in common or name == 'model.name']
-        row = [f"`{' '.join(own)}`", str(len(found))]
+        model = settings.pop('model.name')
+        row = [_label(model, {
+            name: value for name, value in settings.items()
+            if name not in shared.get(model, ())}), str(len(found))]
         for group in ('unseen', 'seen', None):
             parts = [line['test']['metrics'] if group is None else
                      line['test']['slices']['entities'].get(group, {})
@@ -160,19 +163,42 @@ def report(args: argparse.Namespace) -> None:
                'all MRR', 'Hits@1', 'Hits@10']
     p = lines[0]['test']['protocol']
     features = max((x['modalities'] for x in lines), key=len)
-    shared = [f'{key}={json.dumps(trained[0][key])}' for key in common
-              if trained[0][key] is not None and key != 'model.name']
+    texts = [f'{model}: `{words}`' for model, found in (
+        ('Common to the trained rows', common), *shared.items())
+        if (words := ' '.join(
+            f'{key}={json.dumps(_short(key, value))}'
+            for key, value in found.items() if value is not None
+            and key != 'model.name' and (found is common
+                                         or key not in common)))]
     write_table(STUDY, f'Unseen entities of {args.dataset}', Table(
         f"{counts['unseen']} of the {p['num_rankings']} rankings of "
         f"{p['split']} triples have an entity that is in no training triple "
         f"(head or tail). Filter: {p['filter']}, {p['ties']} ranks, in "
         'percent; mean and sample standard deviation over seeds 0, 1, ...; '
-        'epoch chosen by validation MRR. Features: '
-        f"{' + '.join(features)}. {args.note} "
+        'the best epoch by validation MRR, or the last one without '
+        "'valid_every'. Features: "
+        f"{' + '.join(features)}. {args.note}{' ' if args.note else ''}"
         f"Machine: {lines[-1]['platform']}; commit "
         f"{', '.join(sorted({short(str(x['commit'])) for x in lines}))}. "
-        f"Common to the trained rows: `{' '.join(shared)}`.", columns, cells),
-        args)
+        f"{'; '.join(texts)}.", columns, cells), args)
+
+
+def _shared(settings: list[dict[str, Any]]) -> dict[str, Any]:
+    """Returns the settings that are the same in all rows."""
+    first, *others = settings
+    return {key: value for key, value in first.items()
+            if all(key in row and row[key] == value for row in others)}
+
+
+def _label(model: str, settings: dict[str, Any]) -> str:
+    words = [f"{key.rpartition('.')[2]}={_short(key, value)}"
+             for key, value in settings.items()]
+    return f"{model}, `{' '.join(words)}`" if words else model
+
+
+def _short(key: str, value: Any) -> Any:
+    """Returns the name of weights without their folder."""
+    return Path(value).stem if key == 'model.pretrained' and value else value
 
 
 def _spread(values: list[float]) -> str:

@@ -30,8 +30,10 @@ def launch(size: int, folder: Path, *names: str, restarts: int = 0) -> str:
         [sys.executable, '-m', 'torch.distributed.run', '--standalone',
          f'--nproc-per-node={size}', f'--max-restarts={restarts}', str(JOB),
          str(folder), *names], capture_output=True, text=True, timeout=600,
-        # Without it, a restart fails in some versions of PyTorch.
-        env={**os.environ, 'TORCH_DISABLE_SHARE_RDZV_TCP_STORE': '1'})
+        # Without a store of its own, a restart fails in some versions of
+        # PyTorch. A process that aborts prints where.
+        env={**os.environ, 'TORCH_DISABLE_SHARE_RDZV_TCP_STORE': '1',
+             'PYTHONFAULTHANDLER': '1'})
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
