@@ -47,8 +47,9 @@ def build(kind: str, kg: KnowledgeGraph, dtype: torch.dtype = torch.float64,
     pooled = {'sampler': PooledSampler(5, 16), 'grad_clip': 0.5}
     if kind == 'nbfnet':  # Adam enlarges the rounding of small gradients.
         kwargs['lr'] = 0.005
-        return Trainer(NBFNet.from_data(kg, 4, num_negatives=6).to(dtype), kg,
-                       **kwargs)
+        model = NBFNet.from_data(kg, 4, num_negatives=6,
+                                 structure_dropout=0.2)
+        return Trainer(model.to(dtype), kg, **kwargs)
     if kind.startswith('complex'):
         loss = OneVsAllLoss() if kind == 'complex_1vsall' else KvsAllLoss(0.1)
         model = ComplEx.from_data(kg, 4, reciprocal=True, n3=0.01)
