@@ -14,7 +14,8 @@ cannot be used, such as the published ones of DB15K. `--against` compares
 the ensembles with rows of another table as well, given its file of reciprocal
 ranks. Members score each query once for all ensembles and seeds. Until the
 command ends, their scores are kept in files. `--report` creates the table
-from an existing result file.
+from an existing result file. If a file `ensemble_DATASET.txt` lies next to it,
+its text is put below the table.
 """
 
 from __future__ import annotations
@@ -267,7 +268,9 @@ def report(args: argparse.Namespace) -> None:
         f"{head['threads']} thread(s).",
         ['', 'seeds', 'MRR', 'Hits@1', 'Hits@3', 'Hits@10', 'unseen MRR',
          'validation MRR', 'weights'], cells)
-    notes = ['## Differences of MRR', '', 'With the 95 % interval of a paired '
+    text = path.with_suffix('.txt')
+    notes = [text.read_text('utf-8')] if text.is_file() else []
+    notes += ['## Differences of MRR', '', 'With the 95 % interval of a paired '
              'bootstrap over rankings, of their means over seeds.', '']
     notes += [f'- {row}, less {name}: {text}'
               for row, found in head['differences'].items()

@@ -93,6 +93,11 @@ def test_table(study, monkeypatch, tmp_path: Path) -> None:
     runpy.run_path(str(SCRIPT), run_name='__main__')
     assert before == (Path('out/ensemble_fake.md').read_text(),
                       Path('out/ensemble_fake.jsonl').read_bytes())
+    Path('out/ensemble_fake.txt').write_text('Who *B* is.\n')
+    runpy.run_path(str(SCRIPT), run_name='__main__')
+    above, _, below = Path('out/ensemble_fake.md').read_text().partition(
+        'Who *B* is.\n\n## Differences')
+    assert above + '## Differences' + below == table
 
 
 def test_scores_are_kept(study, tmp_path: Path) -> None:
