@@ -2,6 +2,7 @@ r"""Embedding tables whose rows are distributed over processes."""
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack
 from typing import Any, Optional
 
 import torch
@@ -19,8 +20,8 @@ from pyg_mmkgc.distributed.group import (
 )
 from pyg_mmkgc.errors import MMKGCError, ModelError
 from pyg_mmkgc.io.pretrained import (
-    begin_saving,
     finish_saving,
+    new_files,
     save_pretrained,
     save_shard,
 )
@@ -278,19 +279,21 @@ def save_over_ranks(model: Any, folder: Any, data: Any = None) -> None:
         return
     model.state_dict()  # All processes join the meshes of the tables.
     folder = as_path(folder)
-    on_main(lambda: begin_saving(model, folder, data))
-    error: Optional[MMKGCError] = None
-    try:
-        save_shard(model, folder, {
-            name: table.weight.detach() for name, table in tables.items()}, {
-            name: table.layout.ids() for name, table in tables.items()},
-            rank(), world_size())
-    except MMKGCError as found:
-        error = found
-    raise_on_all(error)
-    on_main(lambda: finish_saving(model, folder, data, {
-        name: table.num_embeddings for name, table in tables.items()},
-        world_size()))
+    with ExitStack() as stack:
+        place = on_main(lambda: stack.enter_context(
+            new_files(model, folder, data)))
+        error: Optional[MMKGCError] = None
+        try:
+            save_shard(model, place, {
+                name: x.weight.detach() for name, x in tables.items()}, {
+                name: x.layout.ids() for name, x in tables.items()},
+                rank(), world_size())
+        except MMKGCError as found:
+            error = found
+        raise_on_all(error)
+        on_main(lambda: finish_saving(model, place, folder, data, {
+            name: x.num_embeddings for name, x in tables.items()},
+            world_size()))
 
 
 def candidates(model: Any, num_nodes: int) -> Tensor:

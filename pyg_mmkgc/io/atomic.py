@@ -109,11 +109,12 @@ def write_json(path: PathLike, obj: Any) -> None:
         DataError: If :obj:`obj` cannot be written as JSON.
     """
     try:
-        text = json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False)
+        content = (json.dumps(obj, indent=2, ensure_ascii=False,
+                              allow_nan=False) + '\n').encode()
     except (TypeError, ValueError) as error:
         raise DataError(f"Expected a value that JSON can hold for '{path}' "
                         f'(got an error: {error})') from error
-    write_atomic(path, text + '\n')
+    write_atomic(path, content)
 
 
 def read_json(path: PathLike) -> Any:

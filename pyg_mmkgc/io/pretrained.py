@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Optional, TypeVar, Union
 
@@ -17,18 +19,18 @@ from pyg_mmkgc.errors import (
 )
 from pyg_mmkgc.io import strings
 from pyg_mmkgc.io.arguments import arguments_of
-from pyg_mmkgc.io.atomic import write_json
-from pyg_mmkgc.io.manifest import SealedFolder, seal
+from pyg_mmkgc.io.atomic import temporary_folder, write_json
+from pyg_mmkgc.io.manifest import SealedFolder, seal, unseal
 from pyg_mmkgc.io.reading import as_path
 from pyg_mmkgc.io.tensors import load_tensors, save_tensors
 
 T = TypeVar('T', bound='Pretrained')
 TENSORS = ('modalities', 'masks')
-# The files of a saved model. Only a run has a `graph.json`.
 LABELS = ('labels.json', 'labels.safetensors')
 # The file that names the files of the tensors that several processes wrote.
 INDEX = 'model.safetensors.index.json'
-FILES = ('config.json', 'graph.json', 'model.safetensors', INDEX, *LABELS)
+# The files of a saved model. A run adds a `graph.json`.
+FILES = ('config.json', 'model.safetensors', INDEX, *LABELS)
 VERSION = 2
 MEMBER_SCHEMA = {'class': str, 'arguments': {str: object},
                  'modalities': {str: int}, 'modules?': {str: object},
@@ -324,29 +326,32 @@ def save_model(model: Any, folder: Union[str, Path],
             f"'{type(model).__name__}', whose rows are distributed over "
             'processes). Call pyg_mmkgc.distributed.save_over_ranks in all '
             'processes.')
-    begin_saving(model, folder, data)
-    save_tensors(folder / 'model.safetensors', state, {})
-    finish_saving(model, folder, data)
+    with new_files(model, folder, data) as place:
+        save_tensors(place / 'model.safetensors', state, {})
+        finish_saving(model, place, folder, data)
 
 
-def begin_saving(model: Any, folder: Path, data: Optional[Any]) -> None:
-    r"""Checks a model and its labels, and removes the files of an earlier
-    model that do not fit this model.
+@contextmanager
+def new_files(model: Any, folder: Path,
+              data: Optional[Any]) -> Iterator[Path]:
+    r"""Context manager that checks a model and its labels, and yields a
+    temporary folder for the files that :func:`finish_saving` moves to
+    :obj:`folder`. If an error occurs before, an earlier model remains.
     """
     _describe(model)
     check_numbering(model, model if data is None else data)
-    for file in ('manifest.json', 'config.json', *LABELS):
-        (folder / file).unlink(missing_ok=True)
+    with temporary_folder(folder / 'model') as place:
+        yield place
 
 
-def save_shard(model: Any, folder: Path, rows: dict[str, Tensor],
+def save_shard(model: Any, place: Path, rows: dict[str, Tensor],
                ids: dict[str, Tensor], rank: int, world_size: int) -> None:
     r"""Writes the rows of one process, and all other tensors of the model in
     the first process.
 
     Args:
         model (torch.nn.Module): The model.
-        folder (pathlib.Path): The folder.
+        place (pathlib.Path): The folder of :func:`new_files`.
         rows (dict): The rows of each table by name.
         ids (dict): The ids of these rows.
         rank (int): The number of this process.
@@ -355,21 +360,23 @@ def save_shard(model: Any, folder: Path, rows: dict[str, Tensor],
     tensors = {**rows, **{f'ids of {name}': x for name, x in ids.items()}}
     if rank == 0:
         tensors = {**_describe(model)[1], **tensors}
-    save_tensors(folder / _shard(rank, world_size), tensors)
+    save_tensors(place / _shard(rank, world_size), tensors)
 
 
 def _shard(rank: int, world_size: int) -> str:
     return f'model-{rank + 1:05d}-of-{world_size:05d}.safetensors'
 
 
-def finish_saving(model: Any, folder: Path, data: Optional[Any],
+def finish_saving(model: Any, place: Path, folder: Path, data: Optional[Any],
                   rows: Optional[dict[str, int]] = None,
                   world_size: int = 1) -> None:
-    r"""Writes the files next to the tensors of a model.
+    r"""Writes the files next to the tensors of a model, and replaces the files
+    of an earlier model.
 
     Args:
         model (torch.nn.Module): The model.
-        folder (pathlib.Path): The folder.
+        place (pathlib.Path): The folder of :func:`new_files`.
+        folder (pathlib.Path): The folder of the model.
         data (KnowledgeGraph or None): The graph whose labels are saved.
         rows (dict, optional): The number of rows of each table that
             :func:`save_shard` wrote in parts. (default: :obj:`None`)
@@ -377,19 +384,24 @@ def finish_saving(model: Any, folder: Path, data: Optional[Any],
             (default: :obj:`1`)
     """
     described, state = _describe(model)
-    write_labels(folder, model if data is None else data)
-    shards = [] if rows is None else [
-        _shard(k, world_size) for k in range(world_size)]
-    for file in folder.glob('model*.safetensors*'):  # Of an earlier model.
-        if file.name not in (shards or ['model.safetensors']):
-            file.unlink()
+    write_labels(place, model if data is None else data)
     if rows is not None:
-        write_json(folder / INDEX, {'weight_map': {
+        shards = [_shard(k, world_size) for k in range(world_size)]
+        write_json(place / INDEX, {'weight_map': {
             name: shards if name in rows else shards[:1]
             for name in sorted(state)}, 'rows': rows})
-    write_json(folder / 'config.json', {'version': VERSION, **described})
-    # A manifest marks a complete folder, so it is written last.
-    seal(folder, (*FILES, *shards))
+    write_json(place / 'config.json', {'version': VERSION, **described})
+    # A manifest marks a complete folder, so it is removed first and written
+    # last.
+    unseal(folder)
+    names = {path.name for path in place.iterdir()}
+    for path in folder.iterdir():
+        if path.name not in names and (path.name in FILES
+                                       or SHARD.fullmatch(path.name)):
+            path.unlink()
+    for name in names:
+        os.replace(place / name, folder / name)
+    seal(folder, (*names, 'graph.json'))
 
 
 def _load(folder: Union[str, Path], known: dict[str, Any]) -> Any:

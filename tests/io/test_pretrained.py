@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.datasets import FakeMMKG
 from pyg_mmkgc.errors import (
     CheckpointError,
+    DataError,
     FormatError,
     MMKGCError,
     ModelError,
@@ -145,11 +147,50 @@ def test_a_model_that_is_written_over(tmp_path: Path, monkeypatch) -> None:
         save_tensors(path, *args)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr('pyg_mmkgc.io.pretrained.save_tensors', killed)
-    with pytest.raises(KeyboardInterrupt):
-        make(margin=3.0).save_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match="Expected 'config.json'"):
+    with monkeypatch.context() as patch:
+        patch.setattr('pyg_mmkgc.io.pretrained.save_tensors', killed)
+        with pytest.raises(KeyboardInterrupt):
+            make(margin=3.0).save_pretrained(tmp_path)
+    assert AdaMF.from_pretrained(tmp_path).margin == make().margin
+    replace, moved = os.replace, []
+
+    def killed_later(source: Path, target: Path) -> None:
+        replace(source, target)
+        if target.parent == tmp_path:
+            moved.append(target)
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr('os.replace', killed_later)
+        with pytest.raises(KeyboardInterrupt):
+            make(margin=3.0).save_pretrained(tmp_path)
+    assert moved
+    with pytest.raises(CheckpointError, match="Expected 'manifest.json'"):
         AdaMF.from_pretrained(tmp_path)
+    make(margin=3.0).save_pretrained(tmp_path)
+    assert AdaMF.from_pretrained(tmp_path).margin == 3.0
+
+
+def test_saving_leaves_other_files(tmp_path: Path) -> None:
+    others = ['model_backup.safetensors', 'model-mine.safetensors', 'notes']
+    for name in others:
+        (tmp_path / name).write_text('mine')
+    (tmp_path / 'model-00002-of-00002.safetensors').write_text('old')
+    make().save_pretrained(tmp_path)
+    assert sorted(x.name for x in tmp_path.iterdir()) == sorted([
+        *others, 'config.json', 'labels.json', 'manifest.json',
+        'model.safetensors'])
+    assert {(tmp_path / name).read_text() for name in others} == {'mine'}
+
+
+def test_labels_that_are_no_text(tmp_path: Path) -> None:
+    model = make()
+    model.save_pretrained(tmp_path)
+    before = {x.name: x.read_bytes() for x in tmp_path.iterdir()}
+    model.set_labels(['a\udcff', *map(str, range(1, model.num_nodes))], None)
+    with pytest.raises(DataError, match='JSON .*surrogates not allowed'):
+        model.save_pretrained(tmp_path)
+    assert before == {x.name: x.read_bytes() for x in tmp_path.iterdir()}
 
 
 def test_labels_of_another_numbering_are_not_saved(tmp_path: Path) -> None:
