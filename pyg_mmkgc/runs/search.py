@@ -233,12 +233,16 @@ class Search:
         name = str(self.folder / 'search.yaml')
         seed = load_config(name).training.seed
         study = Study(load_space(name), self.folder / 'study.db', seed)
-        graph = None
+        graph, source = None, None
         while len(study.trials) < self.num_trials:
             trial = study.ask()
-            run = Run.prepare(load_config(name, trial.overrides),
-                              *self._options, graph)
-            graph = run.graph  # Read once for all trials.
+            config = load_config(name, trial.overrides)
+            # Read once for all trials with the same dataset. The seed chooses
+            # the features that it drops.
+            if source != (config.dataset, config.training.seed):
+                graph = None
+            run = Run.prepare(config, *self._options, graph)
+            graph, source = run.graph, (config.dataset, config.training.seed)
             self._train(study, trial, run, progress)
             self._write(study)
         return self._finish(study)

@@ -102,6 +102,31 @@ def test_an_interrupted_search_equals_a_whole_one(work, monkeypatch, capsys):
         work / 'whole/best.yaml').read_bytes()
 
 
+def test_a_search_over_datasets(work, monkeypatch):
+    text = YAML.replace(', modalities: []', '').replace(
+        'PyG.TransE, hidden_channels: 8, p_norm: 2.0',
+        'AdaMF, hidden_channels: 8').replace('epochs: 4', 'epochs: 1')
+    (work / 'my.yaml').write_text(text[:text.index('search:')] + """search:
+  dataset: {modalities: [[visual], [text], [visual, text]]}
+""")
+    trained, graphs, fit = [], [], Trainer.fit
+
+    def note(trainer, **kwargs):
+        trained.append(list(trainer.model.modalities))
+        graphs.append(trainer.data)
+        return fit(trainer, **kwargs)
+
+    monkeypatch.setattr(Trainer, 'fit', note)
+    found = Search.create('my.yaml', 6, folder='found').run(progress=False)
+    wanted = [trial.overrides for trial in found.trials]
+    assert [f'dataset.modalities=[{", ".join(x)}]' for x in trained[1:]] == [
+        x for x, in wanted[1:]]
+    assert len({x for x, in wanted[1:]}) > 1
+    # The graph is read again only for another dataset.
+    for i in range(1, 6):
+        assert (graphs[i] is graphs[i - 1]) == (wanted[i] == wanted[i - 1])
+
+
 def test_bad_trials_are_pruned(work, monkeypatch):
     """From the sixth complete trial and the second validation on, below the
     median of the others.
