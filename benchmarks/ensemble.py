@@ -270,8 +270,8 @@ def report(args: argparse.Namespace) -> None:
          'validation MRR', 'weights'], cells)
     text = path.with_suffix('.txt')
     notes = [text.read_text('utf-8')] if text.is_file() else []
-    notes += ['## Differences of MRR', '', 'With the 95 % interval of a paired '
-             'bootstrap over rankings, of their means over seeds.', '']
+    notes += ['## Differences of MRR', '', 'With the 95 % interval of a '
+              'paired bootstrap over rankings, of their means over seeds.', '']
     notes += [f'- {row}, less {name}: {text}'
               for row, found in head['differences'].items()
               for name, text in found.items()]

@@ -419,9 +419,8 @@ def _paths(model: Any, kg: KnowledgeGraph, head: int, rel_type: int,
     if not isinstance(model, PathModel) or getattr(model, 'num_active', None):
         return None
     names = kg.get('node_names'), kg.get('relation_names')
-    with model.attached(kg):
-        return [path.text(*names) for path in best_paths(
-            model, head, rel_type, tail, k=k)]
+    return [path.text(*names) for path in best_paths(
+        model_for(model, kg), head, rel_type, tail, k=k)]
 
 
 def _variants(model: Any, kg: KnowledgeGraph) -> dict[str, Module]:

@@ -180,15 +180,19 @@ class Queries:
 
 
 def model_for(model: Module, kg: KnowledgeGraph) -> Module:
-    r"""Returns the model for a graph: the model itself, or an extended model
-    if nodes were added to the graph.
+    r"""Returns the model for a graph: the model itself, a model that is
+    attached to the graph, or an extended model if nodes were added to it.
 
     Raises:
         ModelError: If the graph has additional nodes that the model cannot
             represent.
     """
+    attached: Any = getattr(model, 'attached', None)
+    if attached is not None:
+        other: Module = attached(kg)
+        return other
     size = getattr(model, 'num_nodes', None)
-    if hasattr(model, 'attached') or size is None or kg.num_nodes <= size:
+    if size is None or kg.num_nodes <= size:
         return model
     check_extension(model, kg)
     extended: Module = model.extend(kg)  # type: ignore[operator]
@@ -221,10 +225,9 @@ def scoring(model: Module, kg: KnowledgeGraph) -> Iterator[Scorer]:
     * :meth:`forward` over blocks of all pairs, for any other model.
     """
     device_of(model)  # Checks that it is a model.
+    if hasattr(model, 'attached'):
+        model = model_for(model, kg)
     with ExitStack() as stack:
-        attached: Any = getattr(model, 'attached', None)
-        if attached is not None:
-            stack.enter_context(attached(kg))
         _check_sizes(model, kg)
         stack.enter_context(evaluation_mode(model))
         stack.enter_context(torch.no_grad())
@@ -246,8 +249,9 @@ def device_of(model: Module) -> torch.device:
 
 
 def _check_sizes(model: Module, kg: KnowledgeGraph) -> None:
+    members = hasattr(model, 'members')  # Whose nodes are checked later.
     num_nodes = getattr(model, 'num_nodes', kg.num_nodes)
-    if num_nodes != kg.num_nodes:
+    if num_nodes != kg.num_nodes and not members:
         raise ModelError(f"Expected '{type(model).__name__}' to have the "
                          f'{kg.num_nodes} nodes of the graph (got '
                          f'{num_nodes})')
@@ -257,7 +261,8 @@ def _check_sizes(model: Module, kg: KnowledgeGraph) -> None:
         raise ModelError(f"Expected '{type(model).__name__}' to have the "
                          f'{kg.num_relations} relations of the graph (got '
                          f'{num_relations})')
-    check_numbering(model, kg)
+    if not members:
+        check_numbering(model, kg)
 
 
 def member_scorers(model: Any, kg: KnowledgeGraph) -> list[Scorer]:

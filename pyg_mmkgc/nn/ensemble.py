@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+import copy
+from collections.abc import Sequence
 from typing import Any, Optional
 
 import torch
@@ -92,23 +92,23 @@ class Ensemble(Pretrained):
         r"""Attaches all members that apply to any graph to a
         :class:`~pyg_mmkgc.data.KnowledgeGraph`.
         """
+        self.attached(data)  # If a member cannot be, none is.
         for member in self.members:
             attach: Any = getattr(member, 'attach', None)
             if attach is not None:
                 attach(data)
         return self
 
-    @contextmanager
-    def attached(self, data: Any) -> Iterator[None]:
-        r"""Context manager that attaches the members to a graph
-        temporarily.
+    def attached(self, data: Any) -> Ensemble:
+        r"""Returns an ensemble with the same weights whose members are
+        attached to a graph.
         """
-        with ExitStack() as stack:
-            for member in self.members:
-                attached: Any = getattr(member, 'attached', None)
-                if attached is not None:
-                    stack.enter_context(attached(data))
-            yield
+        out = copy.copy(self)
+        out._modules = dict(self._modules)
+        out.members = ModuleList(
+            member.attached(data) if hasattr(member, 'attached') else member
+            for member in self.members)
+        return out
 
     def combine(self, scores: Sequence[Tensor], rel_type: Tensor) -> Tensor:
         r"""Returns the scores :obj:`[Q, N]` of the ensemble.

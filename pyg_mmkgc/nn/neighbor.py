@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Optional
 
 import torch
@@ -95,19 +93,10 @@ class NeighborBaseline(Pretrained):
                                               data.num_relations)
         return self
 
-    @contextmanager
-    def attached(self, data: Any) -> Iterator[None]:
-        r"""Context manager that temporarily attaches the baseline to a graph,
-        as for evaluation.
-        """
-        before = {name: getattr(self, name) for name in (
-            'x', '_triples', 'num_nodes', 'num_relations')}
-        self.attach(data)
-        try:
-            yield
-        finally:
-            for name, value in before.items():
-                setattr(self, name, value)
+    def attached(self, data: Any) -> NeighborBaseline:
+        r"""Returns a baseline that is attached to a graph."""
+        return NeighborBaseline(self.temperature).to(self.x.device).attach(
+            data)
 
     def set_labels(self, nodes: Optional[list[str]],
                    relations: Optional[list[str]],

@@ -58,8 +58,8 @@ def alone(member: Any, kg: KnowledgeGraph, node: int, rel: int,
         zip(one.tolist(), every.tolist(), strict=True))]
     if isinstance(member, NBFNet | ULTRA) and side == 'head':
         # Path models predict heads as the tails of reciprocal relations.
-        with member.attached(kg), torch.no_grad():
-            return member.eval().score_all(
+        with torch.no_grad():
+            return member.attached(kg).eval().score_all(
                 one[:1], torch.tensor([rel]), 'head')[0].tolist()
     return score(member, kg, triples).tolist()
 

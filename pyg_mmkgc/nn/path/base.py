@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any, Optional, TypeVar
 
@@ -186,20 +185,12 @@ class PathModel(Pretrained):
         self.prepare(train.edge_index, train.edge_type)
         return self
 
-    @contextmanager
-    def attached(self, data: Any) -> Iterator[None]:
-        r"""Context manager that attaches the model to a graph temporarily."""
-        if self._is_attached(data):  # Other threads may use the graph.
-            yield
-            return
-        before = {name: getattr(self, name) for name in (
-            'num_nodes', 'num_relations', '_graph', '_features')}
-        try:
-            self.attach(data)
-            yield
-        finally:
-            for name, value in before.items():
-                setattr(self, name, value)
+    def attached(self: T, data: Any) -> T:
+        r"""Returns the model itself if it is attached to a graph, and
+        otherwise a model with the same weights that is.
+        """
+        return self if self._is_attached(data) else copy.copy(self).attach(
+            data)
 
     def _is_attached(self, data: Any) -> bool:
         if self._graph is None:

@@ -216,8 +216,7 @@ def test_structure_dropout_takes_all_edges_of_the_node_with_fewer() -> None:
     triple = [torch.tensor([x]) for x in (0, 0, 1)]
     expected = []
     for edges in ([(2, 1, 0), *others], others):
-        with model.attached(triples(edges)):
-            expected.append(model.loss(*triple).item())
+        expected.append(model.attached(triples(edges)).loss(*triple).item())
     model = build(NBFNet, kg, structure_dropout=0.3).double()
     found = [model.loss(*triple).item() for _ in range(400)]
     with_dropout = [x == pytest.approx(expected[1], abs=1e-9) for x in found]
@@ -239,9 +238,8 @@ def test_several_rows_of_a_node() -> None:
     query = torch.tensor([0, 4]), torch.tensor([0, 1]), 'tail'
     model = build(NBFNet, several).double()
     out = model.score_all(*query)
-    with model.attached(single):
-        torch.testing.assert_close(model.score_all(*query), out, rtol=1e-5,
-                                   atol=1e-5)
+    torch.testing.assert_close(model.attached(single).score_all(*query), out,
+                               rtol=1e-5, atol=1e-5)
 
 
 def test_another_graph_has_its_own_features() -> None:
@@ -251,8 +249,9 @@ def test_another_graph_has_its_own_features() -> None:
     with torch.no_grad():
         before = model.score_all(*query)
         other.x_text = kg.x_text.flip(0)
-        with model.attached(other):  # The edges are the same.
-            assert not torch.equal(model.score_all(*query), before)
+        # The edges are the same.
+        assert not torch.equal(model.attached(other).score_all(*query),
+                               before)
         assert torch.equal(model.score_all(*query), before)
     with pytest.raises(ModelError, match=r"\['text', 'visual'\] .*\(got "
                        r"\['text'\]\)"):

@@ -324,10 +324,9 @@ def test_renaming_nodes_changes_nothing(name: str) -> None:
     node, rel = torch.tensor([2, 5]), torch.tensor([0, 2])
     with torch.no_grad():
         scores = model.score_all(node, rel, 'tail')
-        with model.attached(other):
-            again = model.score_all(perm[node], rel, 'tail')
+        again = model.attached(other).score_all(perm[node], rel, 'tail')
         torch.testing.assert_close(again[:, perm], scores)
-        # And then it is back on its own graph.
+        # The model itself is still on its own graph.
         assert torch.equal(model.score_all(node, rel, 'tail'), scores)
 
 
@@ -338,9 +337,8 @@ def test_renaming_relations_changes_nothing_for_ultra() -> None:
     other = kg.clone()
     other.edge_type = perm[kg.edge_type]
     node, rel = torch.tensor([2, 5]), torch.tensor([0, 2])
-    with torch.no_grad(), model.attached(other):
-        again = model.score_all(node, perm[rel], 'head')
     with torch.no_grad():
+        again = model.attached(other).score_all(node, perm[rel], 'head')
         torch.testing.assert_close(again, model.score_all(node, rel, 'head'))
 
 
@@ -362,13 +360,13 @@ def loss_by_hand(model: PathModel, kg: KnowledgeGraph, batch: Tensor,
     for side in ('tail', 'head'):
         for head, rel, tail in mine:
             given, target = (head, tail) if side == 'tail' else (tail, head)
-            with model.attached(smaller):
-                if isinstance(model, ULTRA):  # Its relation graph is whole.
-                    whole = relation_graph_of(model, kg)
-                    model._relations_of = model.graph
-                    model._relation_graph = whole
-                scores = model.score_all(torch.tensor([given]),
-                                         torch.tensor([rel]), side)[0]
+            other = model.attached(smaller)
+            if isinstance(other, ULTRA):  # Its relation graph is whole.
+                other._relations_of = other.graph
+                other._relation_graph = relation_graph(
+                    model.attached(kg).graph)
+            scores = other.score_all(torch.tensor([given]),
+                                     torch.tensor([rel]), side)[0]
             known = {(b if side == 'tail' else a) for a, c, b in triples
                      if c == rel and (a if side == 'tail' else b) == given}
             others = [i for i in range(kg.num_nodes)
@@ -376,11 +374,6 @@ def loss_by_hand(model: PathModel, kg: KnowledgeGraph, batch: Tensor,
             losses.append(-(scores[target]
                             - scores[others].logsumexp(dim=0)))
     return torch.stack(losses).mean()
-
-
-def relation_graph_of(model: ULTRA, kg: KnowledgeGraph) -> Any:
-    with model.attached(kg):
-        return relation_graph(model.graph)
 
 
 @pytest.mark.parametrize('size', [12, 100])
