@@ -100,6 +100,13 @@ def check_whole(at_least: int = 1, optional: bool = False,
                              f'{at_least} (got {value!r})')
 
 
+def check_side(side: Any) -> None:
+    r"""Raises :class:`ModelError` if a side is not a name of one."""
+    if side not in ('head', 'tail'):
+        raise ModelError(f"Expected 'side' to be 'head' or 'tail' (got "
+                         f'{side!r})')
+
+
 def check_positive(**values: Any) -> None:
     r"""Raises :class:`ModelError` if an argument is not a positive number."""
     for name, value in values.items():

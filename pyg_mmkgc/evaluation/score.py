@@ -116,8 +116,12 @@ def graph_of(model: Any) -> KnowledgeGraph:
 
     Raises:
         ModelError: If the model has no :obj:`num_nodes` and
-            :obj:`num_relations`.
+            :obj:`num_relations`, or needs the triples of its graph.
     """
+    if any(hasattr(x, 'attached') for x in getattr(
+            model, 'members', [model])):
+        raise ModelError("Expected the graph as 'kg', whose triples "
+                         f"'{type(model).__name__}' needs (got none)")
     sizes = [getattr(model, name, None)
              for name in ('num_nodes', 'num_relations')]
     if None in sizes:

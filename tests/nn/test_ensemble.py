@@ -13,7 +13,7 @@ from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.datasets import FakeMMKG
 from pyg_mmkgc.errors import CheckpointError, ModelError
 from pyg_mmkgc.evaluation import evaluate, explain, predict, score
-from pyg_mmkgc.evaluation.scorer import scoring
+from pyg_mmkgc.evaluation.scorer import model_for, scoring
 from pyg_mmkgc.io import load_pretrained
 from pyg_mmkgc.io.manifest import seal
 from pyg_mmkgc.nn import (
@@ -139,6 +139,35 @@ def test_it_is_left_as_it_was(kg: KnowledgeGraph) -> None:
     evaluate(model, kg)
     assert all(member.training for member in model.members)
     assert model.members[3].num_nodes is None  # Attached for a while only.
+
+
+def test_all_members_are_attached_or_none(kg: KnowledgeGraph) -> None:
+    ultra, nbfnet = ULTRA.from_data(kg, 4), NBFNet.from_data(kg, 4)
+    larger = FakeMMKG(num_nodes=N + 5, num_relations=R + 1, num_edges=120,
+                      modalities={'text': 4, 'visual': 3})[0]
+    with pytest.raises(ModelError, match=f'at most {R} relations'):
+        Ensemble([ultra, nbfnet], R).attach(larger)
+    assert ultra.num_nodes == nbfnet.num_nodes == N
+
+
+def test_added_nodes(kg: KnowledgeGraph) -> None:
+    """They are scored as by each member."""
+    found = [AdaMF.from_data(kg, 4, structure=False),
+             NBFNet.from_data(kg, 4, num_layers=2)]
+    more = kg.add_nodes('new', {name: {'new': x[0]}
+                                for name, x in kg.features().items()})
+    wanted = 0.0
+    for member in found:
+        with scoring(model_for(member, more), more) as scorer:
+            wanted += scorer(torch.tensor([N]), torch.tensor([1]),
+                             'tail').log_softmax(dim=-1) / 2
+    for order in (found, found[::-1]):
+        model = model_for(Ensemble(order, R), more)
+        with scoring(model, more) as scorer:
+            torch.testing.assert_close(scorer(
+                torch.tensor([N]), torch.tensor([1]), 'tail'), wanted)
+        answers = predict(model, more, head='new', rel_type=1, k=3)
+        assert answers.answer.shape == (1, 3)
 
 
 def test_prediction(kg: KnowledgeGraph) -> None:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pyg_mmkgc.errors import ModelError, check_whole
+from pyg_mmkgc.errors import ModelError, check_side, check_whole
 from pyg_mmkgc.io.arguments import arguments_of
 from pyg_mmkgc.io.pretrained import Pretrained
 from pyg_mmkgc.kernels.host import on_host, to_device
@@ -108,10 +108,11 @@ class PathModel(Pretrained):
         r"""Checks the arguments of :meth:`loss`."""
         check_whole(optional=True, num_negatives=self.num_negatives)
         rate = self.structure_dropout
-        if not 0.0 <= rate < 1.0 or (rate > 0 and not self.modalities):
+        if not isinstance(rate, (int, float)) or not 0.0 <= rate < 1.0 or (
+                rate > 0 and not self.modalities):
             raise ModelError("Expected 'structure_dropout' to lie in [0, 1), "
                              'and to be 0 for a model without modalities (got '
-                             f'{rate} and the modalities '
+                             f'{rate!r} and the modalities '
                              f'{list(self.modalities)})')
 
     def _add_modalities(self, modalities: dict[str, Any]) -> None:
@@ -138,7 +139,8 @@ class PathModel(Pretrained):
             hidden_channels (int, optional): The number of channels of nodes
                 and relations. (default: :obj:`32`)
             **kwargs (optional): Additional arguments of the model. Set
-                :obj:`modalities={}` to leave out the features.
+                :obj:`modalities={}` to leave out the features, while
+                :obj:`None` stands for all modalities of the graph.
 
         Raises:
             ModelError: If :obj:`data` is not a knowledge graph.
@@ -149,9 +151,10 @@ class PathModel(Pretrained):
                              'KnowledgeGraph.from_pyg to convert data from '
                              'PyG.')
         if 'num_relations' in arguments_of(cls):
-            kwargs['num_relations'] = data.num_relations
-        if 'modalities' in arguments_of(cls):
-            kwargs.setdefault('modalities', widths_of(data))
+            kwargs.setdefault('num_relations', data.num_relations)
+        if 'modalities' in arguments_of(cls) and (
+                kwargs.get('modalities') is None):
+            kwargs['modalities'] = widths_of(data)
         out = cls(hidden_channels=hidden_channels, **kwargs)
         if not out.any_relations:
             out.relation_names = data.get('relation_names')
@@ -413,6 +416,7 @@ class PathModel(Pretrained):
             rel_type (torch.Tensor): The relations.
             side (str, optional): The side to predict. (default: :obj:`"tail"`)
         """
+        check_side(side)
         if self.features is None:
             return {}
         if side == 'head':
@@ -461,10 +465,15 @@ class PathModel(Pretrained):
             rel_type (torch.Tensor): The relations :obj:`[Q]`.
             side (str): The side to score, either :obj:`"head"` or
                 :obj:`"tail"`.
+
+        Raises:
+            IndexError: If a node or relation is not in the graph.
+            ModelError: If :obj:`side` is unknown.
         """
+        check_side(side)
         graph = self.graph
-        _check_ids(node, graph.num_nodes, 'a node')
-        _check_ids(rel_type, graph.num_relations // 2, 'a relation')
+        check_ids(node, graph.num_nodes, 'a node')
+        check_ids(rel_type, graph.num_relations // 2, 'a relation')
         if side == 'head':
             rel_type = to_device(on_host(rel_type) + graph.num_relations // 2,
                                  node.device)
@@ -484,7 +493,7 @@ class PathModel(Pretrained):
         as the answer. All nodes are scored for each query.
         """
         graph = self.graph
-        _check_ids(tail_index, graph.num_nodes, 'a node')
+        check_ids(tail_index, graph.num_nodes, 'a node')
         head, rel, tail = torch.broadcast_tensors(head_index, rel_type,
                                                   tail_index)
         query, place = torch.stack([
@@ -615,7 +624,8 @@ def widths_of(data: Any) -> dict[str, int]:
     return {name: x.size(-1) for name, x in data.features().items()}
 
 
-def _check_ids(index: Tensor, size: int, kind: str) -> None:
+def check_ids(index: Tensor, size: int, kind: str) -> None:
+    r"""Raises an :obj:`IndexError` if an id on the host is out of range."""
     if index.numel() > 0 and index.device.type == 'cpu':
         low, high = (int(x) for x in index.aminmax())
         if low < 0 or high >= size:

@@ -8,10 +8,10 @@ from typing import Optional
 import torch
 from torch import Tensor
 
-from pyg_mmkgc.errors import ModelError, check_whole
+from pyg_mmkgc.errors import ModelError, check_side, check_whole
 from pyg_mmkgc.kernels.backend import BLOCK
 from pyg_mmkgc.kernels.relational import RelationalGraph, edge_messages
-from pyg_mmkgc.nn.path.base import PathModel, add_start
+from pyg_mmkgc.nn.path.base import PathModel, add_start, check_ids
 from pyg_mmkgc.nn.path.score import node_scores
 
 
@@ -75,10 +75,15 @@ def best_paths(model: PathModel, node: int, rel_type: int, answer: int,
         model has layers.
 
     Raises:
+        IndexError: If a node or the relation is not in the graph.
         ModelError: If the model has :obj:`num_active` set, since only some
-            nodes then pass messages on.
+            nodes then pass messages on, or an argument is out of range.
     """
     check_whole(k=k, num_beams=num_beams)
+    check_side(side)
+    check_ids(torch.tensor([node, answer]), model.graph.num_nodes, 'a node')
+    check_ids(torch.tensor([rel_type]), model.graph.num_relations // 2,
+              'a relation')
     if getattr(model, 'num_active', None) is not None:
         raise ModelError('Expected a model whose messages go along all edges '
                          f'(got num_active={model.num_active})')

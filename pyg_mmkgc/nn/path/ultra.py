@@ -13,6 +13,7 @@ from pyg_mmkgc.errors import (
     ModelError,
     check_whole,
 )
+from pyg_mmkgc.io.arguments import arguments_of
 from pyg_mmkgc.io.download import download, verify_sha256
 from pyg_mmkgc.io.torch_file import StoredTensor, open_torch
 from pyg_mmkgc.kernels.backend import BLOCK
@@ -147,6 +148,10 @@ class ULTRA(PathModel):
         """
         if pretrained is None:
             return super().from_data(data, hidden_channels, **kwargs)
+        for name in kwargs:
+            if name not in arguments_of(cls):
+                raise TypeError(f'{cls.__name__}.from_data() got an '
+                                f'unexpected keyword argument {name!r}')
         model = cls.from_pretrained(pretrained)
         modalities = kwargs.pop('modalities', None)
         if modalities is None:

@@ -145,12 +145,17 @@ def test_leaves_no_gradient_and_takes_labels() -> None:
         assert text.startswith('Austria ') and text.endswith(' Germany')
 
 
-@pytest.mark.parametrize('kwargs', [{'k': 0}, {'num_beams': 0}])
-def test_bad_arguments(kwargs: dict[str, int]) -> None:
+@pytest.mark.parametrize('kwargs', [{'k': 0}, {'num_beams': 0},
+                                    {'side': 'Head'}])
+def test_bad_arguments(kwargs: dict[str, Any]) -> None:
     kg = graph()
     model = NBFNet.from_data(kg, hidden_channels=4, num_layers=2)
     with pytest.raises(ModelError, match=next(iter(kwargs))):
         best_paths(model, 0, 0, 1, **kwargs)
+    for triple in ((-1, 0, 1), (0, kg.num_relations, 1),
+                   (0, 0, kg.num_nodes)):
+        with pytest.raises(IndexError, match=r'lie in \[0, .*got '):
+            best_paths(model, *triple)
 
 
 def test_explain_shows_the_paths() -> None:

@@ -163,6 +163,9 @@ def test_fine_tuning_starts_at_the_scores_of_the_pretrained_model(
                            model.score_all(node, rel, 'tail'))
     with pytest.raises(ModelError, match=r"'text': 3.*got \{\}"):
         build(ULTRA, kg, pretrained=str(tmp_path / 'tuned'), modalities={})
+    with pytest.raises(TypeError, match="argument 'num_negative'"):
+        build(ULTRA, kg, pretrained=str(tmp_path / 'tuned'), num_negative=3)
+    assert build(ULTRA, kg, modalities=None).modalities == model.modalities
     with pytest.raises(ModelError, match="'structure_dropout' .*got -0.1"):
         build(ULTRA, kg, pretrained=str(tmp_path / 'tuned'),
               structure_dropout=-0.1)
@@ -315,8 +318,8 @@ def test_refusals() -> None:
     with pytest.raises(ModelError, match="'modalities.text' .*got 0"):
         ULTRA(D, 2, modalities={'text': 0})
     for rate, modalities in ((1.0, {'text': 3}), (-0.1, {'text': 3}),
-                             (0.1, {})):
-        message = re.escape(f'got {rate} and the modalities '
+                             ('0.5', {'text': 3}), (0.1, {})):
+        message = re.escape(f'got {rate!r} and the modalities '
                             f'{list(modalities)}')
         with pytest.raises(ModelError, match=r"'structure_dropout' .*\[0, 1\)"
                            f'.*{message}'):

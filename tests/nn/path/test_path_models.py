@@ -2,6 +2,7 @@
 node, and what they promise as models of any graph.
 """
 
+import threading
 from typing import Any, Optional
 
 import pytest
@@ -14,6 +15,7 @@ from pyg_mmkgc.datasets import FakeMMKG
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.io.pretrained import Pretrained
 from pyg_mmkgc.kernels.host import to_device
+from pyg_mmkgc.nn import Ensemble, RotatE
 from pyg_mmkgc.nn.path import ULTRA, NBFNet, PathModel
 from pyg_mmkgc.nn.path.ultra import relation_graph
 from pyg_mmkgc.testing import count_waits, pretend_accelerator
@@ -546,6 +548,59 @@ def test_bad_arguments(name: str, kwargs: dict[str, Any],
                        match: str) -> None:
     with pytest.raises(ModelError, match=match):
         build(name, graph(), **kwargs)
+
+
+def test_a_side_that_is_none() -> None:
+    with pytest.raises(ModelError, match="'side' .*got 'Head'"):
+        build('NBFNet', graph()).score_all(torch.tensor([0]),
+                                           torch.tensor([0]), 'Head')
+
+
+def test_answers_need_the_graph() -> None:
+    kg = graph()
+    for model in (build('NBFNet', kg), Ensemble(
+            [RotatE.from_data(kg, 4), build('NBFNet', kg)], 3)):
+        with pytest.raises(ModelError, match=f"'kg'.*'{type(model).__name__}'"
+                           r' needs \(got none\)'):
+            predict(model, head=0, rel_type=0)
+    found = predict(Ensemble([RotatE.from_data(kg, 4)], 3), head=0,
+                    rel_type=0, k=2)
+    assert found.answer.shape == (1, 2)
+
+
+def test_threads_that_evaluate_on_another_graph() -> None:
+    """A thread keeps the graph that it asked for when another one ends."""
+    both, done = threading.Barrier(2, timeout=60), threading.Event()
+    waited: set[str] = set()
+
+    class Slow(NBFNet):
+        def score_all(self, *args: Any) -> Tensor:
+            name = threading.current_thread().name
+            if name in ('first', 'last') and name not in waited:
+                waited.add(name)
+                both.wait()
+                if name == 'last':
+                    done.wait(60)
+            return super().score_all(*args)
+
+    other = graph(1, num_edges=40)
+    model = Slow.from_data(graph(), D, num_layers=2)
+    wanted, found = evaluate(model, other).ranks.realistic, {}
+
+    def run() -> None:
+        name = threading.current_thread().name
+        found[name] = evaluate(model, other).ranks.realistic
+        if name == 'first':
+            done.set()
+
+    threads = [threading.Thread(target=run, name=name)
+               for name in ('first', 'last')]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert torch.equal(found['first'], wanted)
+    assert torch.equal(found['last'], wanted)
 
 
 def test_what_is_not_a_graph() -> None:
