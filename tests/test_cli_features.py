@@ -348,3 +348,12 @@ def test_entities_that_are_identifiers(tmp_path) -> None:
                      str(config), '--out', str(out), '--quiet', '--workers',
                      '0']) == 0
         assert (out / 'labels.txt').read_text().split() == labels
+        # Ids of nodes need no labels that differ.
+        (tmp_path / 'ids.tsv').write_text('0\tone\n3\tfour\n')
+        out = tmp_path / f'ids_{third}'
+        assert main(['features', 'texts', str(tmp_path / 'ids.tsv'),
+                     '--no-header', '--encoder', 'hashing', '--graph',
+                     str(config), '--match', 'id', '--out', str(out),
+                     '--quiet', '--workers', '0']) == 0
+        assert (out / 'labels.txt').read_text().split() == [labels[0],
+                                                            labels[2]]

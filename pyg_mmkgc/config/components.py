@@ -32,7 +32,8 @@ Names = Callable[[str], Mapping[str, Callable[..., Any]]]
 # The library fills in these keywords itself.
 _FILLED_IN = {'dataset': ('transform', 'pre_transform', 'force_reload'),
               'model': ('data', 'num_nodes', 'num_relations', 'modalities')}
-# Only used in a plain loop. A trainer has a sampler and an adversary instead.
+# Of the model's own loss. A configuration has the sections 'sampler' and
+# 'adversary' instead.
 _PLAIN_LOOP = ('num_negatives', 'adv_weight')
 
 

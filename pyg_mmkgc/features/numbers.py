@@ -30,6 +30,8 @@ from pyg_mmkgc.features.folder import (
     write_safetensors,
 )
 from pyg_mmkgc.features.items import Item, Matched, match_items
+from pyg_mmkgc.features.partial import NAME as PARTIAL
+from pyg_mmkgc.features.partial import remove_partial
 from pyg_mmkgc.features.plan import as_json
 from pyg_mmkgc.features.reading import content_digest
 from pyg_mmkgc.features.sources import table_rows
@@ -63,6 +65,8 @@ def read_numbers(path: PathLike, header: bool = True) -> list[Item]:
     for row, (entity, attribute, value) in table_rows(
             path, ['attribute', 'value'], header):
         problem = '' if attribute.strip() else 'no attribute'
+        if '\t' in attribute.strip():
+            attribute, problem = '', 'the attribute contains a tab'
         try:
             attribute.encode('utf-8')
         except UnicodeEncodeError:
@@ -170,6 +174,7 @@ def extract_numbers(
     })
     if (folder / MANIFEST).exists():
         check_complete(folder, plan, matched)
+        remove_partial(folder)
         return load_feature_folder(folder)
     values, entities = _parse(matched)
     num_used = sum(entity['used'] for entity in entities.values())
@@ -180,7 +185,8 @@ def extract_numbers(
                         f'{len(reasons)} unusable values, the first for this '
                         f'reason: {reasons[0]})')
     x, attributes = _standardize(values, dtype)
-    folder.mkdir(parents=True, exist_ok=True)
+    # Marks the files as ours until the manifest does.
+    (folder / PARTIAL).mkdir(parents=True, exist_ok=True)
     features_sha256 = write_safetensors(folder / FEATURES, {
         'x': (dtype, x.size())}, [x])
     there = [matched.labels[node] for node in values]
@@ -196,6 +202,7 @@ def extract_numbers(
         'attributes': attributes,
         'entities': entities,
     })
+    remove_partial(folder)
     return load_feature_folder(folder)
 
 
@@ -245,12 +252,13 @@ def _standardize(values: Values, dtype: torch.dtype
         if bool((present > 0).all()) and std > mean:
             scale, present = 'log', present.log()
             std, mean = torch.std_mean(present, correction=0)
-        if not math.isfinite(mean + std):
-            raise DataError(f'Expected values of attribute {name!r} whose '
-                            f'variance is finite (got values up to '
-                            f'{float(present.abs().max()):.3g})')
         # Rounding may leave equal values with a tiny deviation.
         constant = bool((present == present[0]).all())
+        if not math.isfinite(mean + std) or (std == 0 and not constant):
+            raise DataError(f'Expected values of attribute {name!r} whose '
+                            'variance fits in double precision (got values '
+                            f'from {float(present.min()):.3g} to '
+                            f'{float(present.max()):.3g})')
         x[mask[:, i], i] = (0.0 * present if constant else
                             (present - mean) / std)
         attributes.append({'name': name, 'num': present.numel(),

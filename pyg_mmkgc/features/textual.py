@@ -12,6 +12,7 @@ from torch import Tensor
 
 from pyg_mmkgc.errors import MMKGCError, check_whole
 from pyg_mmkgc.features.items import Item
+from pyg_mmkgc.features.reading import read_item
 from pyg_mmkgc.features.weights import (
     PretrainedEncoder,
     from_hub,
@@ -146,16 +147,17 @@ class WordPieceEncoder(_TokenizedEncoder):
             texts.setdefault(item.entity, []).append(item)
         out = []
         for entity, rows in texts.items():
+            read = [read_item(item, self.kind) for item in rows]
             # A counter keeps the order in which pieces occur.
-            pieces = Counter(piece for item in rows if item.problem == ''
-                             for piece in self._pieces(item.content))
+            pieces = Counter(piece for sample in read if sample.reason == ''
+                             for piece in self._pieces(sample.value))
             best = pieces.most_common(self.num_tokens)
             out += [Item(entity, piece, f'word piece {i}')
                     for i, (piece, _) in enumerate(best, start=1)]
             if not best:
-                out += [item._replace(problem=item.problem or
+                out += [item._replace(problem=sample.reason or
                                       'no word pieces except for stop words')
-                        for item in rows]
+                        for item, sample in zip(rows, read, strict=True)]
         return out
 
     def _pieces(self, text: Any) -> list[str]:

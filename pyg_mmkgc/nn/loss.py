@@ -72,7 +72,7 @@ class MarginRankingLoss(torch.nn.Module):
         margin (float, optional): The margin :math:`m`. (default: :obj:`1.0`)
 
     Raises:
-        ModelError: If :obj:`margin` is not positive.
+        ModelError: If :obj:`margin` is negative.
     """
     splits_batch = True
 

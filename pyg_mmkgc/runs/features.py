@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from pyg_mmkgc.config.build import build_graph, find_device
 from pyg_mmkgc.config.components import read_options
 from pyg_mmkgc.config.loader import load_config
@@ -95,9 +97,11 @@ class FeatureSource:
         all labels.
         """
         items, (names, ids) = self.items(), self._names()
-        if names is None or ids is None or self.match == 'id':
+        if names is None or ids is None:
             return items, names
         labels = names if len(set(names)) == len(names) else ids
+        if self.match == 'id':
+            return items, labels
         place = places(names, ids)
         return [item if item.entity not in place else item._replace(
             entity=labels[place[item.entity]]) for item in items], labels
@@ -165,6 +169,7 @@ def extract_features(source: FeatureSource, encoder: str, folder: str,
     Raises:
         ConfigError: If the encoder is for another kind of inputs.
     """
+    kind = _dtype(dtype)
     items, labels = source.read()
     made = make_encoder(encoder, revision=revision,
                         device=find_device(device, '--device'))
@@ -173,7 +178,7 @@ def extract_features(source: FeatureSource, encoder: str, folder: str,
                           f"'{encoder}', which encodes {made.kind}s)")
     path = user_path(folder)
     out = extract(items, made, path, labels, source.match, pool,
-                  DTYPES[dtype], batch_size, num_workers, progress)
+                  kind, batch_size, num_workers, progress)
     write_json(path / SOURCE, dataclasses.asdict(source.absolute()))
     return Coverage.from_manifest(out.manifest)
 
@@ -189,10 +194,18 @@ def extract_number_features(source: FeatureSource, folder: str,
         dtype (str, optional): The data type to store.
             (default: :obj:`"float32"`)
     """
-    path, (items, labels) = user_path(folder), source.read()
-    out = extract_numbers(items, path, labels, source.match, DTYPES[dtype])
+    path, kind = user_path(folder), _dtype(dtype)
+    items, labels = source.read()
+    out = extract_numbers(items, path, labels, source.match, kind)
     write_json(path / SOURCE, dataclasses.asdict(source.absolute()))
     return Coverage.from_manifest(out.manifest)
+
+
+def _dtype(name: str) -> torch.dtype:
+    if name not in DTYPES:
+        raise ConfigError(f"Expected 'dtype' to be one of {list(DTYPES)} (got "
+                          f'{name!r})')
+    return DTYPES[name]
 
 
 def table_folder(table: str) -> str:

@@ -106,6 +106,7 @@ class MMRNSSampler(NegativeSampler):
         if not features:
             raise ModelError("Expected 'features' to hold at least one "
                              f'modality (got {features})')
+        check_whole(num_candidates=num_candidates)
         if num_candidates <= num_negatives:
             raise ModelError("Expected 'num_candidates' to be greater than "
                              f"'num_negatives' (got {num_candidates} and "

@@ -136,6 +136,10 @@ def test_trained_with_the_trainer_and_loaded(tmp_path: Path) -> None:
     found = [predict(m, more, head='new', rel_type=0).score
              for m in (model, again)]
     assert torch.equal(*found)
+    # An extended model lacks rows, so that its folder could not be loaded.
+    with pytest.raises(ModelError, match='nodes of its training .*1 nodes'):
+        model.extend(more).save_pretrained(tmp_path / 'extended')
+    assert not (tmp_path / 'extended').exists()
 
 
 def test_without_a_structural_embedding() -> None:

@@ -1,5 +1,6 @@
 import json
 import math
+import re
 
 import pytest
 import torch
@@ -160,13 +161,44 @@ def test_what_is_refused(tmp_path):
         read_numbers(path, header=False)
     with pytest.raises(FormatError, match='Expected rows'):
         read_numbers(write(path, []))
-    write(path, [('Dan', 'mass', '1e300'), ('Eve', 'mass', '-1e300')])
-    with pytest.raises(DataError, match="attribute 'mass'.*1e.300"):
-        extract_numbers(read_numbers(path), tmp_path / 'numeric')
+    for a, b in (('-1e300', '1e300'), ('1e-200', '3e-200')):
+        write(path, [('Dan', 'mass', b), ('Eve', 'mass', a)])
+        values = re.escape(f'from {float(a):.3g} to {float(b):.3g}')
+        with pytest.raises(DataError, match="attribute 'mass' whose variance "
+                           f'.*{values}'):
+            extract_numbers(read_numbers(path), tmp_path / 'numeric')
     (tmp_path / 'numeric').mkdir()
     (tmp_path / 'numeric' / 'labels.txt').write_text('mine')
     with pytest.raises(DataError, match='separate folder'):
         extract_numbers(read_numbers(write(path)), tmp_path / 'numeric')
+
+
+def test_an_interrupted_command_continues(tmp_path, monkeypatch):
+    path = write(tmp_path / 'numeric.tsv', [('Dan', 'height', '2'),
+                                            ('Eve', 'height', '4')])
+
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr('pyg_mmkgc.features.numbers.write_manifest', killed)
+        with pytest.raises(KeyboardInterrupt):
+            extract_numbers(read_numbers(path), tmp_path / 'out')
+    assert (tmp_path / 'out/features.safetensors').is_file()
+    out = extract_numbers(read_numbers(path), tmp_path / 'out')
+    assert out.x.tolist() == [[-1.0, 1.0], [1.0, 1.0]]
+    assert not (tmp_path / 'out/.partial').exists()
+
+
+def test_an_attribute_with_a_tab(tmp_path):
+    path = tmp_path / 'numeric.jsonl'
+    path.write_text(''.join(json.dumps(
+        {'entity': 'Dan', 'attribute': name, 'value': 3}) + '\n'
+        for name in ('birth\tdate', 'height')))
+    out = extract_numbers(read_numbers(path), tmp_path / 'out')
+    assert [x['name'] for x in out.manifest['attributes']] == ['height']
+    reason, = out.manifest['entities']['Dan']['unusable']
+    assert reason['reason'] == 'the attribute contains a tab'
 
 
 def test_bytes_that_are_not_utf8(tmp_path):

@@ -208,5 +208,13 @@ def test_word_pieces(bert: tuple[Any, Any], tmp_path: Path) -> None:
     again = extract(items, encoder, tmp_path, pool='all', num_workers=0,
                     progress=False)
     assert torch.equal(again.x, features.x)
+    file = tmp_path / 'city.txt'
+    file.write_text('a city')
+    found = extract({'a': file, 'b': tmp_path / 'none.txt'}, encoder,
+                    tmp_path / 'files', pool='all', num_workers=0,
+                    progress=False)
+    assert torch.equal(found.x, table[[WORDS.index('city')]])
+    reason = found.manifest['entities']['b']['unusable'][0]['reason']
+    assert 'FileNotFoundError' in reason
     with pytest.raises(MMKGCError, match='num_tokens.*got 0'):
         WordPieceEncoder(model, tokenizer, num_tokens=0)
