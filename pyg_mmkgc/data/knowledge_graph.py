@@ -13,7 +13,12 @@ from torch_geometric.data.data import DataEdgeAttr, DataTensorAttr
 from torch_geometric.data.storage import GlobalStorage
 from torch_geometric.utils import subgraph, to_undirected
 
-from pyg_mmkgc.data.validation import find_problems
+from pyg_mmkgc.data.validation import (
+    NO_TRIPLES,
+    find_problems,
+    not_features,
+    not_ids,
+)
 from pyg_mmkgc.errors import DataError, FormatError
 
 if TYPE_CHECKING:
@@ -179,19 +184,29 @@ class KnowledgeGraph(Data):
             self.num_relations = self._infer_num_relations()
 
     def _infer_num_nodes(self) -> int:
-        for x in self.features().values():
+        for name, x in self.features().items():
+            if not isinstance(x, Tensor) or x.dim() == 0:
+                raise DataError(not_features(name, x))
             return x.size(0)
         for key in ('node_names', 'node_ids'):
             if key in self:
                 return len(self[key])
-        keys = ['edge_index', 'filter_edge_index']
-        return _max_id(*map(self._store.get, keys)) + 1
+        return self._max_id('edge_index', 'filter_edge_index') + 1
 
     def _infer_num_relations(self) -> int:
         if 'relation_names' in self:
             return len(self.relation_names)
-        keys = ['edge_type', 'filter_edge_type']
-        return _max_id(*map(self._store.get, keys)) + 1
+        return self._max_id('edge_type', 'filter_edge_type') + 1
+
+    def _max_id(self, *keys: str) -> int:
+        out = -1
+        for key in keys:
+            ids = self._store.get(key)
+            if ids is not None and not isinstance(ids, Tensor):
+                raise DataError(not_ids(key, ids))
+            if ids is not None and ids.numel() > 0:
+                out = max(out, int(ids.max()))
+        return out
 
     @property
     def num_relations(self) -> int:
@@ -291,8 +306,11 @@ class KnowledgeGraph(Data):
         :obj:`(edge_index, edge_type)`.
 
         Raises:
-            DataError: If the graph is a batch of a neighbor sampler.
+            DataError: If the graph has no triples, or is a batch of a
+                neighbor sampler.
         """
+        if 'edge_index' not in self or 'edge_type' not in self:
+            raise DataError(NO_TRIPLES)
         if 'filter_edge_index' not in self:
             return self.edge_index, self.edge_type
         if 'n_id' in self:
@@ -395,6 +413,10 @@ class KnowledgeGraph(Data):
     def audit(self) -> AuditReport:
         r"""Counts flaws that make results misleading: duplicates, overlaps
         between splits, inverse leakage, unseen nodes and invalid features.
+
+        Raises:
+            DataError: If the graph has no triples, or too many nodes and
+                relations to number all triples with 64 bits.
         """
         from pyg_mmkgc.data.audit import audit
         return audit(self)
@@ -546,11 +568,6 @@ def _refuse_merged(old: Any, edge_type: Any, new: Any) -> None:
 
 def _is_node_key(key: str) -> bool:
     return key.startswith(('x_', 'mask_'))
-
-
-def _max_id(*ids: Tensor | None) -> int:
-    return max((int(i.max()) for i in ids if i is not None and i.numel() > 0),
-               default=-1)
 
 
 def _is_plain(value: Any) -> bool:

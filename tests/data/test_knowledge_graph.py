@@ -138,6 +138,17 @@ def test_known_triples() -> None:
     assert train.known_triples()[0] is train.edge_index
 
 
+@pytest.mark.parametrize('attributes', [
+    {}, {'edge_index': torch.tensor([[0], [1]])},
+    {'edge_type': torch.tensor([0])}])
+def test_graphs_without_triples(attributes: dict[str, Tensor]) -> None:
+    kg = KnowledgeGraph(num_nodes=3, **attributes)
+    for call in (kg.known_triples, kg.audit):
+        with pytest.raises(DataError, match="'edge_index' and 'edge_type' in "
+                                            'the graph .got none'):
+            call()
+
+
 def test_copy_to_and_clone() -> None:
     kg = make_kg()
     for out in [copy.copy(kg), copy.deepcopy(kg), kg.clone(), kg.to('cpu'),
