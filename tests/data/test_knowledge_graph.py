@@ -318,6 +318,13 @@ def test_save_and_load(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ['kg.safetensors']
 
 
+def test_a_single_triple_is_saved(tmp_path: Path) -> None:
+    kg = KnowledgeGraph.from_triples([('a', 'r', 'b')])
+    kg.save(tmp_path / 'kg.safetensors')
+    out = KnowledgeGraph.load(tmp_path / 'kg.safetensors')
+    assert triples(out.edge_index, out.edge_type) == [(0, 1, 0)]
+
+
 def test_load_errors(tmp_path: Path) -> None:
     path = tmp_path / 'kg.safetensors'
     make_kg().save(path)
