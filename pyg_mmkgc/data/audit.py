@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from pyg_mmkgc.data.validation import NO_TRIPLES
 from pyg_mmkgc.errors import DataError
 from pyg_mmkgc.report import Report, Table
 
@@ -174,8 +175,10 @@ def audit(kg: KnowledgeGraph) -> AuditReport:
             features may be invalid.
 
     Raises:
-        DataError: If the triples do not fit into 64 bits.
+        DataError: If there are no triples, or they do not fit into 64 bits.
     """
+    if 'edge_index' not in kg or 'edge_type' not in kg:
+        raise DataError(NO_TRIPLES)
     if kg.num_nodes**2 * kg.num_relations > 2**63 - 1:
         raise DataError(f'Expected triples that fit into 64 bits (got '
                         f'{kg.num_nodes} nodes and {kg.num_relations} '

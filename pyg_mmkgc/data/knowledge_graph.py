@@ -11,9 +11,14 @@ from torch import Tensor
 from torch_geometric.data import Data
 from torch_geometric.data.data import DataEdgeAttr, DataTensorAttr
 from torch_geometric.data.storage import GlobalStorage
-from torch_geometric.utils import subgraph, to_undirected
+from torch_geometric.utils import sort_edge_index, subgraph, to_undirected
 
-from pyg_mmkgc.data.validation import find_problems
+from pyg_mmkgc.data.validation import (
+    NO_TRIPLES,
+    find_problems,
+    not_features,
+    not_ids,
+)
 from pyg_mmkgc.errors import DataError, FormatError
 
 if TYPE_CHECKING:
@@ -48,10 +53,22 @@ class KnowledgeGraphStorage(GlobalStorage):
     :class:`~torch_geometric.loader.NeighborLoader` fail on lists of names.
     """
     def __setitem__(self, key: str, value: Any) -> None:
+        edge_index, edge_type = map(self._mapping.get,
+                                    ['edge_index', 'edge_type'])
         if key == 'edge_index':
-            _refuse_merged(self._mapping.get('edge_index'),
-                           self._mapping.get('edge_type'), value)
+            self._unmerged = _refuse_merged(edge_index, edge_type, value)
+        elif key == 'edge_type':
+            before = self.__dict__.pop('_unmerged', None)
+            if before is not None and _is_merged(before, edge_type,
+                                                 edge_index, value):
+                super().__setitem__('edge_index', before)
+                raise _merged(before.size(1))
         super().__setitem__(key, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        out = super().__getstate__()
+        out.pop('_unmerged', None)
+        return out
 
     def is_node_attr(self, key: str) -> bool:
         if key in _EDGE_KEYS or key in _OTHER_KEYS:
@@ -179,19 +196,29 @@ class KnowledgeGraph(Data):
             self.num_relations = self._infer_num_relations()
 
     def _infer_num_nodes(self) -> int:
-        for x in self.features().values():
+        for name, x in self.features().items():
+            if not isinstance(x, Tensor) or x.dim() == 0:
+                raise DataError(not_features(name, x))
             return x.size(0)
         for key in ('node_names', 'node_ids'):
             if key in self:
                 return len(self[key])
-        keys = ['edge_index', 'filter_edge_index']
-        return _max_id(*map(self._store.get, keys)) + 1
+        return self._max_id('edge_index', 'filter_edge_index') + 1
 
     def _infer_num_relations(self) -> int:
         if 'relation_names' in self:
             return len(self.relation_names)
-        keys = ['edge_type', 'filter_edge_type']
-        return _max_id(*map(self._store.get, keys)) + 1
+        return self._max_id('edge_type', 'filter_edge_type') + 1
+
+    def _max_id(self, *keys: str) -> int:
+        out = -1
+        for key in keys:
+            ids = self._store.get(key)
+            if ids is not None and not isinstance(ids, Tensor):
+                raise DataError(not_ids(key, ids))
+            if ids is not None and ids.numel() > 0:
+                out = max(out, int(ids.max()))
+        return out
 
     @property
     def num_relations(self) -> int:
@@ -291,8 +318,11 @@ class KnowledgeGraph(Data):
         :obj:`(edge_index, edge_type)`.
 
         Raises:
-            DataError: If the graph is a batch of a neighbor sampler.
+            DataError: If the graph has no triples, or is a batch of a
+                neighbor sampler.
         """
+        if 'edge_index' not in self or 'edge_type' not in self:
+            raise DataError(NO_TRIPLES)
         if 'filter_edge_index' not in self:
             return self.edge_index, self.edge_type
         if 'n_id' in self:
@@ -395,6 +425,10 @@ class KnowledgeGraph(Data):
     def audit(self) -> AuditReport:
         r"""Counts flaws that make results misleading: duplicates, overlaps
         between splits, inverse leakage, unseen nodes and invalid features.
+
+        Raises:
+            DataError: If the graph has no triples, or too many nodes and
+                relations to number all triples with 64 bits.
         """
         from pyg_mmkgc.data.audit import audit
         return audit(self)
@@ -521,36 +555,64 @@ class KnowledgeGraph(Data):
         return super().__inc__(key, value, *args, **kwargs)
 
 
-def _refuse_merged(old: Any, edge_type: Any, new: Any) -> None:
+def _refuse_merged(old: Any, edge_type: Any, new: Any) -> Tensor | None:
     r"""Refuses edges that :class:`torch_geometric.transforms.ToUndirected`
     merged, since it adds up the relations of parallel edges.
+
+    Merging edges in both directions yields the same edges as sorting or
+    copying them. In this case, returns the old edges, since only the relations
+    that replace the old ones next tell the difference.
     """
     if not all(isinstance(x, Tensor) for x in (old, edge_type, new)):
-        return
-    # Moving or copying edges does not merge them.
-    if new.device != old.device or new.is_meta or torch.equal(new, old):
-        return
+        return None
+    # Moving edges to another device does not merge them.
+    if new.device != old.device or new.is_meta:
+        return None
     if (new.dim() != 2 or old.dim() != 2 or new.size(1) >= 2 * old.size(1)
             or not bool(edge_type.any())
             or not bool((new[0, 1:] >= new[0, :-1]).all())):
-        return
+        return None
+    if torch.equal(new, old):
+        return new  # The old edges would take memory as well.
     merged = to_undirected(old)
-    if merged.size(1) < 2 * old.size(1) and torch.equal(merged, new):
-        raise DataError(
-            'Expected triples that keep their relations (got undirected '
-            f'edges, which merge {2 * old.size(1) - new.size(1)} parallel '
-            'edges or self-loops: ToUndirected would add up their relation '
-            'ids). GNNEncoder and path models pass messages in both '
-            'directions, with a relation for each, and need no ToUndirected.')
+    if merged.size(1) >= 2 * old.size(1) or not torch.equal(merged, new):
+        return None
+    if new.size(1) != old.size(1):
+        raise _merged(2 * old.size(1) - new.size(1))
+    return old
+
+
+def _is_merged(old: Tensor, old_type: Any, new: Any, new_type: Any) -> bool:
+    r"""Returns :obj:`True` if the new relations are the merged, not the
+    sorted relations of the old edges.
+    """
+    values = (old, old_type, new, new_type)
+    if (not all(isinstance(x, Tensor) and x.device == old.device
+                and not x.is_meta for x in values)
+            or not old_type.shape == new_type.shape == old.shape[1:]
+            or torch.equal(new_type, old_type)
+            or torch.equal(new_type, sort_edge_index(old, old_type)[1])):
+        return False
+    for reduce in ('add', 'mean', 'min', 'max', 'mul'):
+        index, rel = to_undirected(old, old_type, reduce=reduce)
+        if not torch.equal(index, new):
+            return False
+        if torch.equal(rel, new_type):
+            return True
+    return False
+
+
+def _merged(count: int) -> DataError:
+    return DataError(
+        'Expected triples that keep their relations (got undirected edges, '
+        f'which merge {count} parallel edges or self-loops: ToUndirected '
+        'would add up their relation ids). GNNEncoder and path models pass '
+        'messages in both directions, with a relation for each, and need no '
+        'ToUndirected.')
 
 
 def _is_node_key(key: str) -> bool:
     return key.startswith(('x_', 'mask_'))
-
-
-def _max_id(*ids: Tensor | None) -> int:
-    return max((int(i.max()) for i in ids if i is not None and i.numel() > 0),
-               default=-1)
 
 
 def _is_plain(value: Any) -> bool:

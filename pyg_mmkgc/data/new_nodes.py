@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import copy
+import operator
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -133,14 +135,23 @@ def _add_triples(kg: KnowledgeGraph, triples: Iterable[Sequence[int | str]],
                         f'{others})')
     node = places(kg.node_names, kg.get('node_ids'))
     rel = places(kg.get('relation_names'))
+    if not isinstance(triples, Iterable):
+        raise DataError("Expected 'triples' to hold rows of head, relation "
+                        f'and tail (got {triples!r})')
     rows = []
     for i, row in enumerate(triples):
-        if isinstance(row, str) or len(row) != 3:
+        parts: list[Any] = []
+        # A tensor without dimensions has a length and an iterator by its type,
+        # but raises as a plain number does.
+        with suppress(TypeError):
+            if not isinstance(row, (str, bytes, Mapping, Set)):
+                parts = [*row]
+        if len(parts) != 3:
             raise DataError(f'Expected a head, a relation and a tail in row '
                             f'{i} of the triples (got {row!r})')
         rows.append([_find(part, known, size, kind, i)
                      for part, known, size, kind in zip(
-                         row, (node, rel, node),
+                         parts, (node, rel, node),
                          (kg.num_nodes, kg.num_relations, kg.num_nodes),
                          ('node', 'relation', 'node'), strict=True)])
     if not rows:
@@ -168,7 +179,10 @@ def _find(value: int | str, known: dict[str, int], size: int, kind: str,
           row: int) -> int:
     if isinstance(value, str) and value in known:
         return known[value]
-    if not isinstance(value, (str, bool)) and 0 <= value < size:
-        return int(value)
+    if not isinstance(value, (str, bool)):
+        with suppress(TypeError):  # Raised for what is not an integer.
+            index = operator.index(value)
+            if 0 <= index < size:
+                return index
     raise DataError(f'Expected a {kind} of the graph in row {row} of the '
                     f'triples (got {value!r})')

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -24,7 +25,8 @@ def renumber(kg: KnowledgeGraph, node_names: Names, relation_names: Names,
 
         model = AdaMF.from_pretrained('model')
         kg = KnowledgeGraph.from_tsv('newer.tsv')
-        kg = renumber(kg, model.node_names, model.relation_names)
+        kg = renumber(kg, model.node_names, model.relation_names,
+                      model.node_ids)
 
     Args:
         kg (KnowledgeGraph): The graph. Given labels that it does not have
@@ -35,15 +37,16 @@ def renumber(kg: KnowledgeGraph, node_names: Names, relation_names: Names,
             (default: :obj:`None`)
 
     Raises:
-        DataError: If a label of the graph is not given, or if only one of the
+        DataError: If a label of the graph is not given, if two relations or
+            two nodes without identifiers share a label, or if only one of the
             graph and the arguments has labels.
     """
     if 'n_id' in kg:
         raise DataError('Expected a whole graph (got a sampled batch)')
     by_id = node_ids is not None and 'node_ids' in kg
-    node = (_places(kg.node_ids, node_ids, 'node') if by_id else
-            _places(kg.get('node_names'), node_names, 'node'))
-    rel = _places(kg.get('relation_names'), relation_names, 'relation')
+    node = (_places(kg.node_ids, node_ids, 'node_ids') if by_id else
+            _places(kg.get('node_names'), node_names, 'node_names'))
+    rel = _places(kg.get('relation_names'), relation_names, 'relation_names')
     if node is None and rel is None:
         return kg
     out = copy.copy(kg)
@@ -76,15 +79,23 @@ def renumber(kg: KnowledgeGraph, node_names: Names, relation_names: Names,
     return out
 
 
-def _places(old: Names, new: Names, kind: str) -> Tensor | None:
+def _places(old: Names, new: Names, key: str) -> Tensor | None:
     # The new id of each old id, or `None` if no id changes.
     if old is None and new is None or (old is not None and new is not None
                                        and list(old) == list(new)):
         return None
+    kind = key.split('_')[0]
     if old is None or new is None:
         raise DataError(f'Expected labels of the {kind}s both in the graph '
                         f"and as an argument (got none "
                         f"{'as an argument' if old else 'in the graph'})")
+    for labels, where in ((old, 'in the graph'), (new, 'as an argument')):
+        repeated = [x for x, count in Counter(labels).items() if count > 1]
+        if repeated:
+            advice = (" Pass 'node_ids', which the graph needs as well."
+                      if key == 'node_names' else '')
+            raise DataError(f"Expected unique '{key}' {where} (got "
+                            f'{repeated[0]!r} more than once).{advice}')
     place = {name: i for i, name in enumerate(new)}
     unknown = [name for name in old if name not in place]
     if unknown:

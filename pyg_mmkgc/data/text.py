@@ -33,9 +33,11 @@ def iter_lines(path: str | os.PathLike[str],
     """
     try:
         codec = codecs.lookup(encoding).name
-    except LookupError as error:
-        raise FormatError("Expected 'encoding' to be an encoding of Python "
-                          f'(got {encoding!r})') from error
+        # Some codecs, such as 'hex', decode bytes to bytes.
+        io.TextIOWrapper(io.BytesIO(), codec).close()
+    except (LookupError, TypeError, ValueError) as error:
+        raise FormatError("Expected 'encoding' to be a text encoding of "
+                          f'Python (got {encoding!r})') from error
     name = os.fspath(path)
     with open_file(path) as file:
         start = file.read(2)
@@ -51,11 +53,12 @@ def iter_lines(path: str | os.PathLike[str],
             # Without `newline`, a carriage return would end a line as well.
             with io.TextIOWrapper(file, codec, newline='\n') as lines:
                 yield from _checked(lines, name)
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:
+            # UTF-16 without a byte order mark raises one without a reason.
             raise FormatError(
                 f"Expected {codec.upper()} in '{name}', row "
-                f'{_undecodable(path, codec)} (got an error: {error.reason})'
-            ) from error
+                f'{_undecodable(path, codec)} (got an error: '
+                f"{getattr(error, 'reason', error)})") from error
 
 
 def _checked(file: io.TextIOWrapper, name: str) -> Iterator[str]:
@@ -89,7 +92,7 @@ def _undecodable(path: str | os.PathLike[str], codec: str) -> int:
         for part in file:
             try:
                 decoder.decode(part)
-            except UnicodeDecodeError:
+            except UnicodeError:
                 return row
             row += 1
     return row - 1  # The last row ends within a character.

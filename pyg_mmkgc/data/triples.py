@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import warnings
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 import torch
@@ -45,11 +45,13 @@ def from_triples(
     Args:
         train (Any): The training triples, or all triples: rows of head,
             relation and tail, or a :class:`pandas.DataFrame` or another table
-            with the columns :obj:`columns`.
+            with the columns :obj:`columns`. A row may be a dictionary with
+            these keys.
         val (Any, optional): The validation triples. (default: :obj:`None`)
         test (Any, optional): The test triples. (default: :obj:`None`)
         columns (sequence, optional): The columns of head, relation and tail
-            in a table. (default: :obj:`("head", "relation", "tail")`)
+            in a table, or their keys in rows that are dictionaries.
+            (default: :obj:`("head", "relation", "tail")`)
         val_ratio (float, optional): The share of triples to use for
             validation. (default: :obj:`0.0`)
         test_ratio (float, optional): The share of triples to use for testing.
@@ -99,7 +101,7 @@ def _read(part: Any, columns: Sequence[Any], name: str,
             raise DataError(f"Expected the columns {list(columns)} in "
                             f"'{name}' (got {there}). Pass their names as "
                             "'columns'.")
-        part = zip(*(list(part[column]) for column in columns), strict=True)
+        part = zip(*_columns(part, columns, name), strict=True)
     elif isinstance(part, Tensor):
         part = part.tolist()
     elif not isinstance(part, Iterable):
@@ -107,8 +109,15 @@ def _read(part: Any, columns: Sequence[Any], name: str,
                         f'{type(part).__name__})')
     out: list[Triple] = []
     for i, row in enumerate(part):
-        if isinstance(row, (str, bytes)) or not hasattr(row, '__len__') or (
-                len(row) != 3):
+        if isinstance(row, Mapping):
+            if any(column not in row for column in columns):
+                raise DataError(f"Expected the keys {list(columns)} in row "
+                                f"{i} of '{name}' (got {list(row)!s:.200}). "
+                                "Pass their names as 'columns'.")
+            row = [row[column] for column in columns]
+        # The elements of a set have no order.
+        if isinstance(row, (str, bytes, Set)) or (
+                not hasattr(row, '__len__') or len(row) != 3):
             raise DataError('Expected a head, a relation and a tail in row '
                             f"{i} of '{name}' (got {row!r:.200})")
         head, rel, tail = (_text(value, kind, f"row {i} of '{name}'")
@@ -118,6 +127,23 @@ def _read(part: Any, columns: Sequence[Any], name: str,
         out.append((head, rel, tail))
     if not out:
         raise DataError(f"Expected triples in '{name}' (got none)")
+    return out
+
+
+def _columns(table: Any, columns: Sequence[Any],
+             name: str) -> list[list[Any]]:
+    out = []
+    for column in columns:
+        values = table[column]
+        if isinstance(values, (str, bytes)) or not isinstance(values,
+                                                              Iterable):
+            raise DataError(f"Expected labels in the column {column!r} of "
+                            f"'{name}' (got {values!r:.200})")
+        out.append(list(values))
+    sizes = [len(values) for values in out]
+    if len(set(sizes)) > 1:
+        raise DataError(f"Expected columns of one length in '{name}' (got "
+                        f'{sizes} for {list(columns)})')
     return out
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 # The number of rows of features that are read at once.
 ROWS = 1 << 15
+NO_TRIPLES = "Expected 'edge_index' and 'edge_type' in the graph (got none)"
 
 
 def find_problems(kg: KnowledgeGraph) -> Iterator[str]:
@@ -27,7 +28,7 @@ def find_problems(kg: KnowledgeGraph) -> Iterator[str]:
             return  # The checks below need it.
 
     if 'edge_index' not in kg or 'edge_type' not in kg:
-        yield "Expected 'edge_index' and 'edge_type' in the graph (got none)"
+        yield NO_TRIPLES
         return
     yield from _triples(kg, 'edge_index', 'edge_type')
     if kg.num_edges == 0:
@@ -48,15 +49,10 @@ def _triples(kg: KnowledgeGraph, index_key: str,
              type_key: str) -> Iterator[str]:
     edge_index, edge_type = kg._store.get(index_key), kg._store.get(type_key)
     broken = False
-    for key, value, dims in [(index_key, edge_index, 2),
-                             (type_key, edge_type, 1)]:
-        problem = _not_a(value, torch.long, dims)
-        if problem is None and dims == 2 and value.size(0) != 2:
-            problem = f'got shape {list(value.shape)}'
+    for key, value in [(index_key, edge_index), (type_key, edge_type)]:
+        problem = not_ids(key, value)
         if problem is not None:
-            shape = '[2, num_edges]' if dims == 2 else '[num_edges]'
-            yield (f"Expected '{key}' to be a tensor of dtype int64 with "
-                   f"shape {shape} ({problem})")
+            yield problem
             broken = True
     if broken:
         return
@@ -65,6 +61,25 @@ def _triples(kg: KnowledgeGraph, index_key: str,
                f"like '{index_key}' (got {edge_type.size(0)})")
     yield from _range(index_key, edge_index, kg.num_nodes, 'num_nodes')
     yield from _range(type_key, edge_type, kg.num_relations, 'num_relations')
+
+
+def not_ids(key: str, value: Any) -> str | None:
+    r"""Returns the problem of a value that cannot hold the ids of triples.
+
+    Args:
+        key (str): The name of the attribute, which ends with
+            :obj:`edge_index` or :obj:`edge_type`.
+        value (Any): The value.
+    """
+    dims = 2 if key.endswith('edge_index') else 1
+    problem = _not_a(value, torch.long, dims)
+    if problem is None and dims == 2 and value.size(0) != 2:
+        problem = f'got shape {list(value.shape)}'
+    if problem is None:
+        return None
+    shape = '[2, num_edges]' if dims == 2 else '[num_edges]'
+    return (f"Expected '{key}' to be a tensor of dtype int64 with shape "
+            f'{shape} ({problem})')
 
 
 def _range(key: str, ids: Tensor, size: int, of: str) -> Iterator[str]:
@@ -134,17 +149,33 @@ def _modalities(kg: KnowledgeGraph) -> Iterator[str]:
         yield from _features(kg, name, x)
 
 
+def not_features(name: str, x: Any) -> str | None:
+    r"""Returns the problem of a value that cannot hold features.
+
+    Args:
+        name (str): The name of the modality.
+        x (Any): The value.
+    """
+    if isinstance(x, Tensor) and x.dim() in (2, 3) and (
+            0 not in x.shape[1:] and x.layout == torch.strided
+            and x.is_floating_point()):
+        return None
+    got = f'{x.dtype} {list(x.shape)}, {x.layout}' \
+        if isinstance(x, Tensor) else type(x).__name__
+    return (f'Expected {_what(name)} to be a dense floating-point tensor with '
+            f'shape [num_nodes, num_channels], or [num_nodes, '
+            f'num_instances, num_channels] for nodes with several '
+            f'instances (got {got})')
+
+
+def _what(name: str) -> str:
+    return f"features 'x_{name}' of modality '{name}'"
+
+
 def _features(kg: KnowledgeGraph, name: str, x: Any) -> Iterator[str]:
-    what = f"features 'x_{name}' of modality '{name}'"
-    if not isinstance(x, Tensor) or x.dim() not in (2, 3) \
-            or 0 in x.shape[1:] \
-            or x.layout != torch.strided or not x.is_floating_point():
-        got = f'{x.dtype} {list(x.shape)}, {x.layout}' \
-            if isinstance(x, Tensor) else type(x).__name__
-        yield (f'Expected {what} to be a dense floating-point tensor with '
-               f'shape [num_nodes, num_channels], or [num_nodes, '
-               f'num_instances, num_channels] for nodes with several '
-               f'instances (got {got})')
+    what, problem = _what(name), not_features(name, x)
+    if problem is not None:
+        yield problem
         return
     if x.size(0) != kg.num_nodes:
         yield (f'Expected {what} to have {kg.num_nodes} rows (got '

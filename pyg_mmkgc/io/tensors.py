@@ -234,7 +234,9 @@ def _copy(tensor: Tensor) -> Tensor:
 
 
 def _bytes(tensor: Tensor) -> Tensor:
-    return tensor.contiguous().view(-1).view(torch.uint8)
+    # A single element may have any stride, even if it is contiguous.
+    flat = tensor.contiguous().as_strided((tensor.numel(), ), (1, ))
+    return flat.view(torch.uint8)
 
 
 def digest(tensors: Mapping[str, Tensor], text: str) -> str:

@@ -52,11 +52,16 @@ class InductiveSplit(BaseTransform):
         N = data.num_nodes
         used = torch.zeros(N, dtype=torch.bool)
         used[data.edge_index.cpu().flatten()] = True
-        sizes = [round(x * int(used.sum())) if isinstance(x, float) else x
+        num_used = int(used.sum())
+        sizes = [round(x * num_used) if isinstance(x, float) else x
                  for x in (self.num_val, self.num_test)]
         if sum(sizes) == 0:
             raise DataError("Expected 'num_val' or 'num_test' to hold out at "
                             f'least one node (got {sizes[0]} and {sizes[1]})')
+        if sum(sizes) >= num_used:
+            raise DataError("Expected 'num_val' and 'num_test' to leave nodes "
+                            f'to train with (got {sizes[0]} and {sizes[1]} of '
+                            f'{num_used} nodes with triples)')
         generator = torch.Generator().manual_seed(self.seed)
         perm = torch.randperm(N, generator=generator)
         perm = perm[used[perm]]  # Nodes without triples test nothing.

@@ -138,6 +138,17 @@ def test_known_triples() -> None:
     assert train.known_triples()[0] is train.edge_index
 
 
+@pytest.mark.parametrize('attributes', [
+    {}, {'edge_index': torch.tensor([[0], [1]])},
+    {'edge_type': torch.tensor([0])}])
+def test_graphs_without_triples(attributes: dict[str, Tensor]) -> None:
+    kg = KnowledgeGraph(num_nodes=3, **attributes)
+    for call in (kg.known_triples, kg.audit):
+        with pytest.raises(DataError, match="'edge_index' and 'edge_type' in "
+                                            'the graph .got none'):
+            call()
+
+
 def test_copy_to_and_clone() -> None:
     kg = make_kg()
     for out in [copy.copy(kg), copy.deepcopy(kg), kg.clone(), kg.to('cpu'),
@@ -305,6 +316,13 @@ def test_save_and_load(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="attribute 'thing' to save .got "):
         kg.save(tmp_path / 'other.safetensors')
     assert [p.name for p in tmp_path.iterdir()] == ['kg.safetensors']
+
+
+def test_a_single_triple_is_saved(tmp_path: Path) -> None:
+    kg = KnowledgeGraph.from_triples([('a', 'r', 'b')])
+    kg.save(tmp_path / 'kg.safetensors')
+    out = KnowledgeGraph.load(tmp_path / 'kg.safetensors')
+    assert triples(out.edge_index, out.edge_type) == [(0, 1, 0)]
 
 
 def test_load_errors(tmp_path: Path) -> None:

@@ -1,5 +1,9 @@
 """Graphs with further nodes."""
 
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 
@@ -53,6 +57,13 @@ def test_triples_and_splits() -> None:
         'train').num_edges == 4
 
 
+@pytest.mark.parametrize('kind', [list, torch.tensor, np.array])
+def test_triples_of_ids(kind: Callable[[list], Any]) -> None:
+    out = make().add_nodes('d', triples=kind([[3, 1, 0], [1, 0, 3]]))
+    assert out.edge_index[:, 3:].tolist() == [[3, 1], [0, 3]]
+    assert out.edge_type[3:].tolist() == [1, 0]
+
+
 def test_identifiers() -> None:
     kg = make(node_ids=['Q1', 'Q2', 'Q3'], node_names=['x', 'x', 'y'])
     out = kg.add_nodes('x', {'text': {'Q4': torch.ones(2)}}, node_ids=['Q4'],
@@ -78,6 +89,13 @@ def test_identifiers() -> None:
     (('d', None, [('d', 'q', 'a')]), "a relation .* row 0 .*got 'q'"),
     (('d', None, [('d', 'r', 'z')]), "a node .* row 0 .*got 'z'"),
     (('d', None, [(4, 'r', 'a')]), 'a node .* row 0 .*got 4'),
+    (('d', None, [(1.7, 0, 'd')]), 'a node .* row 0 .*got 1.7'),
+    (('d', None, [(1, 0, 'd'), (None, 0, 'd')]), 'node .* row 1 .*got None'),
+    (('d', None, [('d', 0.0, 'a')]), 'a relation .* row 0 .*got 0.0'),
+    (('d', None, [3]), 'row 0 of the triples .got 3'),
+    (('d', None, torch.tensor([3, 0, 1])), 'row 0 of the triples .got tens'),
+    (('d', None, [{0, 1, 2}]), r'row 0 of the triples .got \{0, 1, 2'),
+    (('d', None, 3), "'triples' to hold rows .*got 3"),
     (('d', None, ['dra']), "row 0 of the triples .got 'dra'"),
     (('d', None, [('d', 'r', 'a')], 'dev'), "'split' to be one of .*'dev'"),
 ])

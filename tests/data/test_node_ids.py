@@ -91,6 +91,17 @@ def test_renumber_by_identifiers() -> None:
     assert out.edge_index.tolist() == [[1, 0], [3, 2]]
     assert (out.node_names, out.node_ids) == (names, ids)
 
+    with pytest.raises(DataError, match="unique 'node_names' in the graph "
+                       ".got 'Paris' more than once.. Pass 'node_ids'"):
+        renumber(kg, names, ['in'])  # By labels alone.
+    with pytest.raises(DataError, match="unique 'node_names' as an argument "
+                       ".got 'x' more"):
+        renumber(make(node_names=list('abcd'), node_ids=None),
+                 list('xxabcd'), ['in'], list('uvabcd'))
+    with pytest.raises(DataError, match="'node_ids' as an .*got 'Q90' more "
+                       'than once..$'):
+        renumber(kg, names, ['in'], [*ids, 'Q90'])
+
     model = AdaMF.from_data(out, hidden_channels=4)
     assert predict(model, out, head='Q90', rel_type='in').head.tolist() == [1]
     kg.node_names, kg.node_ids = list('abcd'), list('wxyz')

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,18 @@ def test_read_lines_errors(content: bytes, message: str,
     with pytest.raises(FormatError, match=message) as info:
         read_lines(path)
     assert "labels.txt'" in str(info.value)
-    with pytest.raises(FormatError, match="of Python .got 'utf8mb4'"):
-        read_lines(path, 'utf8mb4')
+    for encoding in ('utf8mb4', 'hex', 'rot13', 'a\0b', None):
+        with pytest.raises(FormatError, match='text encoding of Python .got '
+                           + re.escape(repr(encoding))):
+            read_lines(path, encoding)
     with pytest.raises(FileNotFoundError):
         read_lines(tmp_path / 'absent')
+
+
+def test_utf_16_without_a_byte_order_mark(tmp_path: Path) -> None:
+    path = tmp_path / 'labels.txt'
+    path.write_bytes('a\nb ç\n'.encode('utf-16-le'))
+    assert read_lines(path, 'utf-16-le') == ['a', 'b ç']
+    with pytest.raises(FormatError, match="Expected UTF-16 in .*labels.txt', "
+                                          'row 1 .got an error: .*BOM'):
+        read_lines(path, 'utf-16')

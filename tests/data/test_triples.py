@@ -27,7 +27,9 @@ def test_rows_and_tables() -> None:
     for given, kwargs in (
             (ROWS, {}), (iter(ROWS), {}), (np.array(ROWS), {}), (frame, {}),
             ({key: list(frame[key]) for key in frame}, {}),
-            (other, {'columns': ['s', 'p', 'o']})):
+            (other, {'columns': ['s', 'p', 'o']}),
+            (frame.to_dict('records'), {}),
+            (other.to_dict('records'), {'columns': ['s', 'p', 'o']})):
         kg = KnowledgeGraph.from_triples(given, **kwargs)
         assert labels(kg) == ROWS and list(kg.splits()) == ['train']
         assert kg.node_names == ['a', 'b', 'c'] and 'node_ids' not in kg
@@ -99,6 +101,16 @@ def test_identifiers_and_labels() -> None:
     ([('a', 'p', float('nan'))], "row 0 of 'train' .got nan"),
     ([('a', '', 'b')], "a label in row 0 of 'train' .got ''"),
     ([(1, 'p', 'b'), ('1', 'p', 'b')], "row 1 of 'train' .got '1' after 1"),
+    ([{'a', 'p', 'b'}], r"row 0 of 'train' .got \{'"),
+    ([('a', 'p', 'b'), {'head': 'a', 'rel': 'p', 'tail': 'b'}],
+     r"keys \['head', 'relation', 'tail'\] in row 1 of 'train' .got "
+     r"\['head', 'rel', 'tail'\].. Pass"),
+    ({'head': ['a'], 'relation': ['r', 's'], 'tail': ['b']},
+     r"one length in 'train' .got \[1, 2, 1\] for \['head', 'rel"),
+    ({'head': 'abc', 'relation': 'rst', 'tail': 'def'},
+     "labels in the column 'head' of 'train' .got 'abc'"),
+    ({'head': ['a'], 'relation': 5, 'tail': ['b']},
+     "labels in the column 'relation' of 'train' .got 5"),
     (pandas.DataFrame({'head': ['a'], 'tail': ['b']}),
      r"columns \['head', 'relation', 'tail'\] in 'train' .got \['head', 'ta"),
     (pandas.DataFrame({'head': ['a'], 'relation': [pandas.NA],

@@ -284,7 +284,7 @@ def test_quotes_that_are_part_of_a_label(tmp_path: Path) -> None:
     ({'delimiter': '"'}, "'delimiter' to be one character"),
     ({'delimiter': ','}, "separated by ',', in .*row 1 .got 1 columns"),
     ({'quoting': 7}, "'quoting' to be a constant of csv .*got 7"),
-    ({'encoding': 'klingon'}, "an encoding of Python .got 'klingon'"),
+    ({'encoding': 'klingon'}, "a text encoding of Python .got 'klingon'"),
 ])
 def test_bad_options(kwargs: dict, message: str, tmp_path: Path) -> None:
     path = write(tmp_path, train=TRAIN)['train']

@@ -1,5 +1,7 @@
 """PyG's ToUndirected on graphs with several relations."""
 
+import pickle
+
 import pytest
 import torch
 from torch_geometric.data import Data
@@ -29,6 +31,41 @@ def test_merging_triples_is_refused(edges: list, reduce: str) -> None:
     with pytest.raises(DataError, match='merge [12] parallel.*GNNEncoder'):
         ToUndirected(reduce=reduce)(kg)
     assert kg.edge_index.tolist() == edges and kg.validate()
+
+
+# In both directions, so that merged edges equal sorted edges.
+BOTH = torch.tensor([[1, 0, 2, 1], [0, 1, 1, 2]])
+
+
+@pytest.mark.parametrize('rel', [[1, 1, 1, 1], [1, 2, 0, 2]])
+def test_sorting_edges_in_both_directions(rel: list[int]) -> None:
+    order = torch.tensor([1, 0, 3, 2])  # By head, then by tail.
+    kg = KnowledgeGraph(BOTH, torch.tensor(rel), num_nodes=3)
+    out = kg.clone().sort()
+    assert torch.equal(out.edge_index, BOTH[:, order])
+    assert out.edge_type.tolist() == [rel[i] for i in order]
+    assert torch.equal(out.clone().sort().edge_type, out.edge_type)
+    kg.edge_index = BOTH[:, order]
+    copy = pickle.loads(pickle.dumps(kg))
+    for changed in (kg, copy):
+        changed.edge_type = torch.tensor([2, 0, 1, 1])
+        assert changed.edge_type.tolist() == [2, 0, 1, 1]
+        assert torch.equal(changed.edge_index, BOTH[:, order])
+
+
+@pytest.mark.parametrize('is_sorted', [True, False])
+@pytest.mark.parametrize('reduce, rel', [
+    ('add', [1, 1, 1, 1]), ('add', [1, 2, 0, 2]), ('max', [1, 2, 0, 2]),
+    ('min', [1, 2, 0, 2]), ('mul', [1, 2, 0, 2])])
+def test_merging_edges_in_both_directions_is_refused(
+        reduce: str, rel: list[int], is_sorted: bool) -> None:
+    edges = BOTH[:, [1, 0, 3, 2]] if is_sorted else BOTH
+    kg = KnowledgeGraph(edges, torch.tensor(rel), num_nodes=3)
+    with pytest.raises(DataError, match='merge 4 parallel.*GNNEncoder'):
+        ToUndirected(reduce=reduce)(kg)
+    with pytest.raises(DataError, match='merge 4 parallel'):
+        ToUndirected(reduce=reduce).forward(kg)  # In place.
+    assert torch.equal(kg.edge_index, edges) and kg.edge_type.tolist() == rel
 
 
 def test_right_where_nothing_is_merged() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -123,6 +124,25 @@ BROKEN: dict[str, tuple[dict[str, Any], str]] = {
     'empty name': ({'x_': x()}, "to have a name .* .got ''"),
     'reserved name': (dict(x_structure=x()), '.got .structure'),
 }  # yapf: disable
+
+
+@pytest.mark.parametrize('key, value, message', [
+    ('x_v', np.ones((2, 3)), "'x_v' of modality 'v' .*got ndarray"),
+    ('x_v', torch.tensor(1.0), r"'x_v' of modality 'v' .*float32 \[\]"),
+    ('edge_index', np.array([[0], [1]]), r'shape \[2, num_edges\] .got nda'),
+    ('edge_index', [[0], [1]], r'shape \[2, num_edges\] .got list'),
+    ('filter_edge_index', [[0], [1]], "'filter_edge_index' .*got list"),
+    ('edge_type', [0], r'int64 with shape \[num_edges\] .got list')])
+def test_sizes_are_inferred_from_tensors(key: str, value: Any,
+                                         message: str) -> None:
+    attributes = {'edge_index': torch.tensor([[0], [1]]),
+                  'edge_type': torch.tensor([0]), key: value}
+    with pytest.raises(DataError, match=message):
+        KnowledgeGraph(**attributes)
+    with pytest.raises(DataError, match=message):
+        KnowledgeGraph(num_nodes=2, num_relations=1, **{
+            'filter_edge_type': torch.tensor([0]), 'filter_edge_index':
+            torch.tensor([[0], [1]]), **attributes}).validate()
 
 
 @pytest.mark.filterwarnings('ignore')

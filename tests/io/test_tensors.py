@@ -62,6 +62,16 @@ def test_round_trip_of_views_and_metadata(tmp_path):
     assert not loaded['parameter'].requires_grad
 
 
+def test_one_element_with_any_stride(tmp_path):
+    tensors = {'x': torch.arange(3)[::2][1:],
+               'table': torch.arange(5.).as_strided((1, 1), (1, 4), 3)}
+    save_tensors(tmp_path / 'x', tensors)
+    for loaded in (load_tensors(tmp_path / 'x')[0],
+                   mapped_copies(tensors, tmp_path)):
+        assert loaded['x'].tolist() == [2]
+        assert loaded['table'].tolist() == [[3.0]]
+
+
 def test_no_tensors(tmp_path):
     save_tensors(tmp_path / 'x', {}, {'a': 1})
     assert load_tensors(tmp_path / 'x') == ({}, {'a': 1})

@@ -66,6 +66,10 @@ def test_bad_arguments() -> None:
         InductiveSplit(num_val=-1)
     with pytest.raises(DataError, match='at least one node .got 0 and 0'):
         InductiveSplit(0, 0)(graph())
+    for sizes in ((0, 10**6), (0, 60), (30, 30), (0.5, 0.6)):
+        with pytest.raises(DataError, match="'num_val' and 'num_test' to leav"
+                           'e nodes .*of 60 nodes'):
+            InductiveSplit(*sizes)(graph())
     with pytest.raises(DataError, match="triples in the split 'test'"):
         InductiveSplit(0, 1)(KnowledgeGraph(
             torch.tensor([[0], [1]]), torch.tensor([0])))
