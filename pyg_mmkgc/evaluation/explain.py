@@ -420,7 +420,7 @@ def _paths(model: Any, kg: KnowledgeGraph, head: int, rel_type: int,
         return None
     names = kg.get('node_names'), kg.get('relation_names')
     return [path.text(*names) for path in best_paths(
-        model_for(model, kg), head, rel_type, tail, k=k)]
+        model.attached(kg), head, rel_type, tail, k=k)]
 
 
 def _variants(model: Any, kg: KnowledgeGraph) -> dict[str, Module]:

@@ -326,13 +326,13 @@ def save_model(model: Any, folder: Union[str, Path],
             f"'{type(model).__name__}', whose rows are distributed over "
             'processes). Call pyg_mmkgc.distributed.save_over_ranks in all '
             'processes.')
-    num_nodes, table = getattr(model, 'num_nodes', None), state.get(
-        'node_emb.weight')
-    if None not in (num_nodes, table) and 0 < table.size(0) < num_nodes:
+    num_nodes = getattr(model, 'num_nodes', None) or 0
+    rows = state.get('node_emb.weight', torch.empty(0)).size(0)
+    if 0 < rows < num_nodes:
         raise ModelError(
             f"Expected a model with the nodes of its training (got "
-            f"'{type(model).__name__}' with {num_nodes - table.size(0)} nodes "
-            'that were added by extend). Save the model that was extended. '
+            f"'{type(model).__name__}' with {num_nodes - rows} nodes that "
+            'were added by extend). Save the model that was extended. '
             'Functions that take a graph extend it again.')
     with new_files(model, folder, data) as place:
         save_tensors(place / 'model.safetensors', state, {})

@@ -103,11 +103,11 @@ class Ensemble(Pretrained):
         r"""Returns an ensemble with the same weights whose members are
         attached to a graph.
         """
+        members: list[Any] = list(self.members)
         out = copy.copy(self)
         out._modules = dict(self._modules)
-        out.members = ModuleList(
-            member.attached(data) if hasattr(member, 'attached') else member
-            for member in self.members)
+        out.members = ModuleList(x.attached(data) if hasattr(x, 'attached')
+                                 else x for x in members)
         return out
 
     def combine(self, scores: Sequence[Tensor], rel_type: Tensor) -> Tensor:
