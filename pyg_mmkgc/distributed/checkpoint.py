@@ -18,6 +18,7 @@ import secrets
 import shutil
 import warnings
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Optional
 
@@ -91,10 +92,30 @@ def save_sharded(path: Path, tensors: dict[str, Tensor],
                            if hasattr(x, 'to_local')],
                   'scalars': scalars, 'metadata': metadata}
         write_json(path / LATEST, {**values, 'digest': _digest(values)})
-        for other in path.iterdir():
-            if other.is_dir() and other.name != folder.name:
-                shutil.rmtree(other, ignore_errors=True)
+        _remove_folders(path, folder.name)
     from_main(None)
+
+
+def remove_sharded(path: Path) -> None:
+    r"""Removes the checkpoint in a folder, and the folder if it contains
+    nothing else.
+
+    Args:
+        path (pathlib.Path): The folder of checkpoints.
+    """
+    if not (path / LATEST).is_file():
+        return
+    _remove_folders(path)
+    # Removed last, since it shows what the folder is.
+    (path / LATEST).unlink()
+    with suppress(OSError):
+        path.rmdir()
+
+
+def _remove_folders(path: Path, keep: str = '') -> None:
+    for folder in path.iterdir():
+        if FOLDER.fullmatch(folder.name) and folder.name != keep:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def load_sharded(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -112,17 +133,8 @@ def load_sharded(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     from torch.distributed.checkpoint import HuggingFaceStorageReader, load
 
-    if not (path / LATEST).is_file():
-        raise CheckpointError(f"Expected a checkpoint in '{path}' (got none)")
-    saved = read_json(path / LATEST)
-    check_schema(saved, SCHEMA, f"'{path / LATEST}'", CheckpointError)
+    saved = read_latest(path)
     folder = path / saved['folder']
-    if not (FOLDER.fullmatch(saved['folder']) and folder.is_dir()
-            and saved.pop('digest') == _digest(saved)):
-        raise FormatError(f"Expected '{path / LATEST}' to match its SHA-256 "
-                          'and to name a folder next to it (got '
-                          f"{saved['folder']!r:.80}). The checkpoint is "
-                          'damaged or was changed.')
     error: Optional[MMKGCError] = None
     try:
         _verify(folder, saved['sha256'])
@@ -151,6 +163,24 @@ def load_sharded(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     for name in saved['scalars']:
         local[name] = local[name].reshape(())
     return local, saved['metadata']
+
+
+def read_latest(path: Path) -> dict[str, Any]:
+    r"""Returns the verified values of ``latest.json``. The arguments and
+    errors are the same as in :func:`load_sharded`.
+    """
+    if not (path / LATEST).is_file():
+        raise CheckpointError(f"Expected a checkpoint in '{path}' (got none)")
+    saved = read_json(path / LATEST)
+    check_schema(saved, SCHEMA, f"'{path / LATEST}'", CheckpointError)
+    if not (FOLDER.fullmatch(saved['folder'])
+            and (path / saved['folder']).is_dir()
+            and saved.pop('digest') == _digest(saved)):
+        raise FormatError(f"Expected '{path / LATEST}' to match its SHA-256 "
+                          'and to name a folder next to it (got '
+                          f"{saved['folder']!r:.80}). The checkpoint is "
+                          'damaged or was changed.')
+    return saved
 
 
 def _by_id(rows: Tensor) -> Tensor:

@@ -2,7 +2,6 @@ r"""Checkpoints, which hold the state of a training in one verified file."""
 from __future__ import annotations
 
 import re
-import shutil
 import warnings
 from pathlib import Path
 from typing import Any, Optional
@@ -14,6 +13,8 @@ from torch.optim import Adam, Optimizer
 from pyg_mmkgc.distributed.checkpoint import (
     LATEST,
     load_sharded,
+    read_latest,
+    remove_sharded,
     save_sharded,
 )
 from pyg_mmkgc.distributed.group import is_main, world_size
@@ -103,7 +104,7 @@ def save_checkpoint(folder: Path, states: dict[str, State],
     metadata = {**metadata, 'param_groups': groups, 'numbers': numbers}
     if world_size() == 1:
         save_tensors(folder / CHECKPOINT, tensors, metadata)
-        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+        remove_sharded(folder / CHECKPOINTS)
         return folder / CHECKPOINT
     save_sharded(folder / CHECKPOINTS, tensors, metadata)
     if is_main():
@@ -176,6 +177,14 @@ def load_checkpoint(path: Path, fingerprint: dict[str, Any]
             raise CheckpointError("Expected only parts of a checkpoint in "
                                   f"'{path}' (got {key!r:.80})")
     return states, optimizers, metadata
+
+
+def saved_history(path: Path) -> dict[str, Any]:
+    r"""Returns the history in a checkpoint as plain values."""
+    metadata = (read_latest(path)['metadata'] if path.is_dir() else
+                load_tensors(path)[1])
+    check_schema(metadata, SCHEMA, f"'{path}'", CheckpointError)
+    return metadata['history']
 
 
 # Hints for a different precision, which 'auto' derives from the hardware.

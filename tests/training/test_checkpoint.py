@@ -4,9 +4,10 @@ import pytest
 import safetensors.torch
 import torch
 
+from pyg_mmkgc.distributed.checkpoint import save_sharded
 from pyg_mmkgc.errors import CheckpointError, MMKGCError
 from pyg_mmkgc.io.tensors import digest, load_tensors, save_tensors
-from pyg_mmkgc.training.trainer import CHECKPOINT
+from pyg_mmkgc.training.checkpoint import CHECKPOINT, save_checkpoint
 
 
 def moments(tensors, metadata, value):
@@ -102,6 +103,30 @@ def test_harmless_ones_still_load(training, make, tmp_path):
     save_tensors(tmp_path / CHECKPOINT, tensors, metadata)
     trainer = make(training, epochs=2, folder=tmp_path)
     assert len(trainer.fit(resume=True).epochs) == 2
+
+
+def test_only_own_files_are_removed(tmp_path):
+    """A user's folder may have the name of the folder of checkpoints."""
+    folder, module = tmp_path / 'checkpoint', torch.nn.Linear(1, 1)
+
+    def save():
+        save_checkpoint(tmp_path, {'model': module.state_dict()}, {}, {},
+                        module)
+
+    for name in ('mine', '0123abcd'):
+        (folder / name).mkdir(parents=True)
+    save()
+    assert (folder / 'mine').is_dir() and (folder / '0123abcd').is_dir()
+    for _ in range(2):  # The first one is replaced.
+        save_sharded(folder, {'x': torch.ones(2)}, {})
+    assert (folder / 'mine').is_dir()
+    assert len(list(folder.iterdir())) == 3
+    save()
+    assert [x.name for x in folder.iterdir()] == ['mine']
+    (folder / 'mine').rmdir()
+    save_sharded(folder, {'x': torch.ones(2)}, {})
+    save()
+    assert [x.name for x in tmp_path.iterdir()] == [CHECKPOINT]
 
 
 @pytest.mark.parametrize('metadata', [
