@@ -44,7 +44,7 @@ from pyg_mmkgc.config.build import (
 )
 from pyg_mmkgc.config.components import valid_names
 from pyg_mmkgc.config.loader import dump_config, load_config, save_config
-from pyg_mmkgc.config.schema import Config
+from pyg_mmkgc.config.schema import Config, TrainingConfig
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.data.fingerprint import differences, fingerprint
 from pyg_mmkgc.data.numbering import renumber
@@ -83,6 +83,7 @@ from pyg_mmkgc.training.checkpoint import (
     find_checkpoint,
     load_checkpoint,
     restore,
+    saved_history,
 )
 from pyg_mmkgc.training.ensemble import combiner_of
 from pyg_mmkgc.visualization import plot_history
@@ -223,46 +224,41 @@ class Run:
         Raises:
             ConfigError: If another key is set, or if nothing is left to train.
         """
-        for item in overrides:
-            key = item.partition('=')[0].strip()
-            if key not in EXTENSIONS:
-                raise ConfigError(f"Expected {' or '.join(EXTENSIONS)} to be "
-                                  f"set for a run that is resumed (got "
-                                  f"'{key}')")
-        path = self.folder / 'config.yaml'
-        config = load_config(str(path), overrides)
-        new, old = config.training, self.config.training
-        with lock_folder(self.folder):
-            if self.finished:
-                done = self._check_extension(new.epochs, new.patience)
-                # Without metrics.json, a run is unfinished and can go on.
-                os.replace(self.folder / 'metrics.json',
-                           self.folder / f'metrics-{done}-epochs.json')
-            save_config(config, path)
-        self.config = dataclasses.replace(
-            self.config, training=dataclasses.replace(
-                old, epochs=new.epochs, patience=new.patience,
-                track=new.track))
+        extend_runs([self], overrides)
 
-    def _check_extension(self, epochs: int, patience: int | None) -> int:
-        if not find_checkpoint(self.folder).exists():
+    def _check_extension(self, new: TrainingConfig) -> int | None:
+        r"""Returns the number of epochs of a finished run, and :obj:`None` for
+        an unfinished run.
+        """
+        path, finished = find_checkpoint(self.folder), self.finished
+        if finished and not path.exists():
             raise CheckpointError(f"Expected '{CHECKPOINT}' in "
                                   f"'{self.folder}' to continue from (got "
                                   'none)')
-        history = read_json(self.folder / 'history.json')
-        check_schema(history, HISTORY, f"'{self.folder / 'history.json'}'",
-                     CheckpointError)
-        done, old = len(history['epochs']), self.config.training.patience
-        if epochs <= done:
-            raise ConfigError(f"Expected 'training.epochs' to be more than "
-                              f'the {done} epochs of the finished run (got '
-                              f'{epochs})')
-        if history['stopped_early'] and old is not None and (
-                patience is not None and patience <= old):
-            raise ConfigError("Expected 'training.patience' to be more than "
-                              f'{old}, since the run stopped early (got '
-                              f'{patience})')
-        return done
+        if finished:
+            history = read_json(self.folder / 'history.json')
+            check_schema(history, HISTORY, f"'{self.folder / 'history.json'}'",
+                         CheckpointError)
+        elif path.exists():
+            history = saved_history(path)
+        else:
+            return None
+        old, done = self.config.training, len(history['epochs'])
+        # An unfinished run may only lack its evaluation.
+        if new.epochs <= done and (finished or new.epochs != old.epochs):
+            raise ConfigError(
+                f"Expected 'training.epochs' to be more than the {done} "
+                f"epochs of the {'finished' if finished else 'unfinished'} "
+                f"run in '{self.folder}' (got {new.epochs})")
+        worse = sum('val_mrr' in entry for entry
+                    in history['epochs'][history['best_epoch'] or 0:])
+        if new.patience is not None and new.patience <= worse and (
+                finished or new.patience != old.patience):
+            raise ConfigError(
+                f"Expected 'training.patience' to be more than {worse}, since "
+                f'the last {worse} validations of the run in '
+                f"'{self.folder}' were not better (got {new.patience})")
+        return done if finished else None
 
     def train(self, progress: bool = True) -> RankingResult | None:
         r"""Trains from the last checkpoint if there is one, evaluates on the
@@ -495,6 +491,46 @@ class Run:
             plot_history(history, self.folder / 'history.png')
         except MMKGCError as error:  # The results do not need the plot.
             print(f'no history.png: {error}')
+
+
+def extend_runs(runs: Sequence[Run], overrides: Sequence[str]) -> None:
+    r"""Extends several runs, see :meth:`Run.extend`. If one of them cannot be
+    extended, none is changed.
+
+    Args:
+        runs (list[Run]): The runs.
+        overrides (list[str]): As for :meth:`Run.extend`.
+    """
+    for item in overrides:
+        key = item.partition('=')[0].strip()
+        if key not in EXTENSIONS:
+            raise ConfigError(f"Expected {' or '.join(EXTENSIONS)} to be set "
+                              f"for a run that is resumed (got '{key}')")
+    paths = [run.folder / 'config.yaml' for run in runs]
+    configs = [load_config(str(path), overrides) for path in paths]
+
+    def change() -> None:
+        with ExitStack() as stack:
+            for run in runs:
+                stack.enter_context(lock_folder(run.folder))
+            done = [run._check_extension(config.training)
+                    for run, config in zip(runs, configs, strict=True)]
+            for path, config, epochs in zip(paths, configs, done,
+                                            strict=True):
+                if epochs is not None:
+                    # Without metrics.json, a run is unfinished and can go on.
+                    os.replace(path.with_name('metrics.json'),
+                               path.with_name(f'metrics-{epochs}-epochs.json'))
+                save_config(config, path)
+
+    on_main(change)
+    for run, config in zip(runs, configs, strict=True):
+        new = config.training
+        run.config = dataclasses.replace(
+            run.config, training=dataclasses.replace(
+                run.config.training, epochs=new.epochs, patience=new.patience,
+                track=new.track))
+        vars(run).pop('trainer', None)  # It has the old length.
 
 
 def _check_ensemble(model: KGEModel, graph: KnowledgeGraph) -> None:

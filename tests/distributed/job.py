@@ -28,14 +28,22 @@ from pyg_mmkgc.distributed import (
     world_size,
 )
 from pyg_mmkgc.distributed.build import build as build_model
-from pyg_mmkgc.distributed.group import gather_objects
+from pyg_mmkgc.distributed.group import from_main, gather_objects
 from pyg_mmkgc.errors import MMKGCError, ModelError
 from pyg_mmkgc.evaluation import evaluate, predict, scorer
 from pyg_mmkgc.io.atomic import write_json
 from pyg_mmkgc.io.tensors import save_tensors
 from pyg_mmkgc.nn import OTKGE, AdaMF, ComplEx, Ensemble, RotatE
+from pyg_mmkgc.runs import Run
 from pyg_mmkgc.training import History, Trainer
 from pyg_mmkgc.training.checkpoint import find_checkpoint
+
+RUN = """
+dataset: {name: FakeMMKG, num_nodes: 41, num_edges: 160, modalities: []}
+model: {name: ComplEx, hidden_channels: 4}
+loss: {name: OneVsAllLoss}
+training: {epochs: 1, valid_every: null, device: cpu}
+"""
 
 
 def same(value: Any) -> None:
@@ -175,6 +183,18 @@ def chain(folder: Path) -> None:
     tensors = result(trainer, history)
     if is_main():
         save_tensors(folder / 'chain.safetensors', tensors)
+
+
+def extended(folder: Path) -> None:
+    """Trains a run of one epoch, and extends it to three."""
+    path = folder / 'extended.yaml'
+    if is_main():
+        path.write_text(RUN)
+    from_main(None)  # The other processes wait for the file.
+    run = Run.create(str(path), folder=str(folder / 'extended'))
+    run.train(progress=False)
+    run.extend(['training.epochs=3'])
+    run.train(progress=False)
 
 
 def killed(folder: Path) -> None:

@@ -42,7 +42,8 @@ def launch(size: int, folder: Path, *names: str, restarts: int = 0) -> str:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs one job of two processes for all tests."""
     folder = tmp_path_factory.mktemp('distributed')
-    launch(2, folder, 'run', 'uninterrupted', 'checkpoint', 'resume', 'chain')
+    launch(2, folder, 'run', 'uninterrupted', 'checkpoint', 'resume', 'chain',
+           'extended')
     return folder
 
 
@@ -165,6 +166,12 @@ def test_one_process_resumes_two(kg, folder: Path) -> None:
 def test_training_that_is_resumed_often(folder: Path) -> None:
     expected = load_tensors(folder / 'whole-2.safetensors')[0]
     check_equal(expected, folder / 'chain.safetensors', atol=0)
+
+
+def test_a_run_of_two_processes_is_extended(folder: Path) -> None:
+    found = [json.loads((folder / 'extended' / name).read_text())['epochs']
+             for name in ('metrics-1-epochs.json', 'metrics.json')]
+    assert found == [1, 3]
 
 
 def check_kill(folder: Path, place: Path) -> None:

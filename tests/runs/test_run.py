@@ -155,6 +155,50 @@ def test_a_run_in_bfloat16_needs_it_again(hardware, tmp_path, monkeypatch):
     assert Run.open('run').finished
 
 
+def epochs_of(folder):
+    """Returns the number of epochs of a finished run."""
+    return json.loads((folder / 'metrics.json').read_text())['epochs']
+
+
+def test_a_run_is_extended_and_trained(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'm.yaml').write_text(AUTO)
+    one = Run.create('m.yaml', (), 'run')
+    one.train(progress=False)
+    one.extend(['training.epochs=3'])
+    one.train(progress=False)
+    assert epochs_of(tmp_path / 'run') == 3
+    assert load_config('run/config.yaml').training.epochs == 3
+
+
+def test_an_unfinished_run_has_something_to_train(tmp_path, monkeypatch):
+    """Its checkpoint has ten epochs."""
+    monkeypatch.chdir(tmp_path)
+    interrupt(tmp_path, monkeypatch)
+    one = Run.open('run')
+    for epochs in (9, 10):
+        with pytest.raises(ConfigError, match="'training.epochs' to be more "
+                           "than the 10 epochs of the unfinished run in 'run'"
+                           rf' \(got {epochs}\)'):
+            one.extend([f'training.epochs={epochs}'])
+    assert load_config('run/config.yaml').training.epochs == 11
+    one.extend(['training.epochs=12'])
+    one.train(progress=False)
+    assert epochs_of(tmp_path / 'run') == 12
+
+
+def test_a_run_that_lacks_its_evaluation_is_extended(tmp_path, monkeypatch):
+    """Its training is complete, so its length may stay."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'm.yaml').write_text(AUTO)
+    Run.create('m.yaml', (), 'run').train(progress=False)
+    (tmp_path / 'run/metrics.json').unlink()
+    one = Run.open('run')
+    one.extend(['training.track=csv'])
+    assert one.train(progress=False) is not None
+    assert epochs_of(tmp_path / 'run') == 2
+
+
 HOLD = """
 import pathlib
 import sys
