@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyg_mmkgc.config.loader import load_config
+from pyg_mmkgc.distributed import on_main
 from pyg_mmkgc.errors import CheckpointError, check_whole
 from pyg_mmkgc.evaluation import RankingResult
 from pyg_mmkgc.io.atomic import read_json, write_json
@@ -24,7 +25,7 @@ from pyg_mmkgc.io.reading import user_path
 from pyg_mmkgc.io.schema import check_schema
 from pyg_mmkgc.report import Report, Table
 from pyg_mmkgc.runs.folder import empty_folder, new_folder
-from pyg_mmkgc.runs.run import RANKINGS, Run
+from pyg_mmkgc.runs.run import RANKINGS, Run, extend_runs
 
 SEEDS = 'seeds.json'
 # The metrics of the table.
@@ -138,9 +139,13 @@ class SeedRuns:
             device (str, optional): As for :meth:`Run.open`.
 
         Raises:
-            CheckpointError: If the folder contains no run.
+            CheckpointError: If the folder is not the folder of several seeds,
+                or contains no run.
         """
         path = user_path(folder)
+        if not (path / SEEDS).is_file():
+            raise CheckpointError(f"Expected '{folder}' to be the folder of "
+                                  f'several seeds (got no {SEEDS})')
         saved = read_json(path / SEEDS)
         check_schema(saved, {'seeds': [int]}, f"'{path / SEEDS}'")
         runs = []
@@ -153,9 +158,13 @@ class SeedRuns:
         return cls(path, saved['seeds'], runs, data_root, device)
 
     def extend(self, overrides: Sequence[str]) -> None:
-        r"""Extends the run of each seed, see :meth:`Run.extend`."""
-        for run in self.runs:
-            run.extend(overrides)
+        r"""Extends the run of each seed, see :meth:`Run.extend`. If one of
+        them cannot be extended, none is changed.
+        """
+        extend_runs(self.runs, overrides)
+        # It has the means of the shorter runs.
+        on_main(lambda: (self.folder / 'metrics.json').unlink(
+            missing_ok=True))
 
     def train(self, progress: bool = True) -> SeedResult | None:
         r"""Trains and evaluates the unfinished runs, one after the other, and
@@ -175,11 +184,12 @@ class SeedRuns:
                 run = Run.prepare(load_config(
                     first, [f'training.seed={seed}']), *self._options)
                 run.save(folder)
-            path, result = folder / RANKINGS, None
+            result: RankingResult | None = None
             if not run.finished:
                 result = run.train(progress)
-            elif path.is_file():
-                result = RankingResult.load(path)
+            elif (folder / RANKINGS).is_file() or (
+                    'test' in run.graph.splits()):
+                result = run.rankings()
             if result is not None:
                 metrics[seed] = result.metrics()
         if not metrics:

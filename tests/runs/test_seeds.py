@@ -6,6 +6,7 @@ import statistics
 import pytest
 
 from pyg_mmkgc.cli import main
+from pyg_mmkgc.errors import CheckpointError, ConfigError
 from pyg_mmkgc.runs import Run, SeedRuns, is_seeds
 from pyg_mmkgc.training import Trainer
 
@@ -89,13 +90,44 @@ def test_interrupted_seeds_go_on(work, capsys, monkeypatch):
     assert str(whole) in capsys.readouterr().out
 
 
+def test_all_seeds_are_extended_or_none(work):
+    SeedRuns.create(2, 'my.yaml', folder='a').train(False)
+    one = Run.open('a/seed1')
+    one.extend(['training.epochs=5'])
+    one.train(progress=False)
+    before = {path: path.read_bytes() for path in work.rglob('a/**/*')
+              if path.is_file()}
+    group = SeedRuns.open('a')
+    with pytest.raises(ConfigError, match='the 5 epochs of the finished run '
+                       r"in 'a/seed1' \(got 5\)"):
+        group.extend(['training.epochs=5'])
+    assert before == {path: path.read_bytes() for path in before}
+    # One mean over shorter and longer runs would be wrong.
+    group.extend(['training.epochs=6'])
+    assert not (work / 'a/metrics.json').exists()
+    group.train(progress=False)
+    for seed in (0, 1):
+        saved = json.loads((work / f'a/seed{seed}/metrics.json').read_text())
+        assert saved['epochs'] == 6
+
+
+def test_lost_rankings_are_computed_again(work):
+    whole = SeedRuns.create(2, 'my.yaml', folder='a').train(False)
+    (work / 'a/seed0/rankings.safetensors').unlink()
+    again = SeedRuns.open('a').train(False)
+    assert again.to_dict() == whole.to_dict()
+
+
 def test_without_test_triples(work, capsys):
     assert main(['train', 'my.yaml', '--seeds', '2', '--quiet', '--set',
                  'dataset.test_ratio=0.0']) == 0
     assert 'no test triples' in capsys.readouterr().out
+    assert SeedRuns.open('runs/my-seeds2').train(False) is None
 
 
 def test_errors(work, capsys):
+    with pytest.raises(CheckpointError, match=r"'runs' .*\(got no seeds.json"):
+        SeedRuns.open('runs')
     assert main(['train', 'my.yaml', '--seeds', '0']) == 2
     assert "'seeds' to be an integer >= 1" in capsys.readouterr().err
     assert main(['train', '--resume', 'a', '--seeds', '2']) == 2
