@@ -11,7 +11,12 @@ from torch.nn import Module
 
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.data.index import TripleIndex
-from pyg_mmkgc.errors import DataError, ModelError
+from pyg_mmkgc.errors import (
+    DataError,
+    ModelError,
+    check_positive,
+    check_whole,
+)
 from pyg_mmkgc.evaluation import evaluate
 from pyg_mmkgc.evaluation.scorer import device_of, scoring
 from pyg_mmkgc.nn.kge import MMKGEModel
@@ -62,8 +67,13 @@ def fit_ensemble(model: MMKGEModel, data: Any, *, min_triples: int = 10,
     Raises:
         DataError: If the graph has no validation split, or a validation split
             that must not be used for selection.
-        ModelError: If the model has no ensemble.
+        ModelError: If the model has no ensemble, or an argument is out of
+            range.
     """
+    check_whole(min_triples=min_triples, num_candidates=num_candidates,
+                steps=steps)
+    check_whole(at_least=0, seed=seed)
+    check_positive(lr=lr)
     combine = combiner_of(model)
     if combine is None:
         raise ModelError('Expected a model with an ensemble, such as MoSE '
@@ -76,14 +86,21 @@ def fit_ensemble(model: MMKGEModel, data: Any, *, min_triples: int = 10,
                         f"(got 'val' with a known leak). {reason}")
     if combine.mode == 'mean':
         return
+    data.split('val')  # Raises before the weights change.
+    before = copy.deepcopy(combine.state_dict())
     device = next(model.parameters()).device
     with torch.random.fork_rng(devices=[device] * (device.type == 'cuda')):
         torch.manual_seed(seed)
-        combine.reset_parameters()
-        if combine.mode == 'boosted':
-            combine.weight.copy_(_boost(model, combine, data, min_triples))
-        else:
-            _learn(model, combine, data, num_candidates, steps, lr)
+        try:
+            combine.reset_parameters()
+            if combine.mode == 'boosted':
+                combine.weight.copy_(_boost(model, combine, data,
+                                            min_triples))
+            else:
+                _learn(model, combine, data, num_candidates, steps, lr)
+        except BaseException:
+            combine.load_state_dict(before)
+            raise
 
 
 def combiner_of(model: Module) -> Optional[Any]:
@@ -98,12 +115,10 @@ def combiner_of(model: Module) -> Optional[Any]:
 def _experts(combine: Any) -> Iterator[int]:
     # A one-hot weight makes the model score with a single expert.
     num_experts = combine.weight.size(1)
-    try:
-        for m in range(num_experts):
-            combine.weight.zero_()[:, m] = 1.0
-            yield m
-    finally:
-        combine.weight.fill_(1 / num_experts)
+    for m in range(num_experts):
+        combine.weight.zero_()[:, m] = 1.0
+        yield m
+    combine.weight.fill_(1 / num_experts)
 
 
 def _boost(model: Module, combine: Any, data: KnowledgeGraph,

@@ -150,13 +150,42 @@ def test_refusals(kg: KnowledgeGraph) -> None:
                        r"'ComplEx'\)"):
         fit_ensemble(ComplEx(N, R, D), kg)
     model = model_of(kg, 'boosted')
+    for kwargs, match in (({'lr': -1}, "'lr' to be positive .got -1"),
+                          ({'num_candidates': 2.5}, "'num_candidates' to be "
+                           'an integer >= 1 .got 2.5'),
+                          ({'steps': 0}, "'steps'"), ({'seed': -1}, "'seed'"),
+                          ({'min_triples': None}, "'min_triples'")):
+        with pytest.raises(ModelError, match=match):
+            fit_ensemble(model, kg, **kwargs)
+    weight = torch.rand(R, 3)
+    model.combine.weight.copy_(weight)
     kg.selection_refused = 'it repeats test triples'
     with pytest.raises(DataError, match="'val' .*it repeats test triples"):
         fit_ensemble(model, kg)
     del kg.selection_refused, kg.val_mask
     with pytest.raises(DataError, match='val'):
         fit_ensemble(model, kg)
-    assert torch.equal(model.combine.weight, torch.full((R, 3), 1 / 3))
+    assert torch.equal(model.combine.weight, weight)
+
+
+@pytest.mark.parametrize('mode', ['boosted', 'learned'])
+def test_an_interrupted_fit_leaves_the_weights(mode: str, kg: KnowledgeGraph
+                                               ) -> None:
+    model, calls = model_of(kg, mode), []
+    with torch.no_grad():
+        for x in model.combine.state_dict().values():
+            x.copy_(torch.rand(x.shape))
+    before = copy.deepcopy(model.state_dict())
+
+    def interrupt(*args: object) -> None:
+        calls.append(args)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    model.combine.register_forward_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fit_ensemble(model, kg, min_triples=3)
+    assert all(map(torch.equal, before.values(), model.state_dict().values()))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='needs a GPU')
