@@ -230,12 +230,12 @@ def restore_optimizer(optimizer: Optimizer, saved: Any, name: str,
         raise wrong(f'{len(theirs)} instead of {len(ours)} groups of '
                     'parameters')
     for mine, group in zip(ours, theirs, strict=True):
+        for key in ('lr', 'initial_lr'):
+            check_schema(group.get(key, 0.0), NUMBER, str(wrong(key)),
+                         CheckpointError)
+        mine, group = _initial(mine), _initial(group)
         for key in {**mine, **group}:
-            # Schedules change the learning rate and store the initial one.
-            if key in ('lr', 'initial_lr'):
-                check_schema(group.get(key, 0.0), NUMBER, str(wrong(key)),
-                             CheckpointError)
-            elif plain(mine.get(key)) != plain(group.get(key)):
+            if plain(mine.get(key)) != plain(group.get(key)):
                 raise wrong(f'{group.get(key)!r:.80} for {key!r:.80} instead '
                             f'of {mine.get(key)!r:.80}')
     params = parameters(optimizer)
@@ -257,6 +257,15 @@ def restore_optimizer(optimizer: Optimizer, saved: Any, name: str,
             if shape != (() if slot == 'step' else params[index].shape):
                 raise wrong(f"another shape of '{slot}' for parameter {index}")
     optimizer.load_state_dict(saved)
+
+
+def _initial(group: dict[str, Any]) -> dict[str, Any]:
+    r"""Returns a group of parameters with its initial learning rate, which a
+    schedule stores when it changes the rate.
+    """
+    out = {**group, 'lr': group.get('initial_lr', group.get('lr'))}
+    out.pop('initial_lr', None)
+    return out
 
 
 def plain(value: Any) -> Any:

@@ -362,6 +362,24 @@ def test_checkpoint_of_sgd(make, state, same, tmp_path) -> None:
         same(state(resumed), state(whole))
 
 
+@pytest.mark.parametrize('schedule', [None, 'linear'])
+def test_another_rate_of_an_optimizer_is_refused(schedule, make, interrupted,
+                                                 tmp_path) -> None:
+    """Not the rate at the interruption matters, but the initial one."""
+    def resume(lr: float) -> int:
+        return len(make('pyg', folder=tmp_path, **options(lr)).fit(
+            resume=True).epochs)
+
+    def options(lr: float) -> dict:
+        return {'lr_schedule': schedule,
+                'optimizer': lambda params: torch.optim.SGD(params, lr=lr)}
+
+    interrupted(tmp_path, 'pyg', 5, **options(0.1))
+    with pytest.raises(CheckpointError, match="0.1 for 'lr' instead of 0.2"):
+        resume(0.2)
+    assert resume(0.1) == 3
+
+
 def test_weights_by_modality_must_not_change(kg) -> None:
     first, second = (
         Trainer(OTKGE.from_data(kg, hidden_channels=4, alpha=alpha), kg,
