@@ -122,11 +122,14 @@ def full_batches(trainer: Trainer) -> Iterator[Batch]:
     r"""Yields the batches of a trainer indefinitely, without the last batch
     of an epoch if it is smaller.
     """
-    size = min(trainer.batch_size, trainer.triples[0].numel())
+    num_triples = trainer.triples[0].numel()
+    size = min(trainer.batch_size, num_triples,
+               trainer.triples_per_epoch or num_triples)
     for epoch in itertools.count(1):
         trainer.begin_epoch(epoch)
         for batch in trainer._batches(epoch):
-            if batch.head_index.numel() == size:
+            # One of several processes has a part of the batch.
+            if (batch.whole or batch).head_index.numel() == size:
                 yield batch
 
 

@@ -12,6 +12,7 @@ from pyg_mmkgc.datasets import FakeMMKG
 from pyg_mmkgc.errors import ModelError
 from pyg_mmkgc.nn import TBKGC
 from pyg_mmkgc.nn.encoder import ModalityEncoder
+from pyg_mmkgc.nn.share import Share
 from pyg_mmkgc.sampler import MANSSampler, PooledSampler
 from pyg_mmkgc.training.profile import full_batches, peak_memory, profile
 
@@ -132,6 +133,19 @@ def test_batches_are_full():
     batches = full_batches(part)
     sizes = [next(batches).head_index.numel() for _ in range(12)]
     assert sizes == [50] * 12
+
+
+def test_batches_are_full_with_few_triples_per_epoch():
+    batches = full_batches(trainer(triples_per_epoch=30))
+    assert [next(batches).head_index.numel() for _ in range(3)] == [30] * 3
+
+
+def test_batches_are_full_in_one_of_several_processes():
+    part = trainer()
+    part.own_part = lambda batch: batch.part(Share(
+        0, batch.head_index.numel() * 2 // 5, batch.head_index.numel(), 0.4))
+    batches = full_batches(part)
+    assert [next(batches).head_index.numel() for _ in range(12)] == [20] * 12
 
 
 def test_peak_memory_grows():
