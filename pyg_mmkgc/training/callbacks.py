@@ -87,7 +87,7 @@ class EarlyStopping(Callback):
         check_not_negative(min_delta=min_delta)
         self.metric, self.patience, self.min_delta = (metric, patience,
                                                       min_delta)
-        smaller = metric.endswith('loss') or metric == 'mr'
+        smaller = metric.endswith('loss') or metric in ('mr', 'val_mr')
         self.mode = mode or ('min' if smaller else 'max')
 
     def on_fit_begin(self, trainer: Trainer) -> None:

@@ -408,6 +408,8 @@ class Trainer:
         r"""Trains the epochs that are left, and returns the best weights."""
         history = self.history
         first = len(history.epochs) + 1
+        if first > self.epochs:  # Callbacks may stop a complete training.
+            history.stopped_early = False
         bar = tqdm(range(first, self.epochs + 1), initial=first - 1,
                    total=self.epochs, unit='epoch',
                    disable=not self.progress or not is_main())
@@ -443,7 +445,9 @@ class Trainer:
                     callback.on_validation(self, epoch, metrics)
             for callback in callbacks:
                 callback.on_epoch_end(self, entry)
-            history.stopped_early = any_over_ranks(history.stopped_early)
+            # A stop after the last epoch is not early.
+            history.stopped_early = any_over_ranks(
+                history.stopped_early) and epoch < self.epochs
             if self.folder is not None and (
                     due or history.stopped_early
                     or epoch % CHECKPOINT_EVERY == 0):

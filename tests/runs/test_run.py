@@ -199,6 +199,31 @@ def test_a_run_that_lacks_its_evaluation_is_extended(tmp_path, monkeypatch):
     assert epochs_of(tmp_path / 'run') == 2
 
 
+STOPS = """
+dataset: {name: FakeMMKG, num_nodes: 60, num_edges: 300, modalities: []}
+model: {name: PyG.TransE, hidden_channels: 8, p_norm: 2.0}
+training: {epochs: 30, lr: 0.5, patience: 1, valid_every: 1, device: cpu}
+"""
+
+
+def test_patience_that_ends_with_the_training(tmp_path, monkeypatch):
+    """More epochs alone would train nothing."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'm.yaml').write_text(STOPS)
+    Run.create('m.yaml', (), 'a').train(progress=False)
+    count = epochs_of(tmp_path / 'a')
+    assert count < 30
+    one = Run.create('m.yaml', [f'training.epochs={count}'], 'b')
+    one.train(progress=False)
+    more = f'training.epochs={count + 1}'
+    with pytest.raises(ConfigError, match="'training.patience' to be more "
+                       r"than 1, .* in 'b' .*\(got 1\)"):
+        one.extend([more])
+    one.extend([more, 'training.patience=2'])
+    one.train(progress=False)
+    assert epochs_of(tmp_path / 'b') == count + 1
+
+
 HOLD = """
 import pathlib
 import sys

@@ -64,11 +64,13 @@ def test_stop(make, tmp_path):
 
 @pytest.mark.parametrize('stopping, values, stops_after', [
     (EarlyStopping('hits@1', 2), [.1, .3, .3, .2, .9, .1], 4),
-    (EarlyStopping('mr', 2), [9, 5, 6, 4, 5, 4], 6),
+    (EarlyStopping('mr', 2), [9, 5, 6, 4, 5, 4, 3], 6),
+    (EarlyStopping('val_mr', 2), [9, 5, 6, 4, 5, 4, 3], 6),
     (EarlyStopping('mr', 2, mode='max'), [9, 5, 6, 4, 5, 4], 3),
     (EarlyStopping('mrr', 1, min_delta=.1), [.1, .3, .35, .9], 3),
-    (EarlyStopping('mrr', 1), [.1, .3, .35, .9, .9], 5),
+    (EarlyStopping('mrr', 1), [.1, .3, .35, .9, .9, .9], 5),
     (EarlyStopping('mrr', 9), [.3, .2, .1, .1], None),
+    (EarlyStopping('mrr', 2), [.3, .2, .1], None),  # After the last epoch.
 ])
 def test_early_stopping(stopping, values, stops_after, make, monkeypatch):
     """After `patience` values that are not better than the best."""
@@ -76,7 +78,8 @@ def test_early_stopping(stopping, values, stops_after, make, monkeypatch):
 
     class Result:
         def metrics(self):
-            return {'mrr': 0.5} | {stopping.metric: next(given)}
+            return {'mrr': 0.5} | {
+                stopping.metric.removeprefix('val_'): next(given)}
 
     monkeypatch.setattr('pyg_mmkgc.training.trainer.evaluate',
                         lambda *args, **kwargs: Result())
@@ -111,6 +114,21 @@ def test_early_stopping_is_resumed(make, tmp_path):
                      **values).fit(resume=True)
         assert again.stopped_early
         assert len(again.epochs) == len(expected.epochs)
+
+
+def test_patience_that_ends_with_the_training(make, tmp_path):
+    """Only a longer training stops early."""
+    def fit(epochs, resume=None, folder=tmp_path):
+        return make('pyg', epochs=epochs, lr=0.5, patience=1,
+                    folder=folder).fit(resume)
+
+    count = len(fit(30, folder=None).epochs)
+    assert count < 30
+    for resume in (None, True):
+        history = fit(count, resume)
+        assert len(history.epochs) == count and not history.stopped_early
+    history = fit(count + 1, resume=True)
+    assert len(history.epochs) == count and history.stopped_early
 
 
 def test_bad_arguments(make):
