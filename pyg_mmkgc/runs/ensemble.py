@@ -22,7 +22,7 @@ from pyg_mmkgc.io.atomic import write_json
 from pyg_mmkgc.io.provenance import provenance
 from pyg_mmkgc.nn import Ensemble
 from pyg_mmkgc.runs.compare import distinct_names
-from pyg_mmkgc.runs.folder import empty_folder
+from pyg_mmkgc.runs.folder import check_empty, empty_folder
 from pyg_mmkgc.runs.pretrained import load_model
 from pyg_mmkgc.runs.run import RANKINGS, Run
 from pyg_mmkgc.training import WeightFit, fit_weights
@@ -75,6 +75,7 @@ class EnsembleRun(Run):
             DataError: If the graphs of the runs differ, or no weights may be
                 learned on their validation triples.
         """
+        check_empty(folder)  # Before the computation.
         model, run = load_members(members, data_root, device)
         start = time.perf_counter()
         fit = fit_weights(model, run.graph, per=per, num_queries=num_queries,

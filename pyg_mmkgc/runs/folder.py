@@ -44,6 +44,15 @@ def empty_folder(folder: str) -> pathlib.Path:
     Raises:
         ConfigError: If the path is a file, or a folder that is not empty.
     """
+    path = check_empty(folder)
+    _make(path, folder)
+    return path
+
+
+def check_empty(folder: str) -> pathlib.Path:
+    r"""Returns the path of a folder that does not exist or is empty. The
+    errors are the same as in :func:`empty_folder`.
+    """
     path = user_path(folder)
     if path.exists() and not path.is_dir():
         raise ConfigError(f"Expected '{folder}' to be a new folder (got a "
@@ -58,7 +67,6 @@ def empty_folder(folder: str) -> pathlib.Path:
                 f' To continue: mmkgc train --resume {folder}')
         raise ConfigError(f"Expected '{folder}' to be empty (got files that "
                           f'would be overwritten).{hint}')
-    _make(path, folder)
     return path
 
 
