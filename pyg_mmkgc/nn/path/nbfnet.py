@@ -88,6 +88,9 @@ class NBFNet(PathModel):
             raise ModelError("Expected 'num_active' to be None for a model "
                              'with modalities, since the features of every '
                              f'node are messages (got {num_active})')
+        if message == 'rotation' and hidden_channels % 2:
+            raise ModelError("Expected 'hidden_channels' to be even for "
+                             f"message='rotation' (got {hidden_channels})")
         self.num_relations = num_relations
         self.num_layers, self.message, self.reduce = (num_layers, message,
                                                       reduce)

@@ -541,6 +541,8 @@ def test_nbfnet_refuses_other_relations() -> None:
     ('NBFNet', {'num_layers': 0}, 'num_layers'),
     ('NBFNet', {'message': 'dot'}, 'message'),
     ('NBFNet', {'reduce': 'min'}, 'reduce'),
+    ('NBFNet', {'message': 'rotation', 'hidden_channels': 5},
+     r"'hidden_channels' to be even for message='rotation' \(got 5\)"),
     ('NBFNet', {'num_negatives': 0}, 'num_negatives'),
     ('ULTRA', {'num_layers': 1.5}, 'num_layers'),
 ])
