@@ -22,11 +22,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from pyg_mmkgc.config.loader import load_config, load_space
+from pyg_mmkgc.config.schema import Config
 from pyg_mmkgc.config.space import Choice
 from pyg_mmkgc.config.yaml_text import dump_value, dump_yaml
+from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.errors import (
     ConfigError,
     MMKGCError,
+    ModelError,
     NonFiniteError,
     check_whole,
     is_out_of_memory,
@@ -118,6 +121,17 @@ class _Pruning(Callback):
             trainer.stop()
 
 
+def _prepare(config: Config, data_root: str | None, device: str | None,
+             graph: KnowledgeGraph | None = None) -> Run:
+    run = Run.prepare(config, data_root, device, graph)
+    if not run.trainer.validates:
+        raise ConfigError(
+            "Expected validation triples and 'training.valid_every' to select "
+            f'settings by (got valid_every={config.training.valid_every} and '
+            f'the splits {", ".join(run.graph.splits())})')
+    return run
+
+
 class Search:
     r"""A search in a folder, which does not use test triples.
 
@@ -169,13 +183,7 @@ class Search:
         space = load_space(name, overrides)
         config = load_config(name, overrides)
         Study(space)  # Fails early if Optuna is missing.
-        run = Run.prepare(config, data_root, device)
-        if not run.trainer.validates:
-            raise ConfigError(
-                "Expected validation triples and 'training.valid_every' to "
-                'select settings by (got '
-                f'valid_every={config.training.valid_every} and the splits '
-                f'{", ".join(run.graph.splits())})')
+        run = _prepare(config, data_root, device)
         path = (new_folder(name, 'search') if folder is None else
                 empty_folder(folder))
         write_json(path / 'search.json', {'trials': num_trials})
@@ -217,7 +225,8 @@ class Search:
 
     def run(self, progress: bool = True) -> SearchResult:
         r"""Runs the remaining trials, and writes the files of the result. An
-        interrupted trial continues from its checkpoint.
+        interrupted trial continues from its checkpoint. A trial that diverges,
+        lacks memory or has impossible settings is recorded with its error.
 
         Args:
             progress (bool, optional): If set to :obj:`False`, shows no
@@ -236,12 +245,20 @@ class Search:
         graph, source = None, None
         while len(study.trials) < self.num_trials:
             trial = study.ask()
-            config = load_config(name, trial.overrides)
-            # Read once for all trials with the same dataset. The seed chooses
-            # the features that it drops.
-            if source != (config.dataset, config.training.seed):
-                graph = None
-            run = Run.prepare(config, *self._options, graph)
+            try:
+                config = load_config(name, trial.overrides)
+                # Read once for all trials with the same dataset. The seed
+                # chooses the features that it drops.
+                if source != (config.dataset, config.training.seed):
+                    graph = None
+                run = _prepare(config, *self._options, graph)
+            except (ConfigError, ModelError) as error:
+                # The settings are impossible, unless the configuration itself
+                # is, for example on this machine.
+                _prepare(load_config(name), *self._options)
+                study.tell(trial, None, note=str(error))
+                self._write(study)
+                continue
             graph, source = run.graph, (config.dataset, config.training.seed)
             self._train(study, trial, run, progress)
             self._write(study)

@@ -33,8 +33,8 @@ class Trial:
         value (float, optional): The best validation MRR.
             (default: :obj:`None`)
         state (str): :obj:`"running"`, :obj:`"complete"`, :obj:`"pruned"` or
-            :obj:`"diverged"`.
-        note (str): An error message, if the trial diverged.
+            :obj:`"diverged"`, which stands for any failure.
+        note (str): An error message, if the trial failed.
     """
     place: int
     settings: dict[str, Any]
@@ -174,7 +174,7 @@ class Study:
         Args:
             trial (Trial): The trial.
             value (float or None): The best validation MRR, or :obj:`None` for
-                a trial that diverged, which is never the best.
+                a trial that failed, which is never the best.
             pruned (bool, optional): If set to :obj:`True`, the trial was
                 pruned. (default: :obj:`False`)
             note (str, optional): An error message. (default: :obj:`""`)

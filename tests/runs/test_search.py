@@ -176,6 +176,49 @@ def test_a_trial_that_diverges(work, monkeypatch):
     assert note == 'Expected a finite loss (got NaN)'
 
 
+OTE = """
+dataset: {name: FakeMMKG, num_nodes: 60, num_edges: 300, modalities: []}
+model: {name: OTE, hidden_channels: 8, block_size: 4}
+sampler: {name: UniformSampler, num_negatives: 2}
+training: {batch_size: 128, epochs: 1, valid_every: 1, device: cpu}
+search:
+"""
+
+
+@pytest.mark.parametrize('space, key, good, match', [
+    ('model: {block_size: [4, 3]}', 'model.block_size', 4,
+     "'model.hidden_channels' to be a multiple of"),
+    ('training: {valid_every: [1, null]}', 'training.valid_every', 1,
+     "validation triples and 'training.valid_every'")])
+def test_impossible_trials_are_recorded(space, key, good, match, work):
+    (work / 'my.yaml').write_text(f'{OTE}  {space}\n')
+    result = Search.create('my.yaml', 8, folder='a').run(progress=False)
+    assert [x.place for x in result.trials] == list(range(8))
+    possible = [x.settings.get(key, good) == good for x in result.trials]
+    assert set(possible) == {True, False}
+    assert [x.state == 'complete' for x in result.trials] == possible
+    assert all(x.note.startswith(f'Expected {match}') for x, fits
+               in zip(result.trials, possible) if not fits)
+    assert len(rows(work / 'a')) == 8 and result.best.state == 'complete'
+
+
+def test_an_impossible_configuration_is_an_error(work):
+    """Also later, so that a search on another machine records no failures."""
+    (work / 'my.yaml').write_text(f'{OTE}  model: {{margin: [1.0, 4.0]}}\n')
+    search = Search.create('my.yaml', 3, folder='a')
+    path = work / 'a/search.yaml'
+    good = path.read_text()
+    bad = good.replace('hidden_channels: 8', 'hidden_channels: 7')
+    for trials in (0, 1):
+        path.write_text(bad)
+        with pytest.raises(ConfigError, match='hidden_channels'):
+            search.run(progress=False)
+        path.write_text(good)
+        Search.open('a', trials + 1).run(progress=False)
+        assert [row['state'] for row in rows(work / 'a')] == [
+            'complete'] * (trials + 1)
+
+
 @pytest.mark.parametrize('argv, match', [
     (['search'], 'either NAME|FILE'),
     (['search', 'my.yaml', '--resume', 'a'], 'either NAME|FILE'),
