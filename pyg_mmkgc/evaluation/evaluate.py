@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from pyg_mmkgc.data import KnowledgeGraph, TripleIndex, relation_categories
-from pyg_mmkgc.errors import ConfigError, DataError
+from pyg_mmkgc.errors import ConfigError, DataError, check_whole
 from pyg_mmkgc.evaluation.blocks import SideRanking
 from pyg_mmkgc.evaluation.result import RankingResult, TieWarning
 from pyg_mmkgc.evaluation.scorer import model_for, scoring
@@ -83,8 +83,10 @@ def evaluate(
         computed. Printing the result shows a table.
 
     Raises:
+        ConfigError: If :obj:`ties` or :obj:`sides` is unknown.
         DataError: If the split is missing or empty.
-        ModelError: If the model does not fit the graph.
+        ModelError: If the model does not fit the graph, or if
+            :obj:`batch_size` is out of range.
         NonFiniteError: If a score is NaN or infinite.
         OutOfMemoryError: If not even one query fits into memory.
     """
@@ -153,15 +155,14 @@ def known_index(kg: KnowledgeGraph) -> TripleIndex:
 def _check_options(sides: Sequence[str], ties: str,
                    batch_size: int | None) -> list[Side]:
     sides = [sides] if isinstance(sides, str) else sides
-    if not sides or not set(sides) <= set(SIDES):
+    if not isinstance(sides, Collection) or len(sides) == 0 or any(
+            side not in SIDES for side in sides):
         raise ConfigError(f"Expected 'sides' to hold 'head', 'tail' or both "
-                          f'(got {list(sides)})')
+                          f'(got {sides!r})')
     if ties not in ('realistic', 'optimistic', 'pessimistic'):
         raise ConfigError(f"Expected 'ties' to be 'realistic', 'optimistic' "
                           f"or 'pessimistic' (got '{ties}')")
-    if batch_size is not None and batch_size < 1:
-        raise ConfigError(f"Expected 'batch_size' to be positive (got "
-                          f'{batch_size})')
+    check_whole(optional=True, batch_size=batch_size)
     return [side for side in SIDES if side in sides]
 
 

@@ -1,4 +1,5 @@
 import math
+import re
 import warnings
 
 import pytest
@@ -349,8 +350,14 @@ def test_bad_input(make_kg, hand_kg, Line):
         evaluate(Line(), kg, sides=())
     with pytest.raises(ConfigError, match='sides'):
         evaluate(Line(), kg, sides=['head', 'relation'])
-    with pytest.raises(ConfigError, match='got 0'):
-        evaluate(Line(), kg, batch_size=0)
+    for sides in (None, 3, [['head']]):
+        with pytest.raises(ConfigError, match="'sides' to hold 'head', 'tail' "
+                           f'or both .got {re.escape(str(sides))}'):
+            evaluate(Line(), kg, sides=sides)
+    for size in (0, 2.5, '8'):
+        with pytest.raises(ModelError, match="'batch_size' to be an integer "
+                           f'>= 1 .got {size!r}'):
+            evaluate(Line(), kg, batch_size=size)
     with pytest.raises(DataError, match='one of the splits .*got'):
         evaluate(Line(), kg, split='valid')
     with pytest.raises(DataError, match="in the split 'test' .got none"):
