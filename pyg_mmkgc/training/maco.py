@@ -10,7 +10,12 @@ from torch.nn import Embedding, LeakyReLU, Linear, Module, Sequential
 from torch_geometric.nn import RGCNConv
 
 from pyg_mmkgc.data import KnowledgeGraph
-from pyg_mmkgc.errors import DataError, ModelError
+from pyg_mmkgc.errors import (
+    DataError,
+    check_not_negative,
+    check_positive,
+    check_whole,
+)
 from pyg_mmkgc.kernels.host import drawn_for
 from pyg_mmkgc.training.step import FiniteChecks, adam, minimize
 
@@ -160,13 +165,12 @@ def fill_missing(
             rows, if no row is missing, or if all rows are missing.
         ModelError: If an argument is out of range.
     """
-    for name, value in (('channels', channels), ('epochs', epochs),
-                        ('noise_channels', noise_channels),
-                        ('hidden_channels', hidden_channels), ('lr', lr),
-                        ('batch_size', batch_size),
-                        ('temperature', temperature)):
-        if not value > 0:
-            raise ModelError(f"Expected '{name}' to be positive (got {value})")
+    check_whole(channels=channels, noise_channels=noise_channels,
+                hidden_channels=hidden_channels, epochs=epochs,
+                batch_size=batch_size)
+    check_whole(at_least=0, seed=seed)
+    check_positive(lr=lr, temperature=temperature)
+    check_not_negative(contrast=contrast)
     mask = _missing_rows(data, modality)
     features = data[f'x_{modality}']
     there = torch.device(device or features.device)

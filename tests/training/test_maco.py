@@ -158,5 +158,11 @@ def test_bad_input(graph) -> None:
     graph.x_text = torch.randn(60, 2, 4)
     with pytest.raises(DataError, match=r'one row.*\[60, 2, 4\]'):
         fill_missing(graph, 'text')
-    with pytest.raises(ModelError, match="'epochs' to be positive .got 0"):
-        fill_missing(graph, 'text', epochs=0)
+    for kwargs, match in (
+            ({'epochs': 0}, "'epochs' to be an integer >= 1 .got 0"),
+            ({'epochs': 1.5}, "'epochs' to be an integer >= 1 .got 1.5"),
+            ({'channels': 'a'}, "'channels' to be an integer >= 1 .got 'a'"),
+            ({'lr': 0.0}, "'lr' to be positive .got 0.0"),
+            ({'contrast': None}, "'contrast' to be non-neg.* .got None")):
+        with pytest.raises(ModelError, match=match):
+            fill_missing(graph, 'text', **kwargs)
