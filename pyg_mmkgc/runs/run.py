@@ -41,6 +41,7 @@ from pyg_mmkgc.config.build import (
     build_graph,
     build_model,
     build_trainer,
+    find_device,
 )
 from pyg_mmkgc.config.components import valid_names
 from pyg_mmkgc.config.loader import dump_config, load_config, save_config
@@ -584,5 +585,6 @@ def open_answers(folder: str, data_root: str | None = None,
     path = pathlib.Path(folder).expanduser()
     if (path / 'config.json').is_file():
         model = load_pretrained(path)
-        return Answers(model if device is None else model.to(device))
+        return Answers(model if device is None else
+                       model.to(find_device(device, 'device')))
     return Run.open(folder, data_root, device).answers(triples)

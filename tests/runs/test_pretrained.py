@@ -11,7 +11,7 @@ from pyg_mmkgc.config import build_graph, load_config
 from pyg_mmkgc.errors import CheckpointError, ConfigError
 from pyg_mmkgc.evaluation import evaluate
 from pyg_mmkgc.nn.path import ULTRA, NBFNet
-from pyg_mmkgc.runs import PretrainedRun
+from pyg_mmkgc.runs import PretrainedRun, open_answers
 
 pytestmark = pytest.mark.filterwarnings(
     'ignore::pyg_mmkgc.evaluation.result.TieWarning')
@@ -95,6 +95,13 @@ def test_bad_input(name, model, error, match) -> None:
     Path('empty.yaml').touch()
     with pytest.raises(error, match=match):
         PretrainedRun(name, model)
+
+
+def test_a_device_that_does_not_exist() -> None:
+    ULTRA(8, 2).save_pretrained('folder')
+    with pytest.raises(ConfigError, match="'device' to be a device of this "
+                       r"machine \(got 'nope'"):
+        open_answers('folder', device='nope')
 
 
 def test_a_run_of_a_path_model(capsys) -> None:
