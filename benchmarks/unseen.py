@@ -192,7 +192,7 @@ def _shared(settings: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _label(model: str, settings: dict[str, Any]) -> str:
     words = [f"{key.rpartition('.')[2]}={_short(key, value)}"
-             for key, value in settings.items()]
+             for key, value in settings.items() if value is not None]
     return f"{model}, `{' '.join(words)}`" if words else model
 
 
