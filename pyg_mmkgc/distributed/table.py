@@ -89,7 +89,6 @@ class ShardedEmbedding(Module):
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.sparse = sparse
         self.layout = Layout(num_embeddings)
-        self._mesh: Any = None
         self.weight = Parameter(torch.empty(
             self.layout.last - self.layout.first, embedding_dim, **kwargs))
 
@@ -120,8 +119,8 @@ class ShardedEmbedding(Module):
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.tensor import DTensor, Shard
 
-        mesh = self._mesh = self._mesh or init_device_mesh(
-            rows.device.type, (world_size(), ))
+        # A mesh that is kept would keep the process group after its end.
+        mesh = init_device_mesh(rows.device.type, (world_size(), ))
         shape = torch.Size((self.num_embeddings, *rows.shape[1:]))
         return DTensor.from_local(
             rows, mesh, [Shard(0)], run_check=False, shape=shape,
@@ -277,7 +276,6 @@ def save_over_ranks(model: Any, folder: Any, data: Any = None) -> None:
     if not tables:
         on_main(lambda: save_pretrained(model, folder, data))
         return
-    model.state_dict()  # All processes join the meshes of the tables.
     folder = as_path(folder)
     with ExitStack() as stack:
         place = on_main(lambda: stack.enter_context(

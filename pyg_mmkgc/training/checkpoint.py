@@ -42,14 +42,15 @@ def copy_state(module: torch.nn.Module, folder: Optional[Path]) -> State:
     r"""Returns a copy of the weights and buffers of a module. It takes no
     memory if there is a folder for a temporary file.
     """
-    state = module.state_dict()
-    if folder is None:
-        return {name: x.detach().clone() for name, x in state.items()}
     tables = {f'{name}.weight' if name else 'weight': x
               for name, x in module.named_modules()
               if isinstance(x, ShardedEmbedding)}
-    copies = mapped_copies({name: tables[name].weight if name in tables else x
-                            for name, x in state.items()}, folder)
+    # An operation on a distributed tensor would keep the process group, in a
+    # cache of PyTorch.
+    rows = {name: tables[name].weight if name in tables else x
+            for name, x in module.state_dict().items()}
+    copies = ({name: x.detach().clone() for name, x in rows.items()}
+              if folder is None else mapped_copies(rows, folder))
     return {name: tables[name].distribute(x) if name in tables else x
             for name, x in copies.items()}
 

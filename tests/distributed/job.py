@@ -222,6 +222,15 @@ def killed(folder: Path) -> None:
         print(f'killed in step {step + 1} of {trainer.num_steps}')
 
 
+def check_threads() -> None:
+    """Asserts that no thread of the group is left, which could abort the
+    process while Python shuts down.
+    """
+    names = [x.read_text() for x in Path('/proc/self/task').glob('*/comm')]
+    # A thread that has ended may be listed for a moment, but does not wait.
+    assert not any(name.startswith('pt_gloo') for name in names), names
+
+
 if __name__ == '__main__':
     torch.set_num_threads(1)
     warnings.simplefilter('ignore')
@@ -230,3 +239,4 @@ if __name__ == '__main__':
     with process_group():
         for name in sys.argv[2:]:
             globals()[name](Path(sys.argv[1]))
+    check_threads()
