@@ -148,6 +148,8 @@ def _columns(table: Any, columns: Sequence[Any],
 
 
 def _text(value: Any, known: dict[str, Any], where: str) -> str:
+    if isinstance(value, Tensor):
+        value = value.tolist()
     # The missing values NaN, NaT and NA of pandas do not equal themselves or
     # cannot be compared. None is a missing label as well.
     if not isinstance(value, str) and (value is None

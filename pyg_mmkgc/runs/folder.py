@@ -42,7 +42,8 @@ def empty_folder(folder: str) -> pathlib.Path:
     r"""Creates a folder unless it exists and is empty.
 
     Raises:
-        ConfigError: If the path is a file, or a folder that is not empty.
+        ConfigError: If the path is a file, a folder that is not empty, or a
+            folder that cannot be written.
     """
     path = check_empty(folder)
     _make(path, folder)
@@ -50,8 +51,8 @@ def empty_folder(folder: str) -> pathlib.Path:
 
 
 def check_empty(folder: str) -> pathlib.Path:
-    r"""Returns the path of a folder that does not exist or is empty. The
-    errors are the same as in :func:`empty_folder`.
+    r"""Returns the path of a folder that does not exist or is empty, and can
+    be written. The errors are the same as in :func:`empty_folder`.
     """
     path = user_path(folder)
     if path.exists() and not path.is_dir():
@@ -67,18 +68,27 @@ def check_empty(folder: str) -> pathlib.Path:
                 f' To continue: mmkgc train --resume {folder}')
         raise ConfigError(f"Expected '{folder}' to be empty (got files that "
                           f'would be overwritten).{hint}')
+    there = next(x for x in (path, *path.absolute().parents) if x.exists())
+    if not there.is_dir():
+        raise _unwritable(folder, errno.ENOTDIR)
+    if not os.access(there, os.W_OK):
+        raise _unwritable(folder, errno.EACCES)
     return path
 
 
 def _make(path: pathlib.Path, name: str) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
-        if not os.access(path, os.W_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
-        raise ConfigError(f"Expected '{name}' to be a folder that can be "
-                          f'written (got an error: {error.strerror}). Pass '
-                          'another --output.') from None
+        raise _unwritable(name, error.errno) from None
+    if not os.access(path, os.W_OK):
+        raise _unwritable(name, errno.EACCES)
+
+
+def _unwritable(name: str, code: int | None) -> ConfigError:
+    return ConfigError(f"Expected '{name}' to be a folder that can be written "
+                       f'(got an error: {os.strerror(code or errno.EIO)}). '
+                       'Pass another --output.')
 
 
 @contextlib.contextmanager

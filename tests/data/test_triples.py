@@ -61,8 +61,11 @@ def test_labels_of_any_kind() -> None:
     assert labels(kg) == [('"Quoted" City', '1', '2024-02-29'),
                           ('tab\there', '1', "('x', 2)"),
                           ('Zürich 北京', '1', '"Quoted" City')]
-    kg = KnowledgeGraph.from_triples(torch.tensor([[5, 0, 7], [7, 0, 5]]))
-    assert kg.node_names == ['5', '7']
+    rows = torch.tensor([[5, 0, 7], [7, 0, 5]])
+    table = dict(zip(('head', 'relation', 'tail'), rows.t(), strict=True))
+    for same in (rows, list(rows), table):
+        kg = KnowledgeGraph.from_triples(same)
+        assert kg.node_names == ['5', '7'] and kg.relation_names == ['0']
 
 
 def test_features() -> None:

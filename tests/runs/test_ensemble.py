@@ -119,6 +119,7 @@ def test_modalities_of_all_members(tmp_path: Path) -> None:
 
 def test_refusals(tmp_path: Path, capsys) -> None:
     folder = str(tmp_path / 'new')
+    Path('bad.txt').touch()
     with pytest.raises(ConfigError, match='two or more members .got 1'):
         EnsembleRun.combine(['a'], folder)
     with pytest.raises(ConfigError, match='folder of a run among'):
@@ -129,6 +130,9 @@ def test_refusals(tmp_path: Path, capsys) -> None:
     # Before the weights are learned, which would fail.
     with pytest.raises(ConfigError, match="'c' to be empty"):
         EnsembleRun.combine(['a', 'b'], 'c', per='none', device='cpu')
+    with pytest.raises(ConfigError, match="'bad.txt/new' .* be written"):
+        EnsembleRun.combine(['a', 'b'], 'bad.txt/new', per='none',
+                            device='cpu')
     assert not Path(folder).exists()
     Path('bad.yaml').write_text(CONFIG.format(name='Ensemble', seed=0).replace(
         ', hidden_channels: 4', ''))
