@@ -62,11 +62,6 @@ def process_group(backend: Optional[str] = None) -> Iterator[None]:
             or not dist.is_torchelastic_launched()):
         yield
         return
-    # The default arguments of this module, which PyTorch's checkpoints import,
-    # would keep a group that exists at its import, with its threads. A thread
-    # that frees a tensor while Python shuts down aborts the process.
-    import torch.distributed.nn.functional  # noqa: F401
-
     device = local_device()
     if device is not None:
         torch.cuda.set_device(device)
