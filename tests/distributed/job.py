@@ -226,9 +226,21 @@ def check_threads() -> None:
     """Asserts that no thread of the group is left, which could abort the
     process while Python shuts down.
     """
-    names = [x.read_text() for x in Path('/proc/self/task').glob('*/comm')]
-    # A thread that has ended may be listed for a moment, but does not wait.
-    assert not any(name.startswith('pt_gloo') for name in names), names
+    left = []
+    # A thread that was joined is listed until the system has removed it.
+    for _ in range(10_000):
+        left = [name for name in map(thread_name, Path(
+            '/proc/self/task').glob('*/comm')) if name.startswith('pt_gloo')]
+        if not left:
+            return
+    raise AssertionError(left)
+
+
+def thread_name(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:  # The thread has ended.
+        return ''
 
 
 if __name__ == '__main__':
