@@ -6,12 +6,14 @@ The variants are the paper's loss at three weights, the softmax over the
 batch of the released code, a condition without a gradient to the model, one
 backward pass for both sides, and faster generators.
 All variants share the same seeds. Differences are taken seed by seed, with
-Student's interval over seeds.
+Student's interval over seeds, for all test triples and by what their entities
+lack.
 """
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,6 +32,7 @@ from study.runner import folder_of, main, root_of, run_cells, wanted
 from study.stats import interval
 
 from pyg_mmkgc.evaluation.compare import spread
+from pyg_mmkgc.io import load_tensors
 
 STUDY = 'mat'
 REFERENCE = 'AdaMF'
@@ -66,10 +69,13 @@ def train(args: argparse.Namespace) -> None:
             for seed in args.seeds]
     results = run_cells(cells, args)
     folders = {cell.digest: folder_of(cell, args) for cell in cells}
+    root = root_of(args.dataset, args)
     for result in results:
-        if result['row'] != REFERENCE and 'test' in result:
-            result |= measure(str(folders[result['digest']]),
-                              root_of(args.dataset, args))
+        if 'test' in result:
+            folder = folders[result['digest']]
+            result['lacks'] = by_lack(folder, root)
+            if result['row'] != REFERENCE:
+                result |= measure(str(folder), root)
     write_results(STUDY, results, args)
 
 
@@ -101,6 +107,61 @@ def measure(folder: str, data_root: str | None) -> dict[str, Any]:
     return out
 
 
+def by_lack(folder: Path, data_root: str | None) -> dict[str, Any]:
+    """Returns the MRR of the rankings of test triples with an entity that
+    lacks a modality, or that has no training triple and therefore lacks a
+    structural embedding, and of those whose entities lack nothing.
+    """
+    from pyg_mmkgc.runs import Run
+
+    graph = Run.open(str(folder), data_root, 'cpu').graph
+    found, _ = load_tensors(folder / 'ranks.safetensors')
+    has = {name: mask.reshape(graph.num_nodes, -1).any(dim=1)
+           for name, mask in graph.masks().items()}
+    has['structure'] = torch.zeros(graph.num_nodes, dtype=torch.bool)
+    has['structure'][graph.split('train').edge_index.flatten()] = True
+    groups = {name: ~(there[found['head_index']] & there[found['tail_index']])
+              for name, there in has.items()}
+    groups['nothing'] = ~torch.stack(list(groups.values())).any(dim=0)
+    return {name: {'count': int(rows.sum()),
+                   'mrr': float((1 / found['rank'][rows]).mean())}
+            for name, rows in groups.items() if rows.any()}
+
+
+def lack_notes(found: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Returns a table of the differences by what entities lack. Older results
+    have none.
+    """
+    plain = {x['seed']: x for x in found.get(REFERENCE, []) if 'lacks' in x}
+    rows = {row: [x for x in runs if x['seed'] in plain and 'lacks' in x]
+            for row, runs in found.items() if row != REFERENCE}
+    rows = {row: runs for row, runs in rows.items() if runs}
+    if not rows:
+        return []
+    first = next(iter(plain.values()))['lacks']
+    out = ['## By what an entity of the triple lacks', '',
+           'MRR of AdaMF, and differences from it as above, for the rankings '
+           'of test triples whose head or tail lacks a modality. An entity '
+           'without structure is in no training triple.', '',
+           '| lacks | rankings | AdaMF | ' + ' | '.join(rows) + ' |',
+           '|' + ' --- |' * (3 + len(rows))]
+    for name, group in first.items():
+        cells = [name, str(group['count']), spread(
+            [100 * x['lacks'][name]['mrr'] for x in plain.values()])]
+        cells += [difference([
+            100 * (x['lacks'][name]['mrr']
+                   - plain[x['seed']]['lacks'][name]['mrr'])
+            for x in runs]) for runs in rows.values()]
+        out.append('| ' + ' | '.join(cells) + ' |')
+    return out
+
+
+def difference(values: list[float]) -> str:
+    """Returns the mean of differences, and half of its 95 % interval."""
+    half = f' ± {interval(values):.2f}' if len(values) > 1 else ''
+    return f'{sum(values) / len(values):+.2f}{half}'
+
+
 def report(args: argparse.Namespace) -> None:
     """Creates the table from the result file."""
     head, results = read_results(STUDY, args)
@@ -113,11 +174,8 @@ def report(args: argparse.Namespace) -> None:
                   for m in ('mrr', 'hits@1', 'hits@10')]
         pairs = [100 * (x['test']['mrr'] - plain[x['seed']]['test']['mrr'])
                  for x in runs if x['seed'] in plain]
-        if row == REFERENCE or not pairs:
-            cells.append('')
-        else:
-            half = f' ± {interval(pairs):.2f}' if len(pairs) > 1 else ''
-            cells.append(f'{sum(pairs) / len(pairs):+.2f}{half}')
+        cells.append('' if row == REFERENCE or not pairs else
+                     difference(pairs))
         cells.append(validation_mrr(runs))
         for key in ('length', 'cosine'):
             cells.append(', '.join(
@@ -131,7 +189,8 @@ def report(args: argparse.Namespace) -> None:
         'ones of the same entities. ' + protocol(head, results),
         ['', 'seeds', 'MRR', 'Hits@1', 'Hits@10', 'difference from AdaMF',
          'validation MRR', 'length', 'cosine'], rows)
-    write_table(STUDY, f'Does MAT help on {args.dataset}?', table, args)
+    write_table(STUDY, f'Does MAT help on {args.dataset}?', table, args,
+                lack_notes(found))
 
 
 if __name__ == '__main__':

@@ -5,7 +5,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.datasets import FakeMMKG
+from pyg_mmkgc.io import save_tensors
 from pyg_mmkgc.runs import Run
 
 
@@ -36,3 +38,42 @@ def test_only_real_features_are_compared(study, monkeypatch):
     found = mat.measure('run', None)
     assert found['length'] == pytest.approx({'visual': 2.0, 'text': 2.0})
     assert found['cosine'] == pytest.approx({'visual': 1.0, 'text': 1.0})
+
+
+def test_rankings_by_what_their_entities_lack(study, monkeypatch, tmp_path):
+    import mat
+
+    kg = KnowledgeGraph(
+        edge_index=torch.tensor([[0, 1, 0, 3], [1, 2, 4, 4]]),
+        edge_type=torch.zeros(4, dtype=torch.long), num_nodes=5,
+        num_relations=1,
+        train_mask=torch.tensor([True, True, False, False]),
+        test_mask=torch.tensor([False, False, True, True]),
+        x_text=torch.randn(5, 2),
+        mask_text=torch.tensor([True, True, False, True, True]))
+    monkeypatch.setattr(Run, 'open', lambda *_: SimpleNamespace(graph=kg))
+    # Node 2 has no text, nodes 3 and 4 have no training triple.
+    save_tensors(tmp_path / 'ranks.safetensors', {
+        'head_index': torch.tensor([0, 0, 1, 3]),
+        'rel_type': torch.zeros(4, dtype=torch.long),
+        'tail_index': torch.tensor([1, 2, 2, 4]),
+        'rank': torch.tensor([1, 2, 4, 5]).double()}, {})
+    found = mat.by_lack(tmp_path, None)
+    assert found == {'text': {'count': 2, 'mrr': 0.375},
+                     'structure': {'count': 1, 'mrr': 0.2},
+                     'nothing': {'count': 1, 'mrr': 1.0}}
+
+
+def test_differences_by_what_entities_lack(study):
+    """Pairs of seeds, not means of all seeds; older results have no groups."""
+    import mat
+
+    def line(seed, mrr):
+        return {'seed': seed, 'lacks': {'text': {'count': 7, 'mrr': mrr}}}
+
+    found = {'AdaMF': [line(0, 0.2), line(1, 0.4), line(2, 0.9)],
+             'weight 0.1': [line(0, 0.25), line(1, 0.41)]}
+    assert mat.lack_notes(found)[-1].startswith(
+        '| text | 7 | 50.00 ± 36.06 | +3.00 ± 25.41')
+    assert mat.lack_notes({'AdaMF': [{'seed': 0}],
+                           'weight 0.1': [line(0, 0.25)]}) == []
