@@ -76,6 +76,10 @@ def report(args: argparse.Namespace) -> None:
                          'not exist). Pass runs to create it.')
     found = [json.loads(x) for x in path.read_text().splitlines()]
     found.sort(key=lambda x: -x['val']['mrr'])
+    features = [' + '.join(['structure', *x['modalities']]) for x in found]
+    for x, names in zip(found, features, strict=True):
+        if len(set(features)) > 1:
+            x['settings'] = {'features': names} | x['settings']
     keys = dict.fromkeys(key for x in found for key in x['settings'])
     values = {key: {json.dumps(x['settings'].get(key)) for x in found}
               for key in keys}
@@ -92,14 +96,15 @@ def report(args: argparse.Namespace) -> None:
             f"{x['minutes']:.1f}"])
     p = found[0]['protocol']
     commits = ', '.join(sorted({short(str(x['commit'])) for x in found}))
-    features = ' + '.join(['structure', *found[0]['modalities']])
+    platforms = ', '.join(sorted({x['platform'] for x in found}))
+    same = f'Features: {features[0]}. ' if len(set(features)) == 1 else ''
     write_table(STUDY, f'Runs on {args.dataset}', Table(
         f"{len(found)} runs of `mmkgc train`, one line each; {p['split']} "
         f"triples ({p['num_triples']}), sides: {' and '.join(p['sides'])}, "
         f"filter: {p['filter']}, {p['ties']} ranks, in percent; epoch chosen "
         'by validation MRR, by which the lines are ordered: the test columns '
-        f'chose nothing. Features: {features}. Minutes of training on '
-        f"{found[0]['platform']}; commit {commits}. Common to all: "
+        f'chose nothing. {same}Minutes of training on {platforms}; '
+        f"commit {commits}. Common to all: "
         f"`{' '.join(common)}`.", COLUMNS, rows), args)
 
 

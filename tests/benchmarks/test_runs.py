@@ -80,3 +80,21 @@ def test_what_has_no_common_table(runs, call, tmp_path):
     with pytest.raises(SystemExit, match=r"one dataset.name .got \['Countries'"
                        r", 'FakeMMKG'\]"):
         call(tmp_path, str(runs / '1'), str(other))
+
+
+def test_each_line_says_its_features_if_they_differ(runs, call, tmp_path):
+    known = json.loads((runs / '1' / 'metrics.json').read_text())['modalities']
+    assert list(known) == ['visual', 'text']
+    shutil.copytree(runs / '1', tmp_path / 'other')
+    path = tmp_path / 'other' / 'metrics.json'
+    path.write_text(json.dumps(json.loads(path.read_text())
+                               | {'modalities': {'text': 16},
+                                  'platform': 'Another-1.0'}))
+    call(tmp_path, str(runs / '1'))
+    text = (tmp_path / 'results/runs_fake.md').read_text()
+    assert 'Features: structure + visual + text.' in text
+    call(tmp_path, str(runs / '1'), str(tmp_path / 'other'))
+    text = (tmp_path / 'results/runs_fake.md').read_text()
+    assert 'Features: ' not in text and 'Another-1.0, ' in text
+    assert '| `features=structure+visual+text` |' in text
+    assert '| `features=structure+text` |' in text
