@@ -7,7 +7,9 @@ import torch
 
 from pyg_mmkgc.data import KnowledgeGraph
 from pyg_mmkgc.datasets import FakeMMKG
+from pyg_mmkgc.evaluation import evaluate
 from pyg_mmkgc.io import save_tensors
+from pyg_mmkgc.nn import AdaMFMAT
 from pyg_mmkgc.runs import Run
 
 
@@ -35,9 +37,56 @@ def test_only_real_features_are_compared(study, monkeypatch):
         generators={name: Twice() for name in ('visual', 'text')})
     monkeypatch.setattr(Run, 'open', lambda *_: SimpleNamespace(
         graph=kg, load_model=lambda: model))
+    monkeypatch.setattr(mat, 'imputed', lambda *args: 0.5)
     found = mat.measure('run', None)
     assert found['length'] == pytest.approx({'visual': 2.0, 'text': 2.0})
     assert found['cosine'] == pytest.approx({'visual': 1.0, 'text': 1.0})
+    assert found['imputed'] == 0.5
+
+
+class Constant(torch.nn.Module):
+    noise_channels = 3
+
+    def __init__(self, row):
+        super().__init__()
+        self.row = row
+
+    def forward(self, structure, noise):
+        assert noise.shape == (structure.size(0), 3)
+        return self.row.expand_as(structure)
+
+
+@torch.no_grad()
+def test_synthetic_embeddings_stand_for_what_nodes_lack(study):
+    """Equal to a model whose missing rows are the features that the projection
+    maps to the synthetic embedding. Nodes without structure keep theirs.
+    """
+    import mat
+
+    kg = FakeMMKG(num_nodes=40, num_edges=160, seed=1)[0]
+    del kg.x_visual, kg.mask_visual
+    kg.mask_text[:20], kg.mask_text[20:] = False, True
+    train = kg.split('train')
+    model = AdaMFMAT(40, kg.num_relations, 4, kg.features(), kg.masks(),
+                     missing='zeros', drop_unseen=True)
+    model.prepare(train.edge_index[:, :30], train.edge_type[:30])
+    model.eval()
+    model.generators['text'] = Constant(torch.randn(8))
+    before = evaluate(model, kg, 'test').metrics()['mrr']
+    found = mat.imputed(model, kg)
+    assert evaluate(model, kg, 'test').metrics()['mrr'] == before != found
+
+    lin, seen = model.encoders['text'].lin, model.seen
+    assert not seen.all()
+    x = torch.where((seen & ~kg.mask_text)[:, None], torch.linalg.pinv(
+        lin.weight) @ (model.generators['text'].row - lin.bias), kg.x_text)
+    other = AdaMFMAT(40, kg.num_relations, 4, {'text': x}, {
+        'text': kg.mask_text | seen}, missing='zeros', drop_unseen=True)
+    state = {name: value for name, value in model.state_dict().items()
+             if name in other.state_dict() and 'mask' not in name}
+    other.load_state_dict(state, strict=False)
+    assert evaluate(other.eval(), kg, 'test').metrics()['mrr'] == (
+        pytest.approx(found))
 
 
 def test_rankings_by_what_their_entities_lack(study, monkeypatch, tmp_path):
