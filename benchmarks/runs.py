@@ -88,8 +88,8 @@ def report(args: argparse.Namespace) -> None:
     rows = []
     for x in found:
         own = [f'{key}={_word(x, key)}' for key in keys
-               if len(values[key]) > 1]
-        rows.append([f"`{' '.join(own)}`", *(
+               if len(values[key]) > 1 and x['settings'].get(key) is not None]
+        rows.append([f"`{' '.join(own)}`" if own else 'as below', *(
             f'{100 * x[split][metric]:.2f}' for split, metric in (
                 ('val', 'mrr'), ('val', 'hits@1'), ('test', 'mrr'),
                 ('test', 'hits@1'), ('test', 'hits@3'), ('test', 'hits@10'))),

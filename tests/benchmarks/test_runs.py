@@ -93,6 +93,7 @@ def test_each_line_says_its_features_if_they_differ(runs, call, tmp_path):
     call(tmp_path, str(runs / '1'))
     text = (tmp_path / 'results/runs_fake.md').read_text()
     assert 'Features: structure + visual + text.' in text
+    assert '| as below |' in text
     call(tmp_path, str(runs / '1'), str(tmp_path / 'other'))
     text = (tmp_path / 'results/runs_fake.md').read_text()
     assert 'Features: ' not in text and 'Another-1.0, ' in text
