@@ -13,6 +13,7 @@ lack.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,30 +76,43 @@ def train(args: argparse.Namespace) -> None:
     root = root_of(args.dataset, args)
     for result in results:
         if 'test' in result:
-            folder = folders[result['digest']]
-            result['lacks'] = by_lack(folder, root)
-            if result['row'] != REFERENCE:
-                result |= measure(str(folder), root)
+            result |= measure(str(folders[result['digest']]), root)
     write_results(STUDY, results, args)
 
 
-@torch.no_grad()
 def measure(folder: str, data_root: str | None) -> dict[str, Any]:
-    """Compares synthetic and real embeddings after training, by modality:
-    the ratio of their lengths, and their mean cosine. If nodes lack a
-    modality, also ranks with synthetic embeddings in its place.
+    """Measures a trained model by what entities lack and, with MAT, its
+    synthetic embeddings.
     """
     from pyg_mmkgc.runs import Run
 
     run = Run.open(folder, data_root, 'cpu')  # The indices are on the CPU.
-    model = run.load_model()
-    index = run.graph.split('train').edge_index[0].unique()[:4096]
+    model = run.load_model()  # Numbers the graph like the ranks.
+    out = {'lacks': by_lack(Path(folder), run.graph)}
+    if model.generator_modules() is not None:
+        out |= synthetic(model, run.graph)
+    return out
+
+
+def nodes_with(graph: Any) -> dict[str, torch.Tensor]:
+    """Returns the nodes ``[N]`` that have each modality."""
+    return {name: mask.reshape(graph.num_nodes, -1).any(dim=1)
+            for name, mask in graph.masks().items()}
+
+
+@torch.no_grad()
+def synthetic(model: Any, graph: Any) -> dict[str, Any]:
+    """Compares synthetic and real embeddings after training, by modality:
+    the ratio of their lengths, and their mean cosine. If nodes lack a
+    modality, also ranks with synthetic embeddings in its place.
+    """
+    index = graph.split('train').edge_index[0].unique()[:4096]
     views = model.embed(index)
     generator = torch.Generator().manual_seed(0)
     out: dict[str, Any] = {'length': {}, 'cosine': {}}
-    masks = run.graph.masks()
+    has = nodes_with(graph)
     for name, module in model.generators.items():
-        mask = masks[name][index].reshape(index.numel(), -1).any(dim=1)
+        mask = has[name][index]
         noise = torch.randn(index.numel(), module.noise_channels,
                             generator=generator)
         # Rows that replace missing features are not real embeddings.
@@ -108,8 +122,8 @@ def measure(folder: str, data_root: str | None) -> dict[str, Any]:
                                      / real.norm(dim=1)).mean())
         out['cosine'][name] = float(torch.cosine_similarity(
             fake, real).mean())
-    if not all(mask.all() for mask in masks.values()):
-        out['imputed'] = imputed(model, run.graph)
+    if not all(there.all() for there in has.values()):
+        out['imputed'] = imputed(model, graph)
     return out
 
 
@@ -118,8 +132,7 @@ def imputed(model: Any, graph: Any) -> float:
     """Returns the test MRR if synthetic embeddings stand for modalities that
     nodes lack. Nodes without a structural embedding keep theirs.
     """
-    masks = {name: mask.reshape(graph.num_nodes, -1).any(dim=1)
-             for name, mask in graph.masks().items()}
+    has = nodes_with(graph)
     generator = torch.Generator().manual_seed(0)
     noise = {name: torch.randn(graph.num_nodes, module.noise_channels,
                                generator=generator)
@@ -130,7 +143,7 @@ def imputed(model: Any, graph: Any) -> float:
         views = embed(index)
         there = (views['structure'] != 0).any(dim=-1)
         return views | {name: torch.where(
-            (there & ~masks[name][index]).unsqueeze(-1),
+            (there & ~has[name][index]).unsqueeze(-1),
             module(views['structure'], noise[name][index]), views[name])
             for name, module in model.generators.items()}
 
@@ -141,17 +154,13 @@ def imputed(model: Any, graph: Any) -> float:
         del model.embed
 
 
-def by_lack(folder: Path, data_root: str | None) -> dict[str, Any]:
+def by_lack(folder: Path, graph: Any) -> dict[str, Any]:
     """Returns the MRR of the rankings of test triples with an entity that
     lacks a modality, or that has no training triple and therefore lacks a
     structural embedding, and of those whose entities lack nothing.
     """
-    from pyg_mmkgc.runs import Run
-
-    graph = Run.open(str(folder), data_root, 'cpu').graph
     found, _ = load_tensors(folder / 'ranks.safetensors')
-    has = {name: mask.reshape(graph.num_nodes, -1).any(dim=1)
-           for name, mask in graph.masks().items()}
+    has = nodes_with(graph)
     has['structure'] = torch.zeros(graph.num_nodes, dtype=torch.bool)
     has['structure'][graph.split('train').edge_index.flatten()] = True
     groups = {name: ~(there[found['head_index']] & there[found['tail_index']])
@@ -173,21 +182,20 @@ def lack_notes(found: dict[str, list[dict[str, Any]]]) -> list[str]:
     if not rows:
         return []
     first = next(iter(plain.values()))['lacks']
-    out = ['## By what an entity of the triple lacks', '',
-           'MRR of AdaMF, and differences from it as above, for the rankings '
-           'of test triples whose head or tail lacks a modality. An entity '
-           'without structure is in no training triple.', '',
-           '| lacks | rankings | AdaMF | ' + ' | '.join(rows) + ' |',
-           '|' + ' --- |' * (3 + len(rows))]
-    for name, group in first.items():
-        cells = [name, str(group['count']), spread(
-            [100 * x['lacks'][name]['mrr'] for x in plain.values()])]
-        cells += [difference([
-            100 * (x['lacks'][name]['mrr']
-                   - plain[x['seed']]['lacks'][name]['mrr'])
-            for x in runs]) for runs in rows.values()]
-        out.append('| ' + ' | '.join(cells) + ' |')
-    return out
+    cells: list[Sequence[str]] = [[
+        name, str(group['count']),
+        spread([100 * x['lacks'][name]['mrr'] for x in plain.values()]),
+        *(difference([100 * (x['lacks'][name]['mrr']
+                             - plain[x['seed']]['lacks'][name]['mrr'])
+                      for x in runs]) for runs in rows.values())]
+        for name, group in first.items()]
+    table = Table(
+        'MRR of AdaMF, and differences from it as above, for the rankings of '
+        'test triples whose head or tail lacks a modality. An entity without '
+        'structure is in no training triple.',
+        ['lacks', 'rankings', REFERENCE, *rows], cells)
+    return ['## By what an entity of the triple lacks', '',
+            *table.markdown().splitlines()]
 
 
 def difference(values: list[float]) -> str:
