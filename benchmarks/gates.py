@@ -87,17 +87,17 @@ def report(args: argparse.Namespace) -> None:
         ['', 'MRR', 'others MRR', 'unseen MRR', 'difference'], rows)
     order = sorted(range(len(line['count'])),
                    key=lambda r: -line['count'][r])[:args.relations]
-    notes = [f'## Gates of the {len(order)} most frequent relations', '',
-             'The factor of each modality in the score of tails / heads.', '',
-             '| relation | training triples | ' + ' | '.join(names) + ' |',
-             '|' + ' --- |' * (2 + len(names))]
     gates = line['gates']
-    for r in order:
-        cells = [f"{gates['tail'][name][r][1]:.2f} / "
-                 f"{gates['head'][name][r][1]:.2f}" for name in names]
-        label = line['relations'][r] if line['relations'] else str(r)
-        notes.append(f"| {label} | {line['count'][r]} | "
-                     + ' | '.join(cells) + ' |')
+    by_relation = Table(
+        'The factor of each modality in the score of tails / heads.',
+        ['relation', 'training triples', *names],
+        [[line['relations'][r] if line['relations'] else str(r),
+          str(line['count'][r]),
+          *(f"{gates['tail'][name][r][1]:.2f} / "
+            f"{gates['head'][name][r][1]:.2f}" for name in names)]
+         for r in order])
+    notes = [f'## Gates of the {len(order)} most frequent relations', '',
+             *by_relation.markdown().splitlines()]
     write_table(STUDY, f'Modalities in a path model on {args.dataset}', table,
                 args, notes)
 
